@@ -1,0 +1,40 @@
+"""What is kept of a conversation between two turns: its history vector and the last texts. A value; nothing changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+KEPT_TURNS = 200  # texts; the history vector has no such end
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One utterance and who said it."""
+
+    speaker: Literal["user", "bot"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A history vector (C,) of everything said, None at the beginning, and the last turns as text."""
+
+    history: Tensor | None = None
+    turns: tuple[Turn, ...] = field(default=())
+
+    def after(self, turn: Turn, history: Tensor) -> Conversation:
+        """Give the conversation one turn further."""
+        return Conversation(history, (*self.turns, turn)[-KEPT_TURNS:])
+
+    def said(self, speaker: str) -> list[str]:
+        """List what one speaker said, oldest first."""
+        return [turn.text for turn in self.turns if turn.speaker == speaker]
+
+    @property
+    def nbytes(self) -> int:
+        """Measure what it takes to keep, roughly: the vector and the texts, in bytes."""
+        vector = 0 if self.history is None else self.history.numel() * self.history.element_size()
+        return vector + sum(len(turn.text) + 100 for turn in self.turns)

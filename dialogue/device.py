@@ -1,0 +1,26 @@
+"""Which device to compute on."""
+
+from __future__ import annotations
+
+import torch
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """Give the device of that name, or the best there is: cuda, mps, cpu. Raises ValueError where it is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name is None:
+        name = next(kind for kind, found in there.items() if found)
+    kind = name.split(":")[0]
+    if kind not in there or not there[kind]:
+        raise ValueError(
+            f"device {name!r} is not there; this machine has {', '.join(kind for kind, found in there.items() if found)}"
+        )
+    return torch.device(name)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Tell whether bfloat16 is faster than float32 there: on CPUs with instructions for it, and on CUDA."""
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -1,0 +1,78 @@
+"""What the rest of the project knows of a model: four calls, and the batch that one of them takes.
+
+encode_turn(token_ids (N, T), lengths (N,), history | None) -> history       one utterance further
+start(history) -> decoder_state                                              where a reply begins
+step(token_ids (R,), decoder_state) -> (log_probs (R, V), decoder_state)     one token further
+log_likelihood(batch) -> Likelihood, per utterance                           for fitting, ranking, re-scoring
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+
+class DecoderState(Protocol):
+    """What a model carries from token to token. Search never looks inside it."""
+
+    def repeat(self, times: int) -> Self:
+        """Give every row `times` times in a row: N rows -> N * times rows."""
+        ...
+
+    def select(self, rows: Tensor) -> Self:
+        """Take the rows (R,) of another order, as a beam does that follows its parents."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Conversations as tensors: their utterances one below the other, conversation by conversation.
+
+    token_ids (M, T): every utterance closed by </s>, then padding. lengths (M,): with the </s>; on the CPU.
+    turns (N,): how many of the M utterances each conversation has, at least one; on the CPU.
+    history (N, C) or None: the history vector that each conversation goes on from; None where all begin.
+    without_history (M,) bool or None: turns that are to be predicted as if nothing had been said before.
+    """
+
+    token_ids: Tensor
+    lengths: Tensor
+    turns: Tensor
+    history: Tensor | None = None
+    without_history: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """Move what the model computes with; lengths and turns stay on the CPU, where the batch is laid out."""
+        history = None if self.history is None else self.history.to(device)
+        without = None if self.without_history is None else self.without_history.to(device)
+        return replace(self, token_ids=self.token_ids.to(device), history=history, without_history=without)
+
+
+class Likelihood(NamedTuple):
+    """How likely each utterance of a batch is, given what was said before it. All (M,), float32 and long."""
+
+    log_probs: Tensor  # natural logarithm, summed over the tokens, </s> included
+    tokens: Tensor  # how many those are
+    correct: Tensor  # how many of them the model would have chosen itself
+
+
+class Model(Protocol):
+    """The four calls. `history` is a tensor (N, C) whose size does not grow with the conversation."""
+
+    def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
+        """Take one utterance (N, T) into the history (N, C); None is the empty history."""
+        ...
+
+    def start(self, history: Tensor) -> DecoderState:
+        """Begin a reply to each history: (N, C) -> N rows."""
+        ...
+
+    def step(self, token_ids: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Read one token a row: (R,) -> log_probs (R, V) of the next."""
+        ...
+
+    def log_likelihood(self, batch: Batch) -> Likelihood:
+        """Score every utterance of the batch, each given its conversation so far."""
+        ...

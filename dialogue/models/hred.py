@@ -1,0 +1,199 @@
+"""HRED, the hierarchical recurrent encoder-decoder (Serban et al. 2016, arXiv 1507.04808).
+
+    utterance (T tokens) --encoder GRU--> utterance vector (U) --context GRU--> history vector (C) --decoder GRU--> reply
+
+A turn costs the same however long the conversation is: its utterance is encoded once, and the context GRU takes one step
+from the history vector of the turn before. The decoder starts from tanh(W . history) and sees the history at every step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+from dialogue.config import ModelConfig
+from dialogue.models import Batch, Likelihood
+from dialogue.models.layers import GRU, token_log_probs
+
+
+@dataclass(frozen=True)
+class HREDState:
+    """The decoder between two tokens: hidden (R, H), and the history's share of its gates (R, 3H)."""
+
+    hidden: Tensor
+    context_gates: Tensor
+
+    def repeat(self, times: int) -> HREDState:
+        """Give every row `times` times in a row."""
+        return HREDState(self.hidden.repeat_interleave(times, dim=0), self.context_gates.repeat_interleave(times, dim=0))
+
+    def select(self, rows: Tensor) -> HREDState:
+        """Take rows (R,) in their order."""
+        return HREDState(self.hidden.index_select(0, rows), self.context_gates.index_select(0, rows))
+
+
+class HRED(nn.Module):
+    """Serban's model, with one embedding for reading and writing (tied) and its four calls."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        bos_id: int,
+        embedding: int,
+        utterance: int,
+        context: int,
+        hidden: int,
+        bidirectional: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.bos_id = bos_id
+        self.embedding = nn.Embedding(vocab_size, embedding)
+        directions = 2 if bidirectional else 1
+        self.encoder = nn.ModuleList(GRU(embedding, utterance // directions) for _ in range(directions))
+        self.context = GRU(utterance, context)
+        self.decoder = GRU(embedding, hidden)
+        self.context_gates = nn.Linear(context, 3 * hidden, bias=False)
+        self.initial = nn.Linear(context, hidden)
+        self.readout = nn.Linear(hidden, embedding)
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+        self.dropout = nn.Dropout(dropout)
+        self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
+        nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, *, bos_id: int) -> HRED:
+        """Build the model that a configuration describes."""
+        return cls(
+            vocab_size=config.vocab_size,
+            bos_id=bos_id,
+            embedding=config.embedding,
+            utterance=config.utterance,
+            context=config.context,
+            hidden=config.hidden,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout,
+        )
+
+    # --- talking -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
+        """Take one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,), (N, C) -> (N, C)."""
+        vectors = self._utterance_vectors(token_ids, lengths)  # (N, U)
+        if history is None:
+            history = vectors.new_zeros(vectors.shape[0], self.context.hidden_size)
+        return self.context.step(self.context.gates(vectors), history)
+
+    @torch.no_grad()
+    def start(self, history: Tensor) -> HREDState:
+        """Begin a reply to each history: (N, C) -> N rows."""
+        return HREDState(torch.tanh(self.initial(history)), self.context_gates(history))
+
+    @torch.no_grad()
+    def step(self, token_ids: Tensor, state: HREDState) -> tuple[Tensor, HREDState]:
+        """Read one token a row, (R,), and give the log-probabilities of the next, (R, V)."""
+        gates = self.decoder.gates(self._embed(token_ids)) + state.context_gates  # (R, 3H)
+        hidden = self.decoder.step(gates, state.hidden)
+        logits = F.linear(self.readout(hidden), self.embedding.weight, self.output_bias)
+        return F.log_softmax(logits.float(), dim=-1), HREDState(hidden, state.context_gates)
+
+    # --- all turns of a batch at once ------------------------------------------------------------------------------
+
+    def log_likelihood(self, batch: Batch) -> Likelihood:
+        """Score every utterance given its conversation so far; gradients flow. Per utterance, (M,)."""
+        history = self._history_before(batch)  # (M, C)
+        if batch.without_history is not None:
+            history = history.masked_fill(batch.without_history[:, None], 0)
+        targets = _pack(batch.token_ids, batch.lengths)
+        read = F.pad(batch.token_ids[:, :-1], (1, 0), value=self.bos_id)  # <s> w1 w2 ... predicts w1 w2 ... </s>
+        inputs = _pack(read, batch.lengths).data
+        rows = _rows(targets, batch.token_ids.device)  # (P,): whose token it is
+        gates = self.decoder.gates(self.dropout(self._embed(inputs))) + self.context_gates(history)[rows]
+        start = torch.tanh(self.initial(history))[targets.sorted_indices]
+        states = self.decoder(gates, targets.batch_sizes.tolist(), start)  # (P, H)
+        readout = self.readout(self.dropout(states))
+        log_probs, correct = token_log_probs(readout, self.embedding.weight, self.output_bias, targets.data)
+        totals = torch.zeros(len(batch.lengths), device=log_probs.device)
+        hits = torch.zeros_like(totals)
+        return Likelihood(
+            log_probs=totals.index_add(0, rows, log_probs.float()),
+            tokens=batch.lengths.to(log_probs.device),
+            correct=hits.index_add(0, rows, correct.float()).long(),
+        )
+
+    def _embed(self, token_ids: Tensor) -> Tensor:
+        vectors: Tensor = self.embedding(token_ids) * self.embedding_scale
+        return vectors
+
+    def _utterance_vectors(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Encode utterances: (M, T), lengths (M,) -> (M, U), the last state of each direction."""
+        forwards = _pack(token_ids, lengths)
+        sizes = forwards.batch_sizes.tolist()
+        last = _last_positions(forwards, lengths).to(token_ids.device)  # (M,)
+        orders = [forwards]
+        if len(self.encoder) == 2:
+            at = torch.arange(token_ids.shape[1], device=token_ids.device)
+            reverse = (lengths.to(token_ids.device)[:, None] - 1 - at).clamp_min(0)  # (M, T)
+            orders.append(_pack(token_ids.gather(1, reverse), lengths))
+        vectors = []
+        for encoder, packed in zip(self.encoder, orders, strict=True):
+            assert isinstance(encoder, GRU)
+            gates = encoder.gates(self.dropout(self._embed(packed.data)))
+            start = gates.new_zeros(sizes[0], encoder.hidden_size)
+            vectors.append(encoder(gates, sizes, start)[last])
+        return torch.cat(vectors, dim=-1)
+
+    def _history_before(self, batch: Batch) -> Tensor:
+        """Give what was said before each utterance as history vectors: (M, C)."""
+        conversations, turns = len(batch.turns), batch.turns
+        device, size = batch.token_ids.device, self.context.hidden_size
+        begin = batch.history
+        if begin is None:
+            begin = torch.zeros(conversations, size, device=device, dtype=self.embedding.weight.dtype)
+        first = turns.cumsum(0) - turns  # (N,): where each conversation begins among the M
+        going_on = turns > 1
+        # One row a conversation, one column a turn that has a turn after it; the last utterance of each is only predicted.
+        columns = torch.arange(int(turns.max()) - 1)
+        where = torch.arange(len(batch.lengths))
+        source = torch.empty_like(where)  # (M,): the row of `states` below that stands before each utterance
+        source[first] = torch.arange(conversations)
+        states = begin
+        if bool(going_on.any()):
+            table = first[going_on, None] + columns  # (N', columns) indices among the M
+            packed = _pack(table, turns[going_on] - 1)
+            read = packed.data  # (P',): utterances in the order of the context GRU
+            vectors = self._utterance_vectors(batch.token_ids[read.to(device)], batch.lengths[read])
+            sizes = packed.batch_sizes.tolist()
+            start = begin[going_on.nonzero().squeeze(1)[packed.sorted_indices].to(device)]
+            after = self.context(self.context.gates(self.dropout(vectors)), sizes, start)
+            source[read + 1] = conversations + torch.arange(len(read))
+            states = torch.cat([begin, after])
+        return states[source.to(device)]
+
+
+def _pack(padded: Tensor, lengths: Tensor) -> PackedSequence:
+    return pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
+
+
+def _rows(packed: PackedSequence, device: torch.device) -> Tensor:
+    """Tell for each packed token whose it is: (P,)."""
+    order = _sorted(packed)
+    return torch.cat([order[:alive] for alive in packed.batch_sizes.tolist()]).to(device)
+
+
+def _last_positions(packed: PackedSequence, lengths: Tensor) -> Tensor:
+    """Tell where among the packed tokens each row's last one stands: (M,)."""
+    offsets = packed.batch_sizes.cumsum(0) - packed.batch_sizes
+    return offsets[lengths - 1] + _sorted(packed).argsort()
+
+
+def _sorted(packed: PackedSequence) -> Tensor:
+    assert packed.sorted_indices is not None, "rows are packed by _pack, which sorts them"
+    return packed.sorted_indices.cpu()

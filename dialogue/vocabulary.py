@@ -1,0 +1,110 @@
+"""Text <-> token ids. The only file that knows sentencepiece.
+
+`normalise` is what training and talking have in common: it changes case, spacing and the form of quotes, nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
+CONTINUED = "<continued_utterance>"
+PLACEHOLDERS = ("<person>", "<number>", CONTINUED)  # MovieTriples' own marks: one id each
+
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "´": "'", "`": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'})
+# Characters that end or break a line, sentencepiece's own mark for a space, and halves of surrogate pairs: all of them spacing.
+_SPACING = re.compile("[\\s\x00-\x1f\x7f-\x9f\u2581\ud800-\udfff\ufeff\u200b]+")
+_DOUBLED_QUOTE = re.compile(r"''+")
+_CONTRACTION = re.compile(r"(?<=\w) ' ?(?=(?:s|t|m|re|ve|ll|d)\b)")
+_SPACED_STOP = re.compile(r" (?=[.,!?;:](?:\s|[.,!?;:]|$))")
+
+
+def normalise(text: str) -> str:
+    """Bring an utterance to the form that the model reads: lower case, plain quotes, "don't", no space before a stop.
+
+    `don ' t`, `don’t` and `Don't` become `don't`; `hello  , you` becomes `hello, you`. Idempotent.
+    """
+    text = _DOUBLED_QUOTE.sub('"', text.translate(_QUOTES))
+    text = _SPACING.sub(" ", text.lower()).strip()
+    return _SPACED_STOP.sub("", _CONTRACTION.sub("'", text))
+
+
+class Vocabulary:
+    """A sentencepiece model behind the few things that the project asks of one."""
+
+    def __init__(self, serialised: bytes) -> None:
+        """Load from the bytes of a sentencepiece model.
+
+        Raises ValueError where they are none, or where the special pieces of this project are missing.
+        """
+        try:
+            self._pieces = sentencepiece.SentencePieceProcessor(model_proto=serialised)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"this is not a sentencepiece model ({error}); build one with python -m training.build_vocabulary"
+            ) from None
+        self.serialised = serialised
+        self.pad_id, self.unk_id, self.bos_id, self.eos_id = (self._special(piece) for piece in (PAD, UNK, BOS, EOS))
+        self.placeholder_ids = tuple(self._special(piece) for piece in PLACEHOLDERS)
+
+    def _special(self, piece: str) -> int:
+        token_id = self._pieces.piece_to_id(piece)
+        if self._pieces.id_to_piece(token_id) != piece:
+            raise ValueError(f"the vocabulary has no piece {piece}; build one with python -m training.build_vocabulary")
+        return int(token_id)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Read a vocabulary file. Raises ValueError where it is missing or no sentencepiece model."""
+        path = Path(path)
+        if not path.is_file():
+            raise ValueError(f"there is no vocabulary at {path}; build one with python -m training.build_vocabulary")
+        return cls(path.read_bytes())
+
+    def __len__(self) -> int:
+        return int(self._pieces.get_piece_size())
+
+    @property
+    def sha256(self) -> str:
+        """Name the vocabulary by its content: what a checkpoint remembers of it."""
+        return hashlib.sha256(self.serialised).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Turn text into token ids, normalised first, without <s> and </s>."""
+        ids: list[int] = self._pieces.encode(normalise(text))
+        return ids
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode many texts in one call."""
+        ids: list[list[int]] = self._pieces.encode([normalise(text) for text in texts])
+        return ids
+
+    def decode(self, token_ids: Iterable[int]) -> str:
+        """Turn token ids into text; <s>, </s> and <pad> vanish. Raises ValueError where an id is out of range."""
+        ids = [int(token_id) for token_id in token_ids]
+        size = len(self)
+        for token_id in ids:
+            if not 0 <= token_id < size:
+                raise ValueError(f"token id {token_id} is out of range: this vocabulary has {size} pieces, 0 to {size - 1}")
+        skipped = (self.pad_id, self.bos_id, self.eos_id)
+        text: str = self._pieces.decode([token_id for token_id in ids if token_id not in skipped])
+        return text
+
+    def piece(self, token_id: int) -> str:
+        """Show one token as sentencepiece writes it."""
+        return str(self._pieces.id_to_piece(token_id))
+
+    @property
+    def never_generated(self) -> tuple[int, ...]:
+        """List the ids that no reply may hold: pad, unk, bos, <person>, <number> and the byte pieces.
+
+        A lone byte piece would decode to U+FFFD or a control character, so bytes are read but never written.
+        """
+        silent = {self.pad_id, self.unk_id, self.bos_id, *self.placeholder_ids[:2]}
+        silent.update(token_id for token_id in range(len(self)) if self._pieces.is_byte(token_id))
+        return tuple(sorted(silent))

@@ -1,0 +1,1 @@
+"""Corpora in, checkpoints out. Imports dialogue; nothing imports training."""

@@ -1,0 +1,90 @@
+"""python -m training.build_vocabulary: a sentencepiece vocabulary from training splits."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import sentencepiece
+
+from dialogue.checkpoint import replace_file
+from dialogue.vocabulary import BOS, EOS, PAD, PLACEHOLDERS, UNK, Vocabulary, normalise
+from training import corpora
+from training.corpora.transcript import Complaints
+
+MODEL_TYPES = ("unigram", "bpe", "word", "char")
+
+
+def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram") -> Vocabulary:
+    """Fit a vocabulary of at most `size` pieces to texts.
+
+    Unigram, bpe and char fall back on bytes, so that any text can be read; words cannot (their pieces would leak a
+    space mark into decoded text). Raises ValueError on an unknown type, a size out of reach, or no text at all.
+    """
+    if model_type not in MODEL_TYPES:
+        raise ValueError(f"unknown vocabulary type {model_type!r}; it is one of {', '.join(MODEL_TYPES)}")
+    sentences = [text for text in map(normalise, texts) if text]
+    if not sentences:
+        raise ValueError("there is no text to build a vocabulary from")
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=written,
+            vocab_size=size,
+            model_type=model_type,
+            hard_vocab_limit=False,  # a small corpus may have fewer pieces to give
+            use_all_vocab=model_type == "char",
+            byte_fallback=model_type != "word",
+            character_coverage=0.9995,
+            normalization_rule_name="identity",  # dialogue.vocabulary.normalise is the one place that changes text
+            pad_id=0, pad_piece=PAD, unk_id=1, unk_piece=UNK, bos_id=2, bos_piece=BOS, eos_id=3, eos_piece=EOS,
+            user_defined_symbols=list(PLACEHOLDERS),
+            max_sentence_length=1 << 16,
+            num_threads=os.cpu_count() or 1,
+            minloglevel=2,
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise ValueError(f"sentencepiece cannot build a {model_type} vocabulary of {size} pieces: {error}") from None
+    return Vocabulary(written.getvalue())
+
+
+def save(vocabulary: Vocabulary, path: Path) -> None:
+    """Write a vocabulary, replacing the file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda partial: partial.write_bytes(vocabulary.serialised))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build a vocabulary from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.build_vocabulary", description=__doc__)
+    parser.add_argument(
+        "--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("data/vocabulary.model"), help="the file to write (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=8000, help="how many pieces (default: %(default)s)")
+    parser.add_argument("--type", default="unigram", help=f"{', '.join(MODEL_TYPES)} (default: %(default)s)")
+    parser.add_argument("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
+    options = parser.parse_args(arguments)
+    complaints = Complaints(skip=options.skip_bad_lines)
+    try:
+        transcripts = corpora.load(options.data or corpora.default_names(), "train", complaints)
+        vocabulary = build(
+            (turn for transcript in transcripts for turn in transcript.turns), size=options.size, model_type=options.type
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    save(vocabulary, options.out)
+    if complaints.count:
+        print(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
+    print(f"{len(vocabulary)} pieces from {len(transcripts)} conversations written to {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

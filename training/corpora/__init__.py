@@ -1,0 +1,57 @@
+"""Corpora as transcripts: what was said in each conversation, in order, one split at a time.
+
+`load` is the only call that the rest of training makes; each corpus is a file of its own that knows one format.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.corpora import chitchat, movie_triples, self_dialogue
+from training.corpora.transcript import SPLITS, Complain, Complaints, Transcript
+
+
+def corpora_folder() -> Path:
+    """Say where corpora live: the environment's CORPORA, else data/."""
+    return Path(os.environ.get("CORPORA", "data"))
+
+
+def default_names() -> list[str]:
+    """Choose what to train on where nobody said: MovieTriples if its folder is there, else chitchat."""
+    return ["movie_triples"] if (corpora_folder() / "movie_triples").is_dir() else ["chitchat"]
+
+
+def load(names: list[str], split: str, complaints: Complaints) -> list[Transcript]:
+    """Read corpora by name or path: their conversations of one split, in the order of the files.
+
+    names: `movie_triples`, `chitchat`, `self_dialogue`, a MovieTriples folder, or a JSONL file of conversations.
+    split: train, validation, test or all. Raises ValueError on an unknown name, a missing or empty corpus, a bad line.
+    """
+    if split not in (*SPLITS, "all"):
+        raise ValueError(f"unknown split {split!r}; it is one of {', '.join(SPLITS)}, all")
+    transcripts: list[Transcript] = []
+    for name in names:
+        wanted = [split] if split != "all" else list(SPLITS)
+        found = [transcript for part in wanted for transcript in _read(name, part, complaints)]
+        if not found:
+            raise ValueError(f"the corpus {name} has no conversation in its split {split!r}")
+        transcripts.extend(found)
+    return transcripts
+
+
+def _read(name: str, split: str, complaints: Complain) -> Iterator[Transcript]:
+    if name == "chitchat":
+        return chitchat.read(split, complaints)
+    if name == "self_dialogue":
+        return self_dialogue.read(self_dialogue.find(corpora_folder()), split, complaints)
+    path = corpora_folder() / "movie_triples" if name == "movie_triples" else Path(name)
+    if path.is_dir():
+        return movie_triples.read(path, split, complaints)
+    if path.is_file():
+        return self_dialogue.read(path, split, complaints, corpus=path.name.split(".")[0])
+    raise ValueError(
+        f"there is no corpus {name!r} (looked for {path}); --data takes movie_triples, chitchat, self_dialogue, "
+        "a MovieTriples folder, or a JSONL file of conversations"
+    )

@@ -1,0 +1,49 @@
+"""The BYU chit-chat corpus (MIT licence), out of the PyPI package chitchat-dataset: two strangers typing to each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dialogue.vocabulary import CONTINUED
+from training.corpora.transcript import Complain, Transcript, split_of
+
+
+def read(split: str, complain: Complain) -> Iterator[Transcript]:
+    """Yield the conversations of one split, by the rule for corpora with ids.
+
+    Messages of one sender in a row are one turn, with <continued_utterance> between them, as MovieTriples writes it.
+    Raises ValueError where the package is not installed; complains of a conversation without a readable message.
+    """
+    spec = find_spec("chitchat_dataset")
+    if spec is None or spec.origin is None:
+        raise ValueError("the chitchat corpus is not installed; pip install -r requirements.txt brings it")
+    path = Path(spec.origin).with_name("dataset.json")
+    for key, conversation in json.loads(path.read_text(encoding="utf-8")).items():
+        if split_of(key) != split:
+            continue
+        turns = tuple(_turns(conversation))
+        if turns:
+            yield Transcript(key, "chitchat", turns)
+        else:
+            complain(f"{path}, conversation {key}: no message with text")
+
+
+def _turns(conversation: dict[str, Any]) -> Iterator[str]:
+    sender: str | None = None
+    texts: list[str] = []
+    for turn in conversation["messages"]:
+        for message in turn:
+            text = message["text"].strip()
+            if not text:
+                continue
+            if message["sender"] != sender and texts:
+                yield f" {CONTINUED} ".join(texts)
+                texts = []
+            sender = message["sender"]
+            texts.append(text)
+    if texts:
+        yield f" {CONTINUED} ".join(texts)

@@ -1,0 +1,102 @@
+"""Conversations as JSONL, `{"id": ..., "turns": [...]}` a line; the Self-dialogue Corpus among them.
+
+    python -m training.corpora.self_dialogue CHECKOUT data/self_dialogue.jsonl.gz
+
+makes that file from a checkout of github.com/jfainberg/self_dialogue_corpus (Fainberg et al. 2018, BSD-3-Clause).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.corpora.transcript import Complain, Transcript, numbered_lines, split_of
+
+
+def find(folder: Path) -> Path:
+    """Find the corpus in a folder, plain or .gz. Raises ValueError where it is not there."""
+    for name in ("self_dialogue.jsonl.gz", "self_dialogue.jsonl"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ValueError(
+        f"there is no self_dialogue.jsonl(.gz) in {folder}; make it with python -m training.corpora.self_dialogue, "
+        "or set CORPORA to the folder that has it"
+    )
+
+
+def read(path: Path, split: str, complain: Complain, *, corpus: str = "self_dialogue") -> Iterator[Transcript]:
+    """Yield the conversations of one split, by the rule for corpora with ids; complains of a line that is none."""
+    for number, line in numbered_lines(path):
+        try:
+            entry = json.loads(line.decode("utf-8"))
+            key, turns = entry["id"], entry["turns"]
+        except UnicodeDecodeError as error:
+            complain(f"{path}, line {number}: invalid UTF-8 ({error.reason} at byte {error.start})")
+        except (json.JSONDecodeError, KeyError, TypeError):
+            complain(f'{path}, line {number}: not a conversation; expected {{"id": "...", "turns": ["...", ...]}}')
+        else:
+            if not isinstance(key, str) or not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+                complain(f"{path}, line {number}: id must be a text and turns a list of texts")
+            elif not turns or not all(turn.strip() for turn in turns):
+                complain(f"{path}, line {number}: an empty utterance, or no turn at all")
+            elif split_of(key) == split:
+                yield Transcript(key, corpus, tuple(turns))
+
+
+def convert(checkout: Path, out: Path) -> int:
+    """Write the JSONL from a checkout of the public corpus and return how many conversations it holds.
+
+    Rejected assignments and blocked workers are left out, as the corpus's own script does. Raises ValueError where
+    the folder is no such checkout. The file is replaced atomically.
+    """
+    files = sorted((checkout / "corpus").glob("*/*.csv"))
+    if not files:
+        raise ValueError(f"{checkout} has no corpus/*/*.csv; expected a checkout of jfainberg/self_dialogue_corpus")
+    blocked_file = checkout / "blocked_workers.txt"
+    blocked = set(blocked_file.read_text(encoding="utf-8").split()) if blocked_file.is_file() else set()
+    conversations = {}
+    for file in files:
+        with file.open(encoding="utf-8", newline="") as rows:
+            for row in csv.DictReader(rows):
+                turns = list(_sentences(row))
+                if len(turns) > 1 and not row.get("Reject") and row.get("WorkerId") not in blocked:
+                    conversations[row["AssignmentId"]] = {"id": row["AssignmentId"], "topic": file.parent.name, "turns": turns}
+    partial = out.with_name(out.name + ".partial")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(partial, "wt", encoding="utf-8") if out.suffix == ".gz" else partial.open("w", encoding="utf-8") as lines:
+        for key in sorted(conversations):
+            lines.write(json.dumps(conversations[key], ensure_ascii=False) + "\n")
+    partial.replace(out)
+    return len(conversations)
+
+
+def _sentences(row: dict[str, str]) -> Iterator[str]:
+    number = 1
+    while (text := row.get(f"Answer.sentence{number}")) is not None:
+        if text.strip() not in ("", "{}"):  # "{}" is Mechanical Turk's empty answer
+            yield text.strip()
+        number += 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Convert a checkout from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.corpora.self_dialogue", description=convert.__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("checkout", type=Path, help="a checkout of github.com/jfainberg/self_dialogue_corpus")
+    parser.add_argument("out", type=Path, help="the file to write, .jsonl or .jsonl.gz")
+    options = parser.parse_args(arguments)
+    try:
+        count = convert(options.checkout, options.out)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{count} conversations written to {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

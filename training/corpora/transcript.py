@@ -1,0 +1,56 @@
+"""What a corpus yields: transcripts, the split each belongs to, and what is done about a line that is none."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One conversation as a corpus has it: its turns as text, two speakers in turn."""
+
+    id: str
+    corpus: str
+    turns: tuple[str, ...]
+
+
+Complain = Callable[[str], None]
+
+
+@dataclass
+class Complaints:
+    """What to do about a line that is no conversation: stop at once, or count and go on."""
+
+    skip: bool = False
+    count: int = 0
+    first: str = ""
+
+    def __call__(self, what: str) -> None:
+        """Report one bad line. Raises ValueError unless bad lines are to be skipped."""
+        if not self.skip:
+            raise ValueError(f"{what}; mend the file, or pass --skip-bad-lines to leave such lines out")
+        self.count += 1
+        self.first = self.first or what
+
+
+def split_of(conversation_id: str) -> str:
+    """Name the split of a conversation: one rule for every corpus with ids."""
+    twentieth = int(hashlib.sha1(conversation_id.encode()).hexdigest(), 16) % 20
+    return {0: "test", 1: "validation"}.get(twentieth, "train")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file with their numbers, through gzip where its name says so. Raises ValueError on a broken one."""
+    try:
+        with path.open("rb") as file, gzip.open(file) if path.suffix == ".gz" else nullcontext(file) as lines:
+            yield from enumerate(lines, start=1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None

@@ -1,0 +1,311 @@
+"""python -m training.fit: fit an HRED to conversations.
+
+runs/NAME/checkpoint/        the best model so far, ready to talk (half precision)
+runs/NAME/state.safetensors  everything that --resume needs: weights, optimiser, place in the data
+runs/NAME/log.jsonl          a line a validation; loss.png draws it
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dialogue import checkpoint
+from dialogue.agent import DialogueAgent
+from dialogue.checkpoint import Checkpoint
+from dialogue.config import ModelConfig
+from dialogue.conversation import Conversation
+from dialogue.device import choose_device
+from dialogue.models import Batch
+from dialogue.models.hred import HRED
+from dialogue.vocabulary import Vocabulary
+from training import batches, build_vocabulary, corpora
+from training.corpora.transcript import Complaints
+from training.state import Progress, load_state, save_state
+from training.trainer import StepFigures, Trainer
+
+HISTORY_DROPOUT = 0.1  # share of turns learnt without their history, so that log p(reply | no history) means something
+WARMUP_STEPS = 200
+PATIENCE = 4  # validations without gain before it stops
+SAVE_SECONDS = 300
+OPENINGS = ("hi", "how are you?", "what's your favorite movie?", "do you like music?")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What a run was asked for; it stands beside the weights. Each field is an option of the command line."""
+
+    data: tuple[str, ...]
+    batch_tokens: int = field(default=4000, metadata={"help": "tokens a step"})
+    epochs: float = field(default=10.0, metadata={"help": "passes over the data, at most"})
+    minutes: float | None = field(default=None, metadata={"help": "stop after so many minutes of training"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "of Adam"})
+    schedule: str = field(
+        default="plateau", metadata={"help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs"}
+    )
+    truncate: int = field(default=256, metadata={"help": "tokens of a turn, at most"})
+    validations: float = field(default=2.0, metadata={"help": "how many an epoch"})
+    precision: str = field(default="auto", metadata={"help": "fp32, bf16, or auto: bf16 where the device is fast in it"})
+    seed: int = field(default=0, metadata={"help": "of everything random"})
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("batch_tokens", 1),
+            ("truncate", 2),
+            ("learning_rate", 1e-12),
+            ("epochs", 1e-6),
+            ("validations", 1e-6),
+        ):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}")
+        if self.schedule not in ("plateau", "cosine"):
+            raise ValueError(f"--schedule is {self.schedule!r}; it is plateau or cosine")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ValueError(f"--precision is {self.precision!r}; it is auto, fp32 or bf16")
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from."""
+
+    vocabulary: Vocabulary
+    train: batches.Encoded
+    validation: list[Batch]
+
+
+def fit(config: FitConfig, sizes: dict[str, Any], data: Data, *, out: Path, device: torch.device, resume: bool = False) -> Progress:
+    """Fit a model of these sizes (ModelConfig without vocab_size) and return how far it came.
+
+    Raises ValueError where the state to resume from is unusable, or where the loss is no number.
+    """
+    torch.manual_seed(config.seed)
+    model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
+    model = HRED.from_config(model_config, bos_id=data.vocabulary.bos_id)
+    trainer = Trainer(model, learning_rate=config.learning_rate, precision=config.precision, device=device)
+    state, best = out / "state.safetensors", Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
+    if resume:
+        progress = load_state(state, model, trainer.optimiser)
+        trainer.refresh()
+    else:
+        progress = Progress()
+        checkpoint.save(out / "checkpoint", best)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}, in {out}")
+
+    begun, saved = time.monotonic() - progress.seconds, time.monotonic()
+    figures: list[StepFigures] = []
+    bar = tqdm(desc="fitting", unit="step", initial=progress.step, smoothing=0.05)
+    for epoch_steps, batch in steps_of(data, config, progress):
+        bar.total = total = round(config.epochs * epoch_steps)
+        over_time = config.minutes is not None and time.monotonic() - begun > 60 * config.minutes
+        if over_time or progress.step >= total or progress.bad_validations >= PATIENCE:
+            break
+        figures.append(trainer.step(batch, learning_rate=learning_rate_at(config, progress, total)))
+        progress.step, progress.batch, progress.tokens = (
+            progress.step + 1,
+            progress.batch + 1,
+            progress.tokens + int(batch.lengths.sum()),
+        )
+        progress.seconds = time.monotonic() - begun
+        bar.update()
+        if progress.step % 20 == 0:
+            loss, norm, accuracy = means(figures[-20:])
+            rate = progress.tokens / progress.seconds
+            bar.set_postfix_str(f"{rate:,.0f} tokens/s, loss {loss:.3f}, norm {norm:.2f}, accuracy {accuracy:.3f}")
+        if progress.step % max(1, round(epoch_steps / config.validations)) == 0 or progress.step == total:
+            loss, _, _ = means(figures)
+            figures.clear()
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"the loss is {loss} at step {progress.step}; lower --learning-rate; --resume goes on from the last state"
+                )
+            perplexity, accuracy = trainer.validate(tqdm(data.validation, desc="validating", leave=False))
+            if perplexity < progress.best_perplexity:
+                progress.best_perplexity, progress.bad_validations = perplexity, 0
+                checkpoint.save(
+                    out / "checkpoint", replace(best, training={"config": asdict(config), "progress": asdict(progress)})
+                )
+            else:
+                progress.bad_validations += 1
+                progress.halvings += 1
+            report(out, progress, loss, perplexity, accuracy)
+            show_replies(best)
+            progress.seconds = time.monotonic() - begun
+            saved = 0.0
+        if time.monotonic() - saved > SAVE_SECONDS:
+            save_state(state, model, trainer.optimiser, progress)
+            saved = time.monotonic()
+    bar.close()
+    save_state(state, model, trainer.optimiser, progress)
+    return progress
+
+
+def steps_of(data: Data, config: FitConfig, progress: Progress) -> Iterator[tuple[int, Batch]]:
+    """Yield (steps in this epoch, batch) from where the run stands, without end.
+
+    What is random in a step (the order, history dropout, dropout) comes from the seed and the step's number alone, so
+    that a resumed run goes on as if nothing had happened.
+    """
+    while True:
+        rng = random.Random(f"{config.seed} {progress.epoch}")
+        plan = batches.plan(data.train.conversations, batch_tokens=config.batch_tokens, rng=rng)
+        for planned in plan[progress.batch :]:
+            torch.manual_seed((config.seed << 32) + progress.step)
+            without_history = torch.rand(sum(map(len, planned))) < HISTORY_DROPOUT
+            yield len(plan), batches.collate(planned, pad_id=data.vocabulary.pad_id, without_history=without_history)
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+
+
+def learning_rate_at(config: FitConfig, progress: Progress, total_steps: int) -> float:
+    """Give the learning rate of a step: a short warm-up, then halved at each validation without gain, or a cosine."""
+    warm = min(1.0, (progress.step + 1) / WARMUP_STEPS)
+    if config.schedule == "cosine":
+        return config.learning_rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress.step / total_steps))))
+    return config.learning_rate * warm * 0.5**progress.halvings
+
+
+def means(figures: list[StepFigures]) -> tuple[float, float, float]:
+    """Give the mean loss, gradient norm and accuracy of some steps."""
+    loss, norm, accuracy = (torch.stack(values).float().mean().item() for values in zip(*figures, strict=True))
+    return loss, norm, accuracy
+
+
+def report(out: Path, progress: Progress, loss: float, perplexity: float, accuracy: float) -> None:
+    """Print a validation, append it to log.jsonl, and draw the curves anew."""
+    row = {**asdict(progress), "loss": loss, "perplexity": perplexity, "accuracy": accuracy}
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(row) + "\n")
+    tqdm.write(
+        f"step {progress.step:,}, {progress.seconds / 60:.1f} min: training loss {loss:.3f}, "
+        f"validation perplexity {perplexity:.2f} a token, accuracy {accuracy:.3f}" + ("" if progress.bad_validations else " (best)")
+    )
+    draw_curves(out)
+
+
+def draw_curves(out: Path) -> None:
+    """Draw perplexity a token over the steps, in training and validation, into loss.png."""
+    from matplotlib.figure import Figure  # takes a second to import, and only here
+
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    steps = [row["step"] for row in rows]
+    axes.plot(steps, [math.exp(min(row["loss"], 20)) for row in rows], "o-", label="training (with dropout)")
+    axes.plot(steps, [row["perplexity"] for row in rows], "o-", label="validation")
+    axes.set(xlabel="step", ylabel="perplexity a token", yscale="log")
+    axes.legend()
+    axes.grid(alpha=0.3, which="both")
+    checkpoint.replace_file(out / "loss.png", lambda path: figure.savefig(path, format="png", dpi=120))
+
+
+def show_replies(model: Checkpoint) -> None:
+    """Print what the model answers to a few openings."""
+    model.model.eval()
+    for opening, reply in zip(OPENINGS, DialogueAgent(model).answer([Conversation()] * len(OPENINGS), OPENINGS), strict=True):
+        tqdm.write(f"    {opening}  ->  {reply.text}")
+    model.model.train()
+
+
+def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: bool) -> Data:
+    """Read and encode the corpora of a run, building the vocabulary from the training split where none is given.
+
+    Raises ValueError on a corpus or vocabulary that is missing or broken.
+    """
+    complaints = Complaints(skip=skip_bad_lines)
+    transcripts = {split: corpora.load(list(config.data), split, complaints) for split in ("train", "validation")}
+    if complaints.count:
+        print(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
+    if vocabulary_file is None:
+        print("building the vocabulary")
+        vocabulary = build_vocabulary.build(turn for transcript in transcripts["train"] for turn in transcript.turns)
+    else:
+        vocabulary = Vocabulary.load(vocabulary_file)
+    encoded = {split: batches.encode(found, vocabulary, truncate=config.truncate) for split, found in transcripts.items()}
+    for split, part in encoded.items():
+        tokens = sum(len(turn) for conversation in part.conversations for turn in conversation)
+        print(f"{split}: {len(part.conversations):,} conversations, {part.utterances:,} turns, ", end="")
+        print(f"{tokens:,} tokens, {part.truncated:,} turns cut at {config.truncate}")
+    planned = batches.plan(encoded["validation"].conversations, batch_tokens=config.batch_tokens, rng=random.Random(0))
+    validation = [batches.collate(windows, pad_id=vocabulary.pad_id) for windows in planned]
+    return Data(vocabulary, encoded["train"], validation)
+
+
+def options() -> argparse.ArgumentParser:
+    """Describe the command line. What is not given is absent, so that --resume can tell it from a wish."""
+    parser = argparse.ArgumentParser(prog="python -m training.fit", description="Fit an HRED to conversations.")
+    add = parser.add_argument
+    add(
+        "--data",
+        action="append",
+        metavar="NAME|PATH",
+        help="a corpus, any number of times (default: movie_triples if data/ has it, else chitchat)",
+    )
+    add(
+        "--vocabulary",
+        type=Path,
+        metavar="FILE",
+        help="a vocabulary of training.build_vocabulary (default: built from the training split)",
+    )
+    add("--out", type=Path, metavar="DIR", help="where the run lives (default: runs/NAME, by the names of the data)")
+    add("--resume", action="store_true", help="go on with the run in --out; options that are not given again stay as they were")
+    add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
+    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    kinds = {"int": int, "str": str, "float": float, "float | None": float}
+    for setting in (*fields(FitConfig)[1:], *fields(ModelConfig)[1:]):
+        name, default = f"--{setting.name.replace('_', '-')}", setting.default
+        words = setting.metadata.get("help", "of the model")
+        if isinstance(default, bool):
+            add(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=f"{words} (default: {default})")
+        else:
+            add(name, type=kinds[str(setting.type)], default=argparse.SUPPRESS, help=f"{words} (default: {default})")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Fit a model from the command line."""
+    asked = vars(options().parse_args(arguments))
+    names = tuple(asked.pop("data") or ())
+    out, resume = asked["out"], asked["resume"]
+    try:
+        if not resume:
+            names = names or tuple(corpora.default_names())
+            out = out or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names)
+            if (out / "state.safetensors").exists():
+                raise ValueError(f"{out} holds a run already; go on with it by --resume, or name another folder with --out")
+            settings: dict[str, Any] = {"data": names}
+            sizes: dict[str, Any] = {}
+        else:
+            out = out or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names or corpora.default_names())
+            before = checkpoint.load(out / "checkpoint")
+            settings, sizes = before.training["config"], asdict(before.config)
+            sizes.pop("vocab_size")
+            settings["data"] = names or tuple(settings["data"])
+        settings |= {f.name: asked[f.name] for f in fields(FitConfig) if f.name in asked}
+        sizes |= {f.name: asked[f.name] for f in fields(ModelConfig) if f.name in asked}
+        config = FitConfig(**settings)
+        vocabulary = out / "checkpoint" / checkpoint.VOCABULARY if resume else asked["vocabulary"]
+        data = prepare(config, vocabulary_file=vocabulary, skip_bad_lines=asked["skip_bad_lines"])
+        progress = fit(config, sizes, data, out=out, device=choose_device(asked["device"]), resume=resume)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nstopped; the last state is in {out}, go on with --resume", file=sys.stderr)
+        return 130
+    print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; talk to it: ", end="")
+    print(f"python -m dialogue --checkpoint {out / 'checkpoint'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

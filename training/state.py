@@ -1,0 +1,64 @@
+"""The state of a run between two processes: one safetensors file, replaced atomically."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from dialogue.checkpoint import replace_file
+
+
+@dataclass
+class Progress:
+    """How far a run has come. epoch and batch: the place in the data; seconds: of training, over all its processes."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    halvings: int = 0
+    bad_validations: int = 0
+    best_perplexity: float = float("inf")
+
+
+def save_state(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write weights, Adam's moments and the progress into one file."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        tensors[f"weights.{name}"] = parameter.detach().cpu()
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"adam.{key}.{name}"] = value.detach().cpu()
+    metadata = {"progress": json.dumps(asdict(progress))}
+    replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+
+
+def load_state(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
+    """Read what save_state wrote into a model and its optimiser.
+
+    Raises ValueError where there is no such file, or where it belongs to a model of other sizes.
+    """
+    try:
+        with safe_open(path, framework="pt") as file, torch.no_grad():
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            names = set(file.keys())
+            for name, parameter in model.named_parameters():
+                stored = file.get_tensor(f"weights.{name}")
+                if stored.shape != parameter.shape:
+                    raise ValueError(
+                        f"{name} has the shape {tuple(stored.shape)} there and {tuple(parameter.shape)} in these options"
+                    )
+                parameter.copy_(stored)
+                for key in ("step", "exp_avg", "exp_avg_sq"):
+                    if f"adam.{key}.{name}" in names:
+                        value = file.get_tensor(f"adam.{key}.{name}")
+                        optimiser.state[parameter][key] = value.to(parameter.device)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"cannot resume from {path}: {error}") from None
+    return progress
