@@ -1,0 +1,49 @@
+"""Tiny models, and conversations of made-up token ids for them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dialogue.models.hred import HRED
+from training import batches
+
+PAD, UNK, BOS, EOS, FIRST_WORD, VOCABULARY = 0, 1, 2, 3, 4, 40
+
+
+@pytest.fixture(params=[True, False], ids=["bidirectional", "unidirectional"])
+def model(request):
+    return make_model(bidirectional=request.param)
+
+
+def make_model(*, bidirectional=True, dropout=0.0, peaked=1.0):
+    """An untrained model. peaked: how far apart its log-probabilities are."""
+    torch.manual_seed(7)
+    made = HRED(
+        vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=14, bidirectional=bidirectional, dropout=dropout
+    )  # fmt: skip
+    for name, parameter in made.named_parameters():
+        if "bias" in name:  # they begin at nought, which would hide one in the wrong place
+            torch.nn.init.normal_(parameter, std=0.3)
+    made.embedding.weight.data *= peaked
+    made.embedding_scale /= peaked
+    return made.eval()
+
+
+def make_conversation(turns, *, seed, longest=7):
+    """A conversation of so many utterances of 0 to `longest` words, each closed by </s>."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(longest + 1, (turns,), generator=generator).tolist()
+    return [[*torch.randint(FIRST_WORD, VOCABULARY, (n,), generator=generator).tolist(), EOS] for n in lengths]
+
+
+def as_batch(conversations, *, history=None, without_history=None):
+    return replace(batches.collate(conversations, pad_id=PAD, without_history=without_history), history=history)
+
+
+def history_after(model, conversation):
+    """The history vector (1, C) after turns that are taken one by one."""
+    history = None
+    for utterance in conversation:
+        history = model.encode_turn(torch.tensor([utterance]), torch.tensor([len(utterance)]), history)
+    return history
