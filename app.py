@@ -1,0 +1,174 @@
+"""The skill's server: `python app.py`, or behind another WSGI server `gunicorn --threads 8 'app:create_app()'`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from flask import Flask
+
+from dialogue.agent import DialogueAgent
+from dialogue.checkpoint import PRETRAINED
+from skill import build_skill, tunnel
+from skill.endpoint import BODY_LIMIT, is_loopback, mount
+from skill.verify import Verifier
+
+log = logging.getLogger("app")
+
+SAMPLE_REQUEST = "tests/requests/chat.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the server runs. Defaults < environment < command line."""
+
+    host: str = "127.0.0.1"
+    port: int = 5000
+    skill_ids: tuple[str, ...] = ()  # whose requests are answered; none: any skill's
+    verify: bool = True
+    tunnel: str = "none"
+    checkpoint: Path = PRETRAINED
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"the port is {self.port}; it must be from 0 to 65535")
+        if not self.verify and self.tunnel != "none":
+            raise ValueError("--no-verify with a tunnel would let anybody in; use --tunnel none, or leave --no-verify out")
+        if not self.verify and not is_loopback(self.host):
+            raise ValueError(f"--no-verify on {self.host} would let anybody in; it works on loopback only (--host 127.0.0.1)")
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read SKILL_ID (several: apart by commas) and CHECKPOINT."""
+        skill_ids = tuple(filter(None, (part.strip() for part in os.environ.get("SKILL_ID", "").split(","))))
+        return cls(skill_ids=skill_ids, checkpoint=Path(os.environ.get("CHECKPOINT") or PRETRAINED))
+
+
+def create_app(settings: Settings | None = None, agent: DialogueAgent | None = None) -> Flask:
+    """Build the WSGI application: load the model once, mount the skill.
+
+    Without settings it is for a server in production: they come from the environment, and SKILL_ID has to be there.
+    Raises ValueError where it is not, or where the checkpoint is none.
+    """
+    if settings is None:
+        settings = Settings.from_environment()
+        if not settings.skill_ids:
+            raise ValueError("SKILL_ID is not set: without it any skill's requests would be answered (amzn1.ask.skill....)")
+    app = Flask(__name__, static_folder=None)
+    verifier = Verifier(skill_ids=settings.skill_ids) if settings.verify else None
+    mount(app, build_skill(agent or DialogueAgent.load(settings.checkpoint)), verifier=verifier)
+    return app
+
+
+def listen(app: Flask, settings: Settings) -> Any:
+    """Bind the port and return waitress's server, ready to run. Raises OSError where the port cannot be had."""
+    import waitress
+
+    return waitress.create_server(
+        app,
+        host=settings.host,
+        port=settings.port,
+        threads=8,
+        max_request_body_size=BODY_LIMIT,
+        connection_limit=1000,
+        channel_timeout=30,
+        asyncore_use_poll=True,
+        ident=None,
+    )
+
+
+def announce(settings: Settings) -> None:
+    """Print where the skill is, how to try it, and what is missing for a device."""
+    local = f"http://{settings.host}:{settings.port}/"
+    print(f"\nThe skill answers at {local}")
+    if settings.verify:
+        if not settings.skill_ids:
+            print("WARNING: no skill id is set, so any Alexa skill's requests are answered. Pass --skill-id amzn1.ask.skill....")
+    else:
+        print("WARNING: verification is OFF. Anybody on this machine can talk to it; nobody else can. Not for a device.")
+        print("Try it:")
+        print(f"    curl -s {local} -H 'Content-Type: application/json' -d @{SAMPLE_REQUEST}")
+    public = open_tunnel(settings) if settings.tunnel == "ngrok" else None
+    if public:
+        print(f"Alexa reaches it at {public}/  (put this into the skill's endpoint, certificate type: wildcard)")
+    else:
+        print("For a device it still lacks: an https address that Alexa reaches (--tunnel ngrok with NGROK_AUTHTOKEN set),")
+        print("a skill made of interaction_models/ in the Alexa developer console, and its id (--skill-id).", flush=True)
+
+
+def open_tunnel(settings: Settings) -> str | None:
+    """Open the tunnel, or say in one sentence why there is none."""
+    try:
+        return tunnel.open_tunnel(settings.port)
+    except tunnel.NoTunnel as reason:
+        print(f"No tunnel: {reason}", file=sys.stderr)
+        return None
+
+
+def settings_of(arguments: list[str] | None) -> Settings:
+    """Read the command line over the environment. Raises ValueError on settings that do not go together."""
+    before = Settings.from_environment()
+    parser = argparse.ArgumentParser(prog="python app.py", description="Serve the skill.")
+    parser.add_argument("--host", default=before.host, help="where to listen (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=before.port, help="(default: %(default)s)")
+    parser.add_argument(
+        "--skill-id", action="append", metavar="ID", help="answer this skill only; several times for several (env SKILL_ID)"
+    )
+    parser.add_argument(
+        "--no-verify", action="store_true", help="answer requests that are not signed by Alexa: for trying on this machine"
+    )
+    parser.add_argument("--tunnel", choices=("ngrok", "none"), help="(default: ngrok where an ngrok token is configured)")
+    parser.add_argument(
+        "--checkpoint", type=Path, default=before.checkpoint, help="the model's folder (env CHECKPOINT; default: %(default)s)"
+    )
+    asked = parser.parse_args(arguments)
+    chosen = asked.tunnel or ("ngrok" if not asked.no_verify and tunnel.is_configured() else "none")
+    return Settings(
+        host=asked.host,
+        port=asked.port,
+        skill_ids=tuple(asked.skill_id or before.skill_ids),
+        verify=not asked.no_verify,
+        tunnel=chosen,
+        checkpoint=asked.checkpoint,
+    )
+
+
+def _leave(signum: int, frame: object) -> NoReturn:
+    sys.exit(0)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve from the command line."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pyngrok").setLevel(logging.ERROR)  # its lines hold the token's account and addresses
+    try:
+        settings = settings_of(arguments)
+        app = create_app(settings)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        server = listen(app, settings)
+    except OSError as error:
+        print(
+            f"error: cannot listen on {settings.host}:{settings.port}: {error.strerror}; try another --port", file=sys.stderr
+        )
+        return 1
+    signal.signal(signal.SIGTERM, _leave)  # so that the tunnel's agent is ended, too
+    announce(settings)
+    try:
+        server.run()
+    finally:
+        if settings.tunnel == "ngrok":
+            tunnel.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""python -m skill.interaction_model: write the skill package's files, or with --check compare them.
+
+What Alexa listens for stands here once, as code; interaction_models/ holds what the ASK tools read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+CHAT_INTENT, CHAT_SLOT = "ChatIntent", "raw_input"
+INVOCATION_NAME = "chatty friend"
+PACKAGE = Path(__file__).parent.parent / "interaction_models"
+MODEL_FILE, MANIFEST_FILE = "interactionModels/custom/en-US.json", "skill.json"
+ENDPOINT_PLACEHOLDER = "https://your-domain.ngrok-free.app/"
+
+# Outside elicitation Alexa wants words around the slot. Within a session the slot is elicited, and takes whole utterances.
+_CHAT_SAMPLES = (
+    "let's talk about", "talk about", "i want to talk about", "can we talk about", "i would like to talk about", "let's chat about",
+    "i think", "i feel", "i like", "i love", "i hate", "i saw", "i went", "i am", "i'm", "i was", "i have", "i don't",
+    "what about", "how about", "what is", "what's", "what do you think about", "who is", "where is", "when is", "why is", "how is",
+    "do you like", "do you know", "do you think", "have you seen", "have you heard", "are you", "can you", "did you",
+    "my favorite", "my", "it is", "it's", "that's", "because", "well", "yeah", "maybe", "say",
+)  # fmt: skip
+BUILT_INS = (
+    "AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.HelpIntent", "AMAZON.NavigateHomeIntent", "AMAZON.FallbackIntent",
+    "AMAZON.RepeatIntent", "AMAZON.StartOverIntent", "AMAZON.YesIntent", "AMAZON.NoIntent",
+)  # fmt: skip
+
+
+def interaction_model() -> dict[str, Any]:
+    """Build the interaction model for en-US.
+
+    https://developer.amazon.com/docs/alexa/smapi/interaction-model-schema.html
+    """
+    slot = {"name": CHAT_SLOT, "type": "AMAZON.SearchQuery"}
+    chat = {
+        "name": CHAT_INTENT,
+        "slots": [{**slot, "samples": [f"{{{CHAT_SLOT}}}"]}],
+        "samples": [f"{carrier} {{{CHAT_SLOT}}}" for carrier in _CHAT_SAMPLES],
+    }
+    prompt = {
+        "id": f"Elicit.{CHAT_INTENT}.{CHAT_SLOT}",
+        "variations": [{"type": "PlainText", "value": "What would you like to say?"}],
+    }
+    dialog = {
+        "delegationStrategy": "SKILL_RESPONSE",
+        "intents": [
+            {
+                "name": CHAT_INTENT,
+                "delegationStrategy": "SKILL_RESPONSE",
+                "confirmationRequired": False,
+                "prompts": {},
+                "slots": [
+                    {**slot, "confirmationRequired": False, "elicitationRequired": True, "prompts": {"elicitation": prompt["id"]}}
+                ],
+            }
+        ],
+    }
+    language = {
+        "invocationName": INVOCATION_NAME,
+        "intents": [chat, *({"name": name, "samples": []} for name in BUILT_INS)],
+        "types": [],
+        "modelConfiguration": {"fallbackIntentSensitivity": {"level": "LOW"}},
+    }
+    return {"interactionModel": {"languageModel": language, "dialog": dialog, "prompts": [prompt]}}
+
+
+def manifest() -> dict[str, Any]:
+    """Build the skill's manifest.
+
+    https://developer.amazon.com/docs/alexa/smapi/skill-manifest.html
+    """
+    locale = {
+        "name": "Chatty Friend",
+        "summary": "Someone to talk with about anything.",
+        "description": "An open conversation: about movies, music, sports, or your day. "
+        "Talk as you would to a friend; say stop to leave.",
+        "examplePhrases": [f"Alexa, open {INVOCATION_NAME}", f"Alexa, ask {INVOCATION_NAME} what about movies"],
+        "keywords": ["talk", "chat", "conversation"],
+    }
+    return {
+        "manifest": {
+            "manifestVersion": "1.0",
+            "publishingInformation": {"locales": {"en-US": locale}, "category": "NOVELTY", "distributionCountries": ["US"]},
+            "apis": {"custom": {"endpoint": {"uri": ENDPOINT_PLACEHOLDER, "sslCertificateType": "Wildcard"}}},
+            "privacyAndCompliance": {
+                "allowsPurchases": False,
+                "usesPersonalInfo": False,
+                "isChildDirected": False,
+                "isExportCompliant": True,
+                "containsAds": False,
+            },
+        }
+    }  # fmt: skip
+
+
+def faults(model: dict[str, Any]) -> list[str]:
+    """List what Alexa would refuse in an interaction model, and its schema would not show."""
+    language, dialog = model["interactionModel"]["languageModel"], model["interactionModel"]["dialog"]
+    found = []
+    name = language["invocationName"]
+    if len(name.split()) < 2 or name != name.lower() or re.search(r"[^a-z' .]", name):
+        found.append(f"invocation name {name!r}: two words or more, lower case letters")
+    if len(name.split()) == 2 and set(name.split()) & {"a", "an", "the", "for", "to", "of"}:
+        found.append(f"invocation name {name!r}: no article or preposition in a name of two words")
+    intents = {intent["name"]: intent for intent in language["intents"]}
+    samples = [sample for intent in language["intents"] for sample in intent["samples"]]
+    found += [f"sample {sample!r} stands twice" for sample in sorted({s for s in samples if samples.count(s) > 1})]
+    found += [
+        f"sample {sample!r}: letters, spaces and ' . - _ {{}} only" for sample in samples if re.search(r"[^A-Za-z' .\-_{}]", sample)
+    ]
+    for intent in language["intents"]:
+        slots = {slot["name"]: slot["type"] for slot in intent.get("slots", [])}
+        for sample in intent["samples"]:
+            used = re.findall(r"{(\w+)}", sample)
+            found += [f"sample {sample!r} uses the slot {slot}, which {intent['name']} lacks" for slot in used if slot not in slots]
+            if "AMAZON.SearchQuery" in slots.values() and (len(used) > 1 or not re.sub(r"{\w+}", "", sample).strip()):
+                found.append(f"sample {sample!r}: a search query stands alone, with words around it")
+    for elicited in dialog["intents"]:
+        declared = {slot["name"] for slot in intents.get(elicited["name"], {}).get("slots", [])}
+        found += [
+            f"dialog slot {elicited['name']}.{s['name']} is not declared" for s in elicited["slots"] if s["name"] not in declared
+        ]
+    found += [
+        f"{name} is missing" for name in ("AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.HelpIntent") if name not in intents
+    ]
+    return found
+
+
+def files() -> dict[str, str]:
+    """Give the package's files by their place in it, as text."""
+    contents = {MODEL_FILE: interaction_model(), MANIFEST_FILE: manifest()}
+    return {name: json.dumps(content, indent=2) + "\n" for name, content in contents.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check the package from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m skill.interaction_model", description="Write the skill package's files.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is not what this module would write")
+    options = parser.parse_args(arguments)
+    found = faults(interaction_model())
+    for name, text in files().items():
+        path = PACKAGE / name
+        if options.check:
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                found.append(f"{path} is not up to date; run python -m skill.interaction_model")
+        elif not found:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path}")
+    for fault in found:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+import pytest
+
+from app import Settings, create_app, main, settings_of
+from skill import tunnel
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in ("SKILL_ID", "CHECKPOINT", "NGROK_AUTHTOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--no-verify", "--tunnel", "ngrok"],
+        ["--no-verify", "--host", "0.0.0.0"],
+        ["--no-verify", "--host", "example.com"],
+        ["--port", "70000"],
+    ],
+)
+def test_settings_that_would_let_anybody_in_are_refused(arguments, capsys):
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_command_line_wins_over_the_environment(monkeypatch):
+    monkeypatch.setenv("SKILL_ID", "amzn1.a, amzn1.b")
+    assert settings_of([]).skill_ids == ("amzn1.a", "amzn1.b")
+    assert settings_of(["--skill-id", "amzn1.c"]).skill_ids == ("amzn1.c",)
+
+
+def test_the_tunnel_is_on_by_itself_only_where_a_token_is_configured(monkeypatch, tmp_path):
+    monkeypatch.setattr(tunnel, "is_configured", lambda: False)
+    assert settings_of([]).tunnel == "none"
+    monkeypatch.setattr(tunnel, "is_configured", lambda: True)
+    assert settings_of([]).tunnel == "ngrok"
+    assert settings_of(["--no-verify"]).tunnel == "none"
+
+
+def test_a_production_server_without_a_skill_id_refuses_to_start():
+    with pytest.raises(ValueError, match="SKILL_ID"):
+        create_app()
+
+
+def test_a_missing_checkpoint_is_named(tmp_path, capsys):
+    assert main(["--checkpoint", str(tmp_path / "nothing")]) == 2
+    assert "no checkpoint" in capsys.readouterr().err
+
+
+def test_verification_is_on_by_default():
+    assert Settings().verify is True
+
+
+def test_the_skill_imports_without_oscrypto():
+    """flask_ask_sdk's dependency oscrypto raises on OpenSSL 3.0.10 and later; nothing of it may be loaded."""
+    program = "import sys, app, skill, skill.endpoint; from flask import Flask; from skill import build_skill; "
+    program += "skill.endpoint.mount(Flask('x'), build_skill(None), verifier=None); print('oscrypto' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
