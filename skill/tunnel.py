@@ -59,7 +59,13 @@ def open_tunnel(port: int, *, seconds: float = SECONDS) -> str:
 
 
 def close() -> None:
-    """End the agent, which would outlive this process."""
+    """End the agent, which a signal would leave behind.
+
+    pyngrok holds its lock as long as a silent agent is starting, so this waits a moment only; such an agent is ended by
+    pyngrok's own exit hook.
+    """
     from pyngrok import ngrok
 
-    ngrok.kill()
+    thread = threading.Thread(target=ngrok.kill, name="ngrok-kill", daemon=True)
+    thread.start()
+    thread.join(2)

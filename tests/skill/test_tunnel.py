@@ -10,7 +10,7 @@ AGENT = """#!{python}
 import http.server, json, sys, threading, time
 silent = {silent!r}
 if silent:
-    time.sleep(60)
+    time.sleep(4)
 error = {error!r}
 if error:
     print('t=2026-01-01T00:00:00+0000 lvl=eror msg="session closing" err="' + error + '"', flush=True)

@@ -1,0 +1,74 @@
+"""python -m dialogue: talk to the agent in a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dialogue.agent import DialogueAgent, Reply
+from dialogue.checkpoint import PRETRAINED
+from dialogue.conversation import Conversation
+from dialogue.device import choose_device
+from dialogue.vocabulary import CONTINUED
+
+COMMANDS = "/beam shows what the last reply was chosen from, /reset begins anew, /quit leaves"
+
+
+def beam_table(reply: Reply) -> Table:
+    """Lay out the candidates of a reply, best first."""
+    table = Table("rank", "log p(reply | history)", "reply")
+    for candidate in reply.candidates:
+        chosen = "bold" if candidate.text == reply.text else ""
+        table.add_row(f"{candidate.rank:.2f}", f"{candidate.log_prob:.2f}", candidate.text, style=chosen)
+    return table
+
+
+def talk(agent: DialogueAgent, console: Console) -> None:
+    """Read lines, answer them, obey the commands, until /quit or the end of the input."""
+    conversation, reply = Conversation(), None
+    console.print(f"Talk to it. {COMMANDS}.", style="dim", highlight=False)
+    while True:
+        try:
+            line = console.input("[bold]you[/bold]  ").strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if line == "/quit":
+            return
+        if line == "/reset":
+            conversation, reply = Conversation(), None
+            console.print("A new conversation.", style="dim")
+        elif line == "/beam":
+            console.print(beam_table(reply) if reply else "Nothing was said yet.", highlight=False)
+        elif line.startswith("/"):
+            console.print(f"{line} is no command; {COMMANDS}.", style="dim", markup=False, highlight=False)
+        elif line:
+            (reply,) = agent.answer([conversation], [line])
+            conversation = reply.conversation
+            console.print("[bold]bot[/bold] ", end=" ")
+            console.print(reply.text.replace(CONTINUED, "..."), markup=False, highlight=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Talk from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m dialogue", description="Talk to the agent in a terminal.")
+    parser.add_argument(
+        "--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder (env CHECKPOINT)"
+    )
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    options = parser.parse_args(arguments)
+    try:
+        agent = DialogueAgent.load(options.checkpoint, device=choose_device(options.device))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    talk(agent, Console())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
