@@ -55,7 +55,7 @@ class DialogueAgent:
         self.model, self.vocabulary = source.model, source.vocabulary
         self.decode = decode or DecodeConfig()
         self.device = next(source.model.parameters()).device
-        self._store = store or ConversationStore()
+        self._store = ConversationStore() if store is None else store  # an empty one is false
         self._lock = threading.Lock()
         self._never = constraints.forbid(self.vocabulary.never_generated, device=self.device)
 

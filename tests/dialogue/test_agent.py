@@ -1,0 +1,351 @@
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+import dialogue.agent
+from dialogue import checkpoint
+from dialogue.agent import BLOCKED_REPLIES, FALLBACK, HEARD_TOKENS, DialogueAgent
+from dialogue.config import DecodeConfig
+from dialogue.conversation import Conversation, Turn
+from dialogue.decoding.beam import Hypothesis
+from dialogue.store import ConversationStore
+from dialogue.vocabulary import Vocabulary
+from dialogue.words import repeats_ngram, words
+
+OPENINGS = ["hi", "do you like music?", "do you have a dog?", "tell me a joke", "i have a new car"]
+SCRIPT = ["hi", "do you like music?", "hi", "where do you live?", "is there snow?", "hi", "good night"]
+
+
+@pytest.fixture
+def store():
+    return ConversationStore()
+
+
+@pytest.fixture
+def agent(talker, store):
+    return DialogueAgent(talker, store=store)
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def spoken(candidates):
+    return [tuple(words(candidate.text)) for candidate in candidates]
+
+
+# --- respond -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_has_learnt_an_answer_gives_it(agent):
+    """The whole path: text, ids, history, search, re-ranking, text."""
+    assert agent.respond(["a", "b"], ["do you like music ?", "Hi"]) == ["yes, i like jazz", "hello, how are you?"]
+
+
+def test_answering_several_conversations_at_once_is_answering_each_alone(talker):
+    """With histories of uneven lengths, and n-grams of what was said in each conversation blocked."""
+    decode = DecodeConfig(block_user_ngrams=2, block_reply_ngrams=2)
+    together = DialogueAgent(talker, decode=decode, store=(kept := ConversationStore()))
+    alone = DialogueAgent(talker, decode=decode, store=(kept_alone := ConversationStore()))
+    names = [f"conversation {number}" for number in range(len(OPENINGS))]
+    for turns, name in enumerate(names):  # the first has said nothing yet, the last four things
+        for utterance in SCRIPT[:turns]:
+            assert together.respond([name], [utterance]) == alone.respond([name], [utterance])
+    for _ in range(3):
+        replies = together.respond(names, OPENINGS)
+        assert replies == [alone.respond([name], [utterance])[0] for name, utterance in zip(names, OPENINGS, strict=True)]
+        assert len(set(replies)) > 1
+        for name in names:
+            close(kept.get(name).history, kept_alone.get(name).history)
+
+
+def test_the_same_talk_twice_gives_the_same_replies(talker):
+    first, second = DialogueAgent(talker), DialogueAgent(talker)
+    assert [first.respond(["a"], [said]) for said in SCRIPT] == [second.respond(["a"], [said]) for said in SCRIPT]
+
+
+def test_eight_threads_each_keep_their_own_history(talker):
+    def script(number):
+        return [*SCRIPT[number % 3 :], OPENINGS[number % len(OPENINGS)]]
+
+    serial_store, store = ConversationStore(), ConversationStore()
+    serial, shared = DialogueAgent(talker, store=serial_store), DialogueAgent(talker, store=store)
+    expected = {f"talker {n}": [serial.respond([f"talker {n}"], [said])[0] for said in script(n)] for n in range(8)}
+    replies, errors = {name: [] for name in expected}, []
+    start = threading.Barrier(8)
+
+    def talk(number):
+        try:
+            start.wait()
+            for said in script(number):
+                replies[f"talker {number}"] += shared.respond([f"talker {number}"], [said])
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=talk, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert replies == expected
+    for name in expected:
+        assert store.get(name).turns == serial_store.get(name).turns
+        assert len(store.get(name).turns) == 2 * len(replies[name])
+        close(store.get(name).history, serial_store.get(name).history)
+
+
+@pytest.mark.parametrize(("names", "utterances"), [(["a"], []), ([], ["hi"]), (["a", "b"], ["hi"]), (["a", "a"], ["hi", "hello"])])
+def test_names_and_utterances_that_do_not_pair_are_refused(agent, store, names, utterances):
+    with pytest.raises(ValueError, match="expected one for each, no name twice"):
+        agent.respond(names, utterances)
+    assert len(store) == 0
+
+
+def test_nobody_speaking_gets_no_reply(agent):
+    assert agent.respond([], []) == []
+    assert agent.answer([], []) == []
+
+
+def test_a_forgotten_conversation_begins_anew(agent, store):
+    first = agent.respond(["a"], ["hi"])
+    agent.respond(["a"], ["do you like music?"])
+    agent.forget("a")
+    agent.forget("never seen")
+    assert store.get("a") == Conversation()
+    assert agent.respond(["a"], ["hi"]) == first
+
+
+@pytest.mark.parametrize("utterance", ["", "   ", "zebra quagga", "🙂", "\x00", "<person> <number>", "hi " * 2000])
+def test_whatever_is_said_gets_a_reply_in_words(agent, utterance):
+    (reply,) = agent.respond(["a"], [utterance])
+    assert words(reply)
+
+
+# --- histories -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_said_and_the_reply_to_it_both_enter_the_history(agent, talker, store):
+    (reply,) = agent.respond(["a"], ["do you like music?"])
+    kept = store.get("a")
+    assert kept.turns == (Turn("user", "do you like music?"), Turn("bot", reply))
+    history = None
+    for text in ("do you like music?", reply):
+        ids = [*talker.vocabulary.encode(text), talker.vocabulary.eos_id]
+        history = talker.model.encode_turn(torch.tensor([ids]), torch.tensor([len(ids)]), history)
+    close(kept.history, history[0])
+
+
+def test_an_agent_keeps_its_conversations_in_the_store_that_it_was_given(talker):
+    """An empty store is false, as an empty list is: the agent took it for none and made one of its own, without the limits."""
+    store = ConversationStore(limit=1)
+    agent = DialogueAgent(talker, store=store)
+    agent.respond(["a"], ["hi"])
+    agent.respond(["b"], ["hi"])
+    assert len(store) == 1
+    assert len(store.get("b").turns) == 2
+
+
+def test_an_utterance_is_heard_without_an_answer(agent, talker):
+    (heard,) = agent.hear([Conversation()], [Turn("user", "hi")])
+    assert heard.turns == (Turn("user", "hi"),)
+    (further,) = agent.hear([heard], [Turn("bot", "hello, how are you?")])
+    assert len(further.turns) == 2
+    (reply,) = agent.answer([Conversation()], ["hi"])
+    assert reply.conversation.turns == further.turns
+    close(reply.conversation.history, further.history)
+
+
+def test_of_a_long_utterance_the_last_128_tokens_are_heard(agent, talker):
+    assert HEARD_TOKENS == 128
+    text = " ".join(["jazz", "is", "great"] * 20 + ["my", "friend", "is", "tall"] * 31 + ["not", "cold", "very", "nice"])
+    ids = talker.vocabulary.encode(text)
+    assert len(ids) == 188
+    last = [*ids[-128:], talker.vocabulary.eos_id]
+    expected = talker.model.encode_turn(torch.tensor([last]), torch.tensor([129]), None)
+    (heard,) = agent.hear([Conversation()], [Turn("user", text)])
+    close(heard.history, expected[0])
+
+
+def test_a_kept_history_does_not_keep_the_batch_it_was_computed_in(agent, store):
+    """A view of one row would hold the memory of all rows for as long as one conversation lasts."""
+    agent.respond([f"conversation {n}" for n in range(5)], OPENINGS)
+    history = store.get("conversation 3").history
+    assert history.untyped_storage().nbytes() == history.numel() * history.element_size()
+    assert not history.requires_grad
+
+
+def test_a_conversation_value_is_not_changed_by_answering_in_it(agent):
+    (first,) = agent.answer([Conversation()], ["hi"])
+    before, turns = first.conversation.history.clone(), first.conversation.turns
+    agent.answer([first.conversation], ["do you like music?"])
+    assert first.conversation.turns == turns
+    torch.testing.assert_close(first.conversation.history, before, rtol=0, atol=0)
+
+
+# --- what is said --------------------------------------------------------------------------------------------------------
+
+
+def test_a_reply_said_before_is_not_given_again_while_another_is_left(agent):
+    """The search is the same each time (same history); only what the bot has said differs."""
+    (heard,) = agent.hear([Conversation()], [Turn("user", "hi")])
+    (first,) = agent.answer([Conversation()], ["hi"])
+    order = list(dict.fromkeys(spoken([c for c in first.candidates if not repeats_ngram(c.text, agent.decode.block_ngrams)])))
+    assert len(order) > 3
+    said = ()
+    for place in range(len(order)):
+        (reply,) = agent.answer([Conversation(None, said)], ["hi"])
+        assert tuple(words(reply.text)) == order[place]
+        assert not reply.is_fallback
+        said = (*said, Turn("bot", reply.text.upper() + " !"))  # the same words, written otherwise
+    (again,) = agent.answer([Conversation(None, said)], ["hi"])
+    assert tuple(words(again.text)) == order[0], "with all of them said, the best is said again"
+    assert not again.is_fallback
+    assert heard.turns == (Turn("user", "hi"),)
+
+
+def test_what_the_user_said_may_be_said_by_the_bot(agent):
+    (first,) = agent.answer([Conversation()], ["hi"])
+    (reply,) = agent.answer([Conversation(None, (Turn("user", first.text),))], ["hi"])
+    assert reply.text == first.text
+
+
+def test_the_same_question_ten_times_gets_ten_answers(agent, store):
+    replies = [agent.respond(["a"], ["hi"])[0] for _ in range(10)]
+    assert len({tuple(words(reply)) for reply in replies}) == 10
+    assert FALLBACK not in replies
+
+
+class Mute(Vocabulary):
+    """A vocabulary none of whose pieces may be said."""
+
+    @property
+    def never_generated(self):
+        return tuple(range(len(self)))
+
+
+def test_the_fallback_is_said_and_flagged_where_nothing_may_be(talker, store):
+    agent = DialogueAgent(replace(talker, vocabulary=Mute(talker.vocabulary.serialised)), store=store)
+    (reply, other) = agent.answer([Conversation(), Conversation()], ["hi", "do you like music?"])
+    assert reply.text == other.text == FALLBACK
+    assert reply.is_fallback
+    assert other.is_fallback
+    assert reply.conversation.turns == (Turn("user", "hi"), Turn("bot", FALLBACK))
+    assert agent.respond(["a"], ["hi"]) == [FALLBACK]
+
+
+def test_the_fallback_is_not_flagged_where_a_reply_was_found(agent):
+    assert not any(reply.is_fallback for reply in agent.answer([Conversation()] * len(OPENINGS), OPENINGS))
+
+
+def test_no_candidate_of_many_holds_a_token_that_is_never_spoken(agent, talker):
+    shown = [talker.vocabulary.piece(token_id) for token_id in talker.vocabulary.never_generated]
+    assert {"<unk>", "<person>", "<number>"} <= set(shown)
+    replies = agent.answer([Conversation()] * len(SCRIPT), SCRIPT)
+    texts = [candidate.text for reply in replies for candidate in reply.candidates]
+    assert len(texts) > 50
+    assert not [text for text in texts if any(piece in text for piece in (*shown, "⁇", "▁"))]
+
+
+def test_a_reply_that_repeats_its_words_is_left_out_even_where_its_tokens_differ(talker, monkeypatch):
+    """Two segmentations of a word slip past a check on tokens: "nice" and "nice?" are two tokens, and one word."""
+    text = "he is nice and he is nice?"
+    ids = talker.vocabulary.encode(text)
+    assert len(set(zip(ids, ids[1:], ids[2:], strict=False))) == len(ids) - 2, "no three tokens stand there twice"
+    repeating = Hypothesis(tuple(ids), -0.1, -0.1)
+    plain = Hypothesis(tuple(talker.vocabulary.encode("not really")), -9.0, -9.0)
+    monkeypatch.setattr(dialogue.agent, "beam_search", lambda *_, **__: [[repeating, plain]])
+    for n, said in ((4, text), (3, "not really")):
+        agent = DialogueAgent(talker, decode=DecodeConfig(block_ngrams=n, anti_lm=0.0))
+        (reply,) = agent.answer([Conversation()], ["hi"])
+        assert [candidate.text for candidate in reply.candidates] == [text, "not really"]
+        assert reply.text == said
+        assert not reply.is_fallback
+
+
+def test_a_reply_without_a_word_is_left_out(talker, monkeypatch):
+    wordless = Hypothesis((talker.vocabulary.placeholder_ids[2],), -0.1, -0.1)
+    monkeypatch.setattr(dialogue.agent, "beam_search", lambda *_, **__: [[wordless, Hypothesis((), -0.2, -0.2)]])
+    (reply,) = DialogueAgent(talker).answer([Conversation()], ["hi"])
+    assert len(reply.candidates) == 2
+    assert reply.is_fallback
+    assert reply.text == FALLBACK
+
+
+def test_ngrams_of_the_users_utterance_can_be_blocked(talker):
+    said = "do you have a dog?"
+    for blocked, shared in ((0, True), (1, False)):
+        agent = DialogueAgent(talker, decode=DecodeConfig(block_user_ngrams=blocked))
+        (reply,) = agent.answer([Conversation()], [said])
+        ids = [set(talker.vocabulary.encode(candidate.text)) for candidate in reply.candidates]
+        assert any(tokens & set(talker.vocabulary.encode(said)) for tokens in ids) == shared
+
+
+def test_ngrams_of_the_bots_last_replies_can_be_blocked_and_of_older_ones_not(talker):
+    agent = DialogueAgent(talker, decode=DecodeConfig(block_reply_ngrams=1))
+    older, *last = ["yes, i like jazz", "no, i play tennis", "it is red", "so they say", "cats are nice"]
+    assert len(last) == BLOCKED_REPLIES
+    conversation = Conversation(None, tuple(Turn("bot", text) for text in (older, *last)))
+    (reply,) = agent.answer([conversation], ["do you like music?"])
+    found = {token for candidate in reply.candidates for token in talker.vocabulary.encode(candidate.text)}
+    assert not found & {token for text in last for token in talker.vocabulary.encode(text)}
+    assert found & set(talker.vocabulary.encode(older))
+
+
+def test_replies_keep_to_the_lengths_that_were_asked_for(talker):
+    for least, most in ((1, 2), (5, 5), (4, 9)):
+        agent = DialogueAgent(talker, decode=DecodeConfig(min_length=least, max_length=most))
+        for reply in agent.answer([Conversation()] * len(OPENINGS), OPENINGS):
+            lengths = {len(talker.vocabulary.encode(candidate.text)) for candidate in reply.candidates}
+            assert lengths
+            assert least <= min(lengths) <= max(lengths) <= most
+
+
+# --- ranks ---------------------------------------------------------------------------------------------------------------
+
+
+def test_candidates_are_ranked_against_what_is_always_likely(talker):
+    decode = DecodeConfig(anti_lm=0.7, length_bonus=0.2)
+    agent = DialogueAgent(talker, decode=decode)
+    conversation = agent.hear([Conversation()], [Turn("user", "do you like music?")])[0]
+    (reply,) = agent.answer([Conversation()], ["do you like music?"])
+    ids = [talker.vocabulary.encode(candidate.text) for candidate in reply.candidates]
+    given, without = agent.score([conversation] * len(ids), ids), agent.score([None] * len(ids), ids)
+    assert [c.log_prob for c in reply.candidates] == pytest.approx(given.tolist(), abs=1e-4)
+    lengths = torch.tensor([len(tokens) for tokens in ids])
+    ranks = (given - 0.7 * without + 0.2 * lengths).tolist()
+    assert [c.rank for c in reply.candidates] == pytest.approx(ranks, abs=1e-4)
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_without_anti_lm_candidates_keep_the_order_of_the_search(talker):
+    alpha = 0.65
+    agent = DialogueAgent(talker, decode=DecodeConfig(anti_lm=0.0, length_penalty=alpha))
+    (reply,) = agent.answer([Conversation()], ["do you like music?"])
+    lengths = [len(talker.vocabulary.encode(candidate.text)) for candidate in reply.candidates]
+    scores = [c.log_prob / ((5 + n) / 6) ** alpha for c, n in zip(reply.candidates, lengths, strict=True)]
+    assert [c.rank for c in reply.candidates] == pytest.approx(scores, abs=1e-5)
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_reply_that_was_learnt_is_likelier_given_its_question_than_without(agent, talker):
+    ids = talker.vocabulary.encode("yes, i like jazz")
+    asked = agent.hear([Conversation()], [Turn("user", "do you like music?")])[0]
+    given, without = agent.score([asked, None], [ids, ids]).tolist()
+    assert given > without + 1
+
+
+# --- from files ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_agent_loaded_from_a_checkpoint_answers_as_the_one_that_was_saved(talker, tmp_path):
+    checkpoint.save(tmp_path / "checkpoint", talker, dtype=torch.float32)
+    loaded, kept = DialogueAgent.load(tmp_path / "checkpoint"), DialogueAgent(talker)
+    assert [loaded.respond(["a"], [said]) for said in SCRIPT] == [kept.respond(["a"], [said]) for said in SCRIPT]
+
+
+def test_loading_an_agent_from_a_folder_without_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        DialogueAgent.load(tmp_path)
