@@ -1,0 +1,69 @@
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+
+from dialogue.config import DecodeConfig, ModelConfig
+
+
+@pytest.mark.parametrize("name", ["vocab_size", "embedding", "utterance", "context", "hidden"])
+def test_a_size_below_one_is_refused_by_name(name):
+    with pytest.raises(ValueError, match=f"{name} is 0; it must be 1 or more"):
+        ModelConfig(**{"vocab_size": 40, "bidirectional": False, name: 0})
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 2.0, float("nan")])
+def test_a_dropout_that_is_no_share_is_refused(dropout):
+    with pytest.raises(ValueError, match="dropout is"):
+        ModelConfig(vocab_size=40, dropout=dropout)
+
+
+def test_an_odd_utterance_vector_cannot_be_split_between_two_directions():
+    with pytest.raises(ValueError, match="utterance is 7; a bidirectional encoder needs an even size"):
+        ModelConfig(vocab_size=40, utterance=7)
+    assert ModelConfig(vocab_size=40, utterance=7, bidirectional=False).utterance == 7
+
+
+def test_a_model_configuration_survives_being_written_down():
+    config = ModelConfig(vocab_size=40, embedding=3, utterance=4, context=5, hidden=6, bidirectional=False, dropout=0.1)
+    assert ModelConfig.from_dict(asdict(config)) == config
+
+
+def test_an_unknown_setting_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown setting layers; ModelConfig knows bidirectional, context"):
+        ModelConfig.from_dict({"vocab_size": 40, "layers": 3})
+
+
+def test_a_configuration_without_the_size_of_its_vocabulary_is_refused():
+    with pytest.raises(ValueError, match="lacks vocab_size"):
+        ModelConfig.from_dict({"embedding": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [
+        ("beam_size", 0, 1),
+        ("max_length", 0, 1),
+        ("min_length", -1, 0),
+        ("length_penalty", -0.1, 0),
+        ("block_ngrams", -1, 0),
+        ("block_user_ngrams", -1, 0),
+        ("block_reply_ngrams", -1, 0),
+        ("anti_lm", -0.5, 0),
+        ("anti_lm", float("nan"), 0),
+    ],
+)
+def test_a_decode_setting_out_of_range_is_refused_by_name(name, value, least):
+    with pytest.raises(ValueError, match=f"{name} is {value}; it must be {least} or more"):
+        DecodeConfig(**{name: value})
+
+
+def test_a_minimum_above_the_maximum_length_is_refused():
+    with pytest.raises(ValueError, match="min_length 9 is above max_length 8"):
+        DecodeConfig(min_length=9, max_length=8)
+    assert DecodeConfig(min_length=8, max_length=8).max_length == 8
+
+
+def test_configurations_do_not_change():
+    for config in (ModelConfig(vocab_size=40), DecodeConfig()):
+        with pytest.raises(FrozenInstanceError):
+            config.beam_size = 3
