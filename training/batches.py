@@ -72,14 +72,15 @@ def plan(conversations: Sequence[list[Utterance]], *, batch_tokens: int, rng: ra
     stretches = [window for conversation in conversations for window in windows(conversation)]
     rng.shuffle(stretches)
     batches: list[list[list[Utterance]]] = []
-    for pool in _fill(stretches, POOL_BATCHES * batch_tokens):
+    for pool in fill(stretches, POOL_BATCHES * batch_tokens):
         pool.sort(key=lambda window: max(map(len, window)))
-        batches.extend(_fill(pool, batch_tokens))
+        batches.extend(fill(pool, batch_tokens))
     rng.shuffle(batches)
     return batches
 
 
-def _fill(stretches: list[list[Utterance]], tokens: int) -> Iterator[list[list[Utterance]]]:
+def fill(stretches: list[list[Utterance]], tokens: int) -> Iterator[list[list[Utterance]]]:
+    """Gather stretches, in their order, into groups of at most `tokens` tokens; a longer one stands alone."""
     taken: list[list[Utterance]] = []
     room = tokens
     for window in stretches:

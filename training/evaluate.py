@@ -167,7 +167,7 @@ def answers(
 
 
 def reply_figures(replies: Sequence[Reply]) -> Figures:
-    """Measure variety, repetition and length of replies, on their spoken words (`[\\w']+`, lower case).
+    """Measure variety, repetition and length of replies, on their words as dialogue.words has them.
 
     distinct_n: different n-grams over all n-grams. unique_replies: different replies over all. repeated_ngram: share of
     replies that hold some n words in a row twice. fallbacks: share of fixed sentences.

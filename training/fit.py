@@ -122,7 +122,7 @@ def fit(config: FitConfig, sizes: dict[str, Any], data: Data, *, out: Path, devi
             loss, norm, accuracy = means(figures[-20:])
             rate = progress.tokens / progress.seconds
             bar.set_postfix_str(f"{rate:,.0f} tokens/s, loss {loss:.3f}, norm {norm:.2f}, accuracy {accuracy:.3f}")
-        if progress.step % max(1, round(epoch_steps / config.validations)) == 0 or progress.step == total:
+        if validation_is_due(config, progress, epoch_steps) or progress.step == total:
             loss, _, _ = means(figures)
             figures.clear()
             if not math.isfinite(loss):
@@ -164,6 +164,12 @@ def steps_of(data: Data, config: FitConfig, progress: Progress) -> Iterator[tupl
             without_history = torch.rand(sum(map(len, planned))) < HISTORY_DROPOUT
             yield len(plan), batches.collate(planned, pad_id=data.vocabulary.pad_id, without_history=without_history)
         progress.epoch, progress.batch = progress.epoch + 1, 0
+
+
+def validation_is_due(config: FitConfig, progress: Progress, epoch_steps: int) -> bool:
+    """Tell whether the step that was just taken passed the next share of an epoch. Epochs differ by a few steps."""
+    before, now = (progress.epoch + batch / epoch_steps for batch in (progress.batch - 1, progress.batch))
+    return math.floor(now * config.validations) > math.floor(before * config.validations)
 
 
 def learning_rate_at(config: FitConfig, progress: Progress, total_steps: int) -> float:

@@ -1,0 +1,36 @@
+# Two commands: make run, make test. Without make, the README has the plain lines.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run setup setup-dev test test-all lint bench clean
+
+run: setup  ## install what is missing, then serve on this machine only, without verification
+	$(BIN)/python app.py --no-verify --tunnel none
+
+setup: .venv/installed
+.venv/installed: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+setup-dev: .venv/installed-dev
+.venv/installed-dev: requirements.txt requirements-dev.txt .venv/installed
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+test: setup-dev  ## the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup-dev  ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup-dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## how fast it answers
+	$(BIN)/python -m dialogue.bench
+
+clean:
+	rm -rf .venv
