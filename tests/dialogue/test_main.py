@@ -1,0 +1,33 @@
+import io
+
+from rich.console import Console
+
+from dialogue.__main__ import main, talk
+from dialogue.agent import DialogueAgent
+
+
+def transcript(agent, typed, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    console = Console(file=io.StringIO(), width=100)
+    talk(agent, console)
+    return console.file.getvalue()
+
+
+def test_one_talks_looks_at_the_beam_begins_anew_and_leaves(talker, monkeypatch):
+    agent = DialogueAgent(talker)
+    shown = transcript(agent, "/beam\nhi\n/beam\n/reset\n/beam\n/what\n/quit\nnever read\n", monkeypatch)
+    (reply,) = agent.respond(["x"], ["hi"])
+    assert f"bot  {reply}" in shown
+    assert "log p(reply | history)" in shown
+    assert shown.count("Nothing was said yet.") == 2
+    assert "/what is no command" in shown
+    assert "never read" not in shown
+
+
+def test_the_end_of_the_input_is_no_error(talker, monkeypatch):
+    assert "bot" in transcript(DialogueAgent(talker), "hi\n", monkeypatch)
+
+
+def test_a_missing_checkpoint_is_one_plain_line(tmp_path, capsys):
+    assert main(["--checkpoint", str(tmp_path)]) == 2
+    assert "is no checkpoint" in capsys.readouterr().err
