@@ -1,0 +1,167 @@
+import itertools
+import random
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training import batches
+from training.batches import WINDOW_TURNS, collate, encode, plan, windows
+from training.corpora.transcript import Transcript
+
+PAD, EOS = 0, 3
+
+
+def numbered(turns):
+    """A conversation whose every turn says its own number."""
+    return [[10 + number, EOS] for number in range(turns)]
+
+
+def made_up(count, *, seed, most_turns=30, longest=25):
+    rng = random.Random(seed)
+    return [
+        [[*(rng.randrange(4, 500) for _ in range(rng.randrange(longest))), EOS] for _ in range(rng.randrange(1, most_turns))]
+        for _ in range(count)
+    ]
+
+
+# --- windows -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_short_conversation_is_one_window():
+    for turns in (1, 2, WINDOW_TURNS - 1, WINDOW_TURNS):
+        assert list(windows(numbered(turns))) == [numbered(turns)]
+
+
+def test_a_long_conversation_is_cut_by_hand():
+    seven = numbered(7)
+    assert list(windows(seven, turns=3)) == [seven[0:3], seven[2:5], seven[4:7]]
+    assert list(windows(seven, turns=4)) == [seven[0:4], seven[3:7]]
+    assert list(windows(seven, turns=5)) == [seven[0:5], seven[4:7]]
+
+
+@given(turns=st.integers(1, 100), size=st.integers(2, 25))
+def test_every_turn_is_an_answer_to_the_turn_before_it_in_exactly_one_window(turns, size):
+    conversation = numbered(turns)
+    answers = [
+        (before[0], answer[0]) for window in windows(conversation, turns=size) for before, answer in itertools.pairwise(window)
+    ]
+    assert answers == [(10 + number, 11 + number) for number in range(turns - 1)]
+    assert all(1 <= len(window) <= size for window in windows(conversation, turns=size))
+
+
+# --- encode --------------------------------------------------------------------------------------------------------------
+
+
+def test_every_turn_is_encoded_and_closed(word_vocabulary, conversations):
+    encoded = encode(conversations, word_vocabulary, truncate=None)
+    assert encoded.truncated == 0
+    assert encoded.utterances == sum(len(conversation.turns) for conversation in conversations)
+    for conversation, transcript in zip(encoded.conversations, conversations, strict=True):
+        assert [word_vocabulary.decode(turn) for turn in conversation] == list(transcript.turns)
+        assert all(turn[-1] == word_vocabulary.eos_id and word_vocabulary.eos_id not in turn[:-1] for turn in conversation)
+
+
+def test_a_turn_above_the_limit_loses_its_end_and_is_counted(word_vocabulary):
+    turns = ("how are you?", "where do you live?", "what is your favorite food?")  # 3, 4 and 5 tokens, and </s>
+    transcript = Transcript("one", "by hand", turns)
+    whole = encode([transcript], word_vocabulary, truncate=6)
+    assert whole.truncated == 0
+    assert [len(turn) for turn in whole.conversations[0]] == [4, 5, 6]
+    cut = encode([transcript], word_vocabulary, truncate=4)
+    assert (cut.truncated, cut.utterances) == (2, 3)
+    assert [len(turn) for turn in cut.conversations[0]] == [4, 4, 4]
+    for turn, before in zip(cut.conversations[0], whole.conversations[0], strict=True):
+        assert turn == [*before[:3], word_vocabulary.eos_id]
+
+
+def test_a_turn_without_a_token_is_still_a_turn(word_vocabulary):
+    encoded = encode([Transcript("one", "by hand", ("hi", "\u200b", "hello"))], word_vocabulary, truncate=5)
+    assert encoded.conversations[0][1] == [word_vocabulary.eos_id]
+
+
+# --- collate -------------------------------------------------------------------------------------------------------------
+
+
+def test_conversations_are_laid_out_turn_below_turn_and_padded():
+    batch = collate([[[5, 6, EOS], [EOS]], [[7, EOS]]], pad_id=PAD, without_history=torch.tensor([True, False, False]))
+    assert batch.token_ids.tolist() == [[5, 6, EOS], [EOS, PAD, PAD], [7, EOS, PAD]]
+    assert batch.token_ids.dtype == torch.long
+    assert batch.lengths.tolist() == [3, 1, 2]
+    assert batch.turns.tolist() == [2, 1]
+    assert batch.history is None
+    assert batch.without_history.tolist() == [True, False, False]
+
+
+@given(seed=st.integers(0, 1000), count=st.integers(1, 6))
+def test_nothing_is_lost_in_a_batch(seed, count):
+    conversations = made_up(count, seed=seed, most_turns=6)
+    batch = collate(conversations, pad_id=PAD)
+    rows = [row[:length] for row, length in zip(batch.token_ids.tolist(), batch.lengths.tolist(), strict=True)]
+    assert rows == [turn for conversation in conversations for turn in conversation]
+    assert batch.turns.tolist() == [len(conversation) for conversation in conversations]
+    assert batch.token_ids.shape == (sum(map(len, conversations)), max(map(len, rows)))
+    assert int((batch.token_ids == PAD).sum()) == batch.token_ids.numel() - sum(map(len, rows))
+
+
+# --- plan ----------------------------------------------------------------------------------------------------------------
+
+
+def as_window(window):
+    return tuple(map(tuple, window))
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 100, 1000, 10**6])
+def test_every_window_is_planned_once_in_batches_of_bounded_size(batch_tokens):
+    conversations = made_up(150, seed=1)
+    planned = plan(conversations, batch_tokens=batch_tokens, rng=random.Random(0))
+    expected = Counter(as_window(window) for conversation in conversations for window in windows(conversation))
+    assert Counter(as_window(window) for batch in planned for window in batch) == expected
+    for batch in planned:
+        assert batch
+        assert len(batch) == 1 or sum(len(turn) for window in batch for turn in window) <= batch_tokens
+    if batch_tokens > 10**5:
+        assert len(planned) == 1
+
+
+def test_batches_are_well_filled():
+    planned = plan(made_up(400, seed=2), batch_tokens=1000, rng=random.Random(0))
+    sizes = [sum(len(turn) for window in batch for turn in window) for batch in planned]
+    assert sum(sizes) / len(sizes) > 750
+
+
+def test_the_seed_decides_the_order_and_nothing_else():
+    conversations = made_up(100, seed=3)
+    kept = [list(conversation) for conversation in conversations]
+    one, same, other = (plan(conversations, batch_tokens=400, rng=random.Random(seed)) for seed in (0, 0, 1))
+    assert one == same
+    assert one != other
+    assert conversations == kept
+
+    def flat(planned):
+        return Counter(as_window(window) for batch in planned for window in batch)
+
+    assert flat(one) == flat(other)
+
+
+def test_windows_of_like_length_go_together():
+    """A recurrent layer takes as many steps as the longest utterance has tokens."""
+    conversations = made_up(800, seed=4, most_turns=2, longest=60)
+    planned = plan(conversations, batch_tokens=500, rng=random.Random(0))
+
+    def steps(some):
+        return sum(max(len(turn) for window in batch for turn in window) for batch in some)
+
+    shuffled = [window for batch in planned for window in batch]
+    random.Random(5).shuffle(shuffled)
+    assert steps(planned) < 0.7 * steps(list(batches.fill(shuffled, 500)))
+
+
+def test_batches_of_short_and_of_long_windows_come_in_mixed_order():
+    planned = plan(made_up(400, seed=6), batch_tokens=500, rng=random.Random(0))
+    longest = [max(len(turn) for window in batch for turn in window) for batch in planned]
+    assert longest != sorted(longest)
+    half = len(longest) // 2
+    assert abs(sum(longest[:half]) / half - sum(longest[half:]) / (len(longest) - half)) < 3

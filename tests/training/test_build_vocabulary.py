@@ -1,0 +1,110 @@
+import json
+
+import pytest
+
+from dialogue.vocabulary import Vocabulary
+from training import build_vocabulary
+from training.build_vocabulary import MODEL_TYPES, build
+from training.corpora.transcript import split_of
+
+WORDS = ["music", "movies", "dogs", "cats", "football", "tennis", "books", "coffee", "snow", "beaches"]
+
+
+@pytest.fixture
+def talk(tmp_path):
+    """A JSONL corpus: training speaks of music and the like, the other splits of zebras."""
+    lines = []
+    for number in range(300):
+        word = WORDS[number % len(WORDS)] if split_of(str(number)) == "train" else "zebra"
+        lines.append(json.dumps({"id": str(number), "turns": [f"do you like {word}?", f"yes, i like {word} a lot"]}))
+    path = tmp_path / "talk.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def run(*arguments):
+    return build_vocabulary.main([str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_the_command_writes_a_vocabulary_of_the_type_and_reports_it(talk, tmp_path, capsys, kind):
+    out = tmp_path / "new" / "vocabulary.model"
+    assert run("--data", talk, "--out", out, "--size", 320, "--type", kind) == 0
+    vocabulary = Vocabulary.load(out)
+    assert len(vocabulary) <= 320
+    texts = [f"do you like {word}?" for word in WORDS]
+    assert all(vocabulary.unk_id not in vocabulary.encode(text) for text in texts)
+    assert [vocabulary.decode(vocabulary.encode(text)) for text in texts] == texts
+    conversations = sum(split_of(str(number)) == "train" for number in range(300))
+    assert capsys.readouterr().out == f"{len(vocabulary)} pieces from {conversations} conversations written to {out}\n"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_vocabulary_is_built_from_the_training_split_alone(talk, tmp_path):
+    out = tmp_path / "vocabulary.model"
+    assert run("--data", talk, "--out", out, "--type", "word") == 0
+    vocabulary = Vocabulary.load(out)
+    assert vocabulary.encode("zebra?") == [vocabulary.unk_id]
+    assert vocabulary.encode("music?") != [vocabulary.unk_id]
+
+
+def test_unigram_is_the_type_where_none_is_named(talk, tmp_path):
+    run("--data", talk, "--out", tmp_path / "named", "--size", 320, "--type", "unigram")
+    run("--data", talk, "--out", tmp_path / "default", "--size", 320)
+    assert Vocabulary.load(tmp_path / "named").sha256 == Vocabulary.load(tmp_path / "default").sha256
+
+
+def test_the_same_texts_build_the_same_vocabulary(talk):
+    texts = ["hi there you", "how are you", "do you like music"] * 3
+    for kind in MODEL_TYPES:
+        assert build(texts, size=300, model_type=kind).sha256 == build(texts, size=300, model_type=kind).sha256
+
+
+def test_a_larger_size_gives_more_pieces_up_to_what_the_texts_have():
+    texts = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"] * 5
+    sizes = [len(build(texts, size=size, model_type="bpe")) for size in (300, 330, 100_000)]
+    assert sizes[:2] == [300, 330]
+    assert 330 < sizes[2] < 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--type", "sentence"], "unknown vocabulary type 'sentence'; it is one of unigram, bpe, word, char"),
+        (["--size", "3"], "cannot build a unigram vocabulary of 3 pieces"),
+        (["--size", "-1"], "cannot build a unigram vocabulary of -1 pieces"),
+        (["--data", "nowhere"], "no corpus 'nowhere'"),
+    ],
+)
+def test_an_option_out_of_reach_is_a_sentence_and_writes_nothing(talk, tmp_path, capsys, arguments, complaint):
+    out = tmp_path / "out"
+    assert run("--data", talk, "--out", out, *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert complaint in captured.err
+    assert captured.out == ""
+    assert not out.exists()
+
+
+def test_bad_lines_stop_the_command_unless_they_are_to_be_skipped(talk, tmp_path, capsys):
+    with talk.open("a") as file:
+        file.write("no json\n{}\n")
+    out = tmp_path / "out"
+    assert run("--data", talk, "--out", out) == 2
+    assert "talk.jsonl, line 301: not a conversation" in capsys.readouterr().err
+    assert run("--data", talk, "--out", out, "--skip-bad-lines") == 0
+    assert "2 bad lines skipped, the first: " in capsys.readouterr().out
+    assert out.exists()
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["  ", "\n"]])
+def test_no_text_at_all_is_refused(texts):
+    with pytest.raises(ValueError, match="no text to build a vocabulary from"):
+        build(texts)
+
+
+def test_a_failing_build_keeps_the_vocabulary_that_was_there(talk, tmp_path):
+    out = tmp_path / "vocabulary.model"
+    out.write_bytes(b"the old one")
+    assert run("--data", talk, "--out", out, "--size", 3) == 2
+    assert out.read_bytes() == b"the old one"

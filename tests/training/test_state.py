@@ -1,0 +1,110 @@
+import json
+import math
+from dataclasses import asdict
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dialogue.models.hred import HRED
+from training.state import Progress, load_state, save_state
+
+
+def make(seed=0, *, hidden=7, steps=0):
+    torch.manual_seed(seed)
+    model = HRED(vocab_size=20, bos_id=2, embedding=6, utterance=8, context=5, hidden=hidden, bidirectional=True, dropout=0.0)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
+    for _ in range(steps):
+        walk(model, optimiser)
+    return model, optimiser
+
+
+def walk(model, optimiser):
+    """One step down a slope that depends on where the weights are."""
+    optimiser.zero_grad()
+    sum((parameter**2).sum() + parameter.sum().sin() for parameter in model.parameters()).backward()
+    optimiser.step()
+
+
+PROGRESS = Progress(step=12, epoch=1, batch=3, tokens=999, seconds=4.5, halvings=2, bad_validations=1, best_perplexity=8.25)
+
+
+def test_a_state_read_back_goes_on_as_if_nothing_had_happened(tmp_path):
+    model, optimiser = make(steps=5)
+    save_state(tmp_path / "state", model, optimiser, PROGRESS)
+    other, other_optimiser = make(seed=1)
+    assert load_state(tmp_path / "state", other, other_optimiser) == PROGRESS
+    for _ in range(3):
+        walk(model, optimiser)
+        walk(other, other_optimiser)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+        for key, value in optimiser.state[one].items():
+            assert torch.equal(value, other_optimiser.state[two][key]), key
+
+
+def test_a_state_before_the_first_step_is_one_too(tmp_path):
+    model, optimiser = make()
+    save_state(tmp_path / "state", model, optimiser, Progress())
+    other, other_optimiser = make(seed=1)
+    progress = load_state(tmp_path / "state", other, other_optimiser)
+    assert progress == Progress()
+    assert math.isinf(progress.best_perplexity)
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_saving_again_replaces_the_state_and_leaves_nothing_beside_it(tmp_path):
+    model, optimiser = make(steps=1)
+    for step in (1, 2):
+        save_state(tmp_path / "state", model, optimiser, Progress(step=step))
+    assert load_state(tmp_path / "state", *make()).step == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_state_of_a_model_of_other_sizes_is_refused(tmp_path):
+    save_state(tmp_path / "state", *make(steps=1), PROGRESS)
+    with pytest.raises(ValueError, match=r"cannot resume from .*state: .* has the shape \(.*\) there and \(.*\) in these options"):
+        load_state(tmp_path / "state", *make(hidden=9))
+
+
+def test_a_missing_state_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot resume from .*nowhere"):
+        load_state(tmp_path / "nowhere", *make())
+
+
+@pytest.mark.parametrize("damage", ["empty", "garbage", "cut short"])
+def test_a_broken_state_is_refused_by_name(tmp_path, damage):
+    path = tmp_path / "state"
+    save_state(path, *make(steps=1), PROGRESS)
+    content = path.read_bytes()
+    path.write_bytes({"empty": b"", "garbage": b"\x07" * 500, "cut short": content[: len(content) // 2]}[damage])
+    with pytest.raises(ValueError, match=r"cannot resume from .*state"):
+        load_state(path, *make())
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {},
+        {"progress": "no json"},
+        {"progress": "[1]"},
+        {"progress": json.dumps({**asdict(PROGRESS), "shoe_size": 44})},
+    ],
+)
+def test_a_state_without_a_progress_that_is_known_is_refused(tmp_path, metadata):
+    path = tmp_path / "state"
+    save_state(path, *make(steps=1), PROGRESS)
+    save_file(load_file(path), path, metadata=metadata)
+    with pytest.raises(ValueError, match=r"cannot resume from .*state"):
+        load_state(path, *make())
+
+
+def test_a_state_that_lacks_a_tensor_is_refused(tmp_path):
+    path = tmp_path / "state"
+    save_state(path, *make(steps=1), PROGRESS)
+    tensors = load_file(path)
+    del tensors["weights.readout.weight"]
+    save_file(tensors, path, metadata={"progress": json.dumps(asdict(PROGRESS))})
+    with pytest.raises(ValueError, match=r"cannot resume from .*readout\.weight"):
+        load_state(path, *make())
