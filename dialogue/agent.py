@@ -106,9 +106,7 @@ class DialogueAgent:
         """Take one turn into each conversation without an answer to it."""
         encoded = [[*self.vocabulary.encode(turn.text)[-HEARD_TOKENS:], self.vocabulary.eos_id] for turn in turns]
         token_ids, lengths = self._pad(encoded)
-        empty = torch.zeros(self.model.context.hidden_size, device=self.device)
-        histories = torch.stack([empty if c.history is None else c.history for c in conversations])  # (N, C)
-        histories = self.model.encode_turn(token_ids, lengths, histories)
+        histories = self.model.encode_turn(token_ids, lengths, _histories(conversations))  # (N, C)
         # a clone each: a view would keep the whole batch alive for as long as one conversation lasts
         return [c.after(turn, row.clone()) for c, turn, row in zip(conversations, turns, histories, strict=True)]
 
@@ -116,9 +114,7 @@ class DialogueAgent:
     def score(self, conversations: Sequence[Conversation | None], replies: Sequence[Sequence[int]]) -> Tensor:
         """Give log p(reply | history) of each reply's token ids, </s> included: (N,). None is no history."""
         token_ids, lengths = self._pad([[*reply, self.vocabulary.eos_id] for reply in replies])
-        empty = torch.zeros(self.model.context.hidden_size, device=self.device)
-        histories = [empty if c is None or c.history is None else c.history for c in conversations]
-        batch = Batch(token_ids, lengths, torch.ones(len(replies), dtype=torch.long), history=torch.stack(histories))
+        batch = Batch(token_ids, lengths, torch.ones(len(replies), dtype=torch.long), history=_histories(conversations))
         return self.model.log_likelihood(batch).log_probs
 
     def _pad(self, utterances: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -187,3 +183,13 @@ class DialogueAgent:
     def _may_be_said(self, text: str) -> bool:
         n = self.decode.block_ngrams
         return bool(words(text.replace(CONTINUED, " "))) and not (n and repeats_ngram(text.replace(CONTINUED, " "), n))
+
+
+def _histories(conversations: Sequence[Conversation | None]) -> Tensor | None:
+    """Stack history vectors, (N, C); conversations without one have zeros, the empty history. None where none has one."""
+    found = [None if conversation is None else conversation.history for conversation in conversations]
+    known = next((history for history in found if history is not None), None)
+    if known is None:
+        return None
+    empty = torch.zeros_like(known)
+    return torch.stack([empty if history is None else history for history in found])

@@ -59,7 +59,7 @@ class Likelihood(NamedTuple):
 
 
 class Model(Protocol):
-    """The four calls. `history` is a tensor (N, C) whose size does not grow with the conversation."""
+    """The four calls. `history` is a tensor (N, C) whose size does not grow with the conversation; zeros are the empty one."""
 
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
         """Take one utterance (N, T) into the history (N, C); None is the empty history."""
