@@ -368,7 +368,7 @@ def full():
     """Every split of every corpus. Skips where the files are not here."""
     folder = corpora.corpora_folder()
     if not (folder / "movie_triples").is_dir() or not list(folder.glob("self_dialogue.jsonl*")):
-        pytest.skip(f"the full corpora are not in {folder}; set CORPORA to the folder that has movie_triples and self_dialogue")
+        pytest.skip(f"a full corpus is not there: set CORPORA to the folder of movie_triples and self_dialogue, it is {folder}")
     return {name: {split: corpora.load([name], split, Complaints()) for split in SPLITS} for name in COUNTS}
 
 
