@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+
+from dialogue.models.hred import HRED
+from training.batches import collate
+from training.trainer import GRADIENT_NORM, Trainer
+
+EOS = 3
+CONVERSATIONS = [[[4, 5, 6, EOS], [7, EOS], [8, 9, EOS]], [[5, EOS]], [[6, 6, EOS], [4, 4, 4, 4, EOS]]]
+
+
+def make(*, precision="fp32", dropout=0.0):
+    torch.manual_seed(0)
+    model = HRED(vocab_size=12, bos_id=2, embedding=6, utterance=8, context=5, hidden=7, bidirectional=True, dropout=dropout)
+    return Trainer(model, learning_rate=1e-2, precision=precision, device=torch.device("cpu"))
+
+
+def test_a_step_is_adam_on_the_mean_loss_a_token_with_the_gradient_clipped():
+    """Against the plain way: autograd, clip_grad_norm_ and torch's own Adam."""
+    trainer, plain = make(), make().model
+    optimiser = torch.optim.Adam(plain.parameters(), lr=0.02)
+    for _ in range(4):
+        found = trainer.step(collate(CONVERSATIONS, pad_id=0), learning_rate=0.02)
+        likelihood = plain.log_likelihood(collate(CONVERSATIONS, pad_id=0))
+        loss = -likelihood.log_probs.sum() / sum(len(turn) for conversation in CONVERSATIONS for turn in conversation)
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), GRADIENT_NORM)
+        optimiser.step()
+        torch.testing.assert_close(found.loss, loss.detach())
+        torch.testing.assert_close(found.norm, norm)
+        torch.testing.assert_close(found.accuracy, likelihood.correct.sum() / likelihood.tokens.sum())
+    for ours, theirs in zip(trainer.model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_learning_rate_of_a_step_is_the_one_that_is_given():
+    trainer = make()
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    trainer.step(collate(CONVERSATIONS, pad_id=0), learning_rate=0.0)
+    assert all(torch.equal(now, then) for now, then in zip(trainer.model.parameters(), before, strict=True))
+    trainer.step(collate(CONVERSATIONS, pad_id=0), learning_rate=1e-2)
+    assert not any(torch.equal(now, then) for now, then in zip(trainer.model.parameters(), before, strict=True))
+
+
+def test_perplexity_and_accuracy_are_those_of_every_turn_but_a_conversations_first():
+    trainer = make(dropout=0.5)
+    trainer.model.eval()
+    log_probs, tokens, correct = 0.0, 0, 0
+    with torch.no_grad():
+        for conversation in CONVERSATIONS:
+            likelihood = trainer.model.log_likelihood(collate([conversation], pad_id=0))
+            log_probs += float(likelihood.log_probs[1:].sum())
+            tokens += int(likelihood.tokens[1:].sum())
+            correct += int(likelihood.correct[1:].sum())
+    assert tokens == 10
+    trainer.model.train()
+    planned = [collate(CONVERSATIONS[:2], pad_id=0), collate(CONVERSATIONS[2:], pad_id=0)]
+    perplexity, accuracy = trainer.validate(planned)
+    assert perplexity == pytest.approx(math.exp(-log_probs / tokens))
+    assert accuracy == pytest.approx(correct / tokens)
+    assert trainer.model.training, "training goes on with dropout"
+
+
+def test_conversations_of_one_turn_cannot_be_validated_on():
+    with pytest.raises(ValueError, match="needs conversations of two turns"):
+        make().validate([collate([[[5, EOS]]], pad_id=0)])
+
+
+def test_in_bf16_the_master_weights_stay_in_float32_and_the_computing_copy_follows_them():
+    """Steps too small for bfloat16 must add up: a weight of 1 has no neighbour nearer than 0.004 there."""
+    trainer = make(precision="bf16")
+    batch = collate(CONVERSATIONS, pad_id=0)
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    losses = [float(trainer.step(batch, learning_rate=1e-5).loss) for _ in range(3)]
+    for now, then in zip(trainer.model.parameters(), before, strict=True):
+        assert now.dtype == torch.float32
+        assert 0 < float((now.detach() - then).abs().max()) < 1e-4
+    losses += [float(trainer.step(batch, learning_rate=1e-2).loss) for _ in range(30)]
+    assert losses[-1] < losses[0] / 2
+    perplexity, _ = trainer.validate([batch])
+    exact = make()
+    exact.model.load_state_dict(trainer.model.state_dict())
+    assert perplexity == pytest.approx(exact.validate([batch])[0], rel=0.05)
+
+
+def test_a_step_in_bf16_is_near_the_step_in_fp32():
+    batch = collate(CONVERSATIONS, pad_id=0)
+    exact, rough = (make(precision=precision).step(batch, learning_rate=1e-3) for precision in ("fp32", "bf16"))
+    assert float(rough.loss) == pytest.approx(float(exact.loss), rel=0.02)
+    assert float(rough.norm) == pytest.approx(float(exact.norm), rel=0.05)
