@@ -8,7 +8,6 @@ runs/NAME/log.jsonl          a line a validation; loss.png draws it
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 import sys
@@ -22,16 +21,15 @@ import torch
 from tqdm import tqdm
 
 from dialogue import checkpoint
-from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
-from dialogue.conversation import Conversation
 from dialogue.device import choose_device
 from dialogue.models import Batch
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
 from training import batches, build_vocabulary, corpora
 from training.corpora.transcript import Complaints
+from training.report import beside_the_bar, forget_rows_after, means, report
 from training.state import Progress, load_state, save_state
 from training.trainer import StepFigures, Trainer
 
@@ -39,7 +37,7 @@ HISTORY_DROPOUT = 0.1  # share of turns learnt without their history, so that lo
 WARMUP_STEPS = 200
 PATIENCE = 4  # validations without gain before it stops
 SAVE_SECONDS = 300
-OPENINGS = ("hi", "how are you?", "what's your favorite movie?", "do you like music?")
+SHOW_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -100,6 +98,7 @@ def fit(config: FitConfig, sizes: dict[str, Any], data: Data, *, out: Path, devi
     else:
         progress = Progress()
         checkpoint.save(out / "checkpoint", best)
+    forget_rows_after(progress.step, out)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}, in {out}")
 
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()
@@ -107,47 +106,50 @@ def fit(config: FitConfig, sizes: dict[str, Any], data: Data, *, out: Path, devi
     bar = tqdm(desc="fitting", unit="step", initial=progress.step, smoothing=0.05)
     for epoch_steps, batch in steps_of(data, config, progress):
         bar.total = total = round(config.epochs * epoch_steps)
-        over_time = config.minutes is not None and time.monotonic() - begun > 60 * config.minutes
-        if over_time or progress.step >= total or progress.bad_validations >= PATIENCE:
+        progress.seconds = time.monotonic() - begun
+        if is_over(config, progress, total):
             break
         figures.append(trainer.step(batch, learning_rate=learning_rate_at(config, progress, total)))
-        progress.step, progress.batch, progress.tokens = (
-            progress.step + 1,
-            progress.batch + 1,
-            progress.tokens + int(batch.lengths.sum()),
-        )
-        progress.seconds = time.monotonic() - begun
+        progress.step += 1
+        progress.batch += 1
+        progress.tokens += int(batch.lengths.sum())
         bar.update()
-        if progress.step % 20 == 0:
-            loss, norm, accuracy = means(figures[-20:])
-            rate = progress.tokens / progress.seconds
-            bar.set_postfix_str(f"{rate:,.0f} tokens/s, loss {loss:.3f}, norm {norm:.2f}, accuracy {accuracy:.3f}")
-        if validation_is_due(config, progress, epoch_steps) or progress.step == total:
-            loss, _, _ = means(figures)
+        validating = validation_is_due(config, progress, epoch_steps) or progress.step == total
+        if validating or progress.step % SHOW_STEPS == 0:
+            bar.set_postfix_str(beside_the_bar(figures[-SHOW_STEPS:], progress))
+        if validating:
+            validate(trainer, data, best, config, progress, means(figures)[0], out)
             figures.clear()
-            if not math.isfinite(loss):
-                raise ValueError(
-                    f"the loss is {loss} at step {progress.step}; lower --learning-rate; --resume goes on from the last state"
-                )
-            perplexity, accuracy = trainer.validate(tqdm(data.validation, desc="validating", leave=False))
-            if perplexity < progress.best_perplexity:
-                progress.best_perplexity, progress.bad_validations = perplexity, 0
-                checkpoint.save(
-                    out / "checkpoint", replace(best, training={"config": asdict(config), "progress": asdict(progress)})
-                )
-            else:
-                progress.bad_validations += 1
-                progress.halvings += 1
-            report(out, progress, loss, perplexity, accuracy)
-            show_replies(best)
+        if validating or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS):
             progress.seconds = time.monotonic() - begun
-            saved = 0.0
-        if time.monotonic() - saved > SAVE_SECONDS:
             save_state(state, model, trainer.optimiser, progress)
             saved = time.monotonic()
+    if figures:  # it ends between two validations: the best may be now, but want of gain would not count
+        halvings, bad_validations = progress.halvings, progress.bad_validations
+        validate(trainer, data, best, config, progress, means(figures)[0], out)
+        progress.halvings, progress.bad_validations = halvings, bad_validations
     bar.close()
     save_state(state, model, trainer.optimiser, progress)
     return progress
+
+
+def is_over(config: FitConfig, progress: Progress, total_steps: int) -> bool:
+    """Tell whether a run has had its epochs, its minutes, or no gain for too long."""
+    late = config.minutes is not None and progress.seconds > 60 * config.minutes
+    return late or progress.step >= total_steps or progress.bad_validations >= PATIENCE
+
+
+def validate(trainer: Trainer, data: Data, best: Checkpoint, config: FitConfig, progress: Progress, loss: float, out: Path) -> None:
+    """Validate, keep the model if it is the best so far, and report."""
+    perplexity, accuracy = trainer.validate(tqdm(data.validation, desc="validating", leave=False))
+    if perplexity < progress.best_perplexity:
+        progress.best_perplexity, progress.bad_validations = perplexity, 0
+        training = {"config": asdict(config), "progress": asdict(progress)}
+        checkpoint.save(out / "checkpoint", replace(best, training=training))
+    else:
+        progress.bad_validations += 1
+        progress.halvings += 1
+    report(out, best, progress, loss, perplexity, accuracy)
 
 
 def steps_of(data: Data, config: FitConfig, progress: Progress) -> Iterator[tuple[int, Batch]]:
@@ -178,48 +180,6 @@ def learning_rate_at(config: FitConfig, progress: Progress, total_steps: int) ->
     if config.schedule == "cosine":
         return config.learning_rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress.step / total_steps))))
     return config.learning_rate * warm * 0.5**progress.halvings
-
-
-def means(figures: list[StepFigures]) -> tuple[float, float, float]:
-    """Give the mean loss, gradient norm and accuracy of some steps."""
-    loss, norm, accuracy = (torch.stack(values).float().mean().item() for values in zip(*figures, strict=True))
-    return loss, norm, accuracy
-
-
-def report(out: Path, progress: Progress, loss: float, perplexity: float, accuracy: float) -> None:
-    """Print a validation, append it to log.jsonl, and draw the curves anew."""
-    row = {**asdict(progress), "loss": loss, "perplexity": perplexity, "accuracy": accuracy}
-    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(row) + "\n")
-    tqdm.write(
-        f"step {progress.step:,}, {progress.seconds / 60:.1f} min: training loss {loss:.3f}, "
-        f"validation perplexity {perplexity:.2f} a token, accuracy {accuracy:.3f}" + ("" if progress.bad_validations else " (best)")
-    )
-    draw_curves(out)
-
-
-def draw_curves(out: Path) -> None:
-    """Draw perplexity a token over the steps, in training and validation, into loss.png."""
-    from matplotlib.figure import Figure  # takes a second to import, and only here
-
-    rows = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    steps = [row["step"] for row in rows]
-    axes.plot(steps, [math.exp(min(row["loss"], 20)) for row in rows], "o-", label="training (with dropout)")
-    axes.plot(steps, [row["perplexity"] for row in rows], "o-", label="validation")
-    axes.set(xlabel="step", ylabel="perplexity a token", yscale="log")
-    axes.legend()
-    axes.grid(alpha=0.3, which="both")
-    checkpoint.replace_file(out / "loss.png", lambda path: figure.savefig(path, format="png", dpi=120))
-
-
-def show_replies(model: Checkpoint) -> None:
-    """Print what the model answers to a few openings."""
-    model.model.eval()
-    for opening, reply in zip(OPENINGS, DialogueAgent(model).answer([Conversation()] * len(OPENINGS), OPENINGS), strict=True):
-        tqdm.write(f"    {opening}  ->  {reply.text}")
-    model.model.train()
 
 
 def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: bool) -> Data:
@@ -293,6 +253,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             out = out or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names or corpora.default_names())
             before = checkpoint.load(out / "checkpoint")
+            if "config" not in before.training:
+                raise ValueError(f"{out} holds a checkpoint, but no run of training.fit that could go on")
             settings, sizes = before.training["config"], asdict(before.config)
             sizes.pop("vocab_size")
             settings["data"] = names or tuple(settings["data"])

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig
-from training import batches, fit
+from training import batches, fit, report
 from training.corpora.transcript import split_of
 from training.fit import FitConfig, learning_rate_at
 from training.state import Progress
@@ -237,8 +237,9 @@ def test_a_run_that_died_between_its_log_and_its_state_logs_each_step_once(optio
         shown.append(model)
         if len(shown) == validation:
             raise KeyboardInterrupt
+        return [""] * len(report.OPENINGS)
 
-    monkeypatch.setattr(fit, "show_replies", die)
+    monkeypatch.setattr(report, "sample_replies", die)
     assert fit.main(options) == 130
     out = tmp_path / "run"
     assert (out / "state.safetensors").exists() == (validation > 1)
@@ -411,7 +412,7 @@ def validated(monkeypatch, perplexities):
     monkeypatch.setattr(fit.Trainer, "step", step)
     monkeypatch.setattr(fit.Trainer, "validate", lambda self, planned: (next(left), 0.5))
     monkeypatch.setattr(fit, "WARMUP_STEPS", 1)
-    monkeypatch.setattr(fit, "draw_curves", lambda out: None)
+    monkeypatch.setattr(report, "draw_curves", lambda out: None)
     return rates
 
 

@@ -1,0 +1,80 @@
+"""What a run shows of itself: figures beside the progress bar, a line a validation, curves, sample replies."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from dialogue.agent import DialogueAgent
+from dialogue.checkpoint import Checkpoint, replace_file
+from dialogue.conversation import Conversation
+from training.state import Progress
+from training.trainer import StepFigures
+
+OPENINGS = ("hi", "how are you?", "what's your favorite movie?", "do you like music?")
+
+
+def means(figures: list[StepFigures]) -> tuple[float, float, float]:
+    """Give the mean loss, gradient norm and accuracy of some steps."""
+    loss, norm, accuracy = (torch.stack(values).float().mean().item() for values in zip(*figures, strict=True))
+    return loss, norm, accuracy
+
+
+def beside_the_bar(figures: list[StepFigures], progress: Progress) -> str:
+    """Word the last steps' figures. Raises ValueError where the loss is no number: nothing after it would mean anything."""
+    loss, norm, accuracy = means(figures)
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss is {loss} at step {progress.step}; lower --learning-rate; --resume goes on from the last state")
+    rate = progress.tokens / max(progress.seconds, 1e-9)
+    return f"{rate:,.0f} tokens/s, loss {loss:.3f}, norm {norm:.2f}, accuracy {accuracy:.3f}"
+
+
+def report(out: Path, model: Checkpoint, progress: Progress, loss: float, perplexity: float, accuracy: float) -> None:
+    """Print a validation with a few replies, append it to log.jsonl, and draw the curves anew."""
+    row = {**asdict(progress), "loss": loss, "perplexity": perplexity, "accuracy": accuracy}
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(row) + "\n")
+    tqdm.write(
+        f"step {progress.step:,}, {progress.seconds / 60:.1f} min: training loss {loss:.3f}, "
+        f"validation perplexity {perplexity:.2f} a token, accuracy {accuracy:.3f}" + ("" if progress.bad_validations else " (best)")
+    )
+    tqdm.write("\n".join(f"    {opening}  ->  {reply}" for opening, reply in zip(OPENINGS, sample_replies(model), strict=True)))
+    draw_curves(out)
+
+
+def forget_rows_after(step: int, out: Path) -> None:
+    """Drop the validations of log.jsonl that a run, killed before it saved its state, will take again."""
+    log = out / "log.jsonl"
+    if log.exists():
+        rows = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= step]
+        replace_file(log, lambda path: path.write_text("".join(kept), encoding="utf-8"))
+
+
+def sample_replies(model: Checkpoint) -> list[str]:
+    """Answer a few openings."""
+    model.model.eval()
+    replies = DialogueAgent(model).answer([Conversation()] * len(OPENINGS), OPENINGS)
+    model.model.train()
+    return [reply.text for reply in replies]
+
+
+def draw_curves(out: Path) -> None:
+    """Draw perplexity a token over the steps, in training and validation, into loss.png."""
+    from matplotlib.figure import Figure  # takes a second to import, and only here
+
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    steps = [row["step"] for row in rows]
+    axes.plot(steps, [math.exp(min(row["loss"], 20)) for row in rows], "o-", label="training (with dropout)")
+    axes.plot(steps, [row["perplexity"] for row in rows], "o-", label="validation")
+    axes.set(xlabel="step", ylabel="perplexity a token", yscale="log")
+    axes.legend()
+    axes.grid(alpha=0.3, which="both")
+    replace_file(out / "loss.png", lambda path: figure.savefig(path, format="png", dpi=120))
