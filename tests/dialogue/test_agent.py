@@ -1,4 +1,5 @@
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -95,6 +96,33 @@ def test_eight_threads_each_keep_their_own_history(talker):
         assert store.get(name).turns == serial_store.get(name).turns
         assert len(store.get(name).turns) == 2 * len(replies[name])
         close(store.get(name).history, serial_store.get(name).history)
+
+
+def test_two_threads_never_work_at_once(talker):
+    """Model and store are shared; neither is made for two at a time."""
+
+    class Watched(ConversationStore):
+        working, overlaps = 0, 0
+
+        def get(self, name):
+            self.overlaps += self.working
+            self.working += 1
+            time.sleep(0.002)  # time enough for another to come between
+            return super().get(name)
+
+        def put(self, name, conversation):
+            self.working -= 1
+            super().put(name, conversation)
+
+    store = Watched()
+    agent = DialogueAgent(talker, store=store)
+    threads = [threading.Thread(target=agent.respond, args=([f"talker {n}"], ["hi"])) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store) == 8
+    assert store.overlaps == 0
 
 
 @pytest.mark.parametrize(("names", "utterances"), [(["a"], []), ([], ["hi"]), (["a", "b"], ["hi"]), (["a", "a"], ["hi", "hello"])])
@@ -263,6 +291,35 @@ def test_a_reply_that_repeats_its_words_is_left_out_even_where_its_tokens_differ
         assert [candidate.text for candidate in reply.candidates] == [text, "not really"]
         assert reply.text == said
         assert not reply.is_fallback
+
+
+def test_a_mark_between_words_does_not_hide_that_they_repeat(talker, monkeypatch):
+    """<continued_utterance> is dropped when a reply is spoken: what stands around it is then one run of words."""
+    ids = [talker.vocabulary.encode(word)[0] for word in ("is", "very", "is")]
+    marked = Hypothesis((*ids, talker.vocabulary.placeholder_ids[2], ids[1]), -0.1, -0.1)
+    plain = Hypothesis(tuple(talker.vocabulary.encode("not really")), -9.0, -9.0)
+    monkeypatch.setattr(dialogue.agent, "beam_search", lambda *_, **__: [[marked, plain]])
+    (reply,) = DialogueAgent(talker, decode=DecodeConfig(block_ngrams=2, anti_lm=0.0)).answer([Conversation()], ["hi"])
+    assert words(reply.candidates[0].text) == ["is", "very", "is", "continued_utterance", "very"]
+    assert reply.text == "not really"
+
+
+def test_no_ngram_is_blocked_that_reaches_from_one_reply_into_the_next(talker, monkeypatch):
+    blocking = []
+
+    def capture(step, state, conversations, *, constraints, **_):
+        blocking.extend(constraints)
+        return [[Hypothesis((), -1.0, -1.0)]]
+
+    monkeypatch.setattr(dialogue.agent, "beam_search", capture)
+    agent = DialogueAgent(talker, decode=DecodeConfig(beam_size=1, block_ngrams=0, min_length=0, block_reply_ngrams=2))
+    agent.answer([Conversation(None, (Turn("bot", "not really"), Turn("bot", "tell me")))], ["hi"])
+    ids = {word: talker.vocabulary.encode(word)[0] for word in ("not", "really", "tell", "me")}
+    for last, following, may in (("not", "really", False), ("tell", "me", False), ("really", "tell", True), ("not", "me", True)):
+        log_probs = torch.zeros(1, len(talker.vocabulary))
+        for constrain in blocking:
+            log_probs = constrain(log_probs, torch.tensor([[ids[last]]]))
+        assert bool(log_probs[0, ids[following]] == 0) == may, (last, following)
 
 
 def test_a_reply_without_a_word_is_left_out(talker, monkeypatch):

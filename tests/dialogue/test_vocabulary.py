@@ -56,6 +56,7 @@ def bare(text):
         ("Don't", "don't"),
         ("DON `T", "don't"),
         ("we ' ll see what they ' ve got", "we'll see what they've got"),
+        ("i ' d say it ' s what i ' m after , they ' re", "i'd say it's what i'm after, they're"),
         ("hello  , you", "hello, you"),
         ("so what ?", "so what?"),
         ("really ? !", "really?!"),

@@ -127,6 +127,40 @@ def test_twenty_conversations_are_learnt_by_heart_in_a_few_hundred_steps(data, t
     assert agent.respond(["a", "b"], ["do you like music?", "what time is it?"]) == ["yes, i like jazz", "it is late"]
 
 
+def taken(data, config, steps):
+    """The first batches of a run: (epoch, token ids, turns without history)."""
+    progress, found = Progress(), []
+    for _, batch in fit.steps_of(data, config, progress):
+        found.append((progress.epoch, batch.token_ids.tolist(), batch.without_history.tolist()))
+        progress.step, progress.batch = progress.step + 1, progress.batch + 1
+        if len(found) == steps:
+            return found
+    raise AssertionError("the steps of a run have no end")
+
+
+def test_each_epoch_takes_every_turn_once_in_an_order_of_its_own(data):
+    found = taken(data, FitConfig(data=(), batch_tokens=60), 60)
+    epochs = [[rows for epoch, rows, _ in found if epoch == number] for number in range(2)]
+    assert found[-1][0] >= 2, "two whole epochs"
+    expected = sorted(tuple(turn) for conversation in data.train.conversations for turn in conversation)
+    for batches_of_epoch in epochs:
+        read = [tuple(t for t in row if t != data.vocabulary.pad_id) for rows in batches_of_epoch for row in rows]
+        assert sorted(read) == expected
+    assert epochs[0] != epochs[1]
+
+
+def test_a_tenth_of_all_turns_is_learnt_without_history(data):
+    found = [without for _, _, rows in taken(data, FitConfig(data=(), batch_tokens=500), 60) for without in rows]
+    assert len(found) > 1500
+    assert sum(found) / len(found) == pytest.approx(fit.HISTORY_DROPOUT, abs=0.03)
+
+
+def test_the_seed_decides_what_is_random_in_every_step(data):
+    one, same, other = (taken(data, FitConfig(data=(), batch_tokens=100, seed=seed), 12) for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
 # --- what a run leaves ---------------------------------------------------------------------------------------------------
 
 
