@@ -62,7 +62,7 @@ def talker(conversations, word_vocabulary):
     )
     encoded = batches.encode(conversations, word_vocabulary, truncate=None).conversations
     rng = random.Random(0)
-    for _ in range(60):
+    for _ in range(80):
         for planned in batches.plan(encoded, batch_tokens=200, rng=rng):
             batch = batches.collate(planned, pad_id=word_vocabulary.pad_id)
             trainer.step(batch, learning_rate=1e-2)

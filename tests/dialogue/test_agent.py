@@ -40,8 +40,9 @@ def spoken(candidates):
 # --- respond -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_model_that_has_learnt_an_answer_gives_it(agent):
-    """The whole path: text, ids, history, search, re-ranking, text."""
+def test_a_model_that_has_learnt_an_answer_gives_it(talker):
+    """The whole path: text, ids, history, search, text."""
+    agent = DialogueAgent(talker, decode=DecodeConfig(anti_lm=0.0))
     assert agent.respond(["a", "b"], ["do you like music ?", "Hi"]) == ["yes, i like jazz", "hello, how are you?"]
 
 
@@ -179,9 +180,9 @@ def test_an_agent_keeps_its_conversations_in_the_store_that_it_was_given(talker)
 def test_an_utterance_is_heard_without_an_answer(agent, talker):
     (heard,) = agent.hear([Conversation()], [Turn("user", "hi")])
     assert heard.turns == (Turn("user", "hi"),)
-    (further,) = agent.hear([heard], [Turn("bot", "hello, how are you?")])
-    assert len(further.turns) == 2
     (reply,) = agent.answer([Conversation()], ["hi"])
+    (further,) = agent.hear([heard], [Turn("bot", reply.text)])
+    assert len(further.turns) == 2
     assert reply.conversation.turns == further.turns
     close(reply.conversation.history, further.history)
 
@@ -269,7 +270,7 @@ def test_the_fallback_is_not_flagged_where_a_reply_was_found(agent):
 
 
 def test_no_candidate_of_many_holds_a_token_that_is_never_spoken(agent, talker):
-    shown = [talker.vocabulary.piece(token_id) for token_id in talker.vocabulary.never_generated]
+    shown = [talker.vocabulary.piece(token_id).removeprefix("▁") for token_id in talker.vocabulary.never_generated]
     assert {"<unk>", "<person>", "<number>"} <= set(shown)
     replies = agent.answer([Conversation()] * len(SCRIPT), SCRIPT)
     texts = [candidate.text for reply in replies for candidate in reply.candidates]
