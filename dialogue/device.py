@@ -10,8 +10,9 @@ def choose_device(name: str | None = None) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name is None:
         name = next(kind for kind, found in there.items() if found)
-    kind = name.split(":")[0]
-    if kind not in there or not there[kind]:
+    kind, _, number = name.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if not there.get(kind) or (number and not (number.isdecimal() and int(number) < count)):
         raise ValueError(
             f"device {name!r} is not there; this machine has {', '.join(kind for kind, found in there.items() if found)}"
         )

@@ -43,6 +43,8 @@ class Vocabulary:
         Raises ValueError where they are none, or where the special pieces of this project are missing.
         """
         try:
+            if not serialised:  # sentencepiece would take them for no argument
+                raise RuntimeError("it is empty")
             self._pieces = sentencepiece.SentencePieceProcessor(model_proto=serialised)
         except (RuntimeError, TypeError) as error:
             raise ValueError(
@@ -53,8 +55,11 @@ class Vocabulary:
         self.placeholder_ids = tuple(self._special(piece) for piece in PLACEHOLDERS)
 
     def _special(self, piece: str) -> int:
-        token_id = self._pieces.piece_to_id(piece)
-        if self._pieces.id_to_piece(token_id) != piece:
+        for written in (piece, "\u2581" + piece):  # words carry the space before them
+            token_id = self._pieces.piece_to_id(written)
+            if self._pieces.id_to_piece(token_id) == written:
+                break
+        else:
             raise ValueError(f"the vocabulary has no piece {piece}; build one with python -m training.build_vocabulary")
         return int(token_id)
 
@@ -64,7 +69,10 @@ class Vocabulary:
         path = Path(path)
         if not path.is_file():
             raise ValueError(f"there is no vocabulary at {path}; build one with python -m training.build_vocabulary")
-        return cls(path.read_bytes())
+        try:
+            return cls(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
     def __len__(self) -> int:
         return int(self._pieces.get_piece_size())

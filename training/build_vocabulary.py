@@ -43,7 +43,7 @@ def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram"
             character_coverage=0.9995,
             normalization_rule_name="identity",  # dialogue.vocabulary.normalise is the one place that changes text
             pad_id=0, pad_piece=PAD, unk_id=1, unk_piece=UNK, bos_id=2, bos_piece=BOS, eos_id=3, eos_piece=EOS,
-            user_defined_symbols=list(PLACEHOLDERS),
+            user_defined_symbols=[f"\u2581{mark}" if model_type == "word" else mark for mark in PLACEHOLDERS],
             max_sentence_length=1 << 16,
             num_threads=os.cpu_count() or 1,
             minloglevel=2,

@@ -102,6 +102,8 @@ def beam_search(
         if length == longest:
             break
         log_probs, chosen = totals.masked_fill(ends, IMPOSSIBLE).topk(k, dim=1)
+        if k == 1:  # a beam of one is greedy: where it ends, no other hypothesis goes on
+            log_probs = log_probs.masked_fill(ends[:, :1], IMPOSSIBLE)
         rows = parents.gather(1, chosen).view(-1)
         last = tokens.gather(1, chosen).view(-1)
         written = written[rows]

@@ -44,6 +44,8 @@ def read(path: Path, split: str, complain: Complain, *, corpus: str = "self_dial
                 complain(f"{path}, line {number}: id must be a text and turns a list of texts")
             elif not turns or not all(turn.strip() for turn in turns):
                 complain(f"{path}, line {number}: an empty utterance, or no turn at all")
+            elif any("\ud800" <= character <= "\udfff" for character in key):
+                complain(f"{path}, line {number}: id holds half a character, which UTF-8 cannot write")
             elif split_of(key) == split:
                 yield Transcript(key, corpus, tuple(turns))
 
