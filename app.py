@@ -76,8 +76,11 @@ def listen(app: Flask, settings: Settings) -> Any:
         port=settings.port,
         threads=8,
         max_request_body_size=BODY_LIMIT,
+        max_request_header_size=16 * 1024,
+        inbuf_overflow=32 * 1024,  # of a body; the rest waits in a file, so that no number of callers fills the memory
         connection_limit=1000,
         channel_timeout=30,
+        cleanup_interval=10,
         asyncore_use_poll=True,
         ident=None,
     )
@@ -156,9 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         server = listen(app, settings)
     except OSError as error:
-        print(
-            f"error: cannot listen on {settings.host}:{settings.port}: {error.strerror}; try another --port", file=sys.stderr
-        )
+        print(f"error: cannot listen on {settings.host}:{settings.port}: {error.strerror}; try another --port", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, _leave)  # so that the tunnel's agent is ended, too
     announce(settings)

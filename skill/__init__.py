@@ -15,18 +15,23 @@ def build_skill(agent: DialogueAgent) -> CustomSkill:
     from ask_sdk_core.skill_builder import SkillBuilder
 
     from skill import handlers
+    from skill.session import Conversations
 
+    conversations = Conversations(agent)
     builder = SkillBuilder()
     for handler in (
-        handlers.Launch(agent),
-        handlers.Chat(agent),
-        handlers.YesNo(agent),
+        handlers.CanFulfill(),
+        handlers.Launch(conversations),
+        handlers.Chat(conversations),
+        handlers.YesNo(conversations),
         handlers.Help(),
         handlers.Repeat(),
-        handlers.StartOver(agent),
-        handlers.Leave(agent),
+        handlers.StartOver(conversations),
+        handlers.Leave(conversations),
+        handlers.Resume(),
         handlers.NotUnderstood(),
-        handlers.Ended(agent),
+        handlers.Ended(conversations),
+        handlers.Disabled(conversations),
         handlers.Silent(),
     ):
         builder.add_request_handler(handler)

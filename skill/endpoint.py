@@ -1,21 +1,20 @@
-"""POST / is the skill: verify the raw bytes, then hand them to the SDK through flask-ask-sdk. Refusals are one plain line."""
+"""POST / is the skill: verify the raw bytes, read them, let the skill answer. A refusal is one plain line."""
 
 from __future__ import annotations
 
+import json
 import logging
-import sys
 from ipaddress import ip_address
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from skill import phrases
-from skill.speech import to_speech
-from skill.verify import NotAlexa, Verifier, parse
+from skill import contract
+from skill.envelope import Junk, parse, read
+from skill.verify import NotAlexa, Verifier
 
 if TYPE_CHECKING:
     from ask_sdk_core.skill import CustomSkill
@@ -23,37 +22,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 256 * 1024  # bytes; Alexa's own limit is half of that
-SILENCE = {"version": "1.0", "response": {}}
-_SPOKEN_TO = ("LaunchRequest", "IntentRequest")
 
 
 def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None) -> None:
     """Serve a skill at POST /.
 
-    verifier: None turns verification off; then only requests that came to loopback directly are answered.
+    verifier: None turns verification off, for development: only requests that came to loopback directly are answered,
+    and a response that breaks the contract raises.
     """
-    app.config.update(MAX_CONTENT_LENGTH=BODY_LIMIT, ASK_SDK_VERIFY_SIGNATURE=False, ASK_SDK_VERIFY_TIMESTAMP=False)
-    adapter = _skill_adapter(skill, app)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
 
-    @app.post("/")
+    @app.post("/", provide_automatic_options=False)
     def alexa() -> AnyResponse:
         body = request.get_data(parse_form_data=False)
         try:
             if verifier is None:
                 _refuse_forwarded()
+                envelope = parse(body)
             else:
-                verifier.check(body, request.headers)
-            envelope = parse(body)
-        except NotAlexa as finding:
+                envelope = verifier.check(body, request.headers)
+            response = answer(skill, envelope, strict=verifier is None)
+        except (NotAlexa, Junk) as finding:
             log.warning("refused a request: %s", finding)
             return _plain(str(finding), 400)
-        kind = envelope["request"]["type"]
-        try:
-            response: Response = adapter.dispatch_request()
-        except InternalServerError:  # the SDK cannot read it: a type or a field that it does not know
-            log.warning("the SDK cannot read a request of type %.60r", kind)
-            return jsonify(_trouble() if kind in _SPOKEN_TO else SILENCE)
-        return response
+        return Response(json.dumps(response), mimetype="application/json")
 
     @app.get("/healthz")
     def healthz() -> AnyResponse:
@@ -61,7 +53,29 @@ def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None) -> None:
 
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> AnyResponse:
-        return _plain(error.name, error.code or 500)
+        refusal = _plain(error.name, error.code or 500)
+        if "Allow" in (headers := dict(error.get_headers())):
+            refusal.headers["Allow"] = headers["Allow"]
+        return refusal
+
+
+def answer(skill: CustomSkill, envelope: dict[str, Any], *, strict: bool) -> dict[str, Any]:
+    """Answer a parsed request with a response that keeps the contract. Raises Junk where the request cannot be read.
+
+    strict: raise BrokenContract where the skill's response breaks it, rather than mend and log it.
+    """
+    model = read(envelope)
+    if model is None:
+        log.info("nothing to say to a request of type %.80r, which the SDK does not know", envelope["request"]["type"])
+        return contract.SILENCE
+    response = cast(dict[str, Any], skill.serializer.serialize(skill.invoke(model, None)))
+    broken = contract.check(response, envelope)
+    if not broken:
+        return response
+    if strict:
+        raise contract.BrokenContract("; ".join(broken))
+    log.error("mended the response to request %.200r: %s", envelope["request"].get("requestId"), "; ".join(broken))
+    return contract.mend(response, envelope)
 
 
 def is_loopback(host: str) -> bool:
@@ -87,26 +101,4 @@ def _refuse_forwarded() -> None:
 
 
 def _plain(line: str, status: int) -> Response:
-    return Response(line + "\n", status=status, mimetype="text/plain")
-
-
-def _trouble() -> dict[str, Any]:
-    speech = {"type": "SSML", "ssml": f"<speak>{to_speech(phrases.TROUBLE[0])}</speak>"}
-    return {"version": "1.0", "response": {"outputSpeech": speech, "reprompt": {"outputSpeech": speech}, "shouldEndSession": False}}
-
-
-def _skill_adapter(skill: CustomSkill, app: Flask) -> Any:
-    """Build flask-ask-sdk's adapter, which needs no certvalidator here.
-
-    Importing flask_ask_sdk imports certvalidator and with it oscrypto, which raises LibraryNotFoundError on OpenSSL
-    3.0.10 and later (it reads one digit of the version). Nothing of it is used: our own Verifier stands in front. So
-    three names stand in for it while the adapter is imported.
-    """
-    if "certvalidator" not in sys.modules:
-        stub, errors = ModuleType("certvalidator"), ModuleType("certvalidator.errors")
-        errors.ValidationError = errors.PathError = type("NeverRaised", (Exception,), {})  # type: ignore[attr-defined]
-        stub.CertificateValidator, stub.errors = None, errors  # type: ignore[attr-defined]
-        sys.modules |= {"certvalidator": stub, "certvalidator.errors": errors}
-    from flask_ask_sdk.skill_adapter import SkillAdapter
-
-    return SkillAdapter(skill=skill, skill_id="skill", app=app)
+    return Response(" ".join(line.split()) + "\n", status=status, mimetype="text/plain")

@@ -3,45 +3,78 @@
 from __future__ import annotations
 
 import logging
+import traceback
 
 from ask_sdk_core.dispatch_components import AbstractExceptionHandler, AbstractRequestHandler
 from ask_sdk_core.handler_input import HandlerInput
-from ask_sdk_core.utils import is_intent_name, is_request_type
-from ask_sdk_model import IntentRequest, LaunchRequest, Response
+from ask_sdk_model import Response
+from ask_sdk_model.canfulfill import (
+    CanFulfillIntent,
+    CanFulfillIntentValues,
+    CanFulfillSlot,
+    CanFulfillSlotValues,
+    CanUnderstandSlotValues,
+)
 
-from dialogue.agent import DialogueAgent
 from skill import phrases
-from skill.interaction_model import CHAT_INTENT
-from skill.session import conversation_name, heard, keep_listening, last_speech, request_id, say_goodbye
+from skill.contract import SPEECH_ALLOWED
+from skill.interaction_model import CHAT_INTENT, CHAT_SLOT
+from skill.session import (
+    Conversations,
+    heard,
+    intent_name,
+    keep_listening,
+    last_speech,
+    request_id,
+    request_type,
+    say_goodbye,
+    say_nothing,
+)
 
 log = logging.getLogger(__name__)
+
+
+class CanFulfill(AbstractRequestHandler):
+    """Tell Alexa, who looks for a skill, what this one can be asked; nobody is listening yet."""
+
+    def can_handle(self, handler_input: HandlerInput) -> bool:
+        """Take queries about an intent."""
+        return request_type(handler_input) == "CanFulfillIntentRequest"
+
+    def handle(self, handler_input: HandlerInput) -> Response:
+        """Say yes to talk about anything, no to the rest."""
+        answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.NO)
+        if intent_name(handler_input) == CHAT_INTENT:
+            slot = CanFulfillSlot(can_understand=CanUnderstandSlotValues.YES, can_fulfill=CanFulfillSlotValues.YES)
+            answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.YES, slots={CHAT_SLOT: slot})
+        return handler_input.response_builder.set_can_fulfill_intent(answer).response
 
 
 class Launch(AbstractRequestHandler):
     """Greet; a launch within a session begins anew."""
 
-    def __init__(self, agent: DialogueAgent) -> None:
-        self._agent = agent
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take launches."""
-        return bool(is_request_type("LaunchRequest")(handler_input))
+        return request_type(handler_input) == "LaunchRequest"
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Say hello and listen."""
-        self._agent.forget(conversation_name(handler_input))
+        self._conversations.forget(handler_input)
         return keep_listening(handler_input, phrases.pick(phrases.WELCOME, request_id(handler_input)))
 
 
 class Chat(AbstractRequestHandler):
     """Answer what was said; this is the conversation."""
 
-    def __init__(self, agent: DialogueAgent) -> None:
-        self._agent = agent
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take free speech, one-shot or within a session."""
-        return bool(is_intent_name(CHAT_INTENT)(handler_input))
+        return intent_name(handler_input) == CHAT_INTENT
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Reply, ask again where nothing was understood, or leave where the utterance says so."""
@@ -49,25 +82,25 @@ class Chat(AbstractRequestHandler):
         if not utterance:
             return keep_listening(handler_input, phrases.pick(phrases.NOT_HEARD, request_id(handler_input)))
         if phrases.is_farewell(utterance):
-            self._agent.forget(conversation_name(handler_input))
+            self._conversations.forget(handler_input)
             return say_goodbye(handler_input)
-        return _reply(handler_input, self._agent, utterance)
+        return keep_listening(handler_input, self._conversations.reply(handler_input, utterance))
 
 
 class YesNo(AbstractRequestHandler):
     """Pass "yes" and "no" on to the conversation: they are things said to the bot, too."""
 
-    def __init__(self, agent: DialogueAgent) -> None:
-        self._agent = agent
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take Alexa's own yes and no."""
-        return bool(is_intent_name("AMAZON.YesIntent")(handler_input) or is_intent_name("AMAZON.NoIntent")(handler_input))
+        return intent_name(handler_input) in ("AMAZON.YesIntent", "AMAZON.NoIntent")
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Reply to the word."""
-        said_yes = is_intent_name("AMAZON.YesIntent")(handler_input)
-        return _reply(handler_input, self._agent, "yes" if said_yes else "no")
+        said = "yes" if intent_name(handler_input) == "AMAZON.YesIntent" else "no"
+        return keep_listening(handler_input, self._conversations.reply(handler_input, said))
 
 
 class Help(AbstractRequestHandler):
@@ -75,7 +108,7 @@ class Help(AbstractRequestHandler):
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take calls for help."""
-        return bool(is_intent_name("AMAZON.HelpIntent")(handler_input))
+        return intent_name(handler_input) == "AMAZON.HelpIntent"
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Help and keep listening."""
@@ -87,7 +120,7 @@ class Repeat(AbstractRequestHandler):
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take "repeat"."""
-        return bool(is_intent_name("AMAZON.RepeatIntent")(handler_input))
+        return intent_name(handler_input) == "AMAZON.RepeatIntent"
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Repeat, or say that there is nothing yet."""
@@ -97,33 +130,33 @@ class Repeat(AbstractRequestHandler):
 class StartOver(AbstractRequestHandler):
     """Forget the conversation and begin again."""
 
-    def __init__(self, agent: DialogueAgent) -> None:
-        self._agent = agent
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take "start over"."""
-        return bool(is_intent_name("AMAZON.StartOverIntent")(handler_input))
+        return intent_name(handler_input) == "AMAZON.StartOverIntent"
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Forget and greet."""
-        self._agent.forget(conversation_name(handler_input))
+        self._conversations.forget(handler_input)
         return keep_listening(handler_input, phrases.pick(phrases.FRESH_START, request_id(handler_input)))
 
 
 class Leave(AbstractRequestHandler):
     """Say goodbye."""
 
-    def __init__(self, agent: DialogueAgent) -> None:
-        self._agent = agent
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take stop, cancel and navigate home."""
-        names = ("AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.NavigateHomeIntent")
-        return any(is_intent_name(name)(handler_input) for name in names)
+        """Take stop, cancel, navigate home, and pause, which would leave an open microphone behind."""
+        names = ("AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.NavigateHomeIntent", "AMAZON.PauseIntent")
+        return intent_name(handler_input) in names
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Forget the conversation and end the session."""
-        self._agent.forget(conversation_name(handler_input))
+        self._conversations.forget(handler_input)
         return say_goodbye(handler_input)
 
 
@@ -132,27 +165,56 @@ class NotUnderstood(AbstractRequestHandler):
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take every other intent."""
-        return isinstance(handler_input.request_envelope.request, IntentRequest)
+        return request_type(handler_input) == "IntentRequest"
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Ask again and keep listening."""
         return keep_listening(handler_input, phrases.pick(phrases.NOT_HEARD, request_id(handler_input)))
 
 
+class Resume(AbstractRequestHandler):
+    """Go on with a session: after another skill has had its turn, or somebody touched the screen or a button."""
+
+    def can_handle(self, handler_input: HandlerInput) -> bool:
+        """Take "resume", and whatever else somebody did that is no intent."""
+        kind = request_type(handler_input)
+        return intent_name(handler_input) == "AMAZON.ResumeIntent" or (kind in SPEECH_ALLOWED and kind != "IntentRequest")
+
+    def handle(self, handler_input: HandlerInput) -> Response:
+        """Ask for the next thing and keep listening."""
+        return keep_listening(handler_input, phrases.pick(phrases.RESUME, request_id(handler_input)))
+
+
 class Ended(AbstractRequestHandler):
     """Forget a conversation whose session is over; no speech is allowed."""
 
-    def __init__(self, agent: DialogueAgent) -> None:
-        self._agent = agent
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take the end of a session."""
-        return bool(is_request_type("SessionEndedRequest")(handler_input))
+        return request_type(handler_input) == "SessionEndedRequest"
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Forget and say nothing."""
-        self._agent.forget(conversation_name(handler_input))
-        return handler_input.response_builder.response
+        self._conversations.forget(handler_input)
+        return say_nothing(handler_input)
+
+
+class Disabled(AbstractRequestHandler):
+    """Forget a user who has disabled the skill."""
+
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
+
+    def can_handle(self, handler_input: HandlerInput) -> bool:
+        """Take the event that Alexa sends then."""
+        return request_type(handler_input) == "AlexaSkillEvent.SkillDisabled"
+
+    def handle(self, handler_input: HandlerInput) -> Response:
+        """Forget all of the user's conversations and say nothing."""
+        self._conversations.forget_user(handler_input)
+        return say_nothing(handler_input)
 
 
 class Silent(AbstractRequestHandler):
@@ -164,11 +226,11 @@ class Silent(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Say nothing."""
-        return handler_input.response_builder.response
+        return say_nothing(handler_input)
 
 
 class Trouble(AbstractExceptionHandler):
-    """Say a sentence where anything failed; the log has the request's id and the error, never what was said."""
+    """Say a sentence where anything failed; the log has the request's id and the place, never what was said."""
 
     def can_handle(self, handler_input: HandlerInput, exception: Exception) -> bool:
         """Take every exception."""
@@ -176,12 +238,9 @@ class Trouble(AbstractExceptionHandler):
 
     def handle(self, handler_input: HandlerInput, exception: Exception) -> Response:
         """Log, and keep the conversation open where speech is allowed."""
-        log.error("request %s failed", request_id(handler_input), exc_info=exception)
-        if isinstance(handler_input.request_envelope.request, (IntentRequest, LaunchRequest)):
+        # not the message: it may quote what was said
+        where = "".join(traceback.format_tb(exception.__traceback__))
+        log.error("request %r failed: %s\n%s", request_id(handler_input), type(exception).__name__, where)
+        if request_type(handler_input) in SPEECH_ALLOWED:
             return keep_listening(handler_input, phrases.pick(phrases.TROUBLE, request_id(handler_input)))
-        return handler_input.response_builder.response
-
-
-def _reply(handler_input: HandlerInput, agent: DialogueAgent, utterance: str) -> Response:
-    (reply,) = agent.respond([conversation_name(handler_input)], [utterance])
-    return keep_listening(handler_input, reply)
+        return say_nothing(handler_input)

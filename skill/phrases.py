@@ -30,6 +30,10 @@ REPROMPT = (
     "What else is on your mind?",
     "Go ahead, I'm listening. What would you like to say?",
 )
+RESUME = (
+    "Here I am again. Where were we?",
+    "All right, let's go on. What would you like to say?",
+)
 NOTHING_TO_REPEAT = ("I haven't said anything yet. What would you like to talk about?",)
 GOODBYE = ("Goodbye!", "Bye, it was nice talking to you.", "See you next time!")
 TROUBLE = ("Sorry, I lost my thread for a moment. What were you saying?",)

@@ -14,7 +14,7 @@ PAUSE = '<break time="300ms"/>'
 
 _PLACEHOLDER = re.compile(r"</?(?:person|number|unk|pad|s)>|\ufffd")
 # What XML 1.0 does not allow, and halves of surrogate pairs.
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SENTENCE_START = re.compile(r"(?:^|(?<=[.!?] ))([\"'(]*)([^\W\d_])")
 _I = re.compile(r"(?<![\w'])i(?=(?:'(?:m|ve|ll|d))?(?![\w']))")
 _SENTENCE_END = re.compile(r"[.!?][\"')]*(?= |$)")
@@ -33,7 +33,7 @@ def to_speech(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    text = _ILLEGAL.sub(" ", text).replace(CONTINUED, "\n")
+    text = ILLEGAL.sub(" ", text).replace(CONTINUED, "\n")
     return re.sub(r"[^\S\n]+", " ", _PLACEHOLDER.sub(" ", text)).replace("\n", CONTINUED)
 
 

@@ -3,37 +3,50 @@
 The checks of https://developer.amazon.com/docs/alexa/custom-skills/host-a-custom-skill-as-a-web-service.html, on the
 bytes as they came, before anything of them is parsed. The SDK's own verifier is not used: it parses first, and its
 dependencies do not load with OpenSSL 3.0.10 and later.
+
+Whoever is not verified yet can cost little: one chain is fetched at a time, nobody waits for another's fetch, and all
+that is remembered is bounded.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import posixpath
+import re
 import threading
+import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import certifi
 import requests
+import urllib3
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import verification
 from werkzeug.datastructures import Headers
 
+from skill.envelope import moment, parse
+
+T = TypeVar("T")
+
 ALEXA_HOST = "echo-api.amazon.com"  # whom the certificate must be for
-CHAIN_HOST, CHAIN_FOLDER = "s3.amazonaws.com", "/echo.api/"  # where the chain must come from
-TOLERANCE = timedelta(seconds=150)
-FETCH_SECONDS, FETCH_BYTES = 3, 64 * 1024
+CHAIN_HOST = "s3.amazonaws.com"  # where the chain must come from, and from which folder
+_CHAIN_PATH = re.compile(r"/echo\.api/[\w./~-]+", re.ASCII)
+TOLERANCE, EVENT_TOLERANCE = timedelta(seconds=150), timedelta(hours=1)
+FETCH_SECONDS, FETCH_BYTES, URL_CHARACTERS = 3, 64 * 1024, 500
 CACHED_LEAVES, CACHED_FOR = 8, timedelta(hours=24)
+REMEMBERED_FAILURES, FAILED_FOR = 256, timedelta(seconds=60)
 
 
 class NotAlexa(ValueError):
@@ -43,29 +56,27 @@ class NotAlexa(ValueError):
 class Verifier:
     """Checks requests; one for all threads."""
 
-    def __init__(
-        self,
-        *,
-        skill_ids: tuple[str, ...] = (),
-        fetch: Callable[[str], bytes] | None = None,
-        roots: bytes | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        """Take the skill ids that are answered (none: all), and for tests where chains, roots (PEM) and time come from."""
-        self._skill_ids = skill_ids
-        self._fetch = fetch or fetch_chain
-        self._roots = roots
-        self._now = now
-        self._store: verification.Store | None = None
-        self._leaves: OrderedDict[str, tuple[datetime, rsa.RSAPublicKey]] = OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(self, *, skill_ids: tuple[str, ...] = (), now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """Take the skill ids that are answered (none: all), and for tests the clock.
 
-    def check(self, body: bytes, headers: Mapping[str, str] | Headers) -> None:
-        """Check signature, time and skill id of a request. Raises NotAlexa where one is wrong or missing."""
+        Raises ValueError where the trust roots cannot be read.
+        """
+        self._skill_ids, self._now = skill_ids, now
+        self._roots = verification.Store(_read_roots(roots_file()))
+        self._leaves: OrderedDict[str, tuple[datetime, rsa.RSAPublicKey]] = OrderedDict()
+        self._failures: OrderedDict[str, datetime] = OrderedDict()
+        self._fetching = threading.Lock()
+
+    def check(self, body: bytes, headers: Mapping[str, str] | Headers) -> dict[str, Any]:
+        """Check signature, time and skill id of a request and give its JSON.
+
+        Raises NotAlexa where one of them is wrong or missing, Junk where the body is no request.
+        """
         self._check_signature(body, headers)
         envelope = parse(body)
-        self._check_time(envelope)
+        self._check_time(envelope["request"])
         self._check_skill(envelope)
+        return envelope
 
     def _check_signature(self, body: bytes, headers: Mapping[str, str] | Headers) -> None:
         try:
@@ -74,7 +85,7 @@ class Verifier:
             raise NotAlexa("the header Signature-256 is not base64") from None
         if not signature:
             raise NotAlexa("the header Signature-256 is missing")
-        key = self._key(headers.get("SignatureCertChainUrl", ""))
+        key = self._key(chain_url(headers.get("SignatureCertChainUrl", "")))
         try:
             key.verify(signature, body, padding.PKCS1v15(), SHA256())
         except InvalidSignature:
@@ -82,106 +93,135 @@ class Verifier:
 
     def _key(self, url: str) -> rsa.RSAPublicKey:
         """Give the public key of the chain at a URL, checked against the trust roots."""
-        check_chain_url(url)
-        with self._lock:  # one fetch at a time: nobody can tie up more than one thread
-            if url in self._leaves:
-                until, key = self._leaves[url]
-                if self._now() < until:
-                    return key
-                del self._leaves[url]
-            leaf = self._verified_leaf(self._fetch(url))
-            public = leaf.public_key()
-            if not isinstance(public, rsa.RSAPublicKey):
-                raise NotAlexa("the certificate has no RSA key")
-            self._leaves[url] = (min(self._now() + CACHED_FOR, leaf.not_valid_after_utc), public)
-            while len(self._leaves) > CACHED_LEAVES:
-                self._leaves.popitem(last=False)
-            return public
+        now = self._now()
+        until, key = self._leaves.get(url, (now, None))
+        if key is not None and now < until:
+            return key
+        if self._failures.get(url, now) > now:
+            raise NotAlexa("the certificate chain could not be had a moment ago")
+        if not self._fetching.acquire(blocking=False):
+            raise NotAlexa("another certificate chain is being fetched; try again")
+        outcome: list[bytes | NotAlexa] = []
+        done = threading.Event()
+
+        def fetch() -> None:
+            try:
+                outcome.append(fetch_chain(url))
+            except NotAlexa as finding:
+                outcome.append(finding)
+            finally:
+                self._fetching.release()
+                done.set()
+
+        # A thread of its own, because nothing else bounds name lookup, connection, handshake and headers together.
+        threading.Thread(target=fetch, name="certificate chain", daemon=True).start()
+        done.wait(FETCH_SECONDS)
+        try:
+            return self._learn(url, outcome[0] if outcome else NotAlexa("the certificate chain takes too long"))
+        except NotAlexa:
+            _remember(self._failures, url, now + FAILED_FOR, REMEMBERED_FAILURES)
+            raise
+
+    def _learn(self, url: str, fetched: bytes | NotAlexa) -> rsa.RSAPublicKey:
+        """Check a fetched chain and cache its leaf's key."""
+        if isinstance(fetched, NotAlexa):
+            raise fetched
+        leaf = self._verified_leaf(fetched)
+        key = leaf.public_key()
+        if not isinstance(key, rsa.RSAPublicKey):
+            raise NotAlexa("the certificate has no RSA key")
+        _remember(self._leaves, url, (min(self._now() + CACHED_FOR, leaf.not_valid_after_utc), key), CACHED_LEAVES)
+        return key
 
     def _verified_leaf(self, chain: bytes) -> x509.Certificate:
         try:
             leaf, *intermediates = x509.load_pem_x509_certificates(chain)
-            if self._store is None:
-                self._store = verification.Store(x509.load_pem_x509_certificates(self._roots or trust_roots()))
-            builder = verification.PolicyBuilder().store(self._store).time(self._now())
+            builder = verification.PolicyBuilder().store(self._roots).time(self._now())
             builder.build_server_verifier(x509.DNSName(ALEXA_HOST)).verify(leaf, intermediates)
-        except (ValueError, verification.VerificationError) as error:
-            raise NotAlexa(f"the certificate chain does not verify: {error}") from None
+            names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except (ValueError, verification.VerificationError, x509.ExtensionNotFound):
+            raise NotAlexa("the certificate chain does not verify") from None
+        if ALEXA_HOST not in [name.lower() for name in names.get_values_for_type(x509.DNSName)]:  # a wildcard is not enough
+            raise NotAlexa("the certificate chain does not verify: it is for another name")
         return leaf
 
-    def _check_time(self, envelope: dict[str, Any]) -> None:
-        stamp = envelope["request"].get("timestamp")
-        try:
-            when = datetime.fromisoformat(stamp) if isinstance(stamp, str) else None
-        except ValueError:
-            when = None
+    def _check_time(self, request: dict[str, Any]) -> None:
+        when = moment(request.get("timestamp"))
         if when is None or when.tzinfo is None:
-            raise NotAlexa("the request has no timestamp")
-        if abs(self._now() - when) > TOLERANCE:
-            raise NotAlexa(f"the timestamp is more than {TOLERANCE.seconds} s off")
+            raise NotAlexa("the request has no timestamp with a time zone")
+        tolerance = EVENT_TOLERANCE if request["type"].startswith("AlexaSkillEvent.") else TOLERANCE
+        if abs(self._now() - when) > tolerance:
+            raise NotAlexa(f"the timestamp is more than {tolerance.seconds} s off")
 
     def _check_skill(self, envelope: dict[str, Any]) -> None:
+        """Check the id in the context and in the session; what is not there at all (events have no session) names none."""
         if not self._skill_ids:
             return
-        found = application_ids(envelope)
+        session, context = envelope.get("session"), envelope.get("context")
+        owners = [owner for owner in (session, context and (context.get("System") or {})) if owner is not None]
+        found = [(owner.get("application") or {}).get("applicationId") for owner in owners]
         if not found or any(application not in self._skill_ids for application in found):
             raise NotAlexa("the request is for another skill")
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """Read a request envelope: an object with a request that has a type. Raises NotAlexa where it is something else."""
+def chain_url(url: str) -> str:
+    """Give a certificate URL in its normal form. Raises NotAlexa where it is not Amazon's."""
     try:
-        envelope = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise NotAlexa("the body is not JSON") from None
-    request = envelope.get("request") if isinstance(envelope, dict) else None
-    if not isinstance(request, dict) or not isinstance(request.get("type"), str):
-        raise NotAlexa("the body is no request of Alexa's")
-    assert isinstance(envelope, dict)
-    return envelope
-
-
-def application_ids(envelope: dict[str, Any]) -> list[object]:
-    """List the skill ids that a request names, in its context and in its session."""
-    found: list[object] = []
-    for path in (("context", "System", "application"), ("session", "application")):
-        node: Any = envelope
-        for name in path:
-            node = node.get(name) if isinstance(node, dict) else None
-        if isinstance(node, dict):
-            found.append(node.get("applicationId"))
-    return found
-
-
-def check_chain_url(url: str) -> None:
-    """Refuse a certificate URL that is not Amazon's. Raises NotAlexa."""
-    try:
-        parts = urlsplit(url)
+        parts = urlsplit(url[: URL_CHARACTERS + 1])
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
         raise NotAlexa("the certificate URL is malformed") from None
     path = posixpath.normpath(parts.path)
-    plain = parts.username is None and not parts.query and not parts.fragment and "%" not in parts.path
-    if not (
-        parts.scheme.lower() == "https" and host == CHAIN_HOST and port in (None, 443) and path.startswith(CHAIN_FOLDER) and plain
-    ):
+    is_plain = parts.username is None and not parts.query and not parts.fragment and len(url) <= URL_CHARACTERS
+    if not (parts.scheme == "https" and host == CHAIN_HOST and port in (None, 443) and _CHAIN_PATH.fullmatch(path) and is_plain):
         raise NotAlexa("the certificate URL is not Amazon's")
+    return f"https://{CHAIN_HOST}{path}"
 
 
 def fetch_chain(url: str) -> bytes:
     """Fetch a certificate chain, bounded in time and size, without redirects. Raises NotAlexa where that fails."""
+    deadline = time.monotonic() + FETCH_SECONDS
+    chain = b""
     try:
-        with requests.get(url, timeout=FETCH_SECONDS, allow_redirects=False, stream=True) as response:
+        with requests.get(
+            url,
+            timeout=FETCH_SECONDS,
+            allow_redirects=False,
+            stream=True,
+            verify=str(roots_file()),
+            headers={"Accept-Encoding": "identity"},
+        ) as response:
             if response.status_code != 200:
                 raise NotAlexa(f"the certificate URL answered {response.status_code}")
-            chain = response.raw.read(FETCH_BYTES + 1, decode_content=True)
-    except (requests.RequestException, OSError) as error:
+            while part := response.raw.read1(FETCH_BYTES, decode_content=False):
+                chain += part
+                if len(chain) > FETCH_BYTES:
+                    raise NotAlexa("the certificate chain is too large")
+                if time.monotonic() > deadline:
+                    raise NotAlexa("the certificate chain takes too long")
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise NotAlexa(f"the certificate chain cannot be fetched: {type(error).__name__}") from None
-    if len(chain) > FETCH_BYTES:
-        raise NotAlexa("the certificate chain is too large")
-    return bytes(chain)
+    return chain
 
 
-def trust_roots() -> bytes:
-    """Read the trust roots as PEM: the file that SSL_CERT_FILE names, else certifi's."""
-    return Path(os.environ.get("SSL_CERT_FILE") or certifi.where()).read_bytes()
+def roots_file() -> Path:
+    """Tell where the trust roots are: in the file that SSL_CERT_FILE names, else certifi's."""
+    return Path(os.environ.get("SSL_CERT_FILE") or certifi.where())
+
+
+def _read_roots(path: Path) -> list[x509.Certificate]:
+    try:
+        with warnings.catch_warnings():  # systems' files hold some old roots of odd form
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            return x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"the trust roots in {path} cannot be read ({error}); set SSL_CERT_FILE to a file of PEM certificates"
+        ) from None
+
+
+def _remember(memory: OrderedDict[str, T], url: str, value: T, limit: int) -> None:
+    memory[url] = value
+    memory.move_to_end(url)
+    while len(memory) > limit:
+        memory.popitem(last=False)

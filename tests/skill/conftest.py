@@ -5,6 +5,8 @@ import pytest
 
 from app import Settings, create_app
 
+from . import rig
+
 REQUESTS = Path(__file__).parent.parent / "requests"
 
 
@@ -31,7 +33,10 @@ def agent():
 
 @pytest.fixture
 def client(agent):
-    return create_app(Settings(verify=False), agent).test_client()
+    """A server for development: what breaks the contract raises here."""
+    app = create_app(Settings(verify=False), agent)
+    app.testing = True
+    return app.test_client()
 
 
 def read_request(name):
@@ -53,3 +58,26 @@ def post(client):
         return answer.get_json()
 
     return send
+
+
+@pytest.fixture(scope="session")
+def outside(tmp_path_factory):
+    """Alexa and S3, once for all tests."""
+    authority = rig.Authority()
+    with rig.S3(authority, tmp_path_factory.mktemp("s3")) as s3:
+        yield rig.Alexa(authority, s3)
+        s3.shutdown()
+
+
+@pytest.fixture
+def alexa(outside, monkeypatch):
+    """Alexa, whom a server that is made now believes."""
+    for name, value in outside.s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return outside
+
+
+@pytest.fixture
+def server(alexa, agent):
+    """A server for production, as Alexa reaches it: every request is verified."""
+    return create_app(Settings(skill_ids=(rig.SKILL,)), agent).test_client()

@@ -1,253 +1,414 @@
-"""Only Alexa gets in: a test CA issues what Amazon would, and everything that Amazon would not."""
+"""Only Alexa gets in: good and bad requests through the whole server, which is pointed at the rig by its environment."""
 
-import base64
 import json
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from skill.verify import NotAlexa, Verifier, check_chain_url, fetch_chain
+from app import Settings, create_app
+from skill.verify import NotAlexa, Verifier, chain_url
 
-NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-URL = "https://s3.amazonaws.com/echo.api/echo-api-cert-12.pem"
-SKILL = "amzn1.ask.skill.1"
+from .conftest import read_request
+from .rig import S3, SKILL, Authority, ec_key, issue, now, ok, pem, raw, rsa_key, with_time
 
-
-def name(text):
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+AMAZON = "https://s3.amazonaws.com/echo.api/"
+SHA256 = hashes.SHA256()
 
 
-def issue(
-    subject,
-    key,
-    issuer,
-    issuer_key,
-    *,
-    ca=False,
-    san=("echo-api.amazon.com",),
-    days=(-10, 10),
-    usage=ExtendedKeyUsageOID.SERVER_AUTH,
+def case(name, **changes):
+    return pytest.param(changes, id=name.replace(" ", "-"))
+
+
+def chain(build):
+    """Serve the certificates that `build` makes of the authority."""
+    return lambda authority: ok(pem(*build(authority)))
+
+
+def leaf(**changes):
+    return chain(lambda authority: (authority.leaf(**changes), authority.middle))
+
+
+def serve(behaviour):
+    return lambda authority: behaviour
+
+
+def url(old, new):
+    return lambda good: good.replace(old, new, 1)
+
+
+def at(path, change):
+    """Change an envelope at a path like "session.user"."""
+
+    def changed(envelope):
+        *steps, last = path.split(".")
+        node = envelope
+        for step in steps:
+            node = node[step]
+        change(node, last)
+
+    return changed
+
+
+def without(path):
+    return at(path, lambda node, last: node.pop(last))
+
+
+def put(path, value):
+    return at(path, lambda node, last: node.update({last: value}))
+
+
+def stamp(seconds):
+    return at("request.timestamp", lambda node, last: node.update({last: now(seconds)}))
+
+
+def both(*changes):
+    return lambda envelope: [change(envelope) for change in changes]
+
+
+def epoch(factor):
+    return at("request.timestamp", lambda node, last: node.update({last: int(time.time() * factor)}))
+
+
+def ours(envelope):
+    """The ids of a stored request are ours: a change that changes nothing."""
+
+
+def send(
+    server, alexa, *, serves=None, url=None, request="chat", change=ours, body=None, key=None, sign=None, tamper=None, headers=None
 ):
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name(subject))
-        .issuer_name(name(issuer))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW + timedelta(days=days[0]))
-        .not_valid_after(NOW + timedelta(days=days[1]))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-    if ca:
-        use = dict.fromkeys(
-            ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
-        )
-        use |= {"key_cert_sign": True, "crl_sign": True, "encipher_only": False, "decipher_only": False}
-        builder = builder.add_extension(x509.KeyUsage(**use), critical=True)
-    else:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        if san:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in san]), critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())
+    """Post a request as Alexa would, but for what a case changes."""
+    address = alexa.publish(serves and serves(alexa.authority))
+    envelope = with_time(read_request(request))
+    change(envelope)
+    body = json.dumps(envelope).encode() if body is None else body
+    sent = alexa.sign(body, url(address) if url else address, key=key, sign=sign) | (headers or {})
+    sent = {name: value for name, value in sent.items() if value is not None}
+    return server.post("/", data=tamper(body) if tamper else body, headers=sent, content_type="application/json")
 
 
-class Authority:
-    """A root, an intermediate and a good leaf."""
+ID, SESSION_ID = "context.System.application.applicationId", "session.application.applicationId"
+GOOD = [
+    case("as Alexa sends it"),
+    case("host in capitals", url=url("s3.amazonaws.com", "S3.AmazonAWS.com")),
+    case("scheme in capitals", url=url("https", "HTTPS")),
+    case("port 443", url=url(".com/", ".com:443/")),
+    case("path to normalise", url=url("/echo.api/", "/x/../echo.api/./")),
+    case("root in the chain", serves=chain(lambda a: (a.leaf(), a.middle, a.root))),
+    case("strangers in the chain", serves=chain(lambda a: (a.leaf(), Authority("mallory").middle, a.middle))),
+    case("leaf for several names", serves=leaf(san=("other.amazon.com", "echo-api.amazon.com"))),
+    case("leaf's name in capitals", serves=leaf(san=("Echo-API.amazon.com",))),
+    case("text before the certificates", serves=lambda a: ok(b"subject=CN\n" + pem(a.leaf(), a.middle))),
+    case("old signature beside the new", headers={"Signature": "anything"}),
+    case("140 s ago", change=stamp(-140)),
+    case("140 s ahead", change=stamp(140)),
+    case("time in seconds", change=epoch(1)),
+    case("time in milliseconds", change=epoch(1000)),
+    case("skill event of 50 minutes ago", request="skill_disabled", change=stamp(-3000)),
+    case("no session", change=without("session")),
+    case("no context", change=without("context")),
+    case("no user", change=both(without("session.user"), without("context.System.user"))),
+    case("other content type", headers={"Content-Type": "application/x-www-form-urlencoded"}),
+    case("chain in pieces", serves=lambda a: raw(*pieces(pem(a.leaf(), a.middle)), pause=0.05)),
+]
 
-    def __init__(self):
-        self.root_key, self.middle_key, self.leaf_key = (rsa.generate_private_key(65537, 2048) for _ in range(3))
-        self.root = issue("root", self.root_key, "root", self.root_key, ca=True, days=(-100, 100))
-        self.middle = issue("middle", self.middle_key, "root", self.root_key, ca=True, days=(-50, 50))
 
-    def leaf(self, key=None, **changes):
-        return issue("leaf", key or self.leaf_key, "middle", self.middle_key, **changes)
-
-    def chain(self, *certificates):
-        return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+def pieces(body):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return head, body[:700], body[700:]
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return Authority()
+BAD = [
+    # the signature
+    case("another key", key=rsa_key("mallory")),
+    case("old signature only", headers={"Signature-256": None, "Signature": "YWJj"}),
+    case("no signature", headers={"Signature-256": None}),
+    case("empty signature", headers={"Signature-256": ""}),
+    case("SHA-1", sign=lambda key, body: key.sign(body, padding.PKCS1v15(), hashes.SHA1())),
+    case("SHA-512", sign=lambda key, body: key.sign(body, padding.PKCS1v15(), hashes.SHA512())),
+    case("PSS", sign=lambda key, body: key.sign(body, padding.PSS(padding.MGF1(SHA256), 32), SHA256)),
+    case("truncated signature", sign=lambda key, body: key.sign(body, padding.PKCS1v15(), SHA256)[:-1]),
+    case("lengthened signature", sign=lambda key, body: key.sign(body, padding.PKCS1v15(), SHA256) + b"\0"),
+    case("signature of nothing", sign=lambda key, body: key.sign(b"", padding.PKCS1v15(), SHA256)),
+    case("base64 of odd length", headers={"Signature-256": "YWJjZ"}),
+    case("base64 with a stranger", headers={"Signature-256": "YW!Jj"}),
+    case("base64 for URLs", headers={"Signature-256": "-_-_"}),
+    case("signature not ASCII", headers={"Signature-256": "YWJjé"}),
+    case("long signature", headers={"Signature-256": "A" * 8000}),
+    # the body
+    case("tampered body", tamper=lambda body: body.replace(b"movie", b"novel")),
+    case("trailing newline", tamper=lambda body: body + b"\n"),
+    case("shortened body", tamper=lambda body: body[:-1]),
+    case("no body", tamper=lambda body: b""),
+    case("signed null", body=b"null"),
+    case("signed number", body=b"3"),
+    case("signed list", body=b"[]"),
+    case("signed empty object", body=b"{}"),
+    case("signed nothing", body=b""),
+    case("signed text", body=b"hello"),
+    case("signed BOM", body=b"\xef\xbb\xbf{}"),
+    case("signed invalid UTF-8", body=b'{"request": "\xff"}'),
+    case("signed depth", body=b"[" * 100_000),
+    case("signed NaN", body=b'{"request": NaN}'),
+    # the leaf
+    case("expired leaf", serves=leaf(days=(-10, -1))),
+    case("leaf not yet valid", serves=leaf(days=(1, 10))),
+    case("leaf for another name", serves=leaf(san=("evil.com",))),
+    case("leaf for a longer name", serves=leaf(san=("echo-api.amazon.com.evil.com",))),
+    case("leaf for no name", serves=leaf(san=())),
+    case("leaf for a wildcard", serves=leaf(san=("*.amazon.com",))),
+    case("leaf with an EC key", serves=lambda a: ok(pem(a.leaf(key=ec_key()), a.middle))),
+    case("leaf for clients", serves=leaf(usage=ExtendedKeyUsageOID.CLIENT_AUTH)),
+    case("leaf for code", serves=leaf(usage=ExtendedKeyUsageOID.CODE_SIGNING)),
+    case("self-signed leaf", serves=chain(lambda a: (issue("leaf", rsa_key("alexa"), "leaf", rsa_key("alexa")),))),
+    case("untrusted root", serves=chain(lambda _: stranger())),
+    case(
+        "issued by a leaf",
+        serves=chain(lambda a: (issue("x", rsa_key("alexa"), "leaf", rsa_key("b")), a.leaf(key=rsa_key("b")), a.middle)),
+    ),
+    case("missing intermediate", serves=chain(lambda a: (a.leaf(),))),
+    case("intermediate first", serves=chain(lambda a: (a.middle, a.leaf()))),
+    case("intermediate alone", serves=chain(lambda a: (a.middle,))),
+    case("key of the intermediate", serves=chain(lambda a: (a.leaf(key=rsa_key("b")), a.middle))),
+    # the URL
+    case("no URL", headers={"SignatureCertChainUrl": None}),
+    case("empty URL", url=lambda good: ""),
+    case("http", url=url("https", "http")),
+    case("ftp", url=url("https", "ftp")),
+    case("no scheme", url=url("https:", "")),
+    case("other host", url=url("s3.amazonaws.com", "evil.com")),
+    case("longer host", url=url("s3.amazonaws.com", "s3.amazonaws.com.evil.com")),
+    case("bucket's host", url=url("s3.amazonaws.com", "echo.s3.amazonaws.com")),
+    case("host with a final dot", url=url("amazonaws.com", "amazonaws.com.")),
+    case("port 8443", url=url(".com/", ".com:8443/")),
+    case("port 0", url=url(".com/", ".com:0/")),
+    case("port that is none", url=url(".com/", ".com:x/")),
+    case("port too large", url=url(".com/", ".com:99999/")),
+    case("other path", url=url("echo.api", "other.api")),
+    case("path in capitals", url=url("echo.api", "Echo.API")),
+    case("path that starts the same", url=url("echo.api", "echo.apis")),
+    case("folder alone", url=lambda good: AMAZON),
+    case("dots out of the folder", url=url("echo.api/", "echo.api/../")),
+    case("encoded dots", url=url("echo.api/", "echo.api/%2e%2e/")),
+    case("encoded slash", url=url("echo.api/", "echo.api%2f")),
+    case("backslash", url=url("echo.api/", "echo.api/..\\")),
+    case("user", url=url("https://", "https://user@")),
+    case("user and password", url=url("https://", "https://s3.amazonaws.com:443@")),
+    case("IPv6 that is none", url=lambda good: "https://[::1"),
+    case("IPv6 around the host", url=url("s3.amazonaws.com", "[s3.amazonaws.com]")),
+    case("query", url=lambda good: good + "?x=1"),
+    case("fragment", url=lambda good: good + "#x"),
+    case("semicolon", url=lambda good: good + ";x"),
+    case("URL not ASCII", url=url("echo.api/", "echo.api/é")),
+    case("long URL", url=lambda good: AMAZON + "a" * 2000),
+    case("two URLs", url=lambda good: f"{good}, {good}"),
+    # the fetch
+    case("404", serves=serve(raw(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))),
+    case("500", serves=serve(raw(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"))),
+    case("partial content", serves=lambda a: raw(b"HTTP/1.1 206 Partial\r\n\r\n" + pem(a.leaf(), a.middle))),
+    case("empty chain", serves=serve(ok(b""))),
+    case("garbage", serves=serve(ok(b"garbage"))),
+    case("binary garbage", serves=serve(ok(bytes(range(256))))),
+    case("garbage in PEM", serves=serve(ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))),
+    case("no HTTP", serves=serve(raw(b"hello"))),
+    case("closed without a word", serves=serve(raw())),
+    case("cut short", serves=lambda a: raw(pieces(pem(a.leaf(), a.middle))[0] + b"-----BEGIN")),
+    case(
+        "redirect",
+        serves=serve(raw(b"HTTP/1.1 302 Found\r\nLocation: https://s3.amazonaws.com/echo.api/x\r\nContent-Length: 0\r\n\r\n")),
+    ),
+    case("50 MB", serves=serve(ok(b"-" * (50 << 20)))),
+    case("50 MB without a length", serves=serve(raw(b"HTTP/1.1 200 OK\r\n\r\n", b"-" * 65536, None))),
+    case("silent", serves=serve(raw(b"", pause=4))),
+    case("slow body", serves=serve(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", b"-", None, pause=0.1))),
+    case("slow headers", serves=serve(raw(b"HTTP/1.1 200 OK\r\nX: ", b"-", None, pause=0.1))),
+    # the time
+    case("155 s ago", change=stamp(-155)),
+    case("155 s ahead", change=stamp(155)),
+    case("a year ago", change=stamp(-365 * 86_400)),
+    case("skill event of 61 minutes ago", request="skill_disabled", change=stamp(-3660)),
+    case("no zone", change=put("request.timestamp", datetime.now(UTC).isoformat()[:19])),
+    case("no date", change=put("request.timestamp", "yesterday")),
+    case("no time", change=without("request.timestamp")),
+    case("null time", change=put("request.timestamp", None)),
+    case("time that is a list", change=put("request.timestamp", [])),
+    case("time that is true", change=put("request.timestamp", True)),
+    case("time beyond all calendars", change=put("request.timestamp", 10**300)),
+    case("time at the end of the calendar", change=put("request.timestamp", "9999-12-31T23:59:59-23:59")),
+    # the skill
+    case("another skill", change=both(put(ID, "amzn1.ask.skill.2"), put(SESSION_ID, "amzn1.ask.skill.2"))),
+    case("another skill in the context", change=put(ID, "amzn1.ask.skill.2")),
+    case("another skill in the session", change=put(SESSION_ID, "amzn1.ask.skill.2")),
+    case("skill in the session only", change=without("context.System.application")),
+    case("skill in the context only", change=without("session.application")),
+    case("no skill", change=both(without("context.System.application"), without("session.application"))),
+    case("no skill, neither context nor session", change=both(without("context"), without("session"))),
+    case("skill in capitals", change=put(ID, SKILL.upper())),
+    case("null skill", change=put(ID, None)),
+    case("skill that is a list", change=put(ID, [SKILL])),
+    case("context that is a text", change=put("context", "System")),
+]
+
+
+def stranger():
+    mallory = Authority("mallory")
+    return mallory.leaf(key=rsa_key("alexa")), mallory.middle, mallory.root
+
+
+def test_the_table_is_as_long_as_it_should_be():
+    assert len(GOOD) >= 8
+    assert len(BAD) >= 80
+
+
+@pytest.mark.parametrize("changes", GOOD)
+def test_a_request_of_alexas_passes(server, alexa, changes):
+    answer = send(server, alexa, **changes)
+    assert (answer.status_code, answer.text[:20]) == (200, '{"version": "1.0", "')
+
+
+@pytest.mark.parametrize("changes", BAD)
+def test_what_is_not_alexas_is_refused_with_one_plain_line_in_time(server, alexa, agent, changes):
+    start = time.monotonic()
+    answer = send(server, alexa, **changes)
+    assert answer.status_code == 400
+    assert answer.mimetype == "text/plain"
+    assert answer.text.count("\n") == 1
+    assert "<" not in answer.text
+    assert agent.heard == []
+    assert time.monotonic() - start < 3.9
+
+
+def test_a_refused_connection_is_a_refusal(server, alexa, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    assert send(server, alexa).status_code == 400
+
+
+def test_a_redirect_is_not_followed_and_s3_is_the_only_host_asked(server, alexa):
+    alexa.s3.asked.clear()
+    send(server, alexa, serves=serve(raw(b"HTTP/1.1 302 Found\r\nLocation: /echo.api/other.pem\r\nContent-Length: 0\r\n\r\n")))
+    assert len(alexa.s3.asked) == 1
+    assert set(alexa.s3.connected) == {"s3.amazonaws.com:443"}
+
+
+def test_a_server_that_is_not_s3_is_not_asked_for_a_chain(server, alexa, monkeypatch, tmp_path):
+    """Its TLS certificate leads to a root that is not trusted."""
+    with S3(Authority("mallory"), tmp_path) as impostor:
+        monkeypatch.setenv("https_proxy", impostor.environment["https_proxy"])
+        assert send(server, alexa).status_code == 400
+        assert impostor.asked == []
+        impostor.shutdown()
+
+
+# --- what is remembered --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def alexa(authority):
-    """Send a request as Alexa would, but for what a test changes; returns how many chains were fetched."""
-
-    def send(
-        *,
-        chain=None,
-        key=None,
-        url=URL,
-        stamp=NOW,
-        skill=SKILL,
-        session_skill=...,
-        now=NOW,
-        verifier=None,
-        tamper=None,
-        headers=None,
-        sign=None,
-    ):
-        chain = authority.chain(authority.leaf(), authority.middle) if chain is None else chain
-        fetched = []
-
-        def fetch(asked):
-            fetched.append(asked)
-            return chain
-
-        verifier = verifier or Verifier(skill_ids=(SKILL,), fetch=fetch, roots=authority.chain(authority.root), now=lambda: now)
-        request = {"type": "LaunchRequest", "requestId": "r"}
-        if stamp is not None:
-            request["timestamp"] = stamp if isinstance(stamp, str) else stamp.isoformat().replace("+00:00", "Z")
-        envelope = {"version": "1.0", "request": request}
-        if skill is not None:
-            envelope["context"] = {"System": {"application": {"applicationId": skill}}}
-        if session_skill is not ...:
-            envelope["session"] = {"application": {"applicationId": session_skill}}
-        body = json.dumps(envelope).encode()
-        key = key or authority.leaf_key
-        signature = sign(key, body) if sign else key.sign(body, padding.PKCS1v15(), hashes.SHA256())
-        sent = {"Signature-256": base64.b64encode(signature).decode(), "SignatureCertChainUrl": url, **(headers or {})}
-        verifier.check(tamper(body) if tamper else body, {key: value for key, value in sent.items() if value is not None})
-        return verifier, fetched
-
-    return send
+def clock():
+    return [datetime.now(UTC)]
 
 
-def test_a_request_of_alexas_passes_and_its_certificate_is_fetched_once(alexa):
-    verifier, fetched = alexa()
-    assert fetched == [URL]
-    alexa(verifier=verifier)
-    assert fetched == [URL]
+@pytest.fixture
+def verify(alexa, clock):
+    """Verify a good request at a URL, by a verifier whose clock the test holds; gives how often S3 was asked."""
+    verifier = Verifier(now=lambda: clock[0])
+
+    def check(address, **changes):
+        stamp = clock[0].isoformat()
+        body = json.dumps({"request": {"type": "LaunchRequest", "timestamp": stamp}}).encode()
+        verifier.check(body, alexa.sign(body, address, **changes))
+        return alexa.s3.asked.count(address.removeprefix("https://s3.amazonaws.com"))
+
+    check.verifier = verifier
+    return check
 
 
-def test_a_cached_certificate_is_not_used_after_it_has_expired(alexa, authority):
-    clock = [NOW]
-    chain = authority.chain(authority.leaf(days=(-1, 1 / 24)), authority.middle)
-    verifier = Verifier(fetch=lambda url: chain, roots=authority.chain(authority.root), now=lambda: clock[0])
-    alexa(verifier=verifier)
-    clock[0] += timedelta(hours=2)
-    with pytest.raises(NotAlexa, match="chain"):
-        alexa(verifier=verifier, stamp=clock[0])
-
-
-def test_few_certificates_are_kept(alexa):
-    verifier, _ = alexa()
-    for number in range(50):
-        alexa(verifier=verifier, url=f"https://s3.amazonaws.com/echo.api/{number}.pem")
-    assert len(verifier._leaves) <= 8
-
-
-@pytest.mark.parametrize(
-    "url", [URL.replace("s3.a", "S3.A"), URL.replace(".com/", ".com:443/"), URL.replace("echo.api/", "x/../echo.api/")]
-)
-def test_spellings_of_amazons_address_pass(alexa, url):
-    alexa(url=url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        URL.replace("https", "http"),
-        URL.replace("s3.amazonaws.com", "evil.com"),
-        URL.replace("s3.amazonaws.com", "s3.amazonaws.com.evil.com"),
-        URL.replace("echo.api", "EcHo.aPi"),
-        URL.replace("echo.api", "other"),
-        URL.replace(".com/", ".com:563/"),
-        URL.replace(".com/", ".com:x/"),
-        URL.replace("echo.api/", "echo.api/../"),
-        URL.replace("echo.api/", "echo.api/%2e%2e/"),
-        URL.replace("https://", "https://user@"),
-        "https://[::1",
-        URL + "?x",
-    ],
-)
-def test_another_certificate_url_is_refused_before_anything_is_fetched(url):
-    with pytest.raises(NotAlexa, match="URL"):
-        check_chain_url(url)
-
-
-def refused(**changes):
-    return pytest.param(changes, id="-".join(changes))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        refused(tamper=lambda body: body + b"\n"),
-        refused(tamper=lambda body: body.replace(b"Launch", b"Lunch!")),
-        refused(key=rsa.generate_private_key(65537, 2048)),
-        refused(headers={"Signature-256": None, "Signature": "abcd"}),
-        refused(headers={"Signature-256": "not base64!"}),
-        refused(headers={"Signature-256": "é"}),
-        refused(headers={"Signature-256": "YWJj"}),
-        refused(sign=lambda key, body: key.sign(body, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())),
-        refused(sign=lambda key, body: key.sign(body, padding.PKCS1v15(), hashes.SHA1())),
-        refused(stamp=NOW + timedelta(seconds=151)),
-        refused(stamp=NOW - timedelta(seconds=151)),
-        refused(stamp="2026-06-01T12:00:00"),
-        refused(stamp="yesterday"),
-        refused(stamp=None),
-        refused(skill="amzn1.ask.skill.2"),
-        refused(skill=None),
-        refused(session_skill="amzn1.ask.skill.2"),
-        refused(session_skill=None),
-        refused(chain=b""),
-        refused(chain=b"garbage"),
-        refused(chain=b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
-    ],
-)
-def test_a_request_that_is_not_alexas_is_refused(alexa, changes):
+def refused(verify, address):
     with pytest.raises(NotAlexa):
-        alexa(**changes)
+        verify(address)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"days": (-10, -1)},
-        {"days": (1, 10)},
-        {"san": ("evil.com",)},
-        {"san": ()},
-        {"san": ("*.amazon.com.evil.com",)},
-        {"usage": ExtendedKeyUsageOID.CLIENT_AUTH},
-    ],
-)
-def test_a_certificate_that_is_not_for_alexa_now_is_refused(alexa, authority, changes):
+def test_a_chain_is_fetched_once_a_day_however_its_address_is_spelt(alexa, verify, clock):
+    address = alexa.publish()
+    for spelt in (address, address.replace("s3.a", "S3.A"), address.replace(".com", ".com:443")):
+        verify(spelt)
+    assert verify(address) == 1
+    clock[0] += timedelta(hours=25)
+    assert verify(address) == 2
+
+
+def test_a_cached_leaf_is_not_believed_after_it_has_expired(alexa, verify, clock):
+    address = alexa.publish(ok(pem(alexa.authority.leaf(days=(-1, 1 / 24)), alexa.authority.middle)))
+    verify(address)
+    clock[0] += timedelta(hours=2)
     with pytest.raises(NotAlexa, match="chain does not verify"):
-        alexa(chain=authority.chain(authority.leaf(**changes), authority.middle))
+        verify(address)
 
 
-def test_a_chain_that_leads_to_no_trusted_root_is_refused(alexa, authority):
-    other = Authority()
-    self_signed = issue("leaf", authority.leaf_key, "leaf", authority.leaf_key)
-    issued_by_leaf = issue("below", authority.leaf_key, "leaf", authority.leaf_key)
-    for chain in (
-        authority.chain(authority.leaf()),
-        authority.chain(other.leaf(key=authority.leaf_key), other.middle, other.root),
-        authority.chain(self_signed),
-        authority.chain(issued_by_leaf, authority.leaf(), authority.middle),
-    ):
-        with pytest.raises(NotAlexa, match="chain does not verify"):
-            alexa(chain=chain)
+def test_few_leaves_are_kept(alexa, verify):
+    for _ in range(12):
+        verify(alexa.publish())
+    assert len(verify.verifier._leaves) == 8
 
 
-def test_an_elliptic_key_is_refused(alexa, authority):
-    key = ec.generate_private_key(ec.SECP256R1())
-    with pytest.raises(NotAlexa, match="RSA"):
-        alexa(chain=authority.chain(authority.leaf(key=key), authority.middle))
+@pytest.mark.parametrize("behaviour", [raw(b"HTTP/1.1 404 No\r\n\r\n"), ok(b"garbage")])
+def test_a_failure_is_remembered_for_a_minute(alexa, verify, clock, behaviour):
+    address = alexa.publish(behaviour)
+    for _ in range(3):
+        refused(verify, address)
+    alexa.s3.chains[address.removeprefix("https://s3.amazonaws.com")] = ok(alexa.good_chain)
+    with pytest.raises(NotAlexa, match="a moment ago"):
+        verify(address)
+    clock[0] += timedelta(seconds=61)
+    assert verify(address) == 2
 
 
-def test_an_unreachable_chain_is_refused(monkeypatch):
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(NotAlexa, match="cannot be fetched"):
-        fetch_chain(URL)
+def test_a_bounded_number_of_failures_is_remembered(alexa, verify):
+    for number in range(300):
+        refused(verify, f"{AMAZON}{number}.pem")
+    assert len(verify.verifier._failures) == 256
+
+
+def test_one_chain_is_fetched_at_a_time_and_nobody_waits_for_it(alexa, verify):
+    cached, slow, other = alexa.publish(), alexa.publish(raw(b"", pause=1)), alexa.publish()
+    verify(cached)
+    asked = len(alexa.s3.asked)
+    patient = threading.Thread(target=refused, args=(verify, slow))
+    patient.start()
+    while len(alexa.s3.asked) == asked:
+        time.sleep(0.01)
+    start = time.monotonic()
+    with pytest.raises(NotAlexa, match="another certificate chain"):
+        verify(other)
+    verify(cached)
+    assert time.monotonic() - start < 0.5
+    patient.join()
+    assert verify(other) == 1
+
+
+# --- settings ------------------------------------------------------------------------------------------------------
+
+
+def test_requests_of_several_skills_are_answered(alexa, agent):
+    server = create_app(Settings(skill_ids=("amzn1.ask.skill.2", SKILL)), agent).test_client()
+    assert send(server, alexa).status_code == 200
+    assert send(server, alexa, change=put(ID, "amzn1.ask.skill.2")).status_code == 200
+    assert send(server, alexa, change=put(ID, "amzn1.ask.skill.3")).status_code == 400
+
+
+def test_trust_roots_that_cannot_be_read_are_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nothing.pem"))
+    with pytest.raises(ValueError, match="SSL_CERT_FILE"):
+        Verifier()
+
+
+def test_without_ssl_cert_file_the_roots_are_certifis(monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    assert Verifier()
+
+
+def test_a_chain_url_is_given_in_its_normal_form():
+    assert chain_url("https://S3.amazonaws.com:443/x/../echo.api/./a.pem") == f"{AMAZON}a.pem"

@@ -1,0 +1,152 @@
+"""What a response may be. In development a broken one raises and names the rule; in production it is mended and logged."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from typing import Any
+
+from skill import phrases
+from skill.interaction_model import CHAT_INTENT, CHAT_SLOT, interaction_model
+from skill.speech import ILLEGAL, to_speech
+
+MAX_CHARACTERS = 8000  # of a speech, tags included, and of a card's text
+MAX_BYTES = 24_576
+SILENCE: dict[str, Any] = {"version": "1.0", "response": {}}
+
+# Whom an answer may speak to: somebody who opened, said or touched something. Reports of machines get silence.
+SPEECH_ALLOWED = frozenset(
+    {
+        "LaunchRequest",
+        "IntentRequest",
+        "Connections.Response",
+        "SessionResumedRequest",
+        "Alexa.Presentation.APL.UserEvent",
+        "Alexa.Presentation.APLT.UserEvent",
+        "Display.ElementSelected",
+        "GameEngine.InputHandlerEvent",
+    }
+)
+_CAN_FULFILL = "CanFulfillIntentRequest"
+_FOR_SPEECH = ("outputSpeech", "reprompt", "card", "shouldEndSession")
+_TAGS = {"speak", "break", "p", "s", "w", "say-as", "sub", "phoneme", "emphasis", "prosody", "lang", "voice", "audio"}
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_ELICITED = {
+    intent["name"]: {slot["name"] for slot in intent["slots"]}
+    for intent in interaction_model()["interactionModel"]["dialog"]["intents"]
+}
+
+
+class BrokenContract(AssertionError):
+    """A response that Alexa would not take; the message names the rules it breaks."""
+
+
+def check(response: dict[str, Any], request: dict[str, Any]) -> list[str]:
+    """List the rules that a response breaks as an answer to a request, both of them whole, as JSON; none: it is fine."""
+    body = response.get("response")
+    if response.get("version") != "1.0" or not isinstance(body, dict):
+        return ["a response has version 1.0 and an object named response"]
+    kind = request["request"]["type"]
+    found = []
+    if len(json.dumps(response)) > MAX_BYTES:
+        found.append(f"a response has at most {MAX_BYTES} bytes")
+    if ("canFulfillIntent" in body) != (kind == _CAN_FULFILL):
+        found.append(f"canFulfillIntent answers {_CAN_FULFILL}, and nothing else does")
+    directives = body.get("directives", [])
+    if kind in SPEECH_ALLOWED:
+        found += _speech_faults("outputSpeech", body.get("outputSpeech"))
+        found += _speech_faults("reprompt", body.get("reprompt", {}).get("outputSpeech"))
+        found += _session_faults(body)
+        found += _card_faults(body.get("card"))
+    else:
+        found += [f"{name} is not allowed in answer to {kind}" for name in _FOR_SPEECH if name in body]
+        found += [f"{d['type']} is not allowed in answer to {kind}" for d in directives if d["type"].startswith("Dialog.")]
+    for directive in directives:
+        if directive["type"] == "Dialog.ElicitSlot":
+            found += _elicit_faults(directive, is_open=body.get("shouldEndSession") is False)
+    return found
+
+
+def mend(response: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    """Build a response that holds, with the words of the broken one where there are any: the session goes on."""
+    kind = request["request"]["type"]
+    if kind == _CAN_FULFILL:
+        return {"version": "1.0", "response": {"canFulfillIntent": {"canFulfill": "NO"}}}
+    if kind not in SPEECH_ALLOWED:
+        return SILENCE
+    body = response.get("response")
+    speech = body.get("outputSpeech") if isinstance(body, dict) else None
+    said = (speech.get("ssml") or speech.get("text")) if isinstance(speech, dict) else None
+    spoken = to_speech(_TAG.sub(" ", said)) if isinstance(said, str) else ""
+    intent = {"name": CHAT_INTENT, "confirmationStatus": "NONE"}
+    slots = {CHAT_SLOT: {"name": CHAT_SLOT, "confirmationStatus": "NONE"}}
+    elicit = {"type": "Dialog.ElicitSlot", "slotToElicit": CHAT_SLOT, "updatedIntent": {**intent, "slots": slots}}
+    return {
+        "version": "1.0",
+        "response": {
+            "outputSpeech": _ssml(spoken or to_speech(phrases.TROUBLE[0])),
+            "reprompt": {"outputSpeech": _ssml(to_speech(phrases.REPROMPT[0]))},
+            "directives": [elicit],
+            "shouldEndSession": False,
+        },
+    }
+
+
+def _ssml(speech: str) -> dict[str, str]:
+    return {"type": "SSML", "ssml": f"<speak>{speech}</speak>"}
+
+
+def _speech_faults(place: str, speech: Any) -> Iterator[str]:
+    if speech is None:
+        return
+    text = speech.get("ssml" if speech.get("type") == "SSML" else "text")
+    if not isinstance(text, str):
+        yield f"{place} is SSML with ssml or PlainText with text"
+        return
+    if len(text) > MAX_CHARACTERS:
+        yield f"{place} has at most {MAX_CHARACTERS} characters"
+    if ILLEGAL.search(text):
+        yield f"{place} holds characters that XML allows, and no others"
+        return
+    if speech.get("type") != "SSML":
+        return
+    try:
+        root = ET.fromstring(text)
+    except ET.ParseError:
+        yield f"{place} is well-formed SSML"
+        return
+    if root.tag != "speak" or {element.tag for element in root.iter()} - _TAGS:
+        yield f"{place} is one <speak> with the tags of SSML"
+    if not "".join(root.itertext()).strip():
+        yield f"{place} says something"
+
+
+def _session_faults(body: dict[str, Any]) -> Iterator[str]:
+    if "outputSpeech" not in body:
+        yield "somebody who speaks hears a sentence"
+    if body.get("shouldEndSession") is False and "outputSpeech" not in body.get("reprompt", {}):
+        yield "an open session has a reprompt"
+    if body.get("shouldEndSession") is not False and "reprompt" in body:
+        yield "a session that ends has no reprompt"
+
+
+def _card_faults(card: Any) -> Iterator[str]:
+    texts = [text for text in (card or {}).values() if isinstance(text, str)]
+    if any(_TAG.search(text) for text in texts):
+        yield "a card holds no SSML"
+    if sum(map(len, texts)) > MAX_CHARACTERS:
+        yield f"a card has at most {MAX_CHARACTERS} characters"
+
+
+def _elicit_faults(directive: dict[str, Any], *, is_open: bool) -> Iterator[str]:
+    updated = directive.get("updatedIntent") or {}
+    slot, slots = directive.get("slotToElicit"), updated.get("slots") or {}
+    declared = _ELICITED.get(str(updated.get("name")))
+    if declared is None or slot not in declared or not slots.keys() <= declared:
+        yield "Dialog.ElicitSlot names an intent and slots of the dialog model"
+    if slots.get(slot, {}).get("value") is not None:
+        yield "Dialog.ElicitSlot leaves the slot that it elicits empty"
+    if not is_open:
+        yield "Dialog.ElicitSlot keeps the session open"

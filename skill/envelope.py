@@ -1,0 +1,140 @@
+"""A request's body -> JSON -> the SDK's model of it.
+
+Strict about what the skill reads, lenient about the rest: the SDK's own reading fails on types and enums newer than
+itself, on numeric times and on odd fields, so what it does not know or what does not fit is left out here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from enum import Enum
+from functools import cache
+from importlib import import_module
+from typing import Any, NoReturn, cast
+
+from ask_sdk_model import Request, RequestEnvelope
+
+from skill.interaction_model import CHAT_SLOT
+
+_MILLISECONDS_FROM = 1e11  # a greater number is no count of seconds: that would be after the year 5100
+
+# What the skill reads has to be of these types, or null, or not there at all.
+_APPLICATION, _USER = {"applicationId": str}, {"userId": str}
+_SHAPE = {
+    "session": {"sessionId": str, "attributes": {}, "user": _USER, "application": _APPLICATION},
+    "context": {"System": {"user": _USER, "application": _APPLICATION}},
+    "request": {"type": str, "requestId": str, "locale": str, "intent": {"name": str, "slots": {CHAT_SLOT: {}}}},
+}
+
+
+class Junk(ValueError):
+    """A body that is no request of Alexa's; the message says why."""
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Read a body as JSON: an object with a request that has a type. Raises Junk where it is something else."""
+    try:
+        envelope = json.loads(body.decode("utf-8"), parse_constant=_no_number, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise Junk("the body is not JSON") from None
+    _check(envelope, _SHAPE, "the body")
+    if not envelope or not envelope.get("request") or not envelope["request"].get("type"):
+        raise Junk("the body has no request with a type")
+    return cast(dict[str, Any], envelope)
+
+
+def read(envelope: dict[str, Any]) -> RequestEnvelope | None:
+    """Build the SDK's model of a parsed body; None where the request's type is newer than the SDK.
+
+    Raises Junk where it is nested deeper than anything of Alexa's.
+    """
+    if envelope["request"]["type"] not in Request.discriminator_value_class_map:
+        return None
+    try:
+        return cast(RequestEnvelope, _model(envelope, RequestEnvelope))
+    except RecursionError:
+        raise Junk("the body is nested too deep") from None
+
+
+def moment(value: object) -> datetime | None:
+    """Read a time as Alexa writes it: ISO 8601, or seconds or milliseconds since 1970."""
+    try:
+        if isinstance(value, str):
+            return datetime.fromisoformat(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000 if abs(value) > _MILLISECONDS_FROM else value, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
+
+
+def _check(node: Any, shape: Any, place: str) -> None:
+    if node is None:
+        return
+    if not isinstance(node, dict if isinstance(shape, dict) else shape):
+        raise Junk(f"{place} is of the wrong type")
+    if isinstance(shape, dict):
+        for name, inner in shape.items():
+            _check(node.get(name), inner, name)
+
+
+def _fit(value: Any, kind: str) -> Any:
+    """Turn JSON into what the SDK's models call `kind`; None where it does not fit."""
+    if value is None or kind == "object":
+        return value
+    if kind.startswith("list["):
+        return [fitted for item in value if (fitted := _fit(item, kind[5:-1])) is not None] if isinstance(value, list) else None
+    if kind.startswith("dict("):
+        inner = kind.partition(", ")[2][:-1]
+        return {name: _fit(item, inner) for name, item in value.items()} if isinstance(value, dict) else None
+    if kind == "datetime":
+        return moment(value)
+    if kind == "bool":
+        return value if isinstance(value, bool) else None
+    if kind in ("str", "int", "float"):
+        return _plain(value, kind)
+    model = _class(kind)
+    if issubclass(model, Enum):
+        return model(value) if isinstance(value, str) and value in {member.value for member in model} else None
+    return _model(value, model)
+
+
+def _plain(value: Any, kind: str) -> str | int | float | None:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    if kind == "str":
+        return str(value)
+    return value if isinstance(value, (int, float)) else None
+
+
+def _model(value: Any, model: Any) -> Any:
+    if not isinstance(value, dict):
+        return None
+    if hasattr(model, "discriminator_value_class_map") and (known := model.discriminator_value_class_map):
+        name = known.get(str(value.get(model.json_discriminator_key)))
+        if name is None:
+            return None
+        model = _class(name)
+    built = model()
+    for attribute, kind in model.deserialized_types.items():
+        setattr(built, attribute, _fit(value.get(model.attribute_map.get(attribute, attribute)), kind))
+    return built
+
+
+@cache
+def _class(name: str) -> Any:
+    module, _, owner = name.rpartition(".")
+    return getattr(import_module(module), owner)
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number out of range")
+    return number
