@@ -7,6 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Any
+from xml.sax.saxutils import unescape
 
 from skill import phrases
 from skill.interaction_model import CHAT_INTENT, CHAT_SLOT, interaction_model
@@ -79,7 +80,7 @@ def mend(response: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
     body = response.get("response")
     speech = body.get("outputSpeech") if isinstance(body, dict) else None
     said = (speech.get("ssml") or speech.get("text")) if isinstance(speech, dict) else None
-    spoken = to_speech(_TAG.sub(" ", said)) if isinstance(said, str) else ""
+    spoken = to_speech(unescape(_TAG.sub(" ", said))) if isinstance(said, str) else ""
     intent = {"name": CHAT_INTENT, "confirmationStatus": "NONE"}
     slots = {CHAT_SLOT: {"name": CHAT_SLOT, "confirmationStatus": "NONE"}}
     elicit = {"type": "Dialog.ElicitSlot", "slotToElicit": CHAT_SLOT, "updatedIntent": {**intent, "slots": slots}}

@@ -1,28 +1,104 @@
 """What Alexa gets back, for each kind of request, through the whole application."""
 
+import json
 import logging
 import xml.etree.ElementTree as ET
 
 import pytest
+from ask_sdk_core.handler_input import HandlerInput
 
 from app import Settings, create_app
 from skill import phrases
+from skill.envelope import read
+from skill.session import Conversations
 from skill.speech import to_speech
 
-from .conftest import REQUESTS, read_request
+from .conftest import REQUESTS, FakeAgent, read_request
 
-OPEN = ["launch", "chat", "one_shot", "yes", "no", "help", "repeat", "start_over", "fallback", "unknown_intent"]
-OPEN += ["chat_without_value", "chat_not_heard", "chat_thanks"]
-CLOSED = ["stop", "cancel", "navigate_home", "chat_stop_in_slot"]
-SILENT = ["session_ended", "session_ended_error", "system_exception", "audio_player", "skill_disabled", "unknown_type"]
+OPEN = [
+    "launch",
+    "launch_with_task",
+    "chat",
+    "one_shot",
+    "yes",
+    "no",
+    "help",
+    "repeat",
+    "start_over",
+    "resume",
+    "fallback",
+    "unknown_intent",
+    "chat_thanks",
+    "chat_without_value",
+    "chat_not_heard",
+    "chat_null_slot",
+    "chat_null_slots",
+    "chat_list_value",
+    "chat_number_value",
+    "chat_epoch_time",
+    "chat_newer_enums",
+    "chat_newer_slot_value",
+    "chat_null_attributes",
+    "chat_without_session",
+    "chat_without_context",
+    "chat_without_user",
+    "chat_without_locale",
+    "chat_without_request_id",
+    "chat_without_slots",
+    "chat_without_intent",
+    "session_resumed",
+    "session_resumed_without_cause",
+    "connections_response",
+    "apl_user_event",
+    "display_element_selected",
+    "game_engine",
+]
+CLOSED = ["stop", "cancel", "navigate_home", "pause", "chat_stop_in_slot"]
+SILENT = [
+    "session_ended",
+    "session_ended_error",
+    "session_ended_device_error",
+    "session_ended_max_reprompts",
+    "session_ended_new_reason",
+    "session_ended_without_reason",
+    "system_exception",
+    "audio_player",
+    "audio_player_started",
+    "audio_player_finished",
+    "audio_player_nearly_finished",
+    "audio_player_failed",
+    "playback_controller_next",
+    "playback_controller_pause",
+    "playback_controller_play",
+    "playback_controller_previous",
+    "apl_runtime_error",
+    "apl_load_index_list",
+    "skill_enabled",
+    "skill_enabled_epoch",
+    "skill_disabled",
+    "skill_account_linked",
+    "skill_permission_accepted",
+    "skill_permission_changed",
+    "skill_subscription_changed",
+    "list_items_created",
+    "list_deleted",
+    "reminder_started",
+    "message_received",
+    "datastore_error",
+    "datastore_usages_removed",
+    "dialog_api_invoked",
+    "unknown_type",
+    "newer_type_without_session",
+]
+QUERIES = ["can_fulfill", "can_fulfill_other"]
 
 
 def spoken(answer):
     return "".join(ET.fromstring(answer["response"]["outputSpeech"]["ssml"]).itertext())
 
 
-def test_every_stored_request_is_in_one_of_the_three_lists():
-    assert sorted(OPEN + CLOSED + SILENT) == sorted(path.stem for path in REQUESTS.glob("*.json"))
+def test_every_stored_request_is_in_one_of_the_lists():
+    assert sorted(OPEN + CLOSED + SILENT + QUERIES) == sorted(path.stem for path in REQUESTS.glob("*.json"))
 
 
 @pytest.mark.parametrize("name", OPEN)
@@ -45,6 +121,15 @@ def test_a_goodbye_ends_the_session_and_forgets_the_conversation(post, agent, na
     assert "directives" not in answer["response"]
     assert spoken(answer) in phrases.GOODBYE
     assert agent.forgotten
+    assert agent.heard == []
+    assert answer["sessionAttributes"] == {}
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("can_fulfill", "YES"), ("can_fulfill_other", "NO")])
+def test_alexa_learns_what_the_skill_can_be_asked_and_nobody_is_answered(post, agent, name, verdict):
+    response = post(name)["response"]
+    assert set(response) == {"canFulfillIntent"}
+    assert response["canFulfillIntent"]["canFulfill"] == verdict
     assert agent.heard == []
 
 
@@ -70,6 +155,35 @@ def test_yes_and_no_are_things_said_to_the_bot(post, agent):
 def test_what_was_not_heard_is_asked_again_and_never_reaches_the_agent(post, agent, name):
     assert spoken(post(name)) in phrases.NOT_HEARD
     assert agent.heard == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "chat_epoch_time",
+        "chat_newer_enums",
+        "chat_newer_slot_value",
+        "chat_null_attributes",
+        "chat_without_session",
+        "chat_without_context",
+        "chat_without_user",
+        "chat_without_locale",
+        "chat_without_request_id",
+    ],
+)
+def test_what_the_skill_does_not_need_may_be_odd_or_missing(post, agent, name):
+    assert spoken(post(name)) == "You said I saw a great movie yesterday"
+
+
+def test_a_number_in_the_slot_was_said_and_a_list_was_not_heard(post, agent):
+    post("chat_number_value")
+    assert agent.heard[0][1] == "42"
+    assert spoken(post("chat_list_value")) in phrases.NOT_HEARD
+
+
+@pytest.mark.parametrize("name", ["resume", "session_resumed", "connections_response", "apl_user_event"])
+def test_who_comes_back_is_asked_to_go_on(post, name):
+    assert spoken(post(name)) in phrases.RESUME
 
 
 @pytest.mark.parametrize("said", ["stop", "Stop.", "bye bye", "goodbye", "ok bye", "thanks bye"])
@@ -101,6 +215,60 @@ def test_start_over_and_launch_forget_the_conversation(post, agent):
     assert agent.forgotten == [session, session]
 
 
+def test_a_user_who_disables_the_skill_is_forgotten_and_nobody_else(post, agent):
+    for session, user in (("1", "ann"), ("2", "bob"), ("3", "ann")):
+        envelope = read_request("chat")
+        envelope["session"]["sessionId"] = session
+        envelope["session"]["user"]["userId"] = user
+        post(envelope)
+    event = read_request("skill_disabled")
+    event["context"]["System"]["user"]["userId"] = "ann"
+    post(event)
+    assert agent.forgotten == ["1", "3"]
+    post(event)
+    assert agent.forgotten == ["1", "3"]
+
+
+def test_an_event_without_a_user_forgets_nobody(post, agent):
+    post("chat_without_user")
+    event = read_request("skill_disabled")
+    del event["context"]["System"]["user"]
+    post(event)
+    assert agent.forgotten == []
+
+
+def test_a_bounded_number_of_sessions_is_remembered():
+    conversations = Conversations(FakeAgent(), limit=3)
+    for number in range(5):
+        envelope = read_request("chat")
+        envelope["session"]["sessionId"] = str(number)
+        conversations.reply(HandlerInput(request_envelope=read(envelope)), "hello")
+    assert list(conversations._users) == ["2", "3", "4"]
+
+
+def test_without_a_session_nothing_is_kept_and_no_two_talk_in_one_conversation(post, agent):
+    post("chat_without_session")
+    post("chat_without_session")
+    names = [name for name, _ in agent.heard]
+    assert len(set(names)) == 2
+    assert agent.forgotten == names
+
+
+def test_attributes_that_are_not_ours_do_not_go_back(post):
+    answer = post("chat", attributes={"other": "x" * 50_000, "last_speech": ["odd"]})
+    assert set(answer["sessionAttributes"]) == {"last_speech"}
+    assert spoken(post("repeat", attributes={"last_speech": ["odd"]})) in phrases.NOTHING_TO_REPEAT
+
+
+def test_nothing_that_was_said_is_logged(post, agent, caplog):
+    agent.reply = ValueError("the word xyzzy is out of range")
+    with caplog.at_level(logging.DEBUG):
+        post("chat", said="my secret is xyzzy")
+        post({"request": {"type": "xyzzy" * 100}})
+    assert "ValueError" in caplog.text
+    assert caplog.text.count("xyzzy") < 20
+
+
 def test_an_exception_is_a_sentence_and_the_log_has_the_request_id_but_not_the_words(post, agent, caplog):
     agent.reply = RuntimeError("the model fell over")
     with caplog.at_level(logging.DEBUG):
@@ -122,22 +290,52 @@ def test_a_request_without_a_session_is_answered(post):
     assert spoken(post(envelope)).startswith("You said")
 
 
-@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"3", b'"x"', b"{}", b'{"request": 1}', b"\xff", b"[" * 100_000])
-def test_junk_is_refused_with_one_plain_line(client, body):
-    answer = client.post("/", data=body, content_type="application/json")
+JUNK = [b"", b"null", b"[]", b"3", b'"x"', b"{}", b"true", b"\xff", b"\xef\xbb\xbf{}", b"[" * 100_000, b'{"request":' * 20_000]
+JUNK += [b'{"request": 1}', b'{"request": []}', b'{"request": {}}', b'{"request": {"type": 5}}', b'{"request": {"type": null}}']
+JUNK += [b'{"request": {"type": ""}}', b'{"request": {"type": "LaunchRequest", "x": NaN}}', b"request=%7B%7D"]
+JUNK += [
+    b'{"request": {"type": "IntentRequest", %s}}' % part
+    for part in (
+        b'"intent": "x"', b'"intent": []', b'"intent": {"name": 5}', b'"intent": {"slots": []}', b'"locale": {}',
+        b'"intent": {"slots": {"raw_input": 5}}', b'"requestId": []', b'"x": 1e999', b'"x": ' + b"9" * 5000,
+    )
+] + [
+    b'{"request": {"type": "LaunchRequest"}, %s}' % part
+    for part in (
+        b'"session": 1', b'"session": []', b'"session": {"sessionId": {}}', b'"session": {"user": "x"}', b'"context": "x"',
+        b'"session": {"user": {"userId": 5}}', b'"session": {"attributes": []}', b'"context": {"System": []}',
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", "text/html"])
+@pytest.mark.parametrize("body", JUNK, ids=[repr(body[:70]) for body in JUNK])
+def test_junk_is_refused_with_one_plain_line(client, body, content_type):
+    answer = client.post("/", data=body, content_type=content_type)
     assert answer.status_code == 400
     assert answer.text.count("\n") == 1
     assert "<" not in answer.text
 
 
 def test_other_methods_are_405_and_a_large_body_is_413(client):
-    assert client.get("/").status_code == 405
-    assert client.post("/", data=b"x" * (300 * 1024), content_type="application/json").status_code == 413
+    for method in (client.get, client.put, client.delete, client.options):
+        answer = method("/")
+        assert (answer.status_code, answer.text, answer.headers["Allow"]) == (405, "Method Not Allowed\n", "POST")
+    answer = client.post("/", data=b"x" * (256 * 1024 + 1), content_type="application/json")
+    assert (answer.status_code, answer.text) == (413, "Request Entity Too Large\n")
+    assert client.get("/other").text == "Not Found\n"
 
 
 def test_a_form_content_type_does_not_hide_the_body(client):
     answer = client.post("/", data=(REQUESTS / "launch.json").read_bytes(), content_type="application/x-www-form-urlencoded")
     assert answer.status_code == 200
+
+
+def test_slots_nested_without_end_are_refused(client):
+    envelope = json.dumps(read_request("chat"))
+    deep = '{"type": "List", "values": [' * 300 + "]}" * 300
+    body = envelope.replace('"value": "i saw', f'"slotValue": {deep}, "value": "i saw')
+    assert client.post("/", data=body).status_code in (200, 400)
 
 
 def test_healthz_answers(client):
@@ -161,7 +359,15 @@ def test_with_verification_an_unsigned_request_is_refused(agent):
 
 
 def test_the_fixed_sentences_are_speakable_and_open_sessions_ask_something():
-    for wordings in (phrases.WELCOME, phrases.FRESH_START, phrases.HELP, phrases.NOT_HEARD, phrases.REPROMPT, phrases.TROUBLE):
+    for wordings in (
+        phrases.WELCOME,
+        phrases.FRESH_START,
+        phrases.HELP,
+        phrases.NOT_HEARD,
+        phrases.REPROMPT,
+        phrases.TROUBLE,
+        phrases.RESUME,
+    ):
         for sentence in wordings:
             assert "?" in sentence
             assert ET.fromstring(f"<speak>{to_speech(sentence)}</speak>").text == sentence
