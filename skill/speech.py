@@ -1,4 +1,4 @@
-"""Reply text -> what Alexa speaks: sentence case, no placeholder, no repetition, well-formed SSML of bounded length."""
+"""Reply text -> what Alexa speaks: as one says it, sentence case, no repetition, well-formed SSML of bounded length."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from xml.sax.saxutils import escape
 
 from dialogue.vocabulary import CONTINUED
 from dialogue.words import repeats_ngram
+from skill.spoken import as_said
 
-MAX_CHARACTERS = 8000  # of a speech, tags included
+MAX_CHARACTERS = 600  # of what is said, well below what Alexa allows: nobody listens to more in one go
 REPEATED_WORDS = 3  # so many words in a row are never said twice in one speech
 PAUSE = '<break time="300ms"/>'
-
-_PLACEHOLDER = re.compile(r"</?(?:person|number|unk|pad|s)>|\ufffd")
 # What XML 1.0 does not allow, and halves of surrogate pairs.
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_PLACEHOLDER = re.compile(r"</?(?:person|number|unk|pad|s)>|\ufffd")
 _SENTENCE_START = re.compile(r"(?:^|(?<=[.!?] ))([\"'(]*)([^\W\d_])")
 _I = re.compile(r"(?<![\w'])i(?=(?:'(?:m|ve|ll|d))?(?![\w']))")
 _SENTENCE_END = re.compile(r"[.!?][\"')]*(?= |$)")
@@ -23,23 +24,18 @@ _SENTENCE_END = re.compile(r"[.!?][\"')]*(?= |$)")
 def to_speech(text: str) -> str:
     """Turn a reply into the inside of a <speak> element; empty where nothing in it can be said.
 
-    "<continued_utterance>" becomes a short pause. A text that would repeat itself is cut before it does.
+    "<continued_utterance>" becomes a short pause. A text that would repeat itself is cut before it does, a long one at
+    the end of a sentence.
     """
-    spoken = [_sentence_case(part) for part in _clean(text).split(CONTINUED)]
     said: list[str] = []
-    for part in filter(None, (_without_repeats(said, part.strip()) for part in spoken)):
-        said.append(part)
-    return _capped([escape(part) for part in said])
-
-
-def _clean(text: str) -> str:
-    text = ILLEGAL.sub(" ", text).replace(CONTINUED, "\n")
-    return re.sub(r"[^\S\n]+", " ", _PLACEHOLDER.sub(" ", text)).replace("\n", CONTINUED)
+    for part in ILLEGAL.sub(" ", text).split(CONTINUED):
+        spoken = _without_repeats(said, _sentence_case(as_said(_PLACEHOLDER.sub(" ", part))))
+        said += [spoken] if spoken else []
+    return PAUSE.join(escape(part) for part in _capped(said))
 
 
 def _sentence_case(text: str) -> str:
-    text = _I.sub("I", text.strip())
-    return _SENTENCE_START.sub(lambda match: match[1] + match[2].upper(), text)
+    return _SENTENCE_START.sub(lambda match: match[1] + match[2].upper(), _I.sub("I", text))
 
 
 def _without_repeats(said: list[str], part: str) -> str:
@@ -51,20 +47,24 @@ def _without_repeats(said: list[str], part: str) -> str:
     while pieces and repeats_ngram(before + " ".join(pieces), REPEATED_WORDS):
         pieces.pop()
     kept = " ".join(pieces)
-    ends = [match.end() for match in _SENTENCE_END.finditer(kept)]
-    return kept[: ends[-1]] if ends else kept
+    return _whole_sentences(kept) or kept
 
 
-def _capped(parts: list[str]) -> str:
-    """Join parts with pauses; what passes the limit is cut at a sentence end, else at a word."""
-    limit = MAX_CHARACTERS - len("<speak></speak>")
-    speech = ""
+def _whole_sentences(text: str) -> str:
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else ""
+
+
+def _capped(parts: list[str]) -> list[str]:
+    """Cut what passes the limit at a sentence end; at a word where the first sentence alone is too long."""
+    kept: list[str] = []
+    room = MAX_CHARACTERS
     for part in parts:
-        joined = f"{speech}{PAUSE}{part}" if speech else part
-        if len(joined) > limit:
-            room = part[: max(0, limit - len(joined) + len(part))]
-            ends = [match.end() for match in _SENTENCE_END.finditer(room)]
-            cut = room[: ends[-1]] if ends else room.rpartition(" ")[0]
-            return f"{speech}{PAUSE}{cut}" if speech and cut else speech or cut
-        speech = joined
-    return speech
+        if len(part) > room:
+            cut = _whole_sentences(part[:room])
+            if not kept:
+                cut = cut or part[:room].rpartition(" ")[0] or part[:room]
+            return [*kept, cut] if cut else kept
+        kept.append(part)
+        room -= len(part)
+    return kept
