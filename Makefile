@@ -31,6 +31,7 @@ lint: setup-dev  ## style and types
 
 bench: setup  ## how fast it answers
 	$(BIN)/python -m dialogue.bench
+	$(BIN)/python -m skill.bench
 
 clean:
 	rm -rf .venv

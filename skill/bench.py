@@ -1,0 +1,143 @@
+"""python -m skill.bench: how long a turn takes outside the agent, and how long a refusal. The last line is JSON.
+
+    turn     a signed chat request through the whole server, answered by an agent that takes no time: verify (its leaf is
+             cached), read, handle, speech, contract
+    refusal  the same request with a signature that does not fit
+    and the parts of a turn, each by itself
+
+The certificate chain is one of its own making: the bench fetches nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from flask import Flask
+from rich.console import Console
+from rich.table import Table
+
+from dialogue.agent import DialogueAgent
+from skill import build_skill, contract, envelope
+from skill.endpoint import answer, mount
+from skill.interaction_model import CHAT_INTENT, CHAT_SLOT
+from skill.speech import to_speech
+from skill.verify import CHAIN_HOST, Verifier
+
+REPLY = "i don ' t know, i think it ' s 50% luck. <continued_utterance> have you seen it on the 1st of may, or in 2019?"
+URL = f"https://{CHAIN_HOST}/echo.api/bench.pem"
+
+
+class InstantAgent:
+    """Answers at once, always the same."""
+
+    def respond(self, conversations: list[str], utterances: list[str]) -> list[str]:
+        """Give the reply, as often as asked."""
+        return [REPLY for _ in conversations]
+
+    def forget(self, conversation: str) -> None:
+        """Keep nothing, and so forget nothing."""
+
+
+def chat_request() -> dict[str, Any]:
+    """Build a chat request like those that Alexa sends."""
+    application, user = {"applicationId": "amzn1.ask.skill.bench"}, {"userId": "amzn1.ask.account.BENCH"}
+    slot = {"name": CHAT_SLOT, "value": "i saw a great movie yesterday", "confirmationStatus": "NONE", "source": "USER"}
+    return {
+        "version": "1.0",
+        "session": {"new": False, "sessionId": "bench", "application": application, "attributes": {}, "user": user},
+        "context": {"System": {"application": application, "user": user, "device": {"deviceId": "x", "supportedInterfaces": {}}}},
+        "request": {
+            "type": "IntentRequest",
+            "requestId": "amzn1.echo-api.request.bench",
+            "timestamp": datetime.now(UTC).isoformat(),
+            "locale": "en-US",
+            "dialogState": "IN_PROGRESS",
+            "intent": {"name": CHAT_INTENT, "confirmationStatus": "NONE", "slots": {CHAT_SLOT: slot}},
+        },
+    }
+
+
+def calls() -> dict[str, Callable[[], object]]:
+    """Build what is timed, by name."""
+    key = rsa.generate_private_key(65537, 2048)
+    request = chat_request()
+    body = json.dumps(request).encode()
+    now = datetime.now(UTC)
+    verifier = Verifier(skill_ids=("amzn1.ask.skill.bench",), now=lambda: now)
+    verifier._leaves[URL] = (now + timedelta(days=1), key.public_key())  # as after a fetch
+    signature = key.sign(body, padding.PKCS1v15(), SHA256())
+    headers = {"Signature-256": b64encode(signature).decode(), "SignatureCertChainUrl": URL}
+    forged = {**headers, "Signature-256": b64encode(signature[::-1]).decode()}
+    skill = build_skill(cast(DialogueAgent, InstantAgent()))
+    app = Flask("bench")
+    mount(app, skill, verifier=verifier)
+    client = app.test_client()
+    response = answer(skill, request, strict=True)
+
+    def turn(status: int, sent: dict[str, str]) -> None:
+        found = client.post("/", data=body, headers=sent).status_code
+        assert found == status, f"expected {status}, got {found}"
+
+    return {
+        "turn": lambda: turn(200, headers),
+        "refusal": lambda: turn(400, forged),
+        "verify": lambda: verifier.check(body, headers),
+        "read": lambda: envelope.read(envelope.parse(body)),
+        "answer": lambda: answer(skill, request, strict=True),
+        "speech": lambda: to_speech(REPLY),
+        "contract": lambda: contract.check(response, request),
+    }
+
+
+def times_of(timed: dict[str, Callable[[], object]], rounds: int) -> list[dict[str, Any]]:
+    """Time each call in interleaved rounds, after one to warm up; median and 95th percentile in ms."""
+    times: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(rounds + 1):
+        for name, call in timed.items():
+            start = time.perf_counter()
+            call()
+            times[name].append((time.perf_counter() - start) * 1e3)
+    return [
+        {
+            "what": name,
+            "ms": round(statistics.median(found[1:]), 3),
+            "p95_ms": round(sorted(found[1:])[len(found[1:]) * 95 // 100], 3),
+        }
+        for name, found in times.items()
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Time turns from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m skill.bench", description="Time a turn outside the agent.")
+    parser.add_argument("--rounds", type=int, default=500, help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        print(f"error: --rounds is {options.rounds}; it must be at least 1", file=sys.stderr)
+        return 2
+    logging.disable(logging.WARNING)  # each refusal would be a line
+    try:
+        rows = times_of(calls(), options.rounds)
+    finally:
+        logging.disable(logging.NOTSET)
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console(stderr=True).print(table)
+    print(json.dumps({"rows": rows}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
