@@ -75,7 +75,7 @@ def listen(app: Flask, settings: Settings) -> Any:
         host=settings.host,
         port=settings.port,
         threads=8,
-        max_request_body_size=BODY_LIMIT,
+        max_request_body_size=BODY_LIMIT + 1,  # waitress refuses a body that reaches it
         max_request_header_size=16 * 1024,
         inbuf_overflow=32 * 1024,  # of a body; the rest waits in a file, so that no number of callers fills the memory
         connection_limit=1000,

@@ -1,7 +1,13 @@
+import http.client
+import threading
+
 import pytest
 
-from app import Settings, create_app, main, settings_of
+from app import Settings, create_app, listen, main, settings_of
 from skill import tunnel
+from skill.endpoint import BODY_LIMIT
+
+from .conftest import REQUESTS
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +56,38 @@ def test_a_missing_checkpoint_is_named(tmp_path, capsys):
 
 def test_verification_is_on_by_default():
     assert Settings().verify is True
+
+
+@pytest.fixture
+def running(agent):
+    """Serve on loopback as the command does; gives a way to post."""
+    settings = Settings(verify=False, port=0)
+    server = listen(create_app(settings, agent), settings)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+
+    def post(body, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=10)
+        connection.request("POST", "/", body, headers, encode_chunked="Transfer-Encoding" in headers)
+        answer = connection.getresponse()
+        found = answer.status, answer.read().decode()
+        connection.close()
+        return found
+
+    yield post
+    server.task_dispatcher.shutdown()
+    server.asyncore.close_all(server._map)
+    thread.join()
+
+
+def test_the_running_server_answers_and_bounds_bodies_before_they_are_read(running):
+    assert running((REQUESTS / "launch.json").read_bytes())[0] == 200
+    padded = (REQUESTS / "launch.json").read_bytes().ljust(BODY_LIMIT)
+    assert running(padded)[0] == 200
+    assert running(padded + b" ")[0] == 413
+    chunks = {"Transfer-Encoding": "chunked"}
+    assert running(iter([padded[: BODY_LIMIT // 2]]), **chunks)[0] == 200
+    assert running(iter([padded, b" "]), **chunks)[0] == 413
+    status, text = running(b"", **{"X-Long": "x" * 20_000})
+    assert status == 431
+    assert "<" not in text
