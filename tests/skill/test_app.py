@@ -1,3 +1,4 @@
+import contextlib
 import http.client
 import threading
 
@@ -67,12 +68,10 @@ def running(agent):
     thread.start()
 
     def post(body, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=10)
-        connection.request("POST", "/", body, headers, encode_chunked="Transfer-Encoding" in headers)
-        answer = connection.getresponse()
-        found = answer.status, answer.read().decode()
-        connection.close()
-        return found
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=10)) as connection:
+            connection.request("POST", "/", body, headers, encode_chunked="Transfer-Encoding" in headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
 
     yield post
     server.task_dispatcher.shutdown()
@@ -80,14 +79,22 @@ def running(agent):
     thread.join()
 
 
+def is_too_large(post, body, **headers):
+    """The server answers before it has read everything, and closes: a slow sender may see no more than that."""
+    try:
+        return post(body, **headers)[0] == 413
+    except ConnectionError:
+        return True
+
+
 def test_the_running_server_answers_and_bounds_bodies_before_they_are_read(running):
     assert running((REQUESTS / "launch.json").read_bytes())[0] == 200
     padded = (REQUESTS / "launch.json").read_bytes().ljust(BODY_LIMIT)
     assert running(padded)[0] == 200
-    assert running(padded + b" ")[0] == 413
+    assert is_too_large(running, padded + b" ")
     chunks = {"Transfer-Encoding": "chunked"}
     assert running(iter([padded[: BODY_LIMIT // 2]]), **chunks)[0] == 200
-    assert running(iter([padded, b" "]), **chunks)[0] == 413
+    assert is_too_large(running, iter([padded, b" "]), **chunks)
     status, text = running(b"", **{"X-Long": "x" * 20_000})
     assert status == 431
     assert "<" not in text
