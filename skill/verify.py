@@ -101,7 +101,23 @@ class Verifier:
             raise NotAlexa("the certificate chain could not be had a moment ago")
         if not self._fetching.acquire(blocking=False):
             raise NotAlexa("another certificate chain is being fetched; try again")
-        outcome: list[bytes | NotAlexa] = []
+        try:
+            leaf = self._verified_leaf(self._fetch(url))
+            key = leaf.public_key()
+            if not isinstance(key, rsa.RSAPublicKey):
+                raise NotAlexa("the certificate has no RSA key")
+        except NotAlexa:
+            _remember(self._failures, url, now + FAILED_FOR, REMEMBERED_FAILURES)
+            raise
+        _remember(self._leaves, url, (min(now + CACHED_FOR, leaf.not_valid_after_utc), key), CACHED_LEAVES)
+        return key
+
+    def _fetch(self, url: str) -> bytes:
+        """Fetch a chain in a thread of its own, which releases the lock when it ends.
+
+        Nothing else bounds name lookup, connection, handshake and headers together.
+        """
+        outcome: list[bytes | NotAlexa] = [NotAlexa("the certificate chain takes too long")]
         done = threading.Event()
 
         def fetch() -> None:
@@ -113,25 +129,12 @@ class Verifier:
                 self._fetching.release()
                 done.set()
 
-        # A thread of its own, because nothing else bounds name lookup, connection, handshake and headers together.
         threading.Thread(target=fetch, name="certificate chain", daemon=True).start()
         done.wait(FETCH_SECONDS)
-        try:
-            return self._learn(url, outcome[0] if outcome else NotAlexa("the certificate chain takes too long"))
-        except NotAlexa:
-            _remember(self._failures, url, now + FAILED_FOR, REMEMBERED_FAILURES)
-            raise
-
-    def _learn(self, url: str, fetched: bytes | NotAlexa) -> rsa.RSAPublicKey:
-        """Check a fetched chain and cache its leaf's key."""
+        fetched = outcome[-1]
         if isinstance(fetched, NotAlexa):
             raise fetched
-        leaf = self._verified_leaf(fetched)
-        key = leaf.public_key()
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise NotAlexa("the certificate has no RSA key")
-        _remember(self._leaves, url, (min(self._now() + CACHED_FOR, leaf.not_valid_after_utc), key), CACHED_LEAVES)
-        return key
+        return fetched
 
     def _verified_leaf(self, chain: bytes) -> x509.Certificate:
         try:
