@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ from skill.verify import Verifier
 
 log = logging.getLogger("app")
 
-SAMPLE_REQUEST = "tests/requests/chat.json"
+SAMPLE_REQUEST = Path(__file__).parent / "tests" / "requests" / "chat.json"
 
 
 @dataclass(frozen=True)
@@ -82,36 +83,42 @@ def listen(app: Flask, settings: Settings) -> Any:
         channel_timeout=30,
         cleanup_interval=10,
         asyncore_use_poll=True,
+        clear_untrusted_proxy_headers=False,  # the guard in skill.endpoint has to see them
         ident=None,
     )
 
 
 def announce(settings: Settings) -> None:
     """Print where the skill is, how to try it, and what is missing for a device."""
-    local = f"http://{settings.host}:{settings.port}/"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    local = f"http://{host}:{settings.port}/"
     print(f"\nThe skill answers at {local}")
-    if settings.verify:
-        if not settings.skill_ids:
-            print("WARNING: no skill id is set, so any Alexa skill's requests are answered. Pass --skill-id amzn1.ask.skill....")
-    else:
+    if not settings.verify:
         print("WARNING: verification is OFF. Anybody on this machine can talk to it; nobody else can. Not for a device.")
         print("Try it:")
-        print(f"    curl -s {local} -H 'Content-Type: application/json' -d @{SAMPLE_REQUEST}")
-    public = open_tunnel(settings) if settings.tunnel == "ngrok" else None
-    if public:
-        print(f"Alexa reaches it at {public}/  (put this into the skill's endpoint, certificate type: wildcard)")
-    else:
-        print("For a device it still lacks: an https address that Alexa reaches (--tunnel ngrok with NGROK_AUTHTOKEN set),")
-        print("a skill made of interaction_models/ in the Alexa developer console, and its id (--skill-id).", flush=True)
+        print(f"    curl -s {local} -H 'Content-Type: application/json' -d '@{SAMPLE_REQUEST}'")
+    elif not settings.skill_ids:
+        print("WARNING: no skill id is set, so any Alexa skill's requests are answered. Pass --skill-id amzn1.ask.skill....")
+    missing = []
+    if settings.tunnel == "none":
+        missing.append("an https address that Alexa reaches (--tunnel ngrok, with NGROK_AUTHTOKEN set)")
+    if not settings.verify:
+        missing.append("verification (leave --no-verify out)")
+    if not settings.skill_ids:
+        missing.append("a skill made of interaction_models/ in the Alexa developer console, and its id (--skill-id)")
+    if missing:
+        print("For a device it still lacks: " + ";\n    ".join(missing) + ".")
+    sys.stdout.flush()
 
 
-def open_tunnel(settings: Settings) -> str | None:
-    """Open the tunnel, or say in one sentence why there is none."""
+def announce_tunnel(settings: Settings) -> None:
+    """Open the tunnel and print its address, or say in one sentence why there is none. The server answers meanwhile."""
     try:
-        return tunnel.open_tunnel(settings.port)
+        public = tunnel.open_tunnel(settings.port)
     except tunnel.NoTunnel as reason:
-        print(f"No tunnel: {reason}", file=sys.stderr)
-        return None
+        print(f"No tunnel: {reason}", file=sys.stderr, flush=True)
+    else:
+        print(f"Alexa reaches it at {public}/  (put this into the skill's endpoint, certificate type: wildcard)", flush=True)
 
 
 def settings_of(arguments: list[str] | None) -> Settings:
@@ -156,6 +163,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     try:
         server = listen(app, settings)
     except OSError as error:
@@ -164,7 +173,11 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _leave)  # so that the tunnel's agent is ended, too
     announce(settings)
     try:
+        if settings.tunnel == "ngrok":
+            threading.Thread(target=announce_tunnel, args=(settings,), name="tunnel", daemon=True).start()
         server.run()
+    except KeyboardInterrupt:
+        pass
     finally:
         if settings.tunnel == "ngrok":
             tunnel.close()

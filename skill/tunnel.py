@@ -54,7 +54,10 @@ def open_tunnel(port: int, *, seconds: float = SECONDS) -> str:
             "ngrok wants an account's token: set NGROK_AUTHTOKEN (https://dashboard.ngrok.com/get-started/your-authtoken)"
         )
     if isinstance(result, (PyngrokError, OSError)):
-        raise NoTunnel(f"ngrok could not be started ({type(result).__name__}); the skill goes on without a tunnel")
+        raise NoTunnel(
+            f"ngrok could not be started ({type(result).__name__}); is its agent there (https://ngrok.com/download, or let "
+            "pyngrok fetch it with a connection to the internet)? The skill goes on without a tunnel"
+        )
     raise result
 
 

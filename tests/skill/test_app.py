@@ -98,3 +98,21 @@ def test_the_running_server_answers_and_bounds_bodies_before_they_are_read(runni
     status, text = running(b"", **{"X-Long": "x" * 20_000})
     assert status == 431
     assert "<" not in text
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "Forwarded", None]
+)
+def test_the_real_server_lets_the_guard_see_what_was_forwarded(agent, header):
+    """waitress drops such headers by default, before the guard of --no-verify could refuse them."""
+    settings = Settings(verify=False, port=0)
+    server = listen(create_app(settings, agent), settings)
+    threading.Thread(target=server.run, daemon=True).start()
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=10)
+        headers = {"Content-Type": "application/json", "Host": "localhost"} | ({header: "for=1.2.3.4"} if header else {})
+        connection.request("POST", "/", (REQUESTS / "launch.json").read_bytes(), headers)
+        assert connection.getresponse().status == (400 if header else 200)
+        connection.close()
+    finally:
+        server.close()
