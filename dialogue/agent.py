@@ -5,6 +5,7 @@ utterance -> token_ids -> history vector -> beam search -> re-ranking -> the fir
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from dialogue.models import Batch
 from dialogue.store import ConversationStore
 from dialogue.vocabulary import CONTINUED
 from dialogue.words import repeats_ngram, words
+
+log = logging.getLogger(__name__)
 
 HEARD_TOKENS = 128  # of a longer utterance its last tokens are read
 BLOCKED_REPLIES = 4  # how many of the bot's replies block_reply_ngrams looks back on
@@ -94,7 +97,7 @@ class DialogueAgent:
             return []
         heard = self.hear(conversations, [Turn("user", utterance) for utterance in utterances])
         chosen: list[tuple[Candidate | None, list[Candidate]]] = []
-        for conversation, found in zip(heard, self._search(heard), strict=True):
+        for conversation, found in zip(heard, self.search(heard), strict=True):
             chosen.append((self._choose(conversation, found), found))
         turns = [Turn("bot", FALLBACK if candidate is None else candidate.text) for candidate, _ in chosen]
         return [
@@ -104,8 +107,11 @@ class DialogueAgent:
 
     def hear(self, conversations: Sequence[Conversation], turns: Sequence[Turn]) -> list[Conversation]:
         """Take one turn into each conversation without an answer to it."""
-        encoded = [[*self.vocabulary.encode(turn.text)[-HEARD_TOKENS:], self.vocabulary.eos_id] for turn in turns]
-        token_ids, lengths = self._pad(encoded)
+        encoded = [self.vocabulary.encode(turn.text) for turn in turns]
+        cut = sum(len(ids) > HEARD_TOKENS for ids in encoded)
+        if cut:
+            log.info("%d of %d utterances cut to their last %d tokens", cut, len(turns), HEARD_TOKENS)
+        token_ids, lengths = self._pad([[*ids[-HEARD_TOKENS:], self.vocabulary.eos_id] for ids in encoded])
         histories = self.model.encode_turn(token_ids, lengths, _histories(conversations))  # (N, C)
         # a clone each: a view would keep the whole batch alive for as long as one conversation lasts
         return [c.after(turn, row.clone()) for c, turn, row in zip(conversations, turns, histories, strict=True)]
@@ -124,7 +130,7 @@ class DialogueAgent:
 
     # --- what to say -----------------------------------------------------------------------------------------------
 
-    def _search(self, conversations: Sequence[Conversation]) -> list[list[Candidate]]:
+    def search(self, conversations: Sequence[Conversation]) -> list[list[Candidate]]:
         """Find the candidates of each conversation, best rank first."""
         histories = torch.stack([c.history for c in conversations if c.history is not None])
         found = beam_search(

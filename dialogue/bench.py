@@ -32,6 +32,7 @@ from dialogue.config import DecodeConfig, ModelConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding import constraints
 from dialogue.decoding.beam import beam_search
+from dialogue.device import choose_device
 from dialogue.models.hred import HRED
 
 REFERENCE = ModelConfig(vocab_size=10_008, embedding=300, utterance=300, context=300, hidden=300, dropout=0.0)
@@ -139,9 +140,9 @@ def shipped_rows(agent: DialogueAgent) -> list[Row]:
             conversations = agent.hear(conversations, [Turn("bot" if turn % 2 else "user", TALK[turn % len(TALK)])] * batch)
         utterances = [TALK[index % len(TALK)] for index in range(batch)]
 
-        reply = partial(agent.answer, conversations, utterances)
-        encode = partial(agent.hear, conversations, [Turn("user", utterance) for utterance in utterances])
-        length = statistics.mean(len(agent.vocabulary.encode(said.text)) for said in agent.answer(conversations, utterances))
+        said = [Turn("user", utterance) for utterance in utterances]
+        encode, reply = partial(agent.hear, conversations, said), partial(agent.search, agent.hear(conversations, said))
+        length = statistics.mean(len(agent.vocabulary.encode(reply.text)) for reply in agent.answer(conversations, utterances))
         decode = agent.decode
         what = row_of("agent", "shipped", batch, decode.beam_size, decode.block_ngrams, turns, round(length))
         rows.append(Row(what, reply, encode, None, ([], [], [])))
@@ -165,7 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.rounds < 1:
             raise ValueError(f"--rounds is {options.rounds}; it must be at least 1")
-        device = torch.device(options.device)
+        device = choose_device(options.device)
         agent = DialogueAgent.load(options.checkpoint, device=device)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -88,6 +88,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside `path`, flush it to disk, then put it in its place: readers see the old one or the new one."""
     partial = path.with_name(path.name + ".partial")
     write(partial)
+    partial.chmod(0o644)  # safetensors writes for its owner alone
     with partial.open("rb+") as written:
         os.fsync(written.fileno())
     partial.replace(path)

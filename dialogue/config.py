@@ -6,9 +6,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 
-def _at_least(config: object, least: float, *names: str) -> None:
+def _at_least(config: object, least: float, *names: str, whole: bool = True) -> None:
     for name in names:
         value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            raise ValueError(f"{name} is {value!r}; it must be a {'whole ' if whole else ''}number")
         if not value >= least:
             raise ValueError(f"{name} is {value}; it must be {least} or more")
 
@@ -58,13 +60,15 @@ class DecodeConfig:
     length_penalty: float = 0.65  # alpha of GNMT (Wu et al. 2016): score / ((5 + length) / 6) ** alpha; 0 is none
     block_ngrams: int = 3  # no n-gram twice within a reply; 0 is off, as below
     block_user_ngrams: int = 0  # no n-gram of the utterance that is answered
-    block_reply_ngrams: int = 0  # no n-gram of the bot's last replies
+    block_reply_ngrams: int = 4  # no n-gram of the bot's last replies
     anti_lm: float = 0.5  # lambda of re-ranking: log p(reply | history) - lambda * log p(reply | no history) + gamma * length
-    length_bonus: float = 0.3  # gamma of the same (Li et al. 2016)
+    length_bonus: float = 0.6  # gamma of the same (Li et al. 2016)
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "beam_size", "max_length")
-        _at_least(self, 0, "min_length", "length_penalty", "block_ngrams", "block_user_ngrams", "block_reply_ngrams", "anti_lm")
+        _at_least(self, 0, "min_length", "block_ngrams", "block_user_ngrams", "block_reply_ngrams")
+        _at_least(self, 0, "length_penalty", "anti_lm", whole=False)
+        _at_least(self, float("-inf"), "length_bonus", whole=False)
         if self.min_length > self.max_length:
             raise ValueError(
                 f"min_length {self.min_length} is above max_length {self.max_length}; no reply could be of that length"

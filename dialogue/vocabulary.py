@@ -20,7 +20,7 @@ _QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "´": "'", "`": "'",
 # Characters that end or break a line, sentencepiece's own mark for a space, and halves of surrogate pairs: all of them spacing.
 _SPACING = re.compile("[\\s\x00-\x1f\x7f-\x9f\u2581\ud800-\udfff\ufeff\u200b]+")
 _DOUBLED_QUOTE = re.compile(r"''+")
-_CONTRACTION = re.compile(r"(?<=\w) ' ?(?=(?:s|t|m|re|ve|ll|d)\b)")
+_CONTRACTION = re.compile(r"(?<=[\w>]) ' ?(?=(?:s|t|m|re|ve|ll|d)\b)")
 _SPACED_STOP = re.compile(r" (?=[.,!?;:](?:\s|[.,!?;:]|$))")
 
 

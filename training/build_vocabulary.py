@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from dialogue.vocabulary import BOS, EOS, PAD, PLACEHOLDERS, UNK, Vocabulary, no
 from training import corpora
 from training.corpora.transcript import Complaints
 
+THREADS = 4  # a constant: the pieces may depend on it
 MODEL_TYPES = ("unigram", "bpe", "word", "char")
 
 
@@ -45,7 +45,7 @@ def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram"
             pad_id=0, pad_piece=PAD, unk_id=1, unk_piece=UNK, bos_id=2, bos_piece=BOS, eos_id=3, eos_piece=EOS,
             user_defined_symbols=[f"\u2581{mark}" if model_type == "word" else mark for mark in PLACEHOLDERS],
             max_sentence_length=1 << 16,
-            num_threads=os.cpu_count() or 1,
+            num_threads=THREADS,
             minloglevel=2,
         )  # fmt: skip
     except RuntimeError as error:
@@ -76,10 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
         vocabulary = build(
             (turn for transcript in transcripts for turn in transcript.turns), size=options.size, model_type=options.type
         )
-    except ValueError as error:
+        save(vocabulary, options.out)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    save(vocabulary, options.out)
     if complaints.count:
         print(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
     print(f"{len(vocabulary)} pieces from {len(transcripts)} conversations written to {options.out}")

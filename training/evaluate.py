@@ -263,6 +263,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.limit is not None and options.limit < 1:
             raise ValueError(f"--limit is {options.limit}; it must be at least 1")
+        if options.json not in (None, "-") and not Path(options.json).absolute().parent.is_dir():
+            raise ValueError(f"--json {options.json}: its folder is not there")
         agent = DialogueAgent.load(options.checkpoint, device=choose_device(options.device))
         transcripts = corpora.load(options.data or corpora.default_names(), options.split, complaints)
         figures, replies = evaluate(agent, transcripts, limit=options.limit)

@@ -67,6 +67,12 @@ class FitConfig:
         ):
             if not getattr(self, name) >= least:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}")
+        if not math.isfinite(self.epochs):
+            raise ValueError(f"--epochs is {self.epochs}; it must be a number of passes over the data")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"--minutes is {self.minutes}; it must be above 0")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"--seed is {self.seed}; it must be from 0 to {2**31 - 1}")
         if self.schedule not in ("plateau", "cosine"):
             raise ValueError(f"--schedule is {self.schedule!r}; it is plateau or cosine")
         if self.precision not in ("auto", "fp32", "bf16"):
@@ -98,6 +104,7 @@ def fit(config: FitConfig, sizes: dict[str, Any], data: Data, *, out: Path, devi
     else:
         progress = Progress()
         checkpoint.save(out / "checkpoint", best)
+        save_state(state, model, trainer.optimiser, progress)
     forget_rows_after(progress.step, out)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}, in {out}")
 
@@ -246,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not resume:
             names = names or tuple(corpora.default_names())
             out = out or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names)
-            if (out / "state.safetensors").exists():
+            if (out / "state.safetensors").exists() or (out / "checkpoint").exists():
                 raise ValueError(f"{out} holds a run already; go on with it by --resume, or name another folder with --out")
             settings: dict[str, Any] = {"data": names}
             sizes: dict[str, Any] = {}
@@ -255,6 +262,8 @@ def main(arguments: list[str] | None = None) -> int:
             before = checkpoint.load(out / "checkpoint")
             if "config" not in before.training:
                 raise ValueError(f"{out} holds a checkpoint, but no run of training.fit that could go on")
+            if asked["vocabulary"]:
+                raise ValueError("--resume keeps the vocabulary of the run; leave --vocabulary out")
             settings, sizes = before.training["config"], asdict(before.config)
             sizes.pop("vocab_size")
             settings["data"] = names or tuple(settings["data"])
@@ -262,13 +271,16 @@ def main(arguments: list[str] | None = None) -> int:
         sizes |= {f.name: asked[f.name] for f in fields(ModelConfig) if f.name in asked}
         config = FitConfig(**settings)
         vocabulary = out / "checkpoint" / checkpoint.VOCABULARY if resume else asked["vocabulary"]
+        device = choose_device(asked["device"])
+        ModelConfig(vocab_size=1, **sizes)  # wrong sizes are named before the corpora are read
         data = prepare(config, vocabulary_file=vocabulary, skip_bad_lines=asked["skip_bad_lines"])
-        progress = fit(config, sizes, data, out=out, device=choose_device(asked["device"]), resume=resume)
-    except ValueError as error:
+        progress = fit(config, sizes, data, out=out, device=device, resume=resume)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nstopped; the last state is in {out}, go on with --resume", file=sys.stderr)
+        began = out is not None and (out / "state.safetensors").exists()
+        print(f"\nstopped; {f'go on with --resume --out {out}' if began else 'nothing was fitted yet'}", file=sys.stderr)
         return 130
     print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; talk to it: ", end="")
     print(f"python -m dialogue --checkpoint {out / 'checkpoint'}")

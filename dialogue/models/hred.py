@@ -85,7 +85,11 @@ class HRED(nn.Module):
 
     @torch.no_grad()
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
-        """Take one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,), (N, C) -> (N, C)."""
+        """Take one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,), (N, C) -> (N, C).
+
+        Raises ValueError on a token id out of range.
+        """
+        self._check(token_ids)
         vectors = self._utterance_vectors(token_ids, lengths)  # (N, U)
         if history is None:
             history = vectors.new_zeros(vectors.shape[0], self.context.hidden_size)
@@ -107,7 +111,11 @@ class HRED(nn.Module):
     # --- all turns of a batch at once ------------------------------------------------------------------------------
 
     def log_likelihood(self, batch: Batch) -> Likelihood:
-        """Score every utterance given its conversation so far; gradients flow. Per utterance, (M,)."""
+        """Score every utterance given its conversation so far; gradients flow. Per utterance, (M,).
+
+        Raises ValueError on a token id out of range.
+        """
+        self._check(batch.token_ids)
         history = self._history_before(batch)  # (M, C)
         if batch.without_history is not None:
             history = history.masked_fill(batch.without_history[:, None], 0)
@@ -127,6 +135,15 @@ class HRED(nn.Module):
             tokens=batch.lengths.to(log_probs.device),
             correct=hits.index_add(0, rows, correct.float()).long(),
         )
+
+    def _check(self, token_ids: Tensor) -> None:
+        """Refuse ids that the embedding lacks: a GPU would not name them, and stay broken for the process."""
+        size = self.embedding.num_embeddings
+        lowest, highest = int(token_ids.min()), int(token_ids.max())
+        if lowest < 0 or highest >= size:
+            raise ValueError(
+                f"token ids from {lowest} to {highest}: this model has {size}, 0 to {size - 1}; is it another vocabulary's text?"
+            )
 
     def _embed(self, token_ids: Tensor) -> Tensor:
         vectors: Tensor = self.embedding(token_ids) * self.embedding_scale

@@ -217,8 +217,9 @@ def test_a_conversation_value_is_not_changed_by_answering_in_it(agent):
 # --- what is said --------------------------------------------------------------------------------------------------------
 
 
-def test_a_reply_said_before_is_not_given_again_while_another_is_left(agent):
-    """The search is the same each time (same history); only what the bot has said differs."""
+def test_a_reply_said_before_is_not_given_again_while_another_is_left(talker):
+    """The search is the same each time (same history, no blocking of earlier replies); only what the bot has said differs."""
+    agent = DialogueAgent(talker, decode=DecodeConfig(block_reply_ngrams=0))
     (heard,) = agent.hear([Conversation()], [Turn("user", "hi")])
     (first,) = agent.answer([Conversation()], ["hi"])
     order = list(dict.fromkeys(spoken([c for c in first.candidates if not repeats_ngram(c.text, agent.decode.block_ngrams)])))

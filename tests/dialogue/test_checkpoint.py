@@ -86,7 +86,7 @@ def test_a_vocabulary_of_another_checkpoint_is_refused(saved, tmp_path):
 
 
 def test_a_vocabulary_of_another_size_than_the_model_is_refused(saved):
-    """Even where the file is the right one: ids beyond the embedding killed the predecessor inside CUDA."""
+    """Even where the file is the right one: ids beyond the embedding killed an earlier bot inside CUDA."""
     model = json.loads((saved / CONFIG).read_text(encoding="utf-8"))["model"]
     edit_config(saved, model={**model, "vocab_size": model["vocab_size"] + 1})
     with pytest.raises(ValueError, match="is not the one that the model was trained with"):

@@ -175,7 +175,7 @@ def test_pad_bos_and_eos_vanish_when_decoded(kind):
 
 @pytest.mark.parametrize("kind", MODEL_TYPES)
 def test_decoding_an_id_out_of_range_is_refused(kind):
-    """The predecessor's vocabulary had 10,004 rows and ids up to 10,007; it died of them inside CUDA."""
+    """An earlier bot's vocabulary had 10,004 rows and ids up to 10,007; it died of them inside CUDA."""
     size = len(VOCABULARIES[kind])
     VOCABULARIES[kind].decode([size - 1])
     for token_id in (-1, size, size + 3, 1 << 40):

@@ -139,9 +139,24 @@ def test_the_id_of_a_triple_is_its_place_in_the_file(folder):
     ]
 
 
+@pytest.mark.parametrize("name", ["Test_Shuffled_Dataset.txt", "Test_1", "Test_1.tsv"])
+def test_a_split_is_the_one_file_whose_name_begins_with_it(folder, name):
+    write(folder / "movie_triples" / name, "a\tb\tc\n")
+    write(folder / "movie_triples" / "Test.triples.pkl", "")
+    assert load("movie_triples", "test") == [("a", "b", "c")]
+
+
+def test_two_files_for_a_split_are_named_and_none_is_read(folder):
+    """The second one was left out without a word."""
+    for name in ("Test_1.txt", "Test_2.txt"):
+        write(folder / "movie_triples" / name, "a\tb\tc\n")
+    with pytest.raises(ValueError, match=r"found Test_1\.txt, Test_2\.txt"):
+        load("movie_triples", "test")
+
+
 def test_a_folder_without_a_file_for_the_split_is_refused(folder):
     write(folder / "movie_triples" / "Training_1.txt", "a\tb\tc\n")
-    with pytest.raises(ValueError, match=r"movie_triples has no Test_\*\.txt or \.txt\.gz"):
+    with pytest.raises(ValueError, match=r"expected one file Test_\*, plain or \.gz, for this split; found none"):
         load("movie_triples", "test")
 
 
@@ -199,7 +214,10 @@ BAD_CONVERSATIONS = {
     "an empty turn": (b'{"id": "a", "turns": ["b", " "]}', "an empty utterance"),
     "no turn at all": (b'{"id": "a", "turns": []}', "no turn at all"),
     "invalid UTF-8": (b'{"id": "a", "turns": ["b\xff"]}', "invalid UTF-8"),
-    "half a character as id": (b'{"id": "\\ud800", "turns": ["b"]}', "id"),
+    "half a character as id": (b'{"id": "\\ud800", "turns": ["b"]}', "half a character"),
+    "half a character in a turn": (b'{"id": "a", "turns": ["b \\ud800"]}', "half a character"),
+    "nested too deep": (b"[" * 100_000, "not a conversation"),
+    "a number too long": (b'{"id": ' + b"1" * 5000 + b"}", "not a conversation"),
 }
 
 

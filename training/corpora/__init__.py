@@ -15,7 +15,7 @@ from training.corpora.transcript import SPLITS, Complain, Complaints, Transcript
 
 def corpora_folder() -> Path:
     """Say where corpora live: the environment's CORPORA, else data/."""
-    return Path(os.environ.get("CORPORA", "data"))
+    return Path(os.environ.get("CORPORA") or "data")
 
 
 def default_names() -> list[str]:

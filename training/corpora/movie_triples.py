@@ -21,9 +21,10 @@ def read(folder: Path, split: str, complain: Complain) -> Iterator[Transcript]:
 
 
 def _find(folder: Path, split: str) -> Path:
-    found = sorted(path for ending in ("*.txt", "*.txt.gz") for path in folder.glob(_PREFIXES[split] + ending))
-    if not found:
-        raise ValueError(f"{folder} has no {_PREFIXES[split]}*.txt or .txt.gz; a MovieTriples folder has one file a split")
+    found = sorted(path for path in folder.glob(_PREFIXES[split] + "*") if path.suffix != ".pkl" and path.is_file())
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise ValueError(f"{folder}: expected one file {_PREFIXES[split]}*, plain or .gz, for this split; found {names}")
     return found[0]
 
 

@@ -37,15 +37,15 @@ def read(path: Path, split: str, complain: Complain, *, corpus: str = "self_dial
             key, turns = entry["id"], entry["turns"]
         except UnicodeDecodeError as error:
             complain(f"{path}, line {number}: invalid UTF-8 ({error.reason} at byte {error.start})")
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             complain(f'{path}, line {number}: not a conversation; expected {{"id": "...", "turns": ["...", ...]}}')
         else:
             if not isinstance(key, str) or not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
                 complain(f"{path}, line {number}: id must be a text and turns a list of texts")
             elif not turns or not all(turn.strip() for turn in turns):
                 complain(f"{path}, line {number}: an empty utterance, or no turn at all")
-            elif any("\ud800" <= character <= "\udfff" for character in key):
-                complain(f"{path}, line {number}: id holds half a character, which UTF-8 cannot write")
+            elif any("\ud800" <= character <= "\udfff" for text in (key, *turns) for character in text):
+                complain(f"{path}, line {number}: half a character (a lone surrogate), which UTF-8 cannot write")
             elif split_of(key) == split:
                 yield Transcript(key, corpus, tuple(turns))
 
