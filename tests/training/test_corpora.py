@@ -143,7 +143,7 @@ def test_the_id_of_a_triple_is_its_place_in_the_file(folder):
 def test_a_split_is_the_one_file_whose_name_begins_with_it(folder, name):
     write(folder / "movie_triples" / name, "a\tb\tc\n")
     write(folder / "movie_triples" / "Test.triples.pkl", "")
-    assert load("movie_triples", "test") == [("a", "b", "c")]
+    assert load("movie_triples", "test")[0] == [("a", "b", "c")]
 
 
 def test_two_files_for_a_split_are_named_and_none_is_read(folder):
