@@ -103,14 +103,14 @@ class Verifier:
             raise NotAlexa("another certificate chain is being fetched; try again")
         try:
             leaf = self._verified_leaf(self._fetch(url))
-            key = leaf.public_key()
-            if not isinstance(key, rsa.RSAPublicKey):
+            public = leaf.public_key()
+            if not isinstance(public, rsa.RSAPublicKey):
                 raise NotAlexa("the certificate has no RSA key")
         except NotAlexa:
             _remember(self._failures, url, now + FAILED_FOR, REMEMBERED_FAILURES)
             raise
-        _remember(self._leaves, url, (min(now + CACHED_FOR, leaf.not_valid_after_utc), key), CACHED_LEAVES)
-        return key
+        _remember(self._leaves, url, (min(now + CACHED_FOR, leaf.not_valid_after_utc), public), CACHED_LEAVES)
+        return public
 
     def _fetch(self, url: str) -> bytes:
         """Fetch a chain in a thread of its own, which releases the lock when it ends.

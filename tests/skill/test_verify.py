@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from app import Settings, create_app
-from skill.verify import NotAlexa, Verifier, chain_url
+from skill.verify import NotAlexa, Verifier, chain_url, fetch_chain
 
 from .conftest import read_request
 from .rig import S3, SKILL, Authority, ec_key, issue, now, ok, pem, raw, rsa_key, with_time
@@ -79,7 +79,19 @@ def ours(envelope):
 
 
 def send(
-    server, alexa, *, serves=None, url=None, request="chat", change=ours, body=None, key=None, sign=None, tamper=None, headers=None
+    server,
+    alexa,
+    *,
+    serves=None,
+    url=None,
+    request="chat",
+    change=ours,
+    body=None,
+    key=None,
+    sign=None,
+    tamper=None,
+    headers=None,
+    respell=None,
 ):
     """Post a request as Alexa would, but for what a case changes."""
     address = alexa.publish(serves and serves(alexa.authority))
@@ -88,6 +100,8 @@ def send(
     body = json.dumps(envelope).encode() if body is None else body
     sent = alexa.sign(body, url(address) if url else address, key=key, sign=sign) | (headers or {})
     sent = {name: value for name, value in sent.items() if value is not None}
+    if respell:
+        sent["Signature-256"] = respell(sent["Signature-256"])
     return server.post("/", data=tamper(body) if tamper else body, headers=sent, content_type="application/json")
 
 
@@ -137,6 +151,8 @@ BAD = [
     case("base64 of odd length", headers={"Signature-256": "YWJjZ"}),
     case("base64 with a stranger", headers={"Signature-256": "YW!Jj"}),
     case("base64 for URLs", headers={"Signature-256": "-_-_"}),
+    case("good base64 with a stranger in it", respell=lambda text: f"{text[:8]}!{text[8:]}"),
+    case("good base64 with a space in it", respell=lambda text: f"{text[:8]} {text[8:]}"),
     case("signature not ASCII", headers={"Signature-256": "YWJjé"}),
     case("long signature", headers={"Signature-256": "A" * 8000}),
     # the body
@@ -389,6 +405,26 @@ def test_one_chain_is_fetched_at_a_time_and_nobody_waits_for_it(alexa, verify):
     assert verify(other) == 1
 
 
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", b"-", None, pause=0.1),
+        raw(b"HTTP/1.1 200 OK\r\n\r\n", b"-" * 9000, None),
+    ],
+)
+def test_a_fetch_that_was_given_up_ends(alexa, verify, behaviour):
+    refused(verify, alexa.publish(behaviour))
+    time.sleep(0.5)
+    assert verify(alexa.publish()) == 1
+
+
+@pytest.mark.parametrize("behaviour", [ok(b"-" * 65_537), raw(b"HTTP/1.1 200 OK\r\n\r\n", b"-" * 65_537)])
+def test_more_than_64_kb_is_not_read(alexa, behaviour):
+    with pytest.raises(NotAlexa, match="too large"):
+        fetch_chain(alexa.publish(behaviour))
+    assert len(fetch_chain(alexa.publish(ok(b"-" * 65_536)))) == 65_536
+
+
 # --- settings ------------------------------------------------------------------------------------------------------
 
 
@@ -408,6 +444,12 @@ def test_trust_roots_that_cannot_be_read_are_named(monkeypatch, tmp_path):
 def test_without_ssl_cert_file_the_roots_are_certifis(monkeypatch):
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     assert Verifier()
+
+
+def test_a_long_certificate_url_is_refused_before_anything_is_fetched():
+    assert chain_url(AMAZON + "a" * 400)
+    with pytest.raises(NotAlexa, match="not Amazon's"):
+        chain_url(AMAZON + "a" * 500)
 
 
 def test_a_chain_url_is_given_in_its_normal_form():
