@@ -101,4 +101,4 @@ def _refuse_forwarded() -> None:
 
 
 def _plain(line: str, status: int) -> Response:
-    return Response(" ".join(line.split()) + "\n", status=status, mimetype="text/plain")
+    return Response(line + "\n", status=status, mimetype="text/plain")

@@ -6,7 +6,7 @@ import re
 from xml.sax.saxutils import escape
 
 from dialogue.vocabulary import CONTINUED
-from dialogue.words import repeats_ngram
+from dialogue.words import words
 from skill.spoken import as_said
 
 MAX_CHARACTERS = 600  # of what is said, well below what Alexa allows: nobody listens to more in one go
@@ -31,6 +31,8 @@ def to_speech(text: str) -> str:
     for part in ILLEGAL.sub(" ", text).split(CONTINUED):
         spoken = _without_repeats(said, _sentence_case(as_said(_PLACEHOLDER.sub(" ", part))))
         said += [spoken] if spoken else []
+        if sum(map(len, said)) > MAX_CHARACTERS:
+            break
     return PAUSE.join(escape(part) for part in _capped(said))
 
 
@@ -40,14 +42,19 @@ def _sentence_case(text: str) -> str:
 
 def _without_repeats(said: list[str], part: str) -> str:
     """Cut a part at the last sentence end, else word, before it repeats itself or what was said."""
-    before = " ".join(said) + " "
-    if not repeats_ngram(before + part, REPEATED_WORDS):
-        return part
+    spoken = words(" ".join(said))
+    grams = set(zip(*(spoken[start:] for start in range(REPEATED_WORDS)), strict=False))
     pieces = part.split(" ")
-    while pieces and repeats_ngram(before + " ".join(pieces), REPEATED_WORDS):
-        pieces.pop()
-    kept = " ".join(pieces)
-    return _whole_sentences(kept) or kept
+    for index, piece in enumerate(pieces):
+        for word in words(piece):
+            spoken.append(word)
+            gram = tuple(spoken[-REPEATED_WORDS:])
+            if gram in grams:
+                kept = " ".join(pieces[:index])
+                return _whole_sentences(kept) or kept
+            if len(gram) == REPEATED_WORDS:
+                grams.add(gram)
+    return part
 
 
 def _whole_sentences(text: str) -> str:

@@ -179,6 +179,7 @@ def test_a_number_in_the_slot_was_said_and_a_list_was_not_heard(post, agent):
     post("chat_number_value")
     assert agent.heard[0][1] == "42"
     assert spoken(post("chat_list_value")) in phrases.NOT_HEARD
+    assert spoken(post("chat", said=True)) in phrases.NOT_HEARD
 
 
 @pytest.mark.parametrize("name", ["resume", "session_resumed", "connections_response", "apl_user_event"])
@@ -239,11 +240,11 @@ def test_an_event_without_a_user_forgets_nobody(post, agent):
 
 def test_a_bounded_number_of_sessions_is_remembered():
     conversations = Conversations(FakeAgent(), limit=3)
-    for number in range(5):
+    for number in (0, 1, 2, 0, 3, 4):
         envelope = read_request("chat")
         envelope["session"]["sessionId"] = str(number)
         conversations.reply(HandlerInput(request_envelope=read(envelope)), "hello")
-    assert list(conversations._users) == ["2", "3", "4"]
+    assert list(conversations._users) == ["0", "3", "4"], "the least recently heard go first"
 
 
 def test_without_a_session_nothing_is_kept_and_no_two_talk_in_one_conversation(post, agent):
@@ -258,6 +259,14 @@ def test_attributes_that_are_not_ours_do_not_go_back(post):
     answer = post("chat", attributes={"other": "x" * 50_000, "last_speech": ["odd"]})
     assert set(answer["sessionAttributes"]) == {"last_speech"}
     assert spoken(post("repeat", attributes={"last_speech": ["odd"]})) in phrases.NOTHING_TO_REPEAT
+    assert post("session_ended", attributes={"other": "x"})["sessionAttributes"] == {}
+
+
+def test_what_is_kept_for_repeating_is_bounded_and_can_be_sent(post, agent):
+    agent.reply = "a\x07b\ud800c " * 4000
+    (kept,) = post("chat")["sessionAttributes"].values()
+    assert kept.startswith("a b c a b c")
+    assert len(kept) <= 1200
 
 
 def test_nothing_that_was_said_is_logged(post, agent, caplog):
@@ -332,10 +341,11 @@ def test_a_form_content_type_does_not_hide_the_body(client):
 
 
 def test_slots_nested_without_end_are_refused(client):
-    envelope = json.dumps(read_request("chat"))
-    deep = '{"type": "List", "values": [' * 300 + "]}" * 300
-    body = envelope.replace('"value": "i saw', f'"slotValue": {deep}, "value": "i saw')
-    assert client.post("/", data=body).status_code in (200, 400)
+    envelope = read_request("chat")
+    envelope["request"]["intent"]["slots"]["raw_input"]["slotValue"] = "deep"
+    deep = '{"type": "List", "values": [' * 400 + "]}" * 400
+    answer = client.post("/", data=json.dumps(envelope).replace('"deep"', deep))
+    assert (answer.status_code, answer.text) == (400, "the body is nested too deep\n")
 
 
 def test_healthz_answers(client):

@@ -15,6 +15,7 @@ SAID = [
     ("1st, 2nd, 3rd, 12th, 21st, 30th", "first, second, third, twelfth, twenty-first, thirtieth"),
     ("pi is 3.14", "pi is three point one four"),
     ("007", "zero zero seven"),
+    ("1234567890123", "one two three four five six seven eight nine zero one two three"),
     ("at 7:30, 7:00 or 7:05", "at seven thirty, seven o'clock or seven oh five"),
     (
         "$5, $1, $3.50, $2 million, £10k",
