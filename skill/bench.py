@@ -83,7 +83,11 @@ def calls() -> dict[str, Callable[[], object]]:
     app = Flask("bench")
     mount(app, skill, verifier=verifier)
     client = app.test_client()
-    response = answer(skill, request, strict=True)
+
+    def dispatch() -> dict[str, Any]:
+        return cast(dict[str, Any], skill.serializer.serialize(skill.invoke(envelope.read(request), None)))
+
+    response = answer(dispatch, request, strict=True)
 
     def turn(status: int, sent: dict[str, str]) -> None:
         found = client.post("/", data=body, headers=sent).status_code
@@ -94,7 +98,7 @@ def calls() -> dict[str, Callable[[], object]]:
         "refusal": lambda: turn(400, forged),
         "verify": lambda: verifier.check(body, headers),
         "read": lambda: envelope.read(envelope.parse(body)),
-        "answer": lambda: answer(skill, request, strict=True),
+        "answer": lambda: answer(dispatch, request, strict=True),
         "speech": lambda: to_speech(REPLY),
         "contract": lambda: contract.check(response, request),
     }

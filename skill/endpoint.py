@@ -1,11 +1,14 @@
-"""POST / is the skill: verify the raw bytes, read them, let the skill answer. A refusal is one plain line."""
+"""POST / is the skill: verify the raw bytes, then let the SDK answer them, through flask-ask-sdk. A refusal is one plain line."""
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, jsonify, request
@@ -13,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from skill import contract
-from skill.envelope import Junk, parse, read
+from skill.envelope import Junk, Reader, is_known, parse
 from skill.verify import NotAlexa, Verifier
 
 if TYPE_CHECKING:
@@ -30,7 +33,9 @@ def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None) -> None:
     verifier: None turns verification off, for development: only requests that came to loopback directly are answered,
     and a response that breaks the contract raises.
     """
-    app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
+    app.config.update(MAX_CONTENT_LENGTH=BODY_LIMIT, ASK_SDK_VERIFY_SIGNATURE=False, ASK_SDK_VERIFY_TIMESTAMP=False)
+    skill.serializer = Reader()
+    adapter = _skill_adapter(skill, app)
 
     @app.post("/", provide_automatic_options=False)
     def alexa() -> AnyResponse:
@@ -41,7 +46,7 @@ def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None) -> None:
                 envelope = parse(body)
             else:
                 envelope = verifier.check(body, request.headers)
-            response = answer(skill, envelope, strict=verifier is None)
+            response = answer(lambda: adapter.dispatch_request().get_json(), envelope, strict=verifier is None)
         except (NotAlexa, Junk) as finding:
             log.warning("refused a request: %s", finding)
             return _plain(str(finding), 400)
@@ -59,16 +64,15 @@ def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None) -> None:
         return refusal
 
 
-def answer(skill: CustomSkill, envelope: dict[str, Any], *, strict: bool) -> dict[str, Any]:
+def answer(dispatch: Callable[[], dict[str, Any]], envelope: dict[str, Any], *, strict: bool) -> dict[str, Any]:
     """Answer a parsed request with a response that keeps the contract. Raises Junk where the request cannot be read.
 
-    strict: raise BrokenContract where the skill's response breaks it, rather than mend and log it.
+    dispatch: let the SDK answer it. strict: raise BrokenContract where that breaks the contract, rather than mend and log it.
     """
-    model = read(envelope)
-    if model is None:
+    if not is_known(envelope):
         log.info("nothing to say to a request of type %.80r, which the SDK does not know", envelope["request"]["type"])
         return contract.SILENCE
-    response = cast(dict[str, Any], skill.serializer.serialize(skill.invoke(model, None)))
+    response = dispatch()
     broken = contract.check(response, envelope)
     if not broken:
         return response
@@ -102,3 +106,21 @@ def _refuse_forwarded() -> None:
 
 def _plain(line: str, status: int) -> Response:
     return Response(line + "\n", status=status, mimetype="text/plain")
+
+
+def _skill_adapter(skill: CustomSkill, app: Flask) -> Any:
+    """Build flask-ask-sdk's adapter, which needs no certvalidator here.
+
+    Importing flask_ask_sdk imports certvalidator and with it oscrypto, which raises LibraryNotFoundError on OpenSSL
+    3.0.10 and later (it reads one digit of the version). Nothing of it is used: our own Verifier stands in front. So
+    three names stand in for it while the adapter is imported.
+    """
+    if "certvalidator" not in sys.modules:
+        stub, errors = ModuleType("certvalidator"), ModuleType("certvalidator.errors")
+        never = type("NeverRaised", (Exception,), {})
+        vars(errors).update(ValidationError=never, PathError=never)
+        vars(stub).update(CertificateValidator=None, errors=errors)
+        sys.modules |= {"certvalidator": stub, "certvalidator.errors": errors}
+    from flask_ask_sdk.skill_adapter import SkillAdapter
+
+    return SkillAdapter(skill=skill, skill_id="skill", app=app)

@@ -14,6 +14,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NoReturn, cast
 
+from ask_sdk_core.serialize import DefaultSerializer
 from ask_sdk_model import Request, RequestEnvelope
 
 from skill.interaction_model import CHAT_SLOT
@@ -45,13 +46,24 @@ def parse(body: bytes) -> dict[str, Any]:
     return cast(dict[str, Any], envelope)
 
 
-def read(envelope: dict[str, Any]) -> RequestEnvelope | None:
-    """Build the SDK's model of a parsed body; None where the request's type is newer than the SDK.
+class Reader(DefaultSerializer):
+    """The SDK's serializer, but that requests are read as here."""
+
+    def deserialize(self, payload: str | None, obj_type: Any) -> Any:
+        """Read a request's body; whatever else is the SDK's matter. Raises Junk where it cannot be read."""
+        return read(parse((payload or "").encode())) if obj_type is RequestEnvelope else super().deserialize(payload, obj_type)
+
+
+def is_known(envelope: dict[str, Any]) -> bool:
+    """Tell whether the SDK knows the type of a parsed request: Alexa's may be newer."""
+    return envelope["request"]["type"] in Request.discriminator_value_class_map
+
+
+def read(envelope: dict[str, Any]) -> RequestEnvelope:
+    """Build the SDK's model of a parsed body whose type is known.
 
     Raises Junk where it is nested deeper than anything of Alexa's.
     """
-    if envelope["request"]["type"] not in Request.discriminator_value_class_map:
-        return None
     try:
         return cast(RequestEnvelope, _model(envelope, RequestEnvelope))
     except RecursionError:

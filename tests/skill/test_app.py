@@ -1,5 +1,6 @@
 import contextlib
 import http.client
+import sys
 import threading
 
 import pytest
@@ -116,3 +117,10 @@ def test_the_real_server_lets_the_guard_see_what_was_forwarded(agent, header):
         connection.close()
     finally:
         server.close()
+
+
+def test_flask_ask_sdk_mounts_the_skill_and_oscrypto_is_never_loaded(agent):
+    """flask_ask_sdk imports oscrypto, which raises on OpenSSL 3.0.10 and later."""
+    app = create_app(Settings(verify=False), agent)
+    assert "ASK_SDK_SKILL_ADAPTER" in app.extensions
+    assert "oscrypto" not in sys.modules

@@ -283,7 +283,8 @@ def test_the_table_is_as_long_as_it_should_be():
 @pytest.mark.parametrize("changes", GOOD)
 def test_a_request_of_alexas_passes(server, alexa, changes):
     answer = send(server, alexa, **changes)
-    assert (answer.status_code, answer.text[:20]) == (200, '{"version": "1.0", "')
+    assert answer.status_code == 200, answer.text
+    assert json.loads(answer.text)["version"] == "1.0"
 
 
 @pytest.mark.parametrize("changes", BAD)
