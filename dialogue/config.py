@@ -62,7 +62,7 @@ class DecodeConfig:
     block_user_ngrams: int = 0  # no n-gram of the utterance that is answered
     block_reply_ngrams: int = 4  # no n-gram of the bot's last replies
     anti_lm: float = 0.5  # lambda of re-ranking: log p(reply | history) - lambda * log p(reply | no history) + gamma * length
-    length_bonus: float = 0.6  # gamma of the same (Li et al. 2016)
+    length_bonus: float = 0.5  # gamma of the same (Li et al. 2016)
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "beam_size", "max_length")

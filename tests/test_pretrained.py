@@ -1,0 +1,86 @@
+"""The model that ships, through the whole application: it loads, it fits, it talks, it never repeats itself."""
+
+import html
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import torch
+
+from app import Settings, create_app
+from dialogue import checkpoint
+from dialogue.agent import FALLBACK, DialogueAgent
+from dialogue.words import repeats_ngram, words
+
+LARGEST = 24_000_000  # bytes, with the vocabulary
+SAID = (
+    "hi", "i watched a movie yesterday", "it was about a dog", "do you like dogs", "yes", "what do you do all day",
+    "i went to the beach with my sister", "do you have a favorite song",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def agent():
+    return DialogueAgent.load()
+
+
+@pytest.fixture(scope="module")
+def client(agent):
+    return create_app(Settings(verify=False), agent).test_client()
+
+
+def request_of(kind, session, said=None):
+    envelope = json.loads((Path(__file__).parent / "requests" / f"{kind}.json").read_text())
+    envelope["session"]["sessionId"] = session
+    if said is not None:
+        envelope["request"]["intent"]["slots"]["raw_input"]["value"] = said
+    return envelope
+
+
+def spoken(answer):
+    return "".join(ET.fromstring(answer["response"]["outputSpeech"]["ssml"]).itertext())
+
+
+def test_it_fits_the_repository_and_is_half_precision():
+    files = [checkpoint.PRETRAINED / name for name in (checkpoint.WEIGHTS, checkpoint.CONFIG, checkpoint.VOCABULARY)]
+    assert sum(path.stat().st_size for path in files) <= LARGEST
+    from safetensors import safe_open
+
+    with safe_open(files[0], framework="pt") as weights:
+        names = weights.keys()
+        assert {weights.get_tensor(name).dtype for name in names} == {torch.float16}
+
+
+def test_launch_eight_turns_and_stop_as_alexa_sends_them(client):
+    launch = client.post("/", json=request_of("launch", "s1")).get_json()
+    assert launch["response"]["shouldEndSession"] is False
+    replies = []
+    for said in SAID:
+        answer = client.post("/", json=request_of("chat", "s1", said)).get_json()
+        assert answer["response"]["directives"][0]["slotToElicit"] == "raw_input"
+        replies.append(spoken(answer))
+    assert len({tuple(words(reply)) for reply in replies}) == len(SAID)
+    for reply in replies:
+        assert words(reply)
+        assert not repeats_ngram(reply, 3)
+        assert "<" not in reply
+        assert reply.lower() != FALLBACK
+    assert client.post("/", json=request_of("stop", "s1")).get_json()["response"]["shouldEndSession"] is True
+
+
+def test_two_talkers_at_once_keep_apart(client):
+    alone = [spoken(client.post("/", json=request_of("chat", "alone", said)).get_json()) for said in SAID[:5]]
+    together = []
+    for said, other in zip(SAID[:5], reversed(SAID), strict=False):
+        together.append(spoken(client.post("/", json=request_of("chat", "first", said)).get_json()))
+        client.post("/", json=request_of("chat", "second", other))
+    assert together == alone
+
+
+def test_the_openings_of_the_readme_are_what_it_says(agent):
+    """One conversation each; figures may differ in the last digit between machines, so most of them must agree."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    rows = [row.strip("| ").split(" | ") for row in readme[readme.index("| you | it |") :].splitlines()[2:14]]
+    agreeing = [agent.respond([str(number)], [said])[0] == html.unescape(reply) for number, (said, reply) in enumerate(rows)]
+    assert sum(agreeing) >= len(rows) - 2
