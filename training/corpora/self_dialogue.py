@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from dialogue.checkpoint import replace_file
 from training.corpora.transcript import Complain, Transcript, numbered_lines, split_of
 
 
@@ -63,17 +64,18 @@ def convert(checkout: Path, out: Path) -> int:
     blocked = set(blocked_file.read_text(encoding="utf-8").split()) if blocked_file.is_file() else set()
     conversations = {}
     for file in files:
-        with file.open(encoding="utf-8", newline="") as rows:
-            for row in csv.DictReader(rows):
-                turns = list(_sentences(row))
-                if len(turns) > 1 and not row.get("Reject") and row.get("WorkerId") not in blocked:
-                    conversations[row["AssignmentId"]] = {"id": row["AssignmentId"], "topic": file.parent.name, "turns": turns}
-    partial = out.with_name(out.name + ".partial")
+        try:
+            with file.open(encoding="utf-8", newline="") as rows:
+                for row in csv.DictReader(rows):
+                    turns = list(_sentences(row))
+                    if len(turns) > 1 and not row.get("Reject") and row.get("WorkerId") not in blocked:
+                        key = row["AssignmentId"]
+                        conversations[key] = {"id": key, "topic": file.parent.name, "turns": turns}
+        except (UnicodeDecodeError, KeyError, csv.Error) as error:
+            raise ValueError(f"{file} is no table of this corpus: {type(error).__name__} {error}") from None
+    lines = "".join(json.dumps(conversations[key], ensure_ascii=False) + "\n" for key in sorted(conversations)).encode()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with gzip.open(partial, "wt", encoding="utf-8") if out.suffix == ".gz" else partial.open("w", encoding="utf-8") as lines:
-        for key in sorted(conversations):
-            lines.write(json.dumps(conversations[key], ensure_ascii=False) + "\n")
-    partial.replace(out)
+    replace_file(out, lambda path: path.write_bytes(gzip.compress(lines, mtime=0) if out.suffix == ".gz" else lines))
     return len(conversations)
 
 
