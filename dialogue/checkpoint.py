@@ -65,7 +65,8 @@ def load(folder: str | Path, *, device: torch.device | None = None) -> Checkpoin
             f"{folder}: the vocabulary ({len(vocabulary)} pieces) is not the one that the model was trained with "
             f"({config.vocab_size} pieces); take both files from the same checkpoint"
         )
-    model = HRED.from_config(config, bos_id=vocabulary.bos_id)
+    with torch.device("meta"):  # sizes are compared before any memory is taken
+        model = HRED.from_config(config, bos_id=vocabulary.bos_id)
     _load_weights(model, folder / WEIGHTS)
     return Checkpoint(model.eval().to(device or torch.device("cpu")), vocabulary, config, settings.get("training", {}))
 
@@ -81,7 +82,7 @@ def _load_weights(model: HRED, path: Path) -> None:
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape:
             raise ValueError(f"{path}: {name} has the shape {tuple(tensor.shape)}; config.json says {tuple(expected[name].shape)}")
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:

@@ -185,3 +185,14 @@ def test_while_a_file_is_written_readers_see_the_old_one(tmp_path):
 
     checkpoint.replace_file(path, write)
     assert seen == ["old"]
+
+
+@pytest.mark.parametrize(("size", "says"), [(10_000_000, "config.json says"), (16.0, "whole number")])
+def test_a_damaged_size_is_named_before_any_memory_is_taken(talker, tmp_path, size, says):
+    """A size of ten million asked for terabytes, and a size with a point was a TypeError."""
+    checkpoint.save(tmp_path, talker)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings["model"]["hidden"] = size
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=says):
+        checkpoint.load(tmp_path)
