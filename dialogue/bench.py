@@ -120,7 +120,10 @@ def reference_rows(model: HRED, device: torch.device) -> list[Row]:
 
             reply = partial(reference_reply, model, history, config, limits)
             encode = partial(model.encode_turn, heard, lengths, history)
-            what = row_of("greedy" if beam == 1 else "beam", "reference", batch, beam, blocking, 1, REPLY_TOKENS)
+            what = row_of(
+                "greedy" if beam == 1 else "beam", "reference",
+                batch=batch, beam=beam, blocking=blocking, turns=1, reply_tokens=REPLY_TOKENS,
+            )  # fmt: skip
             rows.append(Row(what, reply, encode, floor, ([], [], [])))
     return rows
 
@@ -144,12 +147,15 @@ def shipped_rows(agent: DialogueAgent) -> list[Row]:
         encode, reply = partial(agent.hear, conversations, said), partial(agent.search, agent.hear(conversations, said))
         length = statistics.mean(len(agent.vocabulary.encode(reply.text)) for reply in agent.answer(conversations, utterances))
         decode = agent.decode
-        what = row_of("agent", "shipped", batch, decode.beam_size, decode.block_ngrams, turns, round(length))
+        what = row_of(
+            "agent", "shipped",
+            batch=batch, beam=decode.beam_size, blocking=decode.block_ngrams, turns=turns, reply_tokens=round(length),
+        )  # fmt: skip
         rows.append(Row(what, reply, encode, None, ([], [], [])))
     return rows
 
 
-def row_of(method: str, model: str, batch: int, beam: int, blocking: int, turns: int, reply_tokens: int) -> dict[str, Any]:
+def row_of(method: str, model: str, *, batch: int, beam: int, blocking: int, turns: int, reply_tokens: int) -> dict[str, Any]:
     """Name a combination as the JSON does."""
     names = {"method": method, "model": model, "precision": "fp32", "batch": batch, "beam": beam}
     return {**names, "blocking": blocking, "turns": turns, "reply_tokens": reply_tokens}

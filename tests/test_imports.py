@@ -51,7 +51,7 @@ class WithoutFunctionBodies(ast.NodeTransformer):
         node.body = [ast.Pass()]
         return node
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+    visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_If(self, node):
         return ast.Pass() if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else self.generic_visit(node)

@@ -79,7 +79,7 @@ def exchanges_of(model: HRED, conversations: Sequence[list[batches.Utterance]], 
 
 
 @torch.no_grad()
-def score(model: HRED, replies: Sequence[Sequence[int]], histories: Sequence[Tensor] | None, name: str) -> tuple[Tensor, Tensor]:
+def score(model: HRED, replies: Sequence[Sequence[int]], *, histories: Sequence[Tensor] | None, name: str) -> tuple[Tensor, Tensor]:
     """Give log p of each reply (its tokens with </s>) given its history vector, and how many tokens were right: (M,) each."""
     order = sorted(range(len(replies)), key=lambda index: len(replies[index]))
     device = next(model.parameters()).device
@@ -103,7 +103,7 @@ def _by_tokens(order: Sequence[int], replies: Sequence[Sequence[int]]) -> Iterat
         yield taken
 
 
-def perplexities(model: HRED, exchanges: Sequence[Exchange], transcripts: Sequence[Transcript]) -> Figures:
+def perplexities(model: HRED, exchanges: Sequence[Exchange], *, transcripts: Sequence[Transcript]) -> Figures:
     """Measure perplexity a token and a word, with true and with other conversations' histories, and token accuracy.
 
     A word is a match of _COUNTED_WORD in the lower-case text, and each turn counts one more for its end.
@@ -111,8 +111,8 @@ def perplexities(model: HRED, exchanges: Sequence[Exchange], transcripts: Sequen
     replies = [exchange.token_ids for exchange in exchanges]
     tokens = sum(map(len, replies))
     counted = sum(len(_COUNTED_WORD.findall(transcripts[e.conversation].turns[e.turn].lower())) + 1 for e in exchanges)
-    true, correct = score(model, replies, [exchange.history for exchange in exchanges], "true histories")
-    other, _ = score(model, replies, _shuffled(exchanges), "shuffled histories")
+    true, correct = score(model, replies, histories=[exchange.history for exchange in exchanges], name="true histories")
+    other, _ = score(model, replies, histories=_shuffled(exchanges), name="shuffled histories")
     return {
         "perplexity_per_token": math.exp(-true.sum().item() / tokens),
         "perplexity_per_word": math.exp(-true.sum().item() / counted),
@@ -135,7 +135,7 @@ def _shuffled(exchanges: Sequence[Exchange]) -> list[Tensor]:
     return histories
 
 
-def chosen_exchanges(exchanges: Sequence[Exchange], transcripts: Sequence[Transcript], limit: int | None) -> list[Exchange]:
+def chosen_exchanges(exchanges: Sequence[Exchange], transcripts: Sequence[Transcript], *, limit: int | None) -> list[Exchange]:
     """Choose one exchange a conversation, after at least two turns, at a place that its id's hash tells; the first `limit`."""
     at = {(exchange.conversation, exchange.turn): exchange for exchange in exchanges}
     chosen = []
@@ -148,7 +148,7 @@ def chosen_exchanges(exchanges: Sequence[Exchange], transcripts: Sequence[Transc
 
 
 def answers(
-    agent: DialogueAgent, exchanges: Sequence[Exchange], before: Sequence[Tensor], transcripts: Sequence[Transcript]
+    agent: DialogueAgent, exchanges: Sequence[Exchange], *, before: Sequence[Tensor], transcripts: Sequence[Transcript]
 ) -> list[Reply]:
     """Let the agent answer gold histories: `before` is each one's history without the utterance that is answered."""
     replies: list[Reply] = []
@@ -191,7 +191,9 @@ def reply_figures(replies: Sequence[Reply]) -> Figures:
     }
 
 
-def ranking(model: HRED, chosen: Sequence[Exchange], exchanges: Sequence[Exchange], transcripts: Sequence[Transcript]) -> Figures:
+def ranking(
+    model: HRED, chosen: Sequence[Exchange], *, exchanges: Sequence[Exchange], transcripts: Sequence[Transcript]
+) -> Figures:
     """Measure how often the true reply is ranked before 19 of other conversations of its corpus, drawn with seed 0.
 
     By log p(reply | history) - log p(reply | no history), and by mean loss a token. Ties lose.
@@ -211,8 +213,9 @@ def ranking(model: HRED, chosen: Sequence[Exchange], exchanges: Sequence[Exchang
             if other.conversation != exchange.conversation:
                 drawn.append(other.token_ids)
         candidates += drawn
-    given, _ = score(model, candidates, [exchange.history for exchange in chosen for _ in range(CANDIDATES)], "ranking")
-    blank, _ = score(model, candidates, None, "ranking without history")
+    histories = [exchange.history for exchange in chosen for _ in range(CANDIDATES)]
+    given, _ = score(model, candidates, histories=histories, name="ranking")
+    blank, _ = score(model, candidates, histories=None, name="ranking without history")
     lengths = torch.tensor([len(candidate) for candidate in candidates])
 
     def hits(scores: Tensor) -> float:
@@ -233,13 +236,14 @@ def evaluate(
     vocabulary: Vocabulary = agent.vocabulary
     encoded = batches.encode(transcripts, vocabulary, truncate=None).conversations
     exchanges = exchanges_of(agent.model, encoded, agent.device)
-    chosen = chosen_exchanges(exchanges, transcripts, limit)
+    chosen = chosen_exchanges(exchanges, transcripts, limit=limit)
     if not chosen:
         raise ValueError("no conversation has three turns: there is nothing to answer after a history of two")
     histories = {(exchange.conversation, exchange.turn): exchange.history for exchange in exchanges}
-    replies = answers(agent, chosen, [histories[e.conversation, e.turn - 1] for e in chosen], transcripts)
-    figures = perplexities(agent.model, exchanges, transcripts) | reply_figures(replies)
-    figures |= ranking(agent.model, chosen, exchanges, transcripts)
+    before = [histories[e.conversation, e.turn - 1] for e in chosen]
+    replies = answers(agent, chosen, before=before, transcripts=transcripts)
+    figures = perplexities(agent.model, exchanges, transcripts=transcripts) | reply_figures(replies)
+    figures |= ranking(agent.model, chosen, exchanges=exchanges, transcripts=transcripts)
     return figures, [(transcripts[e.conversation].turns[e.turn - 1], reply) for e, reply in zip(chosen, replies, strict=True)]
 
 

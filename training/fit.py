@@ -125,7 +125,7 @@ def fit(config: FitConfig, sizes: dict[str, Any], data: Data, *, out: Path, devi
         if validating or progress.step % SHOW_STEPS == 0:
             bar.set_postfix_str(beside_the_bar(figures[-SHOW_STEPS:], progress))
         if validating:
-            validate(trainer, data, best, config, progress, means(figures)[0], out)
+            validate(trainer, data, best=best, config=config, progress=progress, loss=means(figures)[0], out=out)
             figures.clear()
         if validating or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS):
             progress.seconds = time.monotonic() - begun
@@ -133,7 +133,7 @@ def fit(config: FitConfig, sizes: dict[str, Any], data: Data, *, out: Path, devi
             saved = time.monotonic()
     if figures:  # it ends between two validations: the best may be now, but want of gain would not count
         halvings, bad_validations = progress.halvings, progress.bad_validations
-        validate(trainer, data, best, config, progress, means(figures)[0], out)
+        validate(trainer, data, best=best, config=config, progress=progress, loss=means(figures)[0], out=out)
         progress.halvings, progress.bad_validations = halvings, bad_validations
     bar.close()
     save_state(state, model, trainer.optimiser, progress)
@@ -146,7 +146,9 @@ def is_over(config: FitConfig, progress: Progress, total_steps: int) -> bool:
     return late or progress.step >= total_steps or progress.bad_validations >= PATIENCE
 
 
-def validate(trainer: Trainer, data: Data, best: Checkpoint, config: FitConfig, progress: Progress, loss: float, out: Path) -> None:
+def validate(
+    trainer: Trainer, data: Data, *, best: Checkpoint, config: FitConfig, progress: Progress, loss: float, out: Path
+) -> None:
     """Validate, keep the model if it is the best so far, and report."""
     perplexity, accuracy = trainer.validate(tqdm(data.validation, desc="validating", leave=False))
     if perplexity < progress.best_perplexity:
@@ -156,7 +158,7 @@ def validate(trainer: Trainer, data: Data, best: Checkpoint, config: FitConfig, 
     else:
         progress.bad_validations += 1
         progress.halvings += 1
-    report(out, best, progress, loss, perplexity, accuracy)
+    report(out, best, progress=progress, loss=loss, perplexity=perplexity, accuracy=accuracy)
 
 
 def steps_of(data: Data, config: FitConfig, progress: Progress) -> Iterator[tuple[int, Batch]]:

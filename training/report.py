@@ -34,7 +34,7 @@ def beside_the_bar(figures: list[StepFigures], progress: Progress) -> str:
     return f"{rate:,.0f} tokens/s, loss {loss:.3f}, norm {norm:.2f}, accuracy {accuracy:.3f}"
 
 
-def report(out: Path, model: Checkpoint, progress: Progress, loss: float, perplexity: float, accuracy: float) -> None:
+def report(out: Path, model: Checkpoint, *, progress: Progress, loss: float, perplexity: float, accuracy: float) -> None:
     """Print a validation with a few replies, append it to log.jsonl, and draw the curves anew."""
     row = {**asdict(progress), "loss": loss, "perplexity": perplexity, "accuracy": accuracy}
     with (out / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -75,6 +75,8 @@ def draw_curves(out: Path) -> None:
     axes.plot(steps, [math.exp(min(row["loss"], 20)) for row in rows], "o-", label="training (with dropout)")
     axes.plot(steps, [row["perplexity"] for row in rows], "o-", label="validation")
     axes.set(xlabel="step", ylabel="perplexity a token", yscale="log")
+    for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        axis(lambda value, _: f"{value:g}")  # 40, not 4 x 10^1
     axes.legend()
     axes.grid(alpha=0.3, which="both")
     replace_file(out / "loss.png", lambda path: figure.savefig(path, format="png", dpi=120))

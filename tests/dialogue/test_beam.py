@@ -327,9 +327,9 @@ def test_leaving_early_never_changes_what_is_found(alpha, monkeypatch):
         found = {}
         for name, every in (("early", 1), ("full", 1000)):
 
-            def counted(token_ids, path, name=name):
+            def counted(token_ids, path, name=name, step=step):
                 steps[name] += 1
-                return step(token_ids, path)  # noqa: B023
+                return step(token_ids, path)
 
             monkeypatch.setattr(beam, "LOOK_EVERY", every)
             found[name] = search(counted, config, conversations=(0, 1, 2))
@@ -345,8 +345,8 @@ def test_a_batch_of_conversations_gives_the_replies_of_each_alone():
         step = random_step(seed, vocabulary=7, conversations=5, ending=0.5)
         references = torch.randint(7, (5, 6), generator=torch.Generator().manual_seed(seed))
 
-        def limits(rows):
-            repeated = references[rows].repeat_interleave(4, dim=0)  # noqa: B023
+        def limits(rows, references=references):
+            repeated = references[rows].repeat_interleave(4, dim=0)
             return [forbid([BOS]), at_least(2, eos_id=EOS), block_repeats(2, keep=EOS), block_ngrams_of(repeated, 1, keep=EOS)]
 
         together = search(step, config, conversations=range(5), constraints=limits([0, 1, 2, 3, 4]))

@@ -30,7 +30,7 @@ def test_the_histories_of_exchanges_are_those_of_the_conversation_encoded_at_onc
     )
     whole = agent.model.log_likelihood(batches.collate(encoded, pad_id=0)).log_probs
     first = torch.tensor([0, *map(len, encoded)]).cumsum(0)
-    found, _ = evaluate.score(agent.model, [e.token_ids for e in exchanges], [e.history for e in exchanges], "")
+    found, _ = evaluate.score(agent.model, [e.token_ids for e in exchanges], histories=[e.history for e in exchanges], name="")
     expected = torch.stack([whole[first[e.conversation] + e.turn] for e in exchanges]).double()
     torch.testing.assert_close(found, expected.detach(), atol=1e-4, rtol=1e-5)
 
@@ -39,7 +39,7 @@ def test_perplexity_a_word_counts_words_and_one_end_a_turn(agent):
     transcripts = [Transcript("a", "x", ("hi", "I don't KNOW, 42 <person>!")), Transcript("b", "x", ("hello", "yes"))]
     encoded = batches.encode(transcripts, agent.vocabulary, truncate=None).conversations
     exchanges = evaluate.exchanges_of(agent.model, encoded, agent.device)
-    figures = evaluate.perplexities(agent.model, exchanges, transcripts)
+    figures = evaluate.perplexities(agent.model, exchanges, transcripts=transcripts)
     tokens = sum(len(e.token_ids) for e in exchanges)
     counted = (7 + 1) + (1 + 1)  # i, don't, know, the comma, 42, <person>, the mark; yes; two ends
     assert math.log(figures["perplexity_per_word"]) * counted == pytest.approx(math.log(figures["perplexity_per_token"]) * tokens)
@@ -74,10 +74,10 @@ def test_histories_to_answer_have_two_turns_at_least_and_one_is_chosen_a_convers
     transcripts = evaluate.by_hash([*conversations, Transcript("short", "x", ("hi", "hello"))])
     encoded = batches.encode(transcripts, agent.vocabulary, truncate=None).conversations
     exchanges = evaluate.exchanges_of(agent.model, encoded, agent.device)
-    chosen = evaluate.chosen_exchanges(exchanges, transcripts, None)
+    chosen = evaluate.chosen_exchanges(exchanges, transcripts, limit=None)
     assert [e.conversation for e in chosen] == [i for i, t in enumerate(transcripts) if t.id != "short"]
     assert all(2 <= e.turn < len(transcripts[e.conversation].turns) for e in chosen)
-    assert evaluate.chosen_exchanges(exchanges, transcripts, 3) == chosen[:3]
+    assert evaluate.chosen_exchanges(exchanges, transcripts, limit=3) == chosen[:3]
 
 
 def test_ties_lose(agent, conversations, monkeypatch):
@@ -85,7 +85,7 @@ def test_ties_lose(agent, conversations, monkeypatch):
     encoded = batches.encode(transcripts, agent.vocabulary, truncate=None).conversations
     exchanges = evaluate.exchanges_of(agent.model, encoded, agent.device)
     monkeypatch.setattr(evaluate, "score", lambda model, replies, histories, name: (torch.zeros(len(replies)), None))
-    assert evaluate.ranking(agent.model, exchanges[:4], exchanges, transcripts)["hits_at_1_of_20"] == 0
+    assert evaluate.ranking(agent.model, exchanges[:4], exchanges=exchanges, transcripts=transcripts)["hits_at_1_of_20"] == 0
 
 
 def test_the_command_prints_json_alone_with_a_dash_and_the_names_that_scripts_rely_on(talker, conversations, tmp_path, capsys):
