@@ -71,7 +71,6 @@ def beam_search(
     """
     n, k, longest = conversations, config.beam_size, config.max_length
     state = state.repeat(k)
-    rows = torch.arange(n * k, device=device)
     first_of = (torch.arange(n, device=device) * k)[:, None]  # (N, 1): the row where each conversation's beam begins
     written = torch.full((n * k, longest), eos_id, device=device)
     last = torch.full((n * k,), bos_id, device=device)
