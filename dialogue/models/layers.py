@@ -48,7 +48,8 @@ class GRU(nn.Module):
 
     def forward(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
         """Run over packed rows: gates (P, 3H), rows alive at each step, start (batch_sizes[0], H) -> states (P, H)."""
-        states: Tensor = _GRUSequence.apply(gates, self.weight_hidden, self.bias_hidden, start, batch_sizes)  # type: ignore[no-untyped-call]
+        weight, bias, start = (tensor.to(gates.dtype) for tensor in (self.weight_hidden, self.bias_hidden, start))  # autocast
+        states: Tensor = _GRUSequence.apply(gates, weight, bias, start, batch_sizes)  # type: ignore[no-untyped-call]
         return states
 
 
@@ -113,6 +114,7 @@ def token_log_probs(inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
 
     inputs (P, E), weight (V, E), bias (V,), targets (P,) -> log_probs (P,) in float32, correct (P,) bool.
     """
+    weight, bias = weight.to(inputs.dtype), bias.to(inputs.dtype)  # autocast
     log_probs, correct = _TokenLogProbs.apply(inputs, weight, bias, targets)  # type: ignore[no-untyped-call]
     return log_probs, correct
 
@@ -129,7 +131,7 @@ class _TokenLogProbs(torch.autograd.Function):
         correct = target >= highest.squeeze(1)
         total = table.sub_(highest).exp_().sum(-1, keepdim=True)
         log_probs = target.float() - highest.squeeze(1).float() - total.squeeze(1).float().log()
-        ctx.save_for_backward(table, total, inputs, weight, flat)
+        ctx.save_for_backward(table, total.to(table.dtype), inputs, weight, flat)
         ctx.mark_non_differentiable(correct)
         ctx.set_materialize_grads(False)
         return log_probs, correct
