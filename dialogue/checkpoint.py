@@ -35,14 +35,19 @@ def save(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.flo
     """Write a checkpoint; each file is replaced atomically, the weights last. dtype: of the weights on disk."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    replace_file(folder / VOCABULARY, lambda path: path.write_bytes(checkpoint.vocabulary.serialised))
+    save_settings(folder, checkpoint)
+    replace_file(folder / WEIGHTS, lambda path: save_file(weights, path))
+
+
+def save_settings(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the configuration of a checkpoint alone, replacing it atomically."""
     settings = {
         "model": asdict(checkpoint.config),
         "vocabulary_sha256": checkpoint.vocabulary.sha256,
         "training": checkpoint.training,
     }
-    replace_file(folder / VOCABULARY, lambda path: path.write_bytes(checkpoint.vocabulary.serialised))
     replace_file(folder / CONFIG, lambda path: path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8"))
-    replace_file(folder / WEIGHTS, lambda path: save_file(weights, path))
 
 
 def load(folder: str | Path, *, device: torch.device | None = None) -> Checkpoint:

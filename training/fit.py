@@ -276,6 +276,8 @@ def main(arguments: list[str] | None = None) -> int:
         device = choose_device(asked["device"])
         ModelConfig(vocab_size=1, **sizes)  # wrong sizes are named before the corpora are read
         data = prepare(config, vocabulary_file=vocabulary, skip_bad_lines=asked["skip_bad_lines"])
+        if resume:  # what was asked for anew holds for the next --resume, too
+            checkpoint.save_settings(out / "checkpoint", replace(before, training={**before.training, "config": asdict(config)}))
         progress = fit(config, sizes, data, out=out, device=device, resume=resume)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -262,6 +262,17 @@ def test_a_finished_run_goes_on_with_more_epochs_as_one_that_was_longer_from_the
     assert checkpoint.load(short / "checkpoint").training["config"]["epochs"] == 3
 
 
+def test_what_is_asked_for_at_a_resumption_holds_for_the_next_one_though_nothing_gets_better(options, tmp_path):
+    """It was written down with the next best validation only; until then the next resumption went back to the old wish."""
+    out = tmp_path / "run"
+    assert fit.main([*options[:-1], "--epochs=1", f"--out={out}"]) == 0
+    before = checkpoint.load(out / "checkpoint").training
+    assert fit.main(["--resume", "--learning-rate=0.5", f"--out={out}", "--device=cpu"]) == 0
+    after = checkpoint.load(out / "checkpoint").training
+    assert after["config"] == {**before["config"], "learning_rate": 0.5}
+    assert after["progress"] == before["progress"]
+
+
 @pytest.mark.parametrize("validation", [1, 2])
 def test_a_run_that_died_between_its_log_and_its_state_logs_each_step_once(options, tmp_path, monkeypatch, validation):
     """The row of a validation is written before the state; killed between them, the run that went on wrote the row again."""
