@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 
 _WORD = re.compile(r"[\w']+")
 
@@ -17,3 +19,8 @@ def repeats_ngram(text: str, n: int) -> bool:
     spoken = words(text)
     grams = list(zip(*(spoken[start:] for start in range(n)), strict=False))
     return len(grams) != len(set(grams))
+
+
+def pick(wordings: Sequence[str], seed: str) -> str:
+    """Choose a wording by a seed, such as a request's id: the same seed, the same wording."""
+    return wordings[int(hashlib.sha256(seed.encode(errors="replace")).hexdigest(), 16) % len(wordings)]

@@ -12,6 +12,7 @@ from typing import Any
 from dialogue.safety.text import fold
 
 LISTS = Path(__file__).with_name("lists.toml")
+BLOCKED = Path(__file__).with_name("blocked.txt")  # listed words as a beam search forbids them: one phrase a line
 CATEGORIES = ("slur", "sexual", "profanity", "violence", "mild")  # what fits two is the first
 OFFENSIVE = frozenset(CATEGORIES[:-1])
 

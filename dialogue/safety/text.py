@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 _MARKS = re.compile(r"['’‘ʼ`´\u0300-\u036f\u00ad\u200b-\u200d\ufeff]")
-_LEET = str.maketrans("013457@$!+|", "oieastasiti")
+_LEET = str.maketrans("0134579@$!+|", "oieastgasiti")
 _LEET_WORD = re.compile(r"[a-z0-9@$!+|*]*[a-z*][a-z0-9@$!+|*]*")
 _TRAILING = re.compile(r"[!+|]+$")  # "shit!" is an exclamation, "sh!t" is not
 _NOT_FOLDED = re.compile(r"[^a-z0-9*]+")
@@ -19,13 +19,13 @@ def fold(text: str) -> str:
     """Fold a text: lower case, no accents or apostrophes, leet and stretched letters undone, one space between words.
 
     "I'm  a P0RN star!" is "im a porn star". Letters spelt one by one are followed by the words that they may be
-    ("f u c k" by "fuck"), stretched ones by the word with two of the letter ("boooobs" is "bobs", then "boobs").
+    ("f u c k" by "fuck"), stretched ones ("boooobs" is "boobs") by the word with one of the letter ("shiiit" by "shit").
     """
     lowered = _MARKS.sub("", text.lower() if text.isascii() else unicodedata.normalize("NFKD", text).lower())
     folded = " ".join(_NOT_FOLDED.sub(" ", _LEET_WORD.sub(_plain, lowered)).split())
-    further = [_STRETCHED.sub(r"\1\1", word) for word in folded.split() if _STRETCHED.search(word)]
+    further = [_STRETCHED.sub(r"\1", word) for word in folded.split() if _STRETCHED.search(word)]
     further += [word for run in _SPELT.findall(folded) for word in _put_together(run.replace(" ", ""))]
-    return " | ".join([_STRETCHED.sub(r"\1", folded), *further])
+    return " | ".join([_STRETCHED.sub(r"\1\1", folded), *further])
 
 
 def _plain(match: re.Match[str]) -> str:

@@ -1,0 +1,51 @@
+"""python -m dialogue.safety FILE|-: report what the lists find in a text, line by line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dialogue.safety.lists import hits, version
+from dialogue.safety.topics import topic
+
+
+def findings(lines: Iterable[str]) -> Iterator[tuple[int, str, str, str]]:
+    """Yield number, category, listed word and text of each hit; a topic is a category without a word."""
+    for number, line in enumerate(lines, start=1):
+        text = line.rstrip("\n")
+        for hit in hits(text):
+            yield number, hit.category, hit.word, text
+        if about := topic(text):
+            yield number, about, "", text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Report from the command line; 1 where anything was found, 2 where the file cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m dialogue.safety", description="Report what the lists find in a text.")
+    parser.add_argument("file", metavar="FILE", help="a text file, one utterance a line; - reads standard input")
+    options = parser.parse_args(arguments)
+    try:
+        text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        print(f"error: {options.file} cannot be read: {error.strerror}; give a text file, or - for standard input", file=sys.stderr)
+        return 2
+    lines = text.splitlines()
+    table, found = Table("line", "category", "found", "text"), list(findings(lines))
+    for number, category, word, line in found:
+        table.add_row(str(number), category, word, line)
+    console = Console(markup=False, highlight=False)
+    if found:
+        console.print(table)
+    console.print(
+        f"{len({number for number, *_ in found})} of {len(lines)} lines hold something, by version {version()} of the lists"
+    )
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""What is answered without the model, and what the model may say: the two questions that a conversation asks of safety."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from dialogue.safety.answers import CALM, CRISIS, LINES, NO_LINE, NO_SIDE, TOPICS
+from dialogue.safety.lists import hits, is_offensive
+from dialogue.safety.topics import agrees, divides, topic
+from dialogue.words import pick
+
+Level = Literal["strict", "standard", "off"]
+LEVELS: tuple[Level, ...] = ("strict", "standard", "off")
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A fixed answer to an utterance, and why: a topic, or "offensive". Neither enters the history of a conversation."""
+
+    reason: str
+    text: str
+
+
+def level_from_environment() -> Level:
+    """Read SAFETY: strict, standard (the default) or off. Raises ValueError on another word."""
+    value = os.environ.get("SAFETY") or "standard"
+    for level in LEVELS:
+        if value == level:
+            return level
+    raise ValueError(f"SAFETY is {value!r}; it must be one of {', '.join(LEVELS)}")
+
+
+def fixed_answer(utterance: str, *, seed: str, locale: str = "", level: Level = "standard") -> Guarded | None:
+    """Answer an utterance for which nothing may be generated; None: the model may.
+
+    seed: chooses the wording. locale: whose crisis line is named, such as en-US. A crisis is answered at every level; at
+    `off` nothing else is, at `strict` mild words are offensive, too.
+    """
+    about = topic(utterance)
+    if about == "crisis":
+        return Guarded(about, pick(CRISIS, seed).format(line=LINES.get(locale, NO_LINE)))
+    if level == "off":
+        return None
+    if is_offensive(utterance, strict=level == "strict") or about == "drugs":
+        return Guarded(about or "offensive", pick(CALM, seed))
+    if about == "side":
+        return Guarded(about, pick(NO_SIDE, seed))
+    return None if about is None else Guarded(about, pick(TOPICS[about], seed))
+
+
+def may_say(level: Level) -> Callable[[str, str], bool] | None:
+    """Build the filter of the n-best: (utterance, reply) -> whether that reply may be said. None at `off`.
+
+    A reply holds no listed word, mild ones included, touches no topic that has a fixed answer, and does not agree where
+    the utterance spoke of what divides people.
+    """
+    if level == "off":
+        return None
+    return lambda utterance, reply: not hits(reply) and topic(reply) is None and not (divides(utterance) and agrees(reply))

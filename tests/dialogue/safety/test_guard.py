@@ -1,0 +1,126 @@
+"""What is answered with a fixed sentence, and what the model may say."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from dialogue import safety
+from dialogue.safety import __main__ as report
+from dialogue.safety import answers
+from dialogue.safety.text import fold
+
+HERE = Path(__file__).parent
+
+
+def lines(name):
+    return [tuple(line.split("\t")) for line in (HERE / name).read_text(encoding="utf-8").splitlines()]
+
+
+def reason(text, **options):
+    answer = safety.fixed_answer(text, seed="any", **options)
+    return answer.reason if answer else None
+
+
+@pytest.mark.parametrize("name", ["verdicts_before.tsv", "verdicts_after.tsv"])
+def test_each_line_of_the_test_set_is_judged_as_it_was_written_down(name):
+    """Of the second file, written after the lists, the lists as they were found 134 of 148 lines, and wrongly 5 of 102."""
+    wrong = []
+    for kind, text in lines(name):
+        wanted = None if kind in ("clean", "mild") else kind if kind in safety.TOPICS and kind != "drugs" else "answered"
+        found = reason(text)
+        if (found is None) != (wanted is None) or wanted not in (None, "answered", found):
+            wrong.append((kind, found, text))
+    assert wrong == []
+
+
+def test_the_test_set_has_400_lines():
+    assert (len(lines("verdicts_before.tsv")), len(lines("verdicts_after.tsv"))) == (150, 250)
+
+
+@pytest.mark.parametrize("locale", sorted(answers.LINES))
+def test_a_crisis_names_the_line_of_the_country_and_no_other(locale):
+    said = safety.fixed_answer("i want to kill myself", seed="s", locale=locale).text
+    assert answers.LINES[locale] in said
+    assert not any(line in said for name, line in answers.LINES.items() if name != locale)
+
+
+def test_where_no_line_was_checked_no_number_is_named():
+    for seed in map(str, range(10)):
+        said = safety.fixed_answer("i want to kill myself", seed=seed, locale="de-DE").text
+        assert not any(character.isdigit() for character in said)
+
+
+def test_a_crisis_is_answered_at_every_level_and_the_rest_not_at_off():
+    assert {reason("i want to die", level=level) for level in safety.LEVELS} == {"crisis"}
+    assert reason("fuck you", level="off") is None
+    assert reason("should i sue my landlord", level="off") is None
+    assert (reason("well damn"), reason("well damn", level="strict")) == (None, "offensive")
+
+
+def test_every_fixed_answer_is_clean_and_asks_on():
+    wordings = [text for part in (answers.CALM, answers.NO_SIDE, *answers.TOPICS.values()) for text in part]
+    for text in wordings + [wording.format(line=answers.NO_LINE) for wording in answers.CRISIS]:
+        assert safety.hits(text) == []
+        assert text.endswith("?")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["yeah, fuck them", "i want to kill myself too", "damn right", "you're stupid", "kill yourself", "what's your phone number?"],
+)
+def test_no_reply_holds_a_listed_word_or_touches_a_topic(reply):
+    assert not safety.may_say("standard")("hi", reply)
+    assert safety.may_say("off") is None
+
+
+def test_yes_to_what_divides_is_no_reply():
+    say = safety.may_say("standard")
+    assert not say("muslims should all leave, right", "yeah i agree")
+    assert not say("women can't drive", "haha that's true")
+    assert say("women can't drive", "what makes you say that?")
+    assert say("do you like pizza", "yeah i love it")
+
+
+def test_every_phrase_that_the_beam_is_not_to_write_is_on_the_lists():
+    for phrase in safety.BLOCKED.read_text(encoding="utf-8").splitlines():
+        assert safety.hits(phrase) or safety.topic(phrase), phrase
+
+
+def test_the_level_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("SAFETY", "strict")
+    assert safety.level_from_environment() == "strict"
+    monkeypatch.setenv("SAFETY", "lax")
+    with pytest.raises(ValueError, match="'lax'; it must be one of strict, standard, off"):
+        safety.level_from_environment()
+    monkeypatch.delenv("SAFETY")
+    assert safety.level_from_environment() == "standard"
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("I'm  a P0RN star!", "im a porn star"),
+        ("boooobs", "boobs | bobs"),
+        ("s e x", "s e x | sex"),
+        ("at 5 on the 5th", "at 5 on the 5th"),
+        ("café", "cafe"),
+        ("", ""),
+    ],
+)
+def test_a_text_is_folded(text, folded):
+    assert fold(text) == folded
+
+
+def test_the_report_names_line_category_and_word(capsys, monkeypatch, tmp_path):
+    file = tmp_path / "said.txt"
+    file.write_text("hello there\nwhat the fuck\ni want to die\n", encoding="utf-8")
+    assert report.main([str(file)]) == 1
+    printed = capsys.readouterr().out
+    assert "profanity" in printed
+    assert "crisis" in printed
+    assert "2 of 3 lines" in printed
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
+    assert report.main(["-"]) == 0
+    assert report.main([str(tmp_path / "none.txt")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
