@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dialogue.models import Batch
-from dialogue.vocabulary import Vocabulary
+from dialogue.recognised import as_recognised, as_written
+from dialogue.vocabulary import CONTINUED, Vocabulary
 from training.corpora.transcript import Transcript
 
-Utterance = list[int]  # token ids, closed by </s>
 WINDOW_TURNS = 20  # the longest stretch of a conversation that is trained on at once
 POOL_BATCHES = 32  # windows of like length are gathered within pools of this many batches
+
+
+class Utterance(list[int]):
+    """Token ids closed by </s>; what a recogniser would have heard of them, where that is known; whether they are learnt."""
+
+    __slots__ = ("heard", "taught")
+
+    def __init__(self, token_ids: Iterable[int], *, heard: list[int] | None = None, taught: bool = True) -> None:
+        super().__init__(token_ids)
+        self.heard, self.taught = heard, taught
 
 
 @dataclass(frozen=True)
@@ -27,19 +37,32 @@ class Encoded:
     utterances: int
 
 
-def encode(transcripts: Sequence[Transcript], vocabulary: Vocabulary, *, truncate: int | None) -> Encoded:
-    """Encode every turn and close it with </s>; a turn of more than `truncate` tokens loses its end."""
-    conversations, cut, count = [], 0, 0
+def encode(transcripts: Sequence[Transcript], vocabulary: Vocabulary, *, truncate: int | None, heard: bool = False) -> Encoded:
+    """Encode every turn and close it with </s>; a turn of more than `truncate` tokens loses its end.
+
+    heard: encode it a second time as it comes out of a recogniser and `as_written`, for `collate` to choose from.
+    """
+    cut = 0
+
+    def closed(ids: list[int]) -> list[int]:
+        if truncate is not None:
+            ids = ids[: truncate - 1]
+        return [*ids, vocabulary.eos_id]
+
+    conversations = []
     for transcript in transcripts:
-        turns = []
-        for ids in vocabulary.encode_all(transcript.turns):
-            if truncate is not None and len(ids) >= truncate:
-                ids = ids[: truncate - 1]
-                cut += 1
-            turns.append([*ids, vocabulary.eos_id])
-        count += len(turns)
-        conversations.append(turns)
-    return Encoded(conversations, cut, count)
+        written = vocabulary.encode_all(transcript.turns)
+        cut += sum(truncate is not None and len(ids) >= truncate for ids in written)
+        spoken: list[list[int]] | list[None] = [None] * len(written)
+        if heard:
+            spoken = vocabulary.encode_all([as_written(as_recognised(turn.replace(CONTINUED, " "))) for turn in transcript.turns])
+        conversations.append(
+            [
+                Utterance(closed(ids), heard=None if other is None else closed(other), taught=number not in transcript.untaught)
+                for number, (ids, other) in enumerate(zip(written, spoken, strict=True))
+            ]
+        )
+    return Encoded(conversations, cut, sum(map(len, conversations)))
 
 
 def windows(conversation: list[Utterance], *, turns: int = WINDOW_TURNS) -> Iterator[list[Utterance]]:
@@ -52,15 +75,51 @@ def windows(conversation: list[Utterance], *, turns: int = WINDOW_TURNS) -> Iter
             return
 
 
-def collate(conversations: Sequence[list[Utterance]], *, pad_id: int, without_history: Tensor | None = None) -> Batch:
-    """Lay conversations out as a batch: utterances one below the other, padded to the longest."""
+def collate(
+    conversations: Sequence[Sequence[list[int]]],
+    *,
+    pad_id: int,
+    without_history: Tensor | None = None,
+    recognised: Tensor | None = None,
+) -> Batch:
+    """Lay conversations out as a batch: utterances one below the other, padded to the longest.
+
+    recognised (M,) bool: the utterances that are read as a recogniser would have written them.
+    """
     utterances = [utterance for conversation in conversations for utterance in conversation]
+    token_ids, lengths = _padded(utterances, pad_id)
+    heard = None
+    if recognised is not None:
+        heard = _padded(
+            [
+                (utterance.heard or utterance) if here and isinstance(utterance, Utterance) else utterance
+                for utterance, here in zip(utterances, recognised.tolist(), strict=True)
+            ],
+            pad_id,
+        )
+    taught = torch.tensor([not isinstance(utterance, Utterance) or utterance.taught for utterance in utterances])
+    turns = torch.tensor([len(conversation) for conversation in conversations])
+    return Batch(
+        token_ids, lengths, turns, without_history=without_history, heard=heard, taught=None if bool(taught.all()) else taught
+    )
+
+
+def recognised_turns(turns: Sequence[int], share: float) -> Tensor:
+    """Choose the utterances that are read as recognised: in a `share` of the conversations every other one, as with a user.
+
+    turns: how many utterances each conversation has. Returns (M,) bool; random by torch's global generator.
+    """
+    user = torch.randint(2, (len(turns),))
+    chosen = torch.rand(len(turns)) < share
+    return torch.cat([chosen[i] & (torch.arange(count) % 2 == user[i]) for i, count in enumerate(turns)])
+
+
+def _padded(utterances: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([len(utterance) for utterance in utterances])
     token_ids = torch.full((len(utterances), int(lengths.max())), pad_id)
     for row, utterance in enumerate(utterances):
         token_ids[row, : len(utterance)] = torch.tensor(utterance)
-    turns = torch.tensor([len(conversation) for conversation in conversations])
-    return Batch(token_ids, lengths, turns, without_history=without_history)
+    return token_ids, lengths
 
 
 def plan(conversations: Sequence[list[Utterance]], *, batch_tokens: int, rng: random.Random) -> list[list[list[Utterance]]]:

@@ -28,6 +28,7 @@ from dialogue.models import Batch
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
 from training import batches, build_vocabulary, corpora
+from training.corpora import cleaning
 from training.corpora.transcript import Complaints
 from training.report import beside_the_bar, forget_rows_after, means, report
 from training.state import Progress, load_state, save_state
@@ -53,6 +54,10 @@ class FitConfig:
         default="plateau", metadata={"help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs"}
     )
     truncate: int = field(default=256, metadata={"help": "tokens of a turn, at most"})
+    recognised: float = field(
+        default=0.5, metadata={"help": "share of conversations whose every other turn is read as a speech recogniser writes it"}
+    )
+    clean: bool = field(default=True, metadata={"help": "leave private details out, and learn nothing offensive"})
     validations: float = field(default=2.0, metadata={"help": "how many an epoch"})
     precision: str = field(default="auto", metadata={"help": "fp32, bf16, or auto: bf16 where the device is fast in it"})
     seed: int = field(default=0, metadata={"help": "of everything random"})
@@ -67,6 +72,8 @@ class FitConfig:
         ):
             if not getattr(self, name) >= least:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}")
+        if not 0 <= self.recognised <= 1:
+            raise ValueError(f"--recognised is {self.recognised}; it is a share, from 0 to 1")
         if not math.isfinite(self.epochs):
             raise ValueError(f"--epochs is {self.epochs}; it must be a number of passes over the data")
         if self.minutes is not None and not self.minutes > 0:
@@ -88,14 +95,26 @@ class Data:
     validation: list[Batch]
 
 
-def fit(config: FitConfig, sizes: dict[str, Any], data: Data, *, out: Path, device: torch.device, resume: bool = False) -> Progress:
+def fit(
+    config: FitConfig,
+    sizes: dict[str, Any],
+    data: Data,
+    *,
+    out: Path,
+    device: torch.device,
+    resume: bool = False,
+    start_from: Checkpoint | None = None,
+) -> Progress:
     """Fit a model of these sizes (ModelConfig without vocab_size) and return how far it came.
 
+    start_from: a checkpoint of the same sizes and vocabulary, whose weights are the first ones.
     Raises ValueError where the state to resume from is unusable, or where the loss is no number.
     """
     torch.manual_seed(config.seed)
     model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
     model = HRED.from_config(model_config, bos_id=data.vocabulary.bos_id)
+    if start_from is not None:
+        model.load_state_dict(start_from.model.state_dict())
     trainer = Trainer(model, learning_rate=config.learning_rate, precision=config.precision, device=device)
     state, best = out / "state.safetensors", Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
     if resume:
@@ -172,8 +191,11 @@ def steps_of(data: Data, config: FitConfig, progress: Progress) -> Iterator[tupl
         plan = batches.plan(data.train.conversations, batch_tokens=config.batch_tokens, rng=rng)
         for planned in plan[progress.batch :]:
             torch.manual_seed((config.seed << 32) + progress.step)
-            without_history = torch.rand(sum(map(len, planned))) < HISTORY_DROPOUT
-            yield len(plan), batches.collate(planned, pad_id=data.vocabulary.pad_id, without_history=without_history)
+            turns = [len(window) for window in planned]
+            without_history = torch.rand(sum(turns)) < HISTORY_DROPOUT
+            recognised = batches.recognised_turns(turns, config.recognised) if config.recognised else None
+            pad_id = data.vocabulary.pad_id
+            yield len(plan), batches.collate(planned, pad_id=pad_id, without_history=without_history, recognised=recognised)
         progress.epoch, progress.batch = progress.epoch + 1, 0
 
 
@@ -200,12 +222,18 @@ def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: 
     transcripts = {split: corpora.load(list(config.data), split, complaints) for split in ("train", "validation")}
     if complaints.count:
         print(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
+    if config.clean:
+        transcripts["train"], touched = cleaning.clean(transcripts["train"])
+        print("cleaned: " + (", ".join(f"{count} {kind}" for kind, count in touched.items() if count) or "nothing to clean"))
     if vocabulary_file is None:
         print("building the vocabulary")
         vocabulary = build_vocabulary.build(turn for transcript in transcripts["train"] for turn in transcript.turns)
     else:
         vocabulary = Vocabulary.load(vocabulary_file)
-    encoded = {split: batches.encode(found, vocabulary, truncate=config.truncate) for split, found in transcripts.items()}
+    encoded = {
+        split: batches.encode(found, vocabulary, truncate=config.truncate, heard=split == "train" and config.recognised > 0)
+        for split, found in transcripts.items()
+    }
     for split, part in encoded.items():
         tokens = sum(len(turn) for conversation in part.conversations for turn in conversation)
         print(f"{split}: {len(part.conversations):,} conversations, {part.utterances:,} turns, ", end="")
@@ -232,6 +260,12 @@ def options() -> argparse.ArgumentParser:
         help="a vocabulary of training.build_vocabulary (default: built from the training split)",
     )
     add("--out", type=Path, metavar="DIR", help="where the run lives (default: runs/NAME, by the names of the data)")
+    add(
+        "--start-from",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="begin with the weights of a checkpoint's folder, whose vocabulary and sizes are kept",
+    )
     add("--resume", action="store_true", help="go on with the run in --out; options that are not given again stay as they were")
     add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
@@ -250,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Fit a model from the command line."""
     asked = vars(options().parse_args(arguments))
     names = tuple(asked.pop("data") or ())
-    out, resume = asked["out"], asked["resume"]
+    out, resume, start_from = asked["out"], asked["resume"], None
     try:
         if not resume:
             names = names or tuple(corpora.default_names())
@@ -259,8 +293,19 @@ def main(arguments: list[str] | None = None) -> int:
                 raise ValueError(f"{out} holds a run already; go on with it by --resume, or name another folder with --out")
             settings: dict[str, Any] = {"data": names}
             sizes: dict[str, Any] = {}
+            if asked["start_from"]:
+                if asked["vocabulary"]:
+                    raise ValueError("--start-from keeps the vocabulary of the checkpoint; leave --vocabulary out")
+                start_from = checkpoint.load(asked["start_from"])
+                sizes = asdict(start_from.config)
+                sizes.pop("vocab_size")
+                for name, size in sizes.items():
+                    if name != "dropout" and asked.get(name, size) != size:
+                        raise ValueError(f"--start-from keeps the checkpoint's sizes; leave --{name} out ({size} there)")
         else:
             out = out or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names or corpora.default_names())
+            if asked["start_from"]:
+                raise ValueError("--resume goes on with the run's own weights; leave --start-from out")
             before = checkpoint.load(out / "checkpoint")
             if "config" not in before.training:
                 raise ValueError(f"{out} holds a checkpoint, but no run of training.fit that could go on")
@@ -272,13 +317,14 @@ def main(arguments: list[str] | None = None) -> int:
         settings |= {f.name: asked[f.name] for f in fields(FitConfig) if f.name in asked}
         sizes |= {f.name: asked[f.name] for f in fields(ModelConfig) if f.name in asked}
         config = FitConfig(**settings)
-        vocabulary = out / "checkpoint" / checkpoint.VOCABULARY if resume else asked["vocabulary"]
+        kept = out / "checkpoint" if resume else asked["start_from"]
+        vocabulary = kept / checkpoint.VOCABULARY if kept else asked["vocabulary"]
         device = choose_device(asked["device"])
         ModelConfig(vocab_size=1, **sizes)  # wrong sizes are named before the corpora are read
         data = prepare(config, vocabulary_file=vocabulary, skip_bad_lines=asked["skip_bad_lines"])
         if resume:  # what was asked for anew holds for the next --resume, too
             checkpoint.save_settings(out / "checkpoint", replace(before, training={**before.training, "config": asdict(config)}))
-        progress = fit(config, sizes, data, out=out, device=device, resume=resume)
+        progress = fit(config, sizes, data, out=out, device=device, resume=resume, start_from=start_from)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

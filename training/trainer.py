@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dialogue.device import computes_in_bf16
-from dialogue.models import Batch
+from dialogue.models import Batch, Likelihood
 from dialogue.models.hred import HRED
 
 GRADIENT_NORM = 1.0  # Serban et al. 2016
@@ -37,10 +37,13 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=learning_rate, fused=device.type in ("cpu", "cuda"))
 
     def step(self, batch: Batch, *, learning_rate: float) -> StepFigures:
-        """Take one optimiser step on the mean loss a token of a batch."""
+        """Take one optimiser step on the mean loss a token of a batch; of its turns those count that are to be learnt."""
         with torch.autocast("cuda", torch.bfloat16, enabled=self._autocast):
             likelihood = self._computing.log_likelihood(batch.to(self.device))
-        tokens = likelihood.tokens.sum()
+        if batch.taught is not None:
+            taught = batch.taught.to(self.device)
+            likelihood = Likelihood(*(figures * taught for figures in likelihood))
+        tokens = likelihood.tokens.sum().clamp_min(1)
         loss = -likelihood.log_probs.sum() / tokens
         self._computing.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

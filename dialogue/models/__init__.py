@@ -35,6 +35,8 @@ class Batch:
     turns (N,): how many of the M utterances each conversation has, at least one; on the CPU.
     history (N, C) or None: the history vector that each conversation goes on from; None where all begin.
     without_history (M,) bool or None: turns that are to be predicted as if nothing had been said before.
+    heard: another form of every utterance, (token_ids (M, T'), lengths (M,)), which the history is read from; None: the same.
+    taught (M,) bool or None: turns that count in fitting; None: all. A model scores them all the same.
     """
 
     token_ids: Tensor
@@ -42,12 +44,18 @@ class Batch:
     turns: Tensor
     history: Tensor | None = None
     without_history: Tensor | None = None
+    heard: tuple[Tensor, Tensor] | None = None
+    taught: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Move what the model computes with; lengths and turns stay on the CPU, where the batch is laid out."""
         history = None if self.history is None else self.history.to(device)
         without = None if self.without_history is None else self.without_history.to(device)
-        return replace(self, token_ids=self.token_ids.to(device), history=history, without_history=without)
+        heard = None if self.heard is None else (self.heard[0].to(device), self.heard[1])
+        taught = None if self.taught is None else self.taught.to(device)
+        return replace(
+            self, token_ids=self.token_ids.to(device), history=history, without_history=without, heard=heard, taught=taught
+        )
 
 
 class Likelihood(NamedTuple):

@@ -186,7 +186,8 @@ class HRED(nn.Module):
             table = first[going_on, None] + columns  # (N', columns) indices among the M
             packed = _pack(table, turns[going_on] - 1)
             read = packed.data  # (P',): utterances in the order of the context GRU
-            vectors = self._utterance_vectors(batch.token_ids[read.to(device)], batch.lengths[read])
+            token_ids, lengths = batch.heard or (batch.token_ids, batch.lengths)
+            vectors = self._utterance_vectors(token_ids[read.to(device)], lengths[read])
             sizes = packed.batch_sizes.tolist()
             start = begin[going_on.nonzero().squeeze(1)[packed.sorted_indices].to(device)]
             after = self.context(self.context.gates(self.dropout(vectors)), sizes, start)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -213,3 +214,13 @@ def test_training_under_autocast_gives_nearly_the_losses_and_gradients_of_float3
     for name, gradient in found[False][1].items():
         assert found[True][1][name].dtype == torch.float32
         assert (found[True][1][name] - gradient).norm() < 0.05 * gradient.norm() + 1e-3, name
+
+
+def test_histories_are_read_from_the_form_that_was_heard_and_replies_scored_as_written(model):
+    """With another form of every utterance in `heard`, each reply has the score that it has after that form."""
+    written = as_batch([[[4, 5, 6, EOS], [7, 8, EOS]], [[5, EOS], [6, 6, EOS]]])
+    other = as_batch([[[9, EOS], [7, 8, EOS]], [[5, 4, 4, EOS], [6, 6, EOS]]])
+    found = model.log_likelihood(replace(written, heard=(other.token_ids, other.lengths))).log_probs
+    close(found[[1, 3]], model.log_likelihood(other).log_probs[[1, 3]])
+    close(found[[0, 2]], model.log_likelihood(written).log_probs[[0, 2]])
+    assert not torch.allclose(found[1], model.log_likelihood(written).log_probs[1])

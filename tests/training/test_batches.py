@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import batches
-from training.batches import WINDOW_TURNS, collate, encode, plan, windows
+from training.batches import WINDOW_TURNS, Utterance, collate, encode, plan, windows
 from training.corpora.transcript import Transcript
 
 PAD, EOS = 0, 3
@@ -167,3 +167,46 @@ def test_batches_of_short_and_of_long_windows_come_in_mixed_order():
     assert longest != sorted(longest)
     half = len(longest) // 2
     assert abs(sum(longest[:half]) / half - sum(longest[half:]) / (len(longest) - half)) < 5
+
+
+# --- what was heard, and what is learnt ------------------------------------------------------------------------------------
+
+
+def test_a_turn_is_kept_in_both_forms_where_that_is_asked_for(word_vocabulary):
+    transcript = Transcript("one", "by hand", ("Do you like it?", "Yes, I do!"), untaught=frozenset({1}))
+    (written,) = encode([transcript], word_vocabulary, truncate=None).conversations
+    assert [turn.heard for turn in written] == [None, None]
+    (both,) = encode([transcript], word_vocabulary, truncate=None, heard=True).conversations
+    assert both == written
+    expected = word_vocabulary.encode_all(["do you like it?", "yes i do"])
+    assert [turn.heard for turn in both] == [[*ids, word_vocabulary.eos_id] for ids in expected]
+    assert [turn.taught for turn in both] == [True, False]
+
+
+def test_only_the_chosen_utterances_are_read_as_recognised():
+    conversation = [Utterance([5, 6, EOS], heard=[5, EOS]), Utterance([7, EOS], heard=[8, 9, 9, EOS]), Utterance([4, EOS])]
+    batch = collate([conversation], pad_id=PAD, recognised=torch.tensor([True, False, True]))
+    token_ids, lengths = batch.heard
+    assert token_ids.tolist() == [[5, EOS], [7, EOS], [4, EOS]]
+    assert lengths.tolist() == [2, 2, 2]
+    assert batch.token_ids.tolist() == [[5, 6, EOS], [7, EOS, PAD], [4, EOS, PAD]], "what is predicted stays as it was written"
+    assert collate([conversation], pad_id=PAD).heard is None
+
+
+def test_turns_that_are_not_learnt_are_marked_and_a_batch_without_such_has_no_mark():
+    conversation = [Utterance([5, EOS]), Utterance([6, EOS], taught=False)]
+    assert collate([conversation, [[7, EOS]]], pad_id=PAD).taught.tolist() == [True, False, True]
+    assert collate([conversation[:1]], pad_id=PAD).taught is None
+
+
+def test_every_other_turn_of_the_chosen_conversations_is_recognised():
+    torch.manual_seed(0)
+    turns = [7] * 400
+    rows = batches.recognised_turns(turns, 0.5).view(400, 7)
+    even, odd = torch.arange(7) % 2 == 0, torch.arange(7) % 2 == 1
+    kinds = [(row == even).all() or (row == odd).all() for row in rows if row.any()]
+    assert all(kinds)
+    assert 150 < len(kinds) < 250
+    assert not batches.recognised_turns(turns, 0.0).any()
+    first = batches.recognised_turns(turns, 1.0).view(400, 7)[:, 0]
+    assert 150 < int(first.sum()) < 250, "either speaker may be the user"

@@ -482,3 +482,49 @@ def test_a_run_that_stopped_for_want_of_gain_does_not_go_on_by_itself(options, t
     assert fit.main(["--resume", f"--out={tmp_path / 'run'}", "--device=cpu"]) == 0
     assert len(rates) == taken
     assert len(log(tmp_path / "run")) == 5
+
+
+# --- beginning with another run's weights ----------------------------------------------------------------------------------
+
+
+def test_a_run_that_starts_from_a_checkpoint_has_its_weights_vocabulary_and_sizes(options, tmp_path):
+    assert fit.main([*options, "--epochs=0.2"]) == 0
+    first = tmp_path / "run" / "checkpoint"
+    sizes_and_data = [
+        option for option in options if not option.startswith(("--vocabulary", "--out", *(f"--{name}=" for name in SMALL)))
+    ]
+    out = tmp_path / "second"
+    again = [*sizes_and_data, "--learning-rate=1e-12", "--epochs=0.2", f"--start-from={first}", f"--out={out}"]
+    assert fit.main(again) == 0
+    ours, theirs = load_file(first / "model.safetensors"), load_file(out / "checkpoint" / "model.safetensors")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert (first / "vocabulary.model").read_bytes() == (out / "checkpoint" / "vocabulary.model").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ("--hidden=3", "leave --hidden out"),
+        ("--vocabulary=other.model", "leave --vocabulary out"),
+        ("--resume", "leave --start-from out"),
+    ],
+)
+def test_what_a_checkpoint_settles_cannot_be_asked_for_as_well(option, complaint, options, tmp_path, capsys):
+    assert fit.main([*options, "--epochs=0.2"]) == 0
+    kept = [o for o in options if not o.startswith(("--vocabulary", *(f"--{name}=" for name in SMALL)))]
+    out = [] if option == "--resume" else [f"--out={tmp_path / 'second'}"]
+    assert fit.main([*kept, *out, f"--start-from={tmp_path / 'run' / 'checkpoint'}", option]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_run_cleans_what_it_learns_and_says_so(options, talk, tmp_path, capsys):
+    key = next(str(n) for n in range(500, 600) if split_of(str(n)) == "train")
+    more = json.dumps({"id": key, "turns": ["what's your name?", "my name is xavier."]}) + "\n"
+    corpus = tmp_path / "more.jsonl"
+    corpus.write_text((talk / "talk.jsonl").read_text(encoding="utf-8") + more, encoding="utf-8")
+    assert fit.main([f"--data={corpus}", *options[1:], "--epochs=0.2"]) == 0
+    assert "cleaned: 1 introductions by name, 1 answers to who somebody is, not learnt" in capsys.readouterr().out
+    out = tmp_path / "as it is"
+    assert fit.main([f"--data={corpus}", *options[1:-1], "--epochs=0.2", "--no-clean", f"--out={out}"]) == 0
+    assert "cleaned" not in capsys.readouterr().out

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dialogue.models.hred import HRED
-from training.batches import collate
+from training.batches import Utterance, collate
 from training.trainer import GRADIENT_NORM, Trainer
 
 EOS = 3
@@ -91,3 +91,22 @@ def test_a_step_in_bf16_is_near_the_step_in_fp32():
     exact, rough = (make(precision=precision).step(batch, learning_rate=1e-3) for precision in ("fp32", "bf16"))
     assert float(rough.loss) == pytest.approx(float(exact.loss), rel=0.02)
     assert float(rough.norm) == pytest.approx(float(exact.norm), rel=0.05)
+
+
+def test_turns_that_are_not_to_be_learnt_are_heard_but_do_not_count():
+    """Their loss has no share in a step; what follows them is still learnt with them in the history."""
+    untaught = [[Utterance([4, 5, 6, EOS]), Utterance([7, 8, EOS], taught=False), Utterance([8, 9, EOS])]]
+    trainer, plain = make(), make().model
+    found = trainer.step(collate(untaught, pad_id=0), learning_rate=0.01)
+    likelihood = plain.log_likelihood(collate(untaught, pad_id=0))
+    torch.testing.assert_close(found.loss, -(likelihood.log_probs[0] + likelihood.log_probs[2]).detach() / 7)
+    torch.testing.assert_close(found.accuracy, (likelihood.correct[0] + likelihood.correct[2]) / 7)
+    without = plain.log_likelihood(collate([[untaught[0][0], untaught[0][2]]], pad_id=0))
+    assert not torch.allclose(without.log_probs[1], likelihood.log_probs[2]), "the turn was heard"
+
+
+def test_a_batch_of_which_nothing_is_to_be_learnt_changes_nothing_but_by_adams_momentum():
+    trainer = make()
+    found = trainer.step(collate([[Utterance([5, EOS], taught=False)]], pad_id=0), learning_rate=0.01)
+    assert float(found.loss) == 0.0
+    assert float(found.norm) == 0.0

@@ -15,11 +15,15 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Transcript:
-    """One conversation as a corpus has it: its turns as text, two speakers in turn."""
+    """One conversation as a corpus has it: its turns as text, two speakers in turn.
+
+    untaught: the numbers of the turns that may be heard, but are not learnt as something to say.
+    """
 
     id: str
     corpus: str
     turns: tuple[str, ...]
+    untaught: frozenset[int] = frozenset()
 
 
 Complain = Callable[[str], None]

@@ -1,0 +1,82 @@
+"""What a corpus must not teach: how to reach somebody, who somebody is, and what is never said.
+
+Private details are replaced within the text, so that nobody reads them; what must not be said is heard but not learnt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from dialogue.safety import is_offensive
+from training.corpora.transcript import Transcript
+
+_PRIVATE = (
+    ("e-mail addresses", "<person>", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    ("handles", "<person>", r"(?<![\w@])@[a-z_][\w.]+\w"),
+    ("links", "a website", r"https?://\S+|\bwww\.\w\S*|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|games)\b(?:/\S*)?"),
+    ("telephone numbers", "<number>", r"(?<![\d.])(?:\+?1[-. ]?)?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}\b"),
+    (
+        "street addresses",
+        "<number>",
+        r"\b\d{3,5} (?:[nsew]\.? )?(?:(?!an\b|hours?\b|minutes?\b|miles?\b|days?\b|year\b|the\b|mph\b)[a-z]+ ){1,2}"
+        r"(?:street|avenue|ave|boulevard|blvd|lane|apartments?|apt)\b",
+    ),
+)  # fmt: skip
+_PRIVATE_DETAILS = tuple((kind, mark, re.compile(pattern, re.IGNORECASE)) for kind, mark, pattern in _PRIVATE)
+
+# Somebody's own name, where it is given as an introduction; what stands before it stays.
+_NOT_A_NAME = (
+    r"(?!(?:not|so|the|a|an|on|in|is|was|will|weird|kinda|spelled|showing|also|like|just|doing|good|great|fine|well|new|here|back|"
+    r"sorry|mormon|god|utah|me|my|what|who|it|this|that|really)\b|\w+(?:ian|ican|ese|ish|rean)\b)"
+)
+_INTRODUCTIONS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\b([Mm]y (?:(?:real|full|first|last) )?name(?:'?s| is) (?:\w+ )??)(?i:{_NOT_A_NAME})[A-Z]\w+(?: (?!I\b)[A-Z]\w+)?",
+        rf"\b(my name(?:'?s| is) )(?i:{_NOT_A_NAME})[a-z]\w+(?=[.,!?]|$| <| by\b| and\b)",
+        rf"(?i)\b((?:hi|hey|hello)[,.!]* (?:there[,.!]* )?(?:i'?m|i am|this is) ){_NOT_A_NAME}\w+(?=[.,!]|$| <)",
+        rf"((?:^|[.!?>,] +)(?:[Aa]nd |[Bb]ut |[Oo]h )?(?:[Ii]'?m|[Ii] am) )(?i:{_NOT_A_NAME})[A-Z][a-z]{{2,}}"
+        r"(?=[.,!]? *(?:$|<)|[.!] )",
+        r"\b((?:[Pp]eople|[Yy]ou can|[Jj]ust) call me )(?!(?:maybe|crazy|weird|a|the|if|when|back|what|by)\b)\w+",
+    )
+)
+_ASKED_FOR_A_NAME = re.compile(
+    r"\b(?:what(?:'?s| is| was)|wats|may i (?:know|ask)|tell me|can i (?:know|have|get)) "
+    r"(?:your|ur|yo) (?:full |first |last |real |user)?name\b"
+    r"|\bwhat (?:should|do|can) i call you\b|\byour name\?|\bwho(?:'s| is|s) this(?: *\?|$)|\bwho are you(?: again)? *(?:\?|$|<)"
+    r"|\bwho am i (?:talking|speaking|chatting|texting)|\bwhat about your name\b",
+    re.IGNORECASE,
+)
+
+
+def clean(transcripts: Iterable[Transcript]) -> tuple[list[Transcript], Counter[str]]:
+    """Clean conversations and count what was touched, by kind; turns are counted, not words."""
+    counts: Counter[str] = Counter()
+    return [clean_one(transcript, counts) for transcript in transcripts], counts
+
+
+def clean_one(transcript: Transcript, counts: Counter[str]) -> Transcript:
+    """Replace private details in every turn, and mark as untaught what is offensive or tells a name to one who asked."""
+    turns, untaught = [], set(transcript.untaught)
+    asked = False
+    for number, text in enumerate(transcript.turns):
+        cleaned = text
+        for kind, mark, pattern in _PRIVATE_DETAILS:
+            cleaned, found = pattern.subn(mark, cleaned)
+            counts[kind] += found > 0
+        introduced = 0
+        for pattern in _INTRODUCTIONS:
+            cleaned, found = pattern.subn(r"\1<person>", cleaned)
+            introduced += found
+        counts["introductions by name"] += introduced > 0
+        if asked:
+            counts["answers to who somebody is, not learnt"] += 1
+            untaught.add(number)
+        if is_offensive(text):
+            counts["offensive turns, not learnt"] += 1
+            untaught.add(number)
+        asked = bool(_ASKED_FOR_A_NAME.search(text))
+        turns.append(cleaned)
+    return Transcript(transcript.id, transcript.corpus, tuple(turns), frozenset(untaught))
