@@ -5,10 +5,13 @@ utterance -> token_ids -> history vector -> beam search -> re-ranking -> the fir
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import math
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,12 +21,13 @@ from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
-from dialogue.decoding import constraints
-from dialogue.decoding.beam import Hypothesis, beam_search
+from dialogue.decoding.constraints import Limits
+from dialogue.decoding.paths import Hypothesis
+from dialogue.decoding.search import search
 from dialogue.models import Batch
 from dialogue.store import ConversationStore
 from dialogue.vocabulary import CONTINUED
-from dialogue.words import repeats_ngram, words
+from dialogue.words import holds_phrase, repeats_ngram, words
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,7 @@ class Candidate:
     text: str
     log_prob: float
     rank: float
+    token_log_probs: tuple[float, ...] = ()  # of each token, that of </s> last where it was reached
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,36 @@ class Reply:
 class DialogueAgent:
     """Talks with any number of people. Threads may share one: a lock guards the store and the model."""
 
-    def __init__(self, source: Checkpoint, *, decode: DecodeConfig | None = None, store: ConversationStore | None = None) -> None:
+    def __init__(
+        self,
+        source: Checkpoint,
+        *,
+        decode: DecodeConfig | None = None,
+        store: ConversationStore | None = None,
+        may_say: Callable[[str, str], bool] | None = None,
+        language_model: Callable[[Sequence[Sequence[int]]], Tensor] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take a checkpoint, and what is to differ from the defaults.
+
+        may_say: (utterance, reply) -> whether this may be the answer; the best candidate of which it is true is said.
+        language_model: replies as token ids -> log p(reply), (N,), for re-ranking; else the model's own without history.
+        Raises ValueError where the block list or a stop word is not of the vocabulary's language.
+        """
         self.model, self.vocabulary = source.model, source.vocabulary
         self.decode = decode or DecodeConfig()
         self.device = next(source.model.parameters()).device
         self._store = ConversationStore() if store is None else store  # an empty one is false
         self._lock = threading.Lock()
-        self._never = constraints.forbid(self.vocabulary.never_generated, device=self.device)
+        self._may_say, self._language_model, self._clock = may_say, language_model, clock
+        self._block_list = _read_phrases(self.decode.block_list) if self.decode.block_list else {}
+        self._limits = Limits(
+            forbidden=self.vocabulary.never_generated,
+            block_list=[self._encode_phrase(phrase, where) for where, phrase in self._block_list.items()],
+            stop_words=[self._encode_phrase(phrase, "stop_words") for phrase in self.decode.stop_words],
+        )
+        pieces = ((token_id, self.vocabulary.piece(token_id)) for token_id in range(len(self.vocabulary)))
+        self._sentence_ends = [token_id for token_id, piece in pieces if piece.endswith((".", "?", "!"))]
 
     @classmethod
     def load(cls, folder: str | Path = checkpoint.PRETRAINED, *, device: torch.device | None = None) -> DialogueAgent:
@@ -69,17 +97,19 @@ class DialogueAgent:
 
     # --- conversations by name ---------------------------------------------------------------------------------------
 
-    def respond(self, conversations: Sequence[str], utterances: Sequence[str]) -> list[str]:
+    def respond(self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float = math.inf) -> list[str]:
         """Answer one utterance in each of the named conversations, which must be different ones.
 
-        A name that is new begins a conversation. Raises ValueError where names and utterances do not pair.
+        A name that is new begins a conversation. deadline: seconds from now after which no further token is searched for, and
+        the best so far is said. Raises ValueError where names and utterances do not pair.
         """
         if len(conversations) != len(utterances) or len(set(conversations)) != len(conversations):
             raise ValueError(
                 f"{len(utterances)} utterances for the conversations {list(conversations)}: expected one for each, no name twice"
             )
+        until = self._until(deadline)
         with self._lock:
-            replies = self.answer([self._store.get(name) for name in conversations], utterances)
+            replies = self._answer([self._store.get(name) for name in conversations], utterances, until=until)
             for name, reply in zip(conversations, replies, strict=True):
                 self._store.put(name, reply.conversation)
         return [reply.text for reply in replies]
@@ -91,18 +121,40 @@ class DialogueAgent:
 
     # --- conversations as values ---------------------------------------------------------------------------------------
 
-    def answer(self, conversations: Sequence[Conversation], utterances: Sequence[str]) -> list[Reply]:
-        """Answer each utterance in its conversation; the reply becomes a turn of it."""
+    def answer(
+        self,
+        conversations: Sequence[Conversation],
+        utterances: Sequence[str],
+        *,
+        prefixes: Sequence[str] = (),
+        deadline: float = math.inf,
+    ) -> list[Reply]:
+        """Answer each utterance in its conversation; the reply becomes a turn of it.
+
+        prefixes: what each reply begins with, "" for nothing; none are given, or one for each. deadline: as in `respond`.
+        """
+        return self._answer(conversations, utterances, prefixes=prefixes, until=self._until(deadline))
+
+    def _until(self, deadline: float) -> float:
+        if not deadline >= 0:
+            raise ValueError(f"deadline is {deadline}; it must be the seconds that there are for an answer, 0 or more")
+        return self._clock() + deadline
+
+    def _answer(
+        self, conversations: Sequence[Conversation], utterances: Sequence[str], *, until: float, prefixes: Sequence[str] = ()
+    ) -> list[Reply]:
         if not conversations:
             return []
         heard = self.hear(conversations, [Turn("user", utterance) for utterance in utterances])
-        chosen: list[tuple[Candidate | None, list[Candidate]]] = []
-        for conversation, found in zip(heard, self.search(heard), strict=True):
-            chosen.append((self._choose(conversation, found), found))
-        turns = [Turn("bot", FALLBACK if candidate is None else candidate.text) for candidate, _ in chosen]
+        found = self.search(heard, prefixes=prefixes, until=until)
+        chosen = [
+            self._choose(conversation, utterance, candidates)
+            for conversation, utterance, candidates in zip(heard, utterances, found, strict=True)
+        ]
+        turns = [Turn("bot", FALLBACK if candidate is None else candidate.text) for candidate in chosen]
         return [
-            Reply(turn.text, conversation, tuple(found), is_fallback=candidate is None)
-            for turn, conversation, (candidate, found) in zip(turns, self.hear(heard, turns), chosen, strict=True)
+            Reply(turn.text, conversation, tuple(candidates), is_fallback=candidate is None)
+            for turn, conversation, candidate, candidates in zip(turns, self.hear(heard, turns), chosen, found, strict=True)
         ]
 
     def hear(self, conversations: Sequence[Conversation], turns: Sequence[Turn]) -> list[Conversation]:
@@ -130,65 +182,99 @@ class DialogueAgent:
 
     # --- what to say -----------------------------------------------------------------------------------------------
 
-    def search(self, conversations: Sequence[Conversation]) -> list[list[Candidate]]:
-        """Find the candidates of each conversation, best rank first."""
+    def search(
+        self, conversations: Sequence[Conversation], *, prefixes: Sequence[str] = (), until: float = math.inf
+    ) -> list[list[Candidate]]:
+        """Find the candidates of each conversation, best rank first. until: the time of the clock after which no step is begun."""
         histories = torch.stack([c.history for c in conversations if c.history is not None])
-        found = beam_search(
+        found = search(
             self.model.step,
             self.model.start(histories),
             len(conversations),
             config=self.decode,
             bos_id=self.vocabulary.bos_id,
             eos_id=self.vocabulary.eos_id,
-            constraints=self._constraints(conversations),
+            limits=self._limits_of(conversations, prefixes),
+            seeds=[_seed(self.decode.seed, conversation) for conversation in conversations],
+            sentence_ends=self._sentence_ends,
+            deadline=until,
+            clock=self._clock,
             device=self.device,
         )
-        flat = [hypothesis.token_ids for hypotheses in found for hypothesis in hypotheses]
-        blank = iter(self.score([None] * len(flat), flat).tolist()) if self.decode.anti_lm else iter([0.0] * len(flat))
-        return [sorted((self._candidate(h, next(blank)) for h in hypotheses), key=lambda c: -c.rank) for hypotheses in found]
+        flat = [hypothesis for hypotheses in found for hypothesis in hypotheses]
+        if not self.decode.anti_lm or self._clock() >= until:
+            ranks = [hypothesis.score for hypothesis in flat]
+        else:
+            ranks = self._ranks([hypothesis.log_prob for hypothesis in flat], [hypothesis.token_ids for hypothesis in flat])
+        ranked = iter(zip(flat, ranks, strict=True))
+        return [sorted((self._candidate(*next(ranked)) for _ in hypotheses), key=lambda c: -c.rank) for hypotheses in found]
 
-    def _candidate(self, hypothesis: Hypothesis, without_history: float) -> Candidate:
-        rank = hypothesis.score
-        if self.decode.anti_lm:
-            rank = (
-                hypothesis.log_prob - self.decode.anti_lm * without_history + self.decode.length_bonus * len(hypothesis.token_ids)
+    def rank(self, conversation: Conversation, candidates: Sequence[str]) -> list[Candidate]:
+        """Order any texts by how well they answer what was heard last, best first, as `search` orders what it finds."""
+        if not candidates:
+            return []
+        token_ids = [self.vocabulary.encode(text) for text in candidates]
+        log_probs = self.score([conversation] * len(candidates), token_ids).tolist()
+        ranked = zip(candidates, log_probs, self._ranks(log_probs, token_ids), strict=True)
+        return sorted((Candidate(text, log_prob, rank) for text, log_prob, rank in ranked), key=lambda c: -c.rank)
+
+    def _ranks(self, log_probs: Sequence[float], replies: Sequence[Sequence[int]]) -> list[float]:
+        """Compute log p(reply | history) - lambda * log p(reply) + gamma * length of each reply (Li et al. 2016)."""
+        if not replies:
+            return []
+        blank = self._language_model(replies) if self._language_model else self.score([None] * len(replies), replies)
+        weight, bonus = self.decode.anti_lm, self.decode.length_bonus
+        return [p - weight * q + bonus * len(reply) for p, q, reply in zip(log_probs, blank.tolist(), replies, strict=True)]
+
+    def _candidate(self, hypothesis: Hypothesis, rank: float) -> Candidate:
+        return Candidate(self.vocabulary.decode(hypothesis.token_ids), hypothesis.log_prob, rank, hypothesis.token_log_probs)
+
+    def _limits_of(self, conversations: Sequence[Conversation], prefixes: Sequence[str]) -> Limits:
+        encode = self.vocabulary.encode
+        return replace(
+            self._limits,
+            user=[[encode(text) for text in c.said("user")[-1:]] for c in conversations],
+            replies=[[encode(text) for text in c.said("bot")[-BLOCKED_REPLIES:]] for c in conversations],
+            prefixes=[encode(prefix) for prefix in prefixes],
+        )
+
+    def _encode_phrase(self, phrase: str, where: str) -> list[int]:
+        token_ids = self.vocabulary.encode(phrase)
+        if not token_ids or self.vocabulary.unk_id in token_ids:
+            raise ValueError(
+                f"{where}: {phrase!r} holds characters that the vocabulary lacks; no reply could hold it: leave it out"
             )
-        return Candidate(self.vocabulary.decode(hypothesis.token_ids), hypothesis.log_prob, rank)
+        return token_ids
 
-    def _constraints(self, conversations: Sequence[Conversation]) -> list[constraints.Constraint]:
-        eos, beam = self.vocabulary.eos_id, self.decode.beam_size
-        chosen = [self._never]
-        if self.decode.min_length:
-            chosen.append(constraints.at_least(self.decode.min_length, eos_id=eos))
-        if self.decode.block_ngrams:
-            chosen.append(constraints.block_repeats(self.decode.block_ngrams, keep=eos))
-        for n, speaker, turns in (
-            (self.decode.block_user_ngrams, "user", 1),
-            (self.decode.block_reply_ngrams, "bot", BLOCKED_REPLIES),
-        ):
-            if n:
-                said = [[token for text in c.said(speaker)[-turns:] for token in self._reference(text)] for c in conversations]
-                width = max(map(len, said))
-                rows = [[*tokens, *[constraints.NO_TOKEN] * (width - len(tokens))] for tokens in said]
-                references = (
-                    torch.tensor(rows, dtype=torch.long, device=self.device).view(len(rows), width).repeat_interleave(beam, dim=0)
-                )
-                chosen.append(constraints.block_ngrams_of(references, n, keep=eos))
-        return chosen
-
-    def _reference(self, text: str) -> list[int]:
-        return [*self.vocabulary.encode(text), constraints.NO_TOKEN]
-
-    def _choose(self, conversation: Conversation, candidates: Sequence[Candidate]) -> Candidate | None:
+    def _choose(self, conversation: Conversation, utterance: str, candidates: Sequence[Candidate]) -> Candidate | None:
         """Take the best candidate that may be said; one that was said before only where no other is left."""
-        sayable = [candidate for candidate in candidates if self._may_be_said(candidate.text)]
+        sayable = [candidate for candidate in candidates if self._may_be_said(candidate.text, utterance)]
         said = {tuple(words(text)) for text in conversation.said("bot")}
         fresh = (candidate for candidate in sayable if tuple(words(candidate.text)) not in said)
         return next(fresh, sayable[0] if sayable else None)
 
-    def _may_be_said(self, text: str) -> bool:
-        n = self.decode.block_ngrams
-        return bool(words(text.replace(CONTINUED, " "))) and not (n and repeats_ngram(text.replace(CONTINUED, " "), n))
+    def _may_be_said(self, text: str, utterance: str) -> bool:
+        n, spoken = self.decode.block_ngrams, text.replace(CONTINUED, " ")
+        if not words(spoken) or (n and repeats_ngram(spoken, n)):
+            return False
+        if any(holds_phrase(spoken, phrase) for phrase in self._block_list.values()):
+            return False
+        return self._may_say is None or self._may_say(utterance, text)
+
+
+def _read_phrases(path: str) -> dict[str, str]:
+    """Read a file of phrases, one a line: where each stands, and the phrase."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"block_list {path}: it cannot be read ({error}); it must be a text file with one phrase a line") from None
+    return {f"{path}, line {number}": line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
+
+
+def _seed(seed: int, conversation: Conversation) -> int:
+    """Make a seed of the config's and of what was said: the same conversation draws the same, whatever else is answered with it."""
+    said = repr((seed, [(turn.speaker, turn.text) for turn in conversation.turns]))
+    return int.from_bytes(hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1
 
 
 def _histories(conversations: Sequence[Conversation | None]) -> Tensor | None:

@@ -30,8 +30,7 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import PRETRAINED
 from dialogue.config import DecodeConfig, ModelConfig
 from dialogue.conversation import Conversation, Turn
-from dialogue.decoding import constraints
-from dialogue.decoding.beam import beam_search
+from dialogue.decoding.search import search
 from dialogue.device import choose_device
 from dialogue.models.hred import HRED
 
@@ -115,10 +114,7 @@ def reference_rows(model: HRED, device: torch.device) -> list[Row]:
         floor = floor_of(batch * beam, batch, REFERENCE) if device.type == "cpu" else None
         for blocking in (0, 3):
             config = DecodeConfig(beam_size=beam, min_length=REPLY_TOKENS, max_length=REPLY_TOKENS, block_ngrams=blocking)
-            limits = [constraints.at_least(REPLY_TOKENS, eos_id=EOS)]
-            limits += [constraints.block_repeats(blocking, keep=EOS)] if blocking else []
-
-            reply = partial(reference_reply, model, history, config, limits)
+            reply = partial(reference_reply, model, history, config)
             encode = partial(model.encode_turn, heard, lengths, history)
             what = row_of(
                 "greedy" if beam == 1 else "beam", "reference",
@@ -128,10 +124,10 @@ def reference_rows(model: HRED, device: torch.device) -> list[Row]:
     return rows
 
 
-def reference_reply(model: HRED, history: torch.Tensor, config: DecodeConfig, limits: list[constraints.Constraint]) -> object:
+def reference_reply(model: HRED, history: torch.Tensor, config: DecodeConfig) -> object:
     """Search for the replies to some histories (N, C)."""
     start, n, device = model.start(history), history.shape[0], history.device
-    return beam_search(model.step, start, n, config=config, bos_id=BOS, eos_id=EOS, constraints=limits, device=device)
+    return search(model.step, start, n, config=config, bos_id=BOS, eos_id=EOS, device=device)
 
 
 def shipped_rows(agent: DialogueAgent) -> list[Row]:

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+METHODS = {
+    "greedy": "the likeliest token, always",
+    "beam": "the beam_size likeliest hypotheses go on",
+    "diverse-beam": "beam, with sibling_penalty for each better sibling (Li and Jurafsky 2016)",
+    "group-beam": "groups of beams; a later group pays group_penalty for a token of an earlier one (Vijayakumar et al. 2018)",
+    "top-k": "a token drawn from the top_k likeliest (Fan et al. 2018)",
+    "nucleus": "a token drawn from the smallest set with the probability top_p (Holtzman et al. 2020); with 1, from all",
+    "factual-nucleus": "nucleus whose top_p shrinks within a sentence, by top_p_decay down to top_p_floor (Lee et al. 2022)",
+    "delayed-beam": "the first `delay` tokens as top-k, then beam (Massarelli et al. 2020)",
+    "delayed-nucleus-beam": "the first `delay` tokens as nucleus, then beam",
+}
 
 
 def _at_least(config: object, least: float, *names: str, whole: bool = True) -> None:
@@ -50,26 +64,74 @@ class ModelConfig:
         return cls(**_known_fields(cls, values))
 
 
+def _setting(default: Value, meaning: str) -> Value:
+    """Give a field its default, and the line that --help says of it."""
+    return field(default=default, metadata={"help": meaning})
+
+
 @dataclass(frozen=True)
 class DecodeConfig:
     """How a reply is searched for and chosen. Lengths are in tokens, without </s>."""
 
-    beam_size: int = 10
-    min_length: int = 2
-    max_length: int = 40
-    length_penalty: float = 0.65  # alpha of GNMT (Wu et al. 2016): score / ((5 + length) / 6) ** alpha; 0 is none
-    block_ngrams: int = 3  # no n-gram twice within a reply; 0 is off, as below
-    block_user_ngrams: int = 0  # no n-gram of the utterance that is answered
-    block_reply_ngrams: int = 4  # no n-gram of the bot's last replies
-    anti_lm: float = 0.5  # lambda of re-ranking: log p(reply | history) - lambda * log p(reply | no history) + gamma * length
-    length_bonus: float = 0.5  # gamma of the same (Li et al. 2016)
+    method: str = _setting("beam", f"one of {', '.join(METHODS)}")
+    beam_size: int = _setting(10, "hypotheses of a beam; with a method that draws, independent samples")
+    temperature: float = _setting(1.0, "divides logits; 0 is greedy, whatever the method")
+    top_k: int = _setting(10, "for top-k and delayed-beam")
+    top_p: float = _setting(0.9, "for nucleus, factual-nucleus and delayed-nucleus-beam")
+    top_p_decay: float = _setting(0.9, "lambda of factual-nucleus: top_p shrinks by it with every token of a sentence")
+    top_p_floor: float = _setting(0.3, "omega of factual-nucleus: what top_p does not shrink below")
+    delay: int = _setting(3, "tokens that delayed-beam and delayed-nucleus-beam draw")
+    sibling_penalty: float = _setting(0.5, "gamma of diverse-beam: what a rank among siblings costs")
+    groups: int = _setting(2, "of group-beam; they share beam_size")
+    group_penalty: float = _setting(0.5, "lambda of group-beam: what a token costs that an earlier group says at this step")
+    seed: int = _setting(0, "of the methods that draw: same seed, same conversation, same reply")
+    min_length: int = _setting(2, "tokens a reply has at least")
+    max_length: int = _setting(40, "tokens a reply has at most")
+    length_penalty: float = _setting(0.65, "alpha of GNMT (Wu et al. 2016): score / ((5 + length) / 6) ** alpha; 0 is none")
+    block_ngrams: int = _setting(3, "no n-gram twice within a reply; 0 is off, as in the next two")
+    block_user_ngrams: int = _setting(0, "no n-gram of the utterance that is answered")
+    block_reply_ngrams: int = _setting(4, "no n-gram of the bot's last replies")
+    block_list: str = _setting("", "a file of phrases that are never said, one a line")
+    stop_words: tuple[str, ...] = _setting((), "a reply ends after the first of these words or phrases")
+    repetition_penalty: float = _setting(0.0, "what a token costs that the reply holds already, in natural logarithms")
+    anti_lm: float = _setting(0.5, "lambda of re-ranking: log p(reply | history) - lambda * log p(reply) + gamma * length")
+    length_bonus: float = _setting(0.5, "gamma of the same (Li et al. 2016)")
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "beam_size", "max_length")
-        _at_least(self, 0, "min_length", "block_ngrams", "block_user_ngrams", "block_reply_ngrams")
-        _at_least(self, 0, "length_penalty", "anti_lm", whole=False)
+        if self.method not in METHODS:
+            raise ValueError(f"method is {self.method!r}; it must be one of {', '.join(METHODS)}")
+        _at_least(self, 1, "beam_size", "max_length", "top_k", "groups")
+        _at_least(self, 0, "min_length", "block_ngrams", "block_user_ngrams", "block_reply_ngrams", "delay", "seed")
         _at_least(self, float("-inf"), "length_bonus", whole=False)
+        _at_least(self, 0, "temperature", "length_penalty", "anti_lm", whole=False)
+        _at_least(self, 0, "sibling_penalty", "group_penalty", "repetition_penalty", whole=False)
+        for name in ("top_p", "top_p_decay", "top_p_floor"):
+            _at_least(self, 0, name, whole=False)
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0, and 1 at most")
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{setting.name} is {value}; it must be finite")
         if self.min_length > self.max_length:
             raise ValueError(
                 f"min_length {self.min_length} is above max_length {self.max_length}; no reply could be of that length"
             )
+        if self.method == "group-beam" and self.beam_size % self.groups:
+            raise ValueError(f"beam_size {self.beam_size} is not a multiple of groups {self.groups}; groups share it evenly")
+        if isinstance(self.stop_words, str) or not all(isinstance(word, str) and word.strip() for word in self.stop_words):
+            raise ValueError(f"stop_words is {self.stop_words!r}; it must be a tuple of words or phrases")
+
+    @property
+    def is_greedy(self) -> bool:
+        """Tell whether every token is the likeliest: by the method, or by a temperature of 0."""
+        return self.method == "greedy" or self.temperature == 0
+
+    @property
+    def drawn_tokens(self) -> int:
+        """Tell how many tokens of a reply are drawn at most, before a beam goes on; 0: none."""
+        if self.is_greedy:
+            return 0
+        if self.method in ("delayed-beam", "delayed-nucleus-beam"):
+            return min(self.delay, self.max_length)
+        return self.max_length if self.method in ("top-k", "nucleus", "factual-nucleus") else 0

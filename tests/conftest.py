@@ -41,6 +41,25 @@ CONVERSATIONS = (
 )
 
 
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="where the decoding tests run: cpu or cuda (not run where there is none)")
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    wanted = torch.device(request.config.getoption("--device"))
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        pytest.skip("not run: there is no GPU here")
+    return wanted
+
+
+@pytest.fixture
+def on_device(device):
+    """Make the tensors of a test where --device says."""
+    with device:
+        yield
+
+
 @pytest.fixture(scope="session")
 def conversations():
     return [Transcript(f"conversation {number}", "by hand", turns) for number, turns in enumerate(CONVERSATIONS)]

@@ -1,129 +1,91 @@
-"""Beam search, batched over conversations and hypotheses, for any step function.
+"""One step of a beam: which of all (hypothesis, token) pairs go on. Functions over tables (N, K, V).
 
-A step's cost is one call of the model for N * K rows and one flat top-k; nothing in the loop waits for the device but
-the question, every few steps, whether all conversations are done.
+Each gives 2K candidates a conversation (K of them go on, whatever ends: each hypothesis has one </s> only).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dialogue.config import DecodeConfig
-from dialogue.decoding.constraints import IMPOSSIBLE, Constraint
-from dialogue.models import DecoderState
+from dialogue.decoding.paths import without_nan_
 
-State = TypeVar("State", bound=DecoderState)
-Step = Callable[[Tensor, State], tuple[Tensor, State]]
-LOOK_EVERY = 4  # steps between two questions whether all is done
+BLOCKS = range(32, 7, -1)  # into how many blocks a row may be cut: few enough to search, small enough to skip
 
 
-@dataclass(frozen=True)
-class Hypothesis:
-    """A finished reply: its tokens without </s>, the sum of their log-probabilities with </s>, and its rank's score."""
+class Candidates(NamedTuple):
+    """Pairs of a hypothesis and its next token, best rank first. All (N, C)."""
 
-    token_ids: tuple[int, ...]
-    log_prob: float
-    score: float  # log_prob over the length penalty
-
-
-@dataclass
-class _Finished:
-    """The best K finished hypotheses of each conversation: scores (N, K), log_probs (N, K), tokens (N, K, T), lengths (N, K)."""
-
-    scores: Tensor
-    log_probs: Tensor
-    tokens: Tensor
-    lengths: Tensor
-
-    def add(self, scores: Tensor, log_probs: Tensor, tokens: Tensor, length: int) -> None:
-        """Let K new ones in, (N, K) each and tokens (N, K, T), and keep the best K."""
-        keep = self.scores.shape[1]
-        self.scores, best = torch.cat([self.scores, scores], dim=1).topk(keep, dim=1)
-        self.log_probs = torch.cat([self.log_probs, log_probs], dim=1).gather(1, best)
-        lengths = torch.cat([self.lengths, torch.full_like(self.lengths, length)], dim=1)
-        self.lengths = lengths.gather(1, best)
-        both = torch.cat([self.tokens, tokens], dim=1)
-        self.tokens = both.gather(1, best[:, :, None].expand(-1, -1, both.shape[2]))
+    ranks: Tensor  # what they are compared by
+    scores: Tensor  # what the hypothesis would have summed up
+    flat: Tensor  # hypothesis * V + token
 
 
-@torch.no_grad()
-def beam_search(
-    step: Step[State],
-    state: State,
-    conversations: int,
-    *,
-    config: DecodeConfig,
-    bos_id: int,
-    eos_id: int,
-    constraints: Sequence[Constraint] = (),
-    device: torch.device | None = None,
-) -> list[list[Hypothesis]]:
-    """Find the K best replies of each conversation, best first.
+def best(table: Tensor, totals: Tensor) -> Candidates:
+    """Take the 2K best of table (N, K, V) + totals (N, K): beam search.
 
-    step: a model's; state: N rows, one for each of the `conversations`. Every hypothesis ends by </s>, which is the only
-    token left at the maximum length, so that a score is the teacher-forced score of its tokens. A row whose tokens are
-    all blocked may end there, whatever the constraints say.
+    A flat top-k over (N, K * V) in two stages: the 2K best are among the 2K blocks with the highest maxima, and a maximum of
+    each block is several times faster to find than the top of all. A number that is none (NaN) is never taken.
     """
-    n, k, longest = conversations, config.beam_size, config.max_length
-    state = state.repeat(k)
-    first_of = (torch.arange(n, device=device) * k)[:, None]  # (N, 1): the row where each conversation's beam begins
-    written = torch.full((n * k, longest), eos_id, device=device)
-    last = torch.full((n * k,), bos_id, device=device)
-    log_probs = torch.full((n, k), IMPOSSIBLE, device=device)
-    log_probs[:, 0] = 0.0  # all hypotheses are alike at first: only one of them is expanded
-    pool = torch.full((n, k), IMPOSSIBLE, device=device)
-    finished = _Finished(pool, pool, written.view(n, k, longest), torch.zeros(n, k, dtype=torch.long, device=device))
-    best_case = _penalty(longest, config.length_penalty)
-    for length in range(longest + 1):
-        next_log_probs, state = step(last, state)  # (R, V)
-        vocabulary = next_log_probs.shape[1]
-        ending = next_log_probs[:, eos_id].clone()
-        if length == longest:
-            next_log_probs = torch.full_like(next_log_probs, IMPOSSIBLE)
-            next_log_probs[:, eos_id] = ending
-        for constrain in constraints:
-            next_log_probs = constrain(next_log_probs, written[:, :length])
-        candidates = log_probs[:, :, None] + next_log_probs.view(n, k, vocabulary)
-        stuck = candidates.amax(-1) == IMPOSSIBLE  # (N, K)
-        candidates[:, :, eos_id] = torch.where(stuck, log_probs + ending.view(n, k), candidates[:, :, eos_id])
-
-        # 2K candidates hold K that go on, whatever ends: each parent has one </s> only.
-        totals, flat = candidates.view(n, -1).topk(min(2 * k, k * vocabulary), dim=1)
-        tokens, parents = flat % vocabulary, first_of + flat // vocabulary  # (N, 2K)
-        ends = tokens == eos_id
-        ended = totals[:, :k].masked_fill(~ends[:, :k], IMPOSSIBLE)
-        finished.add(ended / _penalty(length, config.length_penalty), ended, written[parents[:, :k]], length)
-        if length == longest:
-            break
-        log_probs, chosen = totals.masked_fill(ends, IMPOSSIBLE).topk(k, dim=1)
-        if k == 1:  # a beam of one is greedy: where it ends, no other hypothesis goes on
-            log_probs = log_probs.masked_fill(ends[:, :1], IMPOSSIBLE)
-        rows = parents.gather(1, chosen).view(-1)
-        last = tokens.gather(1, chosen).view(-1)
-        written = written[rows]
-        written[:, length] = last
-        state = state.select(rows)
-        if length % LOOK_EVERY == LOOK_EVERY - 1:
-            hopeless = log_probs[:, 0] / best_case <= finished.scores[:, -1]
-            if bool(hopeless.all()):
-                break
-    return _read_out(finished)
+    n, k, vocabulary = table.shape
+    count = min(2 * k, k * vocabulary)
+    members = _members(k, vocabulary, table.device)
+    if members is None or count > len(members):
+        scores = without_nan_(table + totals[:, :, None])
+        scores, flat = scores.view(n, -1).topk(count, dim=1)
+        return Candidates(scores, scores, flat)
+    width = members.shape[1]
+    maxima = table.view(n, k, width, -1).amax(2)  # (N, K, S): of tokens s, s + S, s + 2S ...
+    maxima = without_nan_(maxima.add_(totals[:, :, None])).view(n, -1)
+    blocks = maxima.topk(count, dim=1).indices  # (N, 2K)
+    inside = members[blocks].view(n, -1)  # (N, 2K * B) into K * V
+    scores = table.view(n, -1).gather(1, inside).view(n, count, width)
+    scores = without_nan_(scores.add_(totals.gather(1, blocks // (vocabulary // width))[:, :, None])).view(n, -1)
+    scores, chosen = scores.topk(count, dim=1)
+    return Candidates(scores, scores, inside.gather(1, chosen))
 
 
-def _penalty(length: int, alpha: float) -> float:
-    """Give GNMT's length penalty (Wu et al. 2016, eq. 14)."""
-    return float(((5 + length) / 6) ** alpha)
+@lru_cache(maxsize=16)
+def _members(k: int, vocabulary: int, device: torch.device) -> Tensor | None:
+    """List what each block of K rows holds, (K * S, B), as indices into K * V; None where V cannot be cut evenly."""
+    blocks = next((blocks for blocks in BLOCKS if vocabulary % blocks == 0 and vocabulary >= blocks * blocks), None)
+    if blocks is None:
+        return None
+    rows = torch.arange(k * vocabulary, device=device).view(k, blocks, vocabulary // blocks)
+    return rows.transpose(1, 2).reshape(-1, blocks)
 
 
-def _read_out(finished: _Finished) -> list[list[Hypothesis]]:
+def diverse(table: Tensor, totals: Tensor, penalty: float) -> Candidates:
+    """Take the 2K best after `penalty` for each better sibling of the same parent (Li and Jurafsky 2016). It is not summed up."""
+    n, k, vocabulary = table.shape
+    count = min(2 * k, vocabulary)
+    siblings, tokens = without_nan_(table.view(n * k, vocabulary)).topk(count, dim=1)
+    scores = siblings.view(n, k, count) + totals[:, :, None]
+    ranks = scores - penalty * torch.arange(count, device=table.device)
+    flat = tokens.view(n, k, count) + (torch.arange(k, device=table.device) * vocabulary)[:, None]
+    ranks, chosen = ranks.view(n, -1).topk(min(2 * k, k * count), dim=1)
+    return Candidates(ranks, scores.view(n, -1).gather(1, chosen), flat.view(n, -1).gather(1, chosen))
+
+
+def grouped(table: Tensor, totals: Tensor, groups: int, *, penalty: float, eos_id: int) -> Candidates:
+    """Take the 2K best of each group; a token costs `penalty` for every hypothesis of an earlier group that goes on with it.
+
+    Vijayakumar et al. 2018 with Hamming diversity. table (N * groups, K, V), K being the size of a group; one group after
+    the other, as the paper has it. The penalty is not summed up.
+    """
+    rows, k, vocabulary = table.shape
+    table, totals = table.view(-1, groups, k, vocabulary), totals.view(-1, groups, k)
+    said = table.new_zeros(len(table), vocabulary)
     found = []
-    columns = (finished.scores.tolist(), finished.log_probs.tolist(), finished.tokens.tolist(), finished.lengths.tolist())
-    for scores, log_probs, tokens, lengths in zip(*columns, strict=True):
-        hypotheses = zip(scores, log_probs, tokens, lengths, strict=True)
-        found.append([Hypothesis(tuple(t[:length]), p, s) for s, p, t, length in hypotheses if s != IMPOSSIBLE])
-    return found
+    for group in range(groups):
+        scores = without_nan_(table[:, group] + totals[:, group, :, None])
+        ranks = (scores - said[:, None]).view(len(table), -1)
+        ranks, flat = ranks.topk(min(2 * k, k * vocabulary), dim=1)
+        tokens = flat % vocabulary
+        going_on = (tokens != eos_id) & ((tokens != eos_id).cumsum(1) <= k)
+        said.scatter_add_(1, tokens, going_on * penalty)
+        found.append(Candidates(ranks, scores.view(len(table), -1).gather(1, flat), flat))
+    return Candidates(*(torch.stack(tensors, dim=1).view(rows, -1) for tensors in zip(*found, strict=True)))

@@ -1,61 +1,180 @@
-"""What a hypothesis may not say next: functions (log_probs (R, V), written (R, t)) -> log_probs (R, V).
+"""What a row may say next: functions (log_probs (R, V), what the rows have said) -> log_probs (R, V), to be composed.
 
-`written` holds the tokens of each row so far, without <s>. A constraint makes a token impossible (minus infinity) and
-changes nothing else; it never touches another row, and composes with the others in any order.
+A constraint depends on nothing else and touches no row but for what that row has said. The table is the search's own, new
+at every step: a constraint may write into it, and gives it back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-Constraint = Callable[[Tensor, Tensor], Tensor]
-IMPOSSIBLE = float("-inf")
-NO_TOKEN = -1  # padding of references: equal to no token
+from dialogue.config import DecodeConfig
+from dialogue.decoding.paths import IMPOSSIBLE
+from dialogue.decoding.said import Phrases, Said, Source, lay_out
+
+Constraint = Callable[[Tensor, Said], Tensor]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What replies may and must hold, as token ids: for all conversations, and for each of them (empty: nothing, for none)."""
+
+    forbidden: Sequence[int] = ()
+    block_list: Phrases = ()
+    stop_words: Phrases = ()
+    user: Sequence[Phrases] = ()  # what block_user_ngrams is about
+    replies: Sequence[Phrases] = ()  # what block_reply_ngrams is about
+    prefixes: Phrases = ()  # what each reply begins with, whatever is blocked
+    more: Sequence[Constraint] = ()  # anybody's own; they never give way
 
 
 def forbid(token_ids: Sequence[int], *, device: torch.device | None = None) -> Constraint:
     """Never say these tokens."""
     forbidden = torch.tensor(token_ids, dtype=torch.long, device=device)
-    return lambda log_probs, written: log_probs.index_fill(1, forbidden, IMPOSSIBLE)
+    return lambda log_probs, said: log_probs.index_fill_(1, forbidden, IMPOSSIBLE)
 
 
 def at_least(length: int, *, eos_id: int) -> Constraint:
     """Do not end a reply before it has `length` tokens."""
-    ending = torch.tensor([eos_id])
 
-    def constrain(log_probs: Tensor, written: Tensor) -> Tensor:
-        return log_probs.index_fill(1, ending.to(log_probs.device), IMPOSSIBLE) if written.shape[1] < length else log_probs
-
-    return constrain
-
-
-def block_repeats(n: int, *, keep: int) -> Constraint:
-    """Do not say an n-gram of tokens that stands in this reply already. `keep` is never blocked: </s>."""
-
-    def constrain(log_probs: Tensor, written: Tensor) -> Tensor:
-        return _block(log_probs, written, written, n, keep)
-
-    return constrain
-
-
-def block_ngrams_of(references: Tensor, n: int, *, keep: int) -> Constraint:
-    """Do not say an n-gram of tokens that stands in the row's reference: (R, L), padded with NO_TOKEN."""
-
-    def constrain(log_probs: Tensor, written: Tensor) -> Tensor:
-        return _block(log_probs, written, references, n, keep)
-
-    return constrain
-
-
-def _block(log_probs: Tensor, written: Tensor, said: Tensor, n: int, keep: int) -> Tensor:
-    """Forbid each token that follows, somewhere in `said` (R, L), the last n - 1 tokens of `written` (R, t)."""
-    if written.shape[1] < n - 1 or said.shape[1] < n:
+    def constrain(log_probs: Tensor, said: Said) -> Tensor:
+        if said.length < length:
+            log_probs[:, eos_id] = IMPOSSIBLE
         return log_probs
-    windows = said.unfold(1, n, 1)  # (R, L - n + 1, n)
-    last = written[:, written.shape[1] - (n - 1) :]
-    repeats = (windows[:, :, :-1] == last[:, None]).all(-1) & (windows[:, :, -1] != keep) & (windows[:, :, -1] != NO_TOKEN)
-    penalty = torch.zeros(repeats.shape, device=log_probs.device, dtype=log_probs.dtype).masked_fill_(repeats, IMPOSSIBLE)
-    return log_probs.scatter_add(1, windows[:, :, -1].clamp_min(0), penalty)
+
+    return constrain
+
+
+def block(columns: slice) -> Constraint:
+    """Do not say a token whose column is matched as far as needed. The slice may end at None: with the reply so far."""
+
+    def constrain(log_probs: Tensor, said: Said) -> Tensor:
+        here = slice(columns.start, said.end if columns.stop is None else columns.stop)
+        hit = said.matched[:, here] >= said.needed[:, here]
+        return log_probs.scatter_add_(1, said.tokens[:, here], torch.where(hit, IMPOSSIBLE, 0.0))
+
+    return constrain
+
+
+def penalise_repeats(penalty: float) -> Constraint:
+    """Take `penalty` off every token that the reply holds already, once."""
+
+    def constrain(log_probs: Tensor, said: Said) -> Tensor:
+        return log_probs.scatter_(1, said.written, log_probs.gather(1, said.written) - penalty)
+
+    return constrain
+
+
+def oblige(constraint: Constraint, *, stops: slice, eos_id: int) -> Constraint:
+    """Let a row say its prefix first, and nothing but </s> after a stop word, whatever the constraint blocks.
+
+    stops: the columns that tell that a stop word was said. A row without such a duty is the constraint's.
+    """
+
+    def constrain(log_probs: Tensor, said: Said) -> Tensor:
+        has_prefix, has_stops = said.length < said.prefix.shape[1], stops.start < stops.stop
+        if not has_prefix and not has_stops:
+            return constraint(log_probs, said)
+        duty = said.prefix[:, said.length] if has_prefix else torch.full_like(said.tokens[:, 0], -1)  # (R,)
+        if has_stops:
+            stopped = (said.matched[:, stops] >= said.needed[:, stops]).any(1)
+            duty = duty.masked_fill(stopped & (duty < 0), eos_id)
+        places, free = duty.clamp_min(0)[:, None], (duty < 0)[:, None]
+        kept = log_probs.gather(1, places)
+        log_probs = constraint(log_probs, said).masked_fill_(~free, IMPOSSIBLE)
+        return log_probs.scatter_(1, places, torch.where(free, log_probs.gather(1, places), kept))
+
+    return constrain
+
+
+def in_turn(constraints: Sequence[Constraint]) -> Constraint:
+    """Compose constraints: one after the other."""
+
+    def constrain(log_probs: Tensor, said: Said) -> Tensor:
+        for constraint in constraints:
+            log_probs = constraint(log_probs, said)
+        return log_probs
+
+    return constrain
+
+
+def giving_way(hard: Constraint, soft: Sequence[Constraint], *, eos_id: int) -> Constraint:
+    """Compose constraints so that no row is left without a token.
+
+    `soft` ones come hardest first. One that would leave a row nothing to say is passed over in that row at that step; so the
+    last gives way first. Where `hard` leaves nothing, the row ends.
+    """
+
+    def constrain(log_probs: Tensor, said: Said) -> Tensor:
+        ending = log_probs[:, eos_id].clone()
+        log_probs = hard(log_probs, said)
+        for constraint in soft:
+            narrower = constraint(log_probs.clone(), said)
+            log_probs = torch.where(_stuck(narrower)[:, None], log_probs, narrower)
+        log_probs[:, eos_id] = torch.where(_stuck(log_probs), ending, log_probs[:, eos_id])
+        return log_probs
+
+    return constrain
+
+
+def compose(
+    config: DecodeConfig, limits: Limits, *, conversations: int, repeat: int, eos_id: int, device: torch.device | None
+) -> tuple[Constraint, Said]:
+    """Build what a search asks at every step, and what N conversations have said before it: `repeat` rows each.
+
+    Where every token of a row is blocked, blocks give way in this order: n-grams of the user, of earlier replies, of this
+    reply, the minimum length. The forbidden tokens, the block list and `limits.more` never do: the row ends. In a vocabulary
+    that is larger than all that can be blocked there is no such row, and nothing looks for one.
+    Raises ValueError where a prefix is too long or not all conversations are spoken of.
+    """
+    _check(config, limits, conversations)
+    shared, nothing = range(conversations), [()] * conversations
+    sources = (
+        Source([limits.stop_words for _ in shared], closed=True),
+        Source([limits.block_list for _ in shared]),
+        Source(limits.user if config.block_user_ngrams and limits.user else nothing, config.block_user_ngrams),
+        Source(limits.replies if config.block_reply_ngrams and limits.replies else nothing, config.block_reply_ngrams),
+    )
+    laid, (stop, listed, user, replies, reply) = lay_out(
+        sources, conversations=conversations, reply_ngrams=config.block_ngrams, longest=config.max_length, padding=eos_id
+    )
+    matching = reply.start > 0 or bool(config.block_ngrams)
+    if not matching and not config.repetition_penalty and not limits.more:
+        laid = laid[:, :, :0]
+    width = max(map(len, limits.prefixes), default=0)
+    prefix = torch.tensor([[*prefix, *[-1] * (width - len(prefix))] for prefix in limits.prefixes or nothing], dtype=torch.long)
+    laid, prefix = (tensor.to(device).repeat_interleave(repeat, dim=-2) for tensor in (laid, prefix))
+    said = Said(laid[0], torch.zeros_like(laid[0]), laid[1], prefix, begin=reply.start + 1)
+
+    never, ending = forbid(limits.forbidden, device=device), at_least(config.min_length, eos_id=eos_id)
+    fast = in_turn([never, ending, *[block(slice(listed.start, None))] * matching])
+    soft = [ending, *[block(slice(reply.start, None)), block(replies), block(user)] * matching]
+    careful = giving_way(in_turn([never, *[block(listed)] * matching, *limits.more]), soft, eos_id=eos_id)
+    most = len(limits.forbidden) + laid.shape[2] + 1
+
+    def constrain(log_probs: Tensor, said: Said) -> Tensor:
+        return (fast if log_probs.shape[1] > most and not limits.more else careful)(log_probs, said)
+
+    penalise = [penalise_repeats(config.repetition_penalty)] if config.repetition_penalty else []
+    return oblige(in_turn([*penalise, constrain]), stops=stop, eos_id=eos_id), said
+
+
+def _check(config: DecodeConfig, limits: Limits, conversations: int) -> None:
+    for name in ("user", "replies", "prefixes"):
+        given = len(getattr(limits, name))
+        if given not in (0, conversations):
+            raise ValueError(f"{name} of {given} conversations; expected one for each of {conversations}")
+    for row, prefix in enumerate(limits.prefixes):
+        if len(prefix) > config.max_length:
+            raise ValueError(
+                f"the prefix of conversation {row} has {len(prefix)} tokens; max_length allows {config.max_length}: "
+                "shorten the prefix or raise max_length"
+            )
+
+
+def _stuck(log_probs: Tensor) -> Tensor:
+    return log_probs.amax(1) == IMPOSSIBLE

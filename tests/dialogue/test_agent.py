@@ -10,7 +10,8 @@ from dialogue import checkpoint
 from dialogue.agent import BLOCKED_REPLIES, FALLBACK, HEARD_TOKENS, DialogueAgent
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
-from dialogue.decoding.beam import Hypothesis
+from dialogue.decoding.constraints import compose
+from dialogue.decoding.paths import Hypothesis
 from dialogue.store import ConversationStore
 from dialogue.vocabulary import Vocabulary
 from dialogue.words import repeats_ngram, words
@@ -286,7 +287,7 @@ def test_a_reply_that_repeats_its_words_is_left_out_even_where_its_tokens_differ
     assert len(set(zip(ids, ids[1:], ids[2:], strict=False))) == len(ids) - 2, "no three tokens stand there twice"
     repeating = Hypothesis(tuple(ids), -0.1, -0.1)
     plain = Hypothesis(tuple(talker.vocabulary.encode("not really")), -9.0, -9.0)
-    monkeypatch.setattr(dialogue.agent, "beam_search", lambda *_, **__: [[repeating, plain]])
+    monkeypatch.setattr(dialogue.agent, "search", lambda *_, **__: [[repeating, plain]])
     for n, said in ((4, text), (3, "not really")):
         agent = DialogueAgent(talker, decode=DecodeConfig(block_ngrams=n, anti_lm=0.0))
         (reply,) = agent.answer([Conversation()], ["hi"])
@@ -300,33 +301,28 @@ def test_a_mark_between_words_does_not_hide_that_they_repeat(talker, monkeypatch
     ids = [talker.vocabulary.encode(word)[0] for word in ("is", "very", "is")]
     marked = Hypothesis((*ids, talker.vocabulary.placeholder_ids[2], ids[1]), -0.1, -0.1)
     plain = Hypothesis(tuple(talker.vocabulary.encode("not really")), -9.0, -9.0)
-    monkeypatch.setattr(dialogue.agent, "beam_search", lambda *_, **__: [[marked, plain]])
+    monkeypatch.setattr(dialogue.agent, "search", lambda *_, **__: [[marked, plain]])
     (reply,) = DialogueAgent(talker, decode=DecodeConfig(block_ngrams=2, anti_lm=0.0)).answer([Conversation()], ["hi"])
     assert words(reply.candidates[0].text) == ["is", "very", "is", "continued_utterance", "very"]
     assert reply.text == "not really"
 
 
-def test_no_ngram_is_blocked_that_reaches_from_one_reply_into_the_next(talker, monkeypatch):
-    blocking = []
-
-    def capture(step, state, conversations, *, constraints, **_):
-        blocking.extend(constraints)
-        return [[Hypothesis((), -1.0, -1.0)]]
-
-    monkeypatch.setattr(dialogue.agent, "beam_search", capture)
-    agent = DialogueAgent(talker, decode=DecodeConfig(beam_size=1, block_ngrams=0, min_length=0, block_reply_ngrams=2))
-    agent.answer([Conversation(None, (Turn("bot", "not really"), Turn("bot", "tell me")))], ["hi"])
+def test_no_ngram_is_blocked_that_reaches_from_one_reply_into_the_next(talker):
+    """Told to begin with "really", a reply went on as if "tell" were blocked: the end of one reply joined the start of the next."""
+    said = (Turn("bot", "not really"), Turn("bot", "tell me"))
+    limits = DialogueAgent(talker)._limits_of([Conversation(None, said)], ())
+    config = DecodeConfig(beam_size=1, block_ngrams=0, min_length=0, block_reply_ngrams=2)
+    constrain, before = compose(config, limits, conversations=1, repeat=1, eos_id=talker.vocabulary.eos_id, device=None)
     ids = {word: talker.vocabulary.encode(word)[0] for word in ("not", "really", "tell", "me")}
     for last, following, may in (("not", "really", False), ("tell", "me", False), ("really", "tell", True), ("not", "me", True)):
-        log_probs = torch.zeros(1, len(talker.vocabulary))
-        for constrain in blocking:
-            log_probs = constrain(log_probs, torch.tensor([[ids[last]]]))
+        after = before.after(torch.tensor([ids[last]]), None)
+        log_probs = constrain(torch.zeros(1, len(talker.vocabulary)), after)
         assert bool(log_probs[0, ids[following]] == 0) == may, (last, following)
 
 
 def test_a_reply_without_a_word_is_left_out(talker, monkeypatch):
     wordless = Hypothesis((talker.vocabulary.placeholder_ids[2],), -0.1, -0.1)
-    monkeypatch.setattr(dialogue.agent, "beam_search", lambda *_, **__: [[wordless, Hypothesis((), -0.2, -0.2)]])
+    monkeypatch.setattr(dialogue.agent, "search", lambda *_, **__: [[wordless, Hypothesis((), -0.2, -0.2)]])
     (reply,) = DialogueAgent(talker).answer([Conversation()], ["hi"])
     assert len(reply.candidates) == 2
     assert reply.is_fallback

@@ -1,148 +1,275 @@
+"""What may be said next: by hand, against plain loops, and in whole replies."""
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialogue.config import DecodeConfig
-from dialogue.decoding.beam import beam_search
-from dialogue.decoding.constraints import IMPOSSIBLE, NO_TOKEN, at_least, block_ngrams_of, block_repeats, forbid
-from tests.dialogue.test_beam import BOS, EOS, begin, random_step, search
+from dialogue.config import METHODS
+from dialogue.decoding.constraints import Limits, compose
+from tests.dialogue.tables import (
+    BOS,
+    EOS,
+    IMPOSSIBLE,
+    A,
+    B,
+    C,
+    allowed,
+    decoding,
+    ends_with,
+    ngrams,
+    random_step,
+    search,
+    slow_beam,
+)
 
-SIZES = {"n": st.integers(1, 4), "seed": st.integers(0, 10_000), "vocabulary": st.integers(3, 6)}
+pytestmark = pytest.mark.usefixtures("on_device")
+D = 5
+MANY = 200  # tokens: more than can be blocked, so that nothing looks for rows without one
+SIZES = {"n": st.integers(1, 4), "seed": st.integers(0, 10_000), "vocabulary": st.sampled_from([3, 4, 6, MANY])}
 
 
-def blocked(constraint, written, *, vocabulary=6):
-    """The tokens that a constraint makes impossible, row by row."""
-    written = torch.tensor(written, dtype=torch.long).view(len(written), -1)
-    log_probs = torch.rand(len(written), vocabulary) - 3
-    before = log_probs.clone()
-    found = constraint(log_probs, written)
-    assert torch.equal(log_probs, before), "a constraint must not write into what it was given"
+def next_log_probs(written, config, limits=None, *, vocabulary=MANY, repeat=1):
+    """The table (R, V) of what may follow the rows (R, t) in a search, beside the one before the constraints."""
+    rows = len(written)
+    constrain, said = compose(
+        config, limits or Limits(), conversations=rows // repeat, repeat=repeat, eos_id=EOS, device=torch.get_default_device()
+    )  # fmt: skip
+    for token_ids in torch.tensor(written, dtype=torch.long).view(rows, -1).unbind(1):
+        said = said.after(token_ids, None)
+    before = torch.rand(rows, vocabulary) - 3
+    return constrain(before.clone(), said), before
+
+
+def blocked(written, config, limits=None, **asked):
+    """The tokens that are impossible, row by row. What is not blocked stays as it was, bit by bit."""
+    found, before = next_log_probs(written, config, limits, **asked)
     impossible = found == IMPOSSIBLE
-    assert torch.equal(found[~impossible], before[~impossible]), "what is not blocked stays as it was, bit by bit"
+    assert torch.equal(found[~impossible], before[~impossible])
     return [row.nonzero().flatten().tolist() for row in impossible]
 
 
-def ngrams(tokens, n):
-    return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
+def said_by(texts):
+    """References of several conversations, one utterance each."""
+    return [[text] for text in texts]
 
 
 # --- by hand -------------------------------------------------------------------------------------------------------------
 
 
 def test_forbidden_tokens_are_impossible_in_every_row():
-    assert blocked(forbid([0, 4]), [[], []]) == [[0, 4], [0, 4]]
-    assert blocked(forbid([]), [[5]]) == [[]]
+    assert blocked([[], []], decoding(), Limits(forbidden=[EOS, C])) == [[EOS, C], [EOS, C]]
+    assert blocked([[D]], decoding()) == [[]]
 
 
 def test_eos_is_impossible_until_the_minimum_length_is_reached():
-    constraint = at_least(2, eos_id=EOS)
-    assert blocked(constraint, [[], []]) == [[EOS], [EOS]]
-    assert blocked(constraint, [[3], [4]]) == [[EOS], [EOS]]
-    assert blocked(constraint, [[3, 3], [4, 5]]) == [[], []]
+    config = decoding(min_length=2)
+    assert blocked([[], []], config) == [[EOS], [EOS]]
+    assert blocked([[B], [C]], config) == [[EOS], [EOS]]
+    assert blocked([[B, B], [C, D]], config) == [[], []]
 
 
 def test_a_token_that_would_repeat_a_trigram_is_impossible():
-    constraint = block_repeats(3, keep=EOS)
-    assert blocked(constraint, [[2, 3, 4, 2, 3], [2, 3, 4, 3, 2], [2, 2, 2, 2, 2]]) == [[4], [], [2]]
-    assert blocked(constraint, [[2, 3]]) == [[]]
+    assert blocked([[A, B, C, A, B], [A, B, C, B, A], [A, A, A, A, A]], decoding(block_ngrams=3)) == [[C], [], [A]]
+    assert blocked([[A, B]], decoding(block_ngrams=3)) == [[]]
 
 
 def test_every_continuation_of_a_repeated_start_is_impossible():
-    assert blocked(block_repeats(2, keep=EOS), [[2, 3, 2, 4, 2, 5, 2]]) == [[3, 4, 5]]
+    assert blocked([[A, B, A, C, A, D, A]], decoding(block_ngrams=2)) == [[B, C, D]]
 
 
 def test_with_unigrams_no_token_comes_twice():
-    assert blocked(block_repeats(1, keep=EOS), [[2, 5, 2], [3, 3, 3]]) == [[2, 5], [3]]
-    assert blocked(block_repeats(1, keep=EOS), [[]]) == [[]]
+    assert blocked([[A, D, A], [B, B, B]], decoding(block_ngrams=1)) == [[A, D], [B]]
+    assert blocked([[]], decoding(block_ngrams=1)) == [[]]
 
 
-def test_ngrams_of_a_reference_are_blocked_in_its_own_row_alone():
+@pytest.mark.parametrize("who", ["user", "replies"])
+def test_ngrams_that_were_said_are_blocked_in_their_own_conversation_alone(who):
     """A known mistake of peers: a mask that leaks between the rows of a batch."""
-    references = torch.tensor([[2, 3, 4], [4, 3, 5], [NO_TOKEN, NO_TOKEN, NO_TOKEN]])
-    assert blocked(block_ngrams_of(references, 2, keep=EOS), [[3], [3], [3]]) == [[4], [5], []]
-    assert blocked(block_ngrams_of(references, 3, keep=EOS), [[2, 3], [2, 3], [2, 3]]) == [[4], [], []]
-    assert blocked(block_ngrams_of(references, 1, keep=EOS), [[0], [0], [0]]) == [[2, 3, 4], [3, 4, 5], []]
+    setting = {"user": "block_user_ngrams", "replies": "block_reply_ngrams"}[who]
+    limits = Limits(**{who: said_by([[A, B, C], [C, B, D], []])})
+    assert blocked([[B], [B], [B]], decoding(**{setting: 2}), limits) == [[C], [D], []]
+    assert blocked([[A, B], [A, B], [A, B]], decoding(**{setting: 3}), limits) == [[C], [], []]
+    assert blocked([[BOS], [BOS], [BOS]], decoding(**{setting: 1}), limits) == [[A, B, C], [B, C, D], []]
+    assert blocked([[B], [B], [B]], decoding(), limits) == [[], [], []], "without a number nothing is blocked"
 
 
-def test_the_padding_of_references_blocks_nothing_and_joins_nothing():
-    """NO_TOKEN stands between two references too: no n-gram reaches over it."""
-    references = torch.tensor([[2, 3, NO_TOKEN, 4, NO_TOKEN, NO_TOKEN]])
-    assert blocked(block_ngrams_of(references, 2, keep=EOS), [[3]]) == [[]]
-    assert blocked(block_ngrams_of(references, 1, keep=EOS), [[0]]) == [[2, 3, 4]]
+def test_each_kind_of_ngram_has_its_own_length():
+    config = decoding(block_ngrams=3, block_user_ngrams=2, block_reply_ngrams=1)
+    limits = Limits(user=[[[B, C]]], replies=[[[D]]])
+    assert blocked([[A, B, 6, A, B]], config, limits) == [[C, D, 6]]
 
 
-def test_references_that_are_empty_or_shorter_than_n_block_nothing():
-    assert blocked(block_ngrams_of(torch.empty(2, 0, dtype=torch.long), 1, keep=EOS), [[2], [3]]) == [[], []]
-    assert blocked(block_ngrams_of(torch.tensor([[2, 3]]), 3, keep=EOS), [[2, 3]]) == [[]]
+def test_no_ngram_reaches_from_one_utterance_into_the_next():
+    limits = Limits(replies=[[[A, B], [C]]])
+    assert blocked([[B]], decoding(block_reply_ngrams=2), limits) == [[]]
+    assert blocked([[BOS]], decoding(block_reply_ngrams=1), limits) == [[A, B, C]]
 
 
-def test_the_kept_token_is_never_blocked():
-    assert blocked(block_repeats(2, keep=EOS), [[2, EOS, 2]]) == [[]]
-    assert blocked(block_ngrams_of(torch.tensor([[2, EOS, 3]]), 1, keep=EOS), [[4]]) == [[2, 3]]
+def test_utterances_that_are_empty_or_shorter_than_n_block_nothing():
+    assert blocked([[A], [B]], decoding(block_user_ngrams=1), Limits(user=[[[]], []])) == [[], []]
+    assert blocked([[A, B]], decoding(block_user_ngrams=3), Limits(user=[[[A, B]]])) == [[]]
 
 
-# --- properties ----------------------------------------------------------------------------------------------------------
+def test_the_last_token_of_a_blocked_phrase_is_impossible_after_the_others():
+    limits = Limits(block_list=[[A, B, C], [B, D], [6]])
+    assert blocked([[BOS, B, A], [BOS, A, B], [A, B, A]], decoding(), limits) == [[6], [C, D, 6], [B - B + 6]]
+    assert blocked([[]], decoding(), limits) == [[6]]
+
+
+def test_after_a_stop_word_there_is_only_the_end():
+    limits = Limits(stop_words=[[A, B], [C]])
+    everything = [token for token in range(MANY) if token != EOS]
+    found = blocked([[D, A, B], [D, B, A], [D, A, C], [A, B, D]], decoding(min_length=9), limits)
+    assert found == [everything, [EOS], everything, [EOS]]
+
+
+def test_a_prefix_is_said_whatever_is_blocked_and_by_its_own_row_alone():
+    limits = Limits(prefixes=[[A, B], [], [C]], forbidden=[A], user=said_by([[A, B], [B], []]))
+    config = decoding(block_user_ngrams=1, min_length=5)
+    others = [[token for token in range(MANY) if token != only] for only in (A, B, C)]
+    assert blocked([[], [], []], config, limits) == [others[0], [EOS, A, B], others[2]]
+    assert blocked([[A], [D], [C]], config, limits) == [others[1], [EOS, A, B], [EOS, A]]
+    assert blocked([[A, B], [D, D], [C, D]], config, limits) == [[EOS, A, B], [EOS, A, B], [EOS, A]]
+
+
+def test_a_token_said_before_costs_the_penalty_once():
+    found, before = next_log_probs([[A, B, A], [C, C, C]], decoding(repetition_penalty=0.5))
+    before[0, [A, B]] -= 0.5
+    before[1, C] -= 0.5
+    torch.testing.assert_close(found, before)
+
+
+def test_what_anybody_else_asks_of_the_table_is_asked():
+    def no_even(log_probs, said):
+        return log_probs.index_fill(1, torch.arange(0, log_probs.shape[1], 2), IMPOSSIBLE)
+
+    assert blocked([[A], [B]], decoding(), Limits(more=[no_even]), vocabulary=6) == [[0, 2, 4], [0, 2, 4]]
+
+
+# --- blocks give way -----------------------------------------------------------------------------------------------------
+
+
+def test_blocks_give_way_in_the_stated_order_by_hand():
+    """Of </s>, <s>, A, B and C the first has to wait; every other token is blocked by one thing, and one after the other is not."""
+    config = decoding(block_ngrams=1, block_user_ngrams=1, block_reply_ngrams=1, min_length=5)
+    tokens = {"block_list": [[BOS]], "replies": [[[B]]], "user": [[[C]]]}
+    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[EOS, BOS, A, B]], "the user's n-grams first"
+    tokens["block_list"] = [[BOS], [C]]
+    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[EOS, BOS, A, C]], "then those of earlier replies"
+    tokens["block_list"] = [[BOS], [B], [C]]
+    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[EOS, BOS, B, C]], "then those of this one"
+    tokens["forbidden"] = [A]
+    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[BOS, A, B, C]], "then the minimum length"
+    tokens["forbidden"] = [A, EOS]
+    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[BOS, A, B, C]], "the rest never: the row ends"
+
+
+def test_a_row_whose_blocks_give_way_leaves_the_others_theirs():
+    config = decoding(block_user_ngrams=1)
+    limits = Limits(forbidden=[EOS, BOS], user=said_by([[A, B, C], [A, B]]))
+    assert blocked([[], []], config, limits, vocabulary=5) == [[EOS, BOS], [EOS, BOS, A, B]]
+
+
+# --- against plain loops -------------------------------------------------------------------------------------------------
+
+phrases = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=3), max_size=3)
+
+
+@given(
+    written=st.lists(st.integers(1, 5), max_size=8), user=phrases, replies=phrases, block_list=phrases, stop_words=phrases,
+    prefix=st.lists(st.integers(1, 5), max_size=4), forbidden=st.lists(st.integers(0, 5), max_size=3), settings=st.fixed_dictionaries(
+        {name: st.integers(0, 4) for name in ("block_ngrams", "block_user_ngrams", "block_reply_ngrams", "min_length")}
+    ), vocabulary=st.sampled_from([6, MANY]),
+)  # fmt: skip
+def test_all_constraints_together_do_what_a_plain_loop_does(
+    written, user, replies, block_list, stop_words, prefix, forbidden, settings, vocabulary
+):
+    """In a small vocabulary, where blocks give way, and in a large one, where nothing looks for rows without a token."""
+    config = decoding(**settings, repetition_penalty=0.5)
+    limits = Limits(
+        forbidden=forbidden, block_list=block_list, stop_words=stop_words, user=[user], replies=[replies], prefixes=[prefix]
+    )  # fmt: skip
+    found, before = next_log_probs([written], config, limits, vocabulary=vocabulary)
+    assert found[0].tolist() == pytest.approx(allowed(before[0].tolist(), written, config, limits))
 
 
 @given(**SIZES, length=st.integers(0, 9), rows=st.integers(1, 4))
 def test_a_repeat_is_blocked_where_a_plain_loop_finds_one(n, seed, vocabulary, length, rows):
-    written = torch.randint(vocabulary, (rows, length), generator=torch.Generator().manual_seed(seed)).tolist()
+    written = torch.randint(1, min(vocabulary, 6), (rows, length), generator=generator(seed), device="cpu").tolist()
     expected = []
     for row in written:
         said = set(ngrams(row, n))
-        last = row[length - n + 1 :] if n > 1 else []
-        reached = length >= n - 1
-        expected.append([t for t in range(vocabulary) if reached and (*last, t) in said and t != EOS])
-    assert blocked(block_repeats(n, keep=EOS), written, vocabulary=vocabulary) == expected
+        found = [t for t in range(vocabulary) if length >= n - 1 and (*row[length - n + 1 :][: n - 1], t) in said]
+        expected.append(found if len(found) < vocabulary else [])
+    assert blocked(written, decoding(block_ngrams=n), vocabulary=vocabulary) == expected
 
 
-@given(**SIZES, length=st.integers(0, 5), rows=st.integers(1, 4), reference_length=st.integers(0, 9))
-def test_an_ngram_of_a_reference_is_blocked_where_a_plain_loop_finds_one(n, seed, vocabulary, length, rows, reference_length):
-    generator = torch.Generator().manual_seed(seed)
-    written = torch.randint(vocabulary, (rows, length), generator=generator).tolist()
-    references = torch.randint(NO_TOKEN, vocabulary, (rows, reference_length), generator=generator)
-    expected = []
-    for row, reference in zip(written, references.tolist(), strict=True):
-        last = row[length - n + 1 :] if n > 1 else []
-        reached = length >= n - 1
-        expected.append([t for t in range(vocabulary) if reached and (*last, t) in ngrams(reference, n) and t != EOS])
-    assert blocked(block_ngrams_of(references, n, keep=EOS), written, vocabulary=vocabulary) == expected
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
 
 
-@given(**SIZES, beam=st.integers(1, 5))
-def test_no_reply_repeats_an_ngram(n, seed, vocabulary, beam):
-    step = random_step(seed, vocabulary=vocabulary, conversations=2, ending=-2.0)
-    config = DecodeConfig(beam_size=beam, min_length=0, max_length=9)
-    for found in search(step, config, conversations=(0, 1), constraints=[block_repeats(n, keep=EOS)]):
+# --- in whole replies ----------------------------------------------------------------------------------------------------
+
+
+@given(**SIZES, beam=st.integers(1, 5), method=st.sampled_from(sorted(METHODS)))
+def test_no_reply_holds_what_is_blocked(n, seed, vocabulary, beam, method):
+    """Neither an n-gram twice, nor one of its user's or of an earlier reply, nor a phrase of the list, nor a forbidden token."""
+    vocabulary += 3  # so many that the blocks never give way within seven tokens
+    beam *= 2 if method == "group-beam" else 1
+    step = random_step(seed, vocabulary=vocabulary, conversations=3, ending=-2.0)
+    high = min(vocabulary, 8)
+    user, replies = (torch.randint(2, high, (3, 1, 4), generator=generator(seed + i), device="cpu").tolist() for i in range(2))
+    limits = Limits(forbidden=[BOS], block_list=[[A, B], [B, B, C]], user=user, replies=replies)
+    config = decoding(method=method, beam_size=beam, max_length=7, block_ngrams=n, block_user_ngrams=n, block_reply_ngrams=n + 1)
+    for found, mine, earlier in zip(search(step, config, conversations=(0, 1, 2), limits=limits), user, replies, strict=True):
         assert found
         for hypothesis in found:
             said = ngrams(hypothesis.token_ids, n)
-            assert len(said) == len(set(said))
+            assert BOS not in said
+            assert not any(ends_with(hypothesis.token_ids[:end], p) for p in limits.block_list for end in range(8))
+            if vocabulary > 20:
+                assert len(said) == len(set(said))
+                assert not set(said) & set(ngrams(mine[0], n))
+                assert not set(ngrams(hypothesis.token_ids, n + 1)) & set(ngrams(earlier[0], n + 1))
 
 
-@given(**SIZES, beam=st.integers(1, 5))
-def test_no_reply_holds_a_forbidden_token_or_an_ngram_of_its_reference(n, seed, vocabulary, beam):
-    step = random_step(seed, vocabulary=vocabulary, conversations=3, ending=-2.0)
-    references = torch.randint(NO_TOKEN, vocabulary, (3, 8), generator=torch.Generator().manual_seed(seed))
-    constraints = [forbid([BOS]), block_ngrams_of(references.repeat_interleave(beam, dim=0), n, keep=EOS)]
-    config = DecodeConfig(beam_size=beam, min_length=0, max_length=7)
-    replies = beam_search(step, begin([0, 1, 2]), 3, config=config, bos_id=BOS, eos_id=EOS, constraints=constraints)
-    for found, reference in zip(replies, references.tolist(), strict=True):
-        assert found
-        for hypothesis in found:
-            assert BOS not in hypothesis.token_ids
-            assert not set(ngrams(hypothesis.token_ids, n)) & set(ngrams(reference, n))
+def test_blocking_stops_the_token_and_not_the_hypothesis():
+    """A known mistake of peers: a hypothesis whose likeliest next token is blocked is dropped. It goes on with the second."""
+    step = random_step(1, vocabulary=8, ending=-9.0)
+    config = decoding(beam_size=1, max_length=6, block_ngrams=1)
+    (free,) = search(step, decoding(beam_size=1, max_length=6))[0]
+    (found,) = search(step, config)[0]
+    repeated = next(place for place, token in enumerate(free.token_ids) if token in free.token_ids[:place])
+    assert found.token_ids[:repeated] == free.token_ids[:repeated]
+    assert len(found.token_ids) == 6
 
 
-@given(**SIZES, order=st.permutations(range(4)))
-def test_constraints_compose_in_any_order(n, seed, vocabulary, order):
-    generator = torch.Generator().manual_seed(seed)
-    written = torch.randint(vocabulary, (3, 6), generator=generator)
-    references = torch.randint(NO_TOKEN, vocabulary, (3, 6), generator=generator)
-    constraints = [forbid([0]), at_least(7, eos_id=EOS), block_repeats(n, keep=EOS), block_ngrams_of(references, n, keep=EOS)]
-    log_probs = torch.rand(3, vocabulary) - 2
-    straight = permuted = log_probs
-    for place, constraint in enumerate(constraints):
-        straight = constraint(straight, written)
-        permuted = constraints[order[place]](permuted, written)
-    assert torch.equal(straight, permuted)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_reply_begins_with_its_prefix_and_ends_at_its_stop_word(method):
+    config = decoding(method=method, beam_size=4, max_length=9, min_length=2)
+    limits = Limits(prefixes=[[A, B, A], [], [C]], stop_words=[[D], [B, B]], forbidden=[BOS])
+    stopped = 0
+    for seed in range(5):
+        step = random_step(seed, vocabulary=8, conversations=3, ending=-6.0)
+        for found, prefix in zip(search(step, config, conversations=(0, 1, 2), limits=limits), limits.prefixes, strict=True):
+            assert found
+            for tokens in (hypothesis.token_ids for hypothesis in found):
+                assert list(tokens[: len(prefix)]) == prefix
+                begun = [tokens[:end] for end in range(len(tokens) + 1)]
+                stops = [part for part in begun if any(ends_with(part, phrase) for phrase in limits.stop_words)]
+                assert stops in ([], [tokens])
+                stopped += len(stops)
+    assert stopped
+
+
+def test_a_penalty_on_repetition_makes_it_rarer_and_not_impossible():
+    repeated = {}
+    for cost in (0.0, 1.0, 100.0):
+        found = [
+            search(random_step(seed, vocabulary=9, ending=-9.0), decoding(beam_size=3, max_length=8, repetition_penalty=cost))[0][0]
+            for seed in range(20)
+        ]
+        repeated[cost] = sum(len(h.token_ids) - len(set(h.token_ids)) for h in found)
+    assert repeated[0.0] > repeated[1.0] > repeated[100.0]
+    assert slow_beam(random_step(0, vocabulary=9), decoding(beam_size=3, max_length=8, repetition_penalty=1.0))

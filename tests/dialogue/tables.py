@@ -1,0 +1,220 @@
+"""Step functions made of tables, and the slow, obvious twins of the searches: one conversation, lists, loops over rows."""
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+
+from dialogue.config import DecodeConfig
+from dialogue.decoding.constraints import Limits
+from dialogue.decoding.sampling import uniforms
+from dialogue.decoding.search import search as search_with_model
+
+EOS, BOS, A, B, C = range(5)
+CODES = 499
+IMPOSSIBLE = float("-inf")
+
+
+@dataclass(frozen=True)
+class Path:
+    """A decoder state for tables: whose row it is (R,), and a number (R,) made of all tokens read so far."""
+
+    conversation: torch.Tensor
+    code: torch.Tensor
+
+    def repeat(self, times):
+        return Path(self.conversation.repeat_interleave(times), self.code.repeat_interleave(times))
+
+    def select(self, rows):
+        return Path(self.conversation[rows], self.code[rows])
+
+
+def begin(conversations):
+    return Path(torch.tensor(conversations), torch.zeros(len(conversations), dtype=torch.long))
+
+
+def bigrams(table):
+    """A step function out of probabilities: table[conversation][last token] -> probabilities of the next."""
+    log_probs = torch.tensor(table).log()
+    return lambda token_ids, path: (log_probs[path.conversation, token_ids], path)
+
+
+def random_step(seed, *, vocabulary=4, conversations=1, ending=0.0, spread=2.0):
+    """A step function whose log-probabilities depend on the conversation and on every token read. ending: for or against </s>."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(conversations, CODES, vocabulary, generator=generator, device="cpu") * spread
+    logits[:, :, EOS] += ending
+    table = logits.log_softmax(-1).to(torch.get_default_device())
+
+    def step(token_ids, path):
+        code = (path.code * 31 + token_ids + 1) % CODES
+        return table[path.conversation, code], Path(path.conversation, code)
+
+    return step
+
+
+def search(step, config, *, conversations=(0,), **asked):
+    count = len(list(conversations))
+    return search_with_model(
+        step, begin(list(conversations)), count, config=config, bos_id=BOS, eos_id=EOS, device=torch.get_default_device(), **asked
+    )  # fmt: skip
+
+
+def decoding(**settings):
+    """Settings with nothing but what is named."""
+    plain = {"min_length": 0, "length_penalty": 0.0, "block_ngrams": 0, "block_reply_ngrams": 0}
+    return DecodeConfig(**{**plain, **settings})
+
+
+def forced(step, token_ids, *, conversation=0):
+    """The log-probabilities of a reply's tokens, read one by one, that of </s> last."""
+    state, found = begin([conversation]), []
+    for read, target in itertools.pairwise([BOS, *token_ids, EOS]):
+        log_probs, state = step(torch.tensor([read]), state)
+        found.append(float(log_probs[0, target]))
+    return found
+
+
+def penalised(log_prob, length, alpha):
+    return log_prob / ((5 + length) / 6) ** alpha
+
+
+def ngrams(tokens, n):
+    return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
+
+
+def ends_with(written, phrase):
+    return len(written) >= len(phrase) and tuple(written[len(written) - len(phrase) :]) == tuple(phrase)
+
+
+def following(written, phrases, n):
+    """The tokens that would say an n-gram of some phrases."""
+    return {gram[-1] for phrase in phrases for gram in ngrams(phrase, n) if n and ends_with(written, gram[:-1])}
+
+
+def allowed(row, written, config, limits=None, *, conversation=0):
+    """What one row may say next: its log-probabilities, minus infinity for what is blocked. Blocks give way as is stated."""
+    limits = limits or Limits()
+    plain, row = row, list(row)
+    for token in set(written):
+        row[token] -= config.repetition_penalty
+    may = {token for token, log_prob in enumerate(row) if log_prob > IMPOSSIBLE}
+    may -= set(limits.forbidden) | {phrase[-1] for phrase in limits.block_list if ends_with(written, phrase[:-1])}
+    for blocked in (
+        {EOS} if len(written) < config.min_length else set(),
+        following(written, [written], config.block_ngrams),
+        following(written, limits.replies[conversation] if limits.replies else [], config.block_reply_ngrams),
+        following(written, limits.user[conversation] if limits.user else [], config.block_user_ngrams),
+    ):
+        may = may - blocked or may
+    if not may or len(written) == config.max_length or any(ends_with(written, phrase) for phrase in limits.stop_words):
+        may, row[EOS] = {EOS}, plain[EOS]
+    prefix = limits.prefixes[conversation] if limits.prefixes else ()
+    if len(written) < len(prefix):
+        may, row = {prefix[len(written)]}, plain
+    return [log_prob if token in may else IMPOSSIBLE for token, log_prob in enumerate(row)]
+
+
+def rows_of(step, state, written, config, limits, conversation):
+    """One step of one row: what it may say, the model's own log-probabilities, the state after."""
+    log_probs, after = step(torch.tensor([written[-1] if written else BOS]), state)
+    raw = log_probs[0].tolist()
+    shaped = raw if config.temperature in (0, 1) else (log_probs[0] / config.temperature).log_softmax(-1).tolist()
+    return allowed(shaped, written, config, limits, conversation=conversation), raw, after
+
+
+def greedy(step, state, config, *, bos=BOS, eos=EOS, limits=None):
+    """Say the likeliest token until it is </s>."""
+    assert (bos, eos) == (BOS, EOS) or limits is None
+    written, total = [], 0.0
+    while True:
+        log_probs, state = step(torch.tensor([written[-1] if written else bos]), state)
+        row = log_probs[0].tolist()
+        row = allowed(row, written, config, limits) if eos == EOS else row
+        token = max(range(len(row)), key=row.__getitem__)
+        if len(written) == config.max_length:
+            token = eos
+        total += row[token]
+        if token == eos:
+            return tuple(written), total
+        written.append(token)
+
+
+def slow_beam(step, config, *, conversation=0, limits=None):
+    """The twin of beam, diverse beam and group beam: (score, tokens, the model's own log-probability), best first."""
+    groups = config.groups if config.method == "group-beam" else 1
+    size = config.beam_size // groups
+    alive = [[((), 0.0, 0.0, begin([conversation]))] for _ in range(groups)]
+    finished = [[] for _ in range(groups)]
+    for length in range(config.max_length + 1):
+        said = []  # by earlier groups at this step
+        for group in range(groups):
+            candidates = []
+            for written, total, own, state in alive[group]:
+                row, raw, after = rows_of(step, state, written, config, limits, conversation)
+                order = sorted((token for token, p in enumerate(row) if p != IMPOSSIBLE), key=lambda token, row=row: -row[token])
+                for rank, token in enumerate(order):
+                    score = total + row[token]
+                    worth = score - (config.sibling_penalty * rank if config.method == "diverse-beam" else 0.0)
+                    worth -= config.group_penalty * said.count(token) if groups > 1 else 0.0
+                    candidates.append((worth, score, own + raw[token], written, token, after))
+            candidates.sort(key=lambda candidate: -candidate[0])
+            finished[group] += [
+                (penalised(score, length, config.length_penalty), written, own)
+                for _, score, own, written, token, _ in candidates[:size]
+                if token == EOS
+            ]
+            going_on = [candidate for candidate in candidates if candidate[4] != EOS][:size]
+            said += [candidate[4] for candidate in going_on]
+            if size == 1 and candidates and candidates[0][4] == EOS:
+                going_on = []
+            alive[group] = [((*written, token), score, own, after) for _, score, own, written, token, after in going_on]
+    best = {}
+    for found in finished:  # a group gives as many as it has hypotheses
+        best |= {written: (score, written, own) for score, written, own in sorted(found, key=lambda f: -f[0])[:size]}
+    return sorted(best.values(), key=lambda found: -found[0])
+
+
+def slow_draw(row, uniform, config, since_end):
+    """Draw a token: a list of all that may be drawn with their shares, walked through until the random number is passed."""
+    shares = torch.tensor(row, dtype=torch.float64, device="cpu").softmax(-1).tolist()
+    order = sorted(range(len(shares)), key=lambda token: -shares[token])
+    if config.method in ("top-k", "delayed-beam"):
+        kept = [token for token in order[: config.top_k] if shares[token]]
+    else:
+        top_p = config.top_p
+        if config.method == "factual-nucleus":
+            top_p = max(config.top_p_floor, config.top_p * config.top_p_decay**since_end)
+        kept, mass = [], 0.0
+        for token in order:
+            if mass >= top_p or not shares[token]:
+                break
+            kept.append(token)
+            mass += shares[token]
+        kept.sort()
+    target, reached = uniform * sum(shares[token] for token in kept), 0.0
+    for token in kept:
+        reached += shares[token]
+        if reached > target:
+            return token
+    return kept[-1]
+
+
+def slow_sample(step, config, *, seed, conversation=0, limits=None, sentence_ends=()):
+    """The twin of the methods that draw: every sample on its own, ranked, no reply twice."""
+    uniform = uniforms([seed], samples=config.beam_size, steps=config.drawn_tokens)[0].tolist()
+    finished = {}
+    for sample in range(config.beam_size):
+        written, total, own, state, since_end = [], 0.0, 0.0, begin([conversation]), 0
+        while True:
+            row, raw, state = rows_of(step, state, written, config, limits, conversation)
+            token = EOS
+            if len(written) < config.max_length:
+                token = slow_draw(row, uniform[sample][len(written)], config, since_end)
+            since_end = 0 if token in sentence_ends else since_end + 1
+            total, own = total + row[token], own + raw[token]
+            if token == EOS:
+                break
+            written.append(token)
+        finished[tuple(written)] = (penalised(total, len(written), config.length_penalty), tuple(written), own)
+    return sorted(finished.values(), key=lambda found: -found[0])

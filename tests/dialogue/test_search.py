@@ -1,0 +1,566 @@
+"""The search on tables small enough for a hand or for exhaustive search, and on a tiny HRED."""
+
+import itertools
+import logging
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialogue.config import METHODS, DecodeConfig
+from dialogue.decoding import search as search_module
+from dialogue.decoding.constraints import Limits
+from dialogue.decoding.search import search as search_with_model
+from tests.dialogue import conftest as tiny
+from tests.dialogue.tables import (
+    BOS,
+    EOS,
+    IMPOSSIBLE,
+    A,
+    B,
+    C,
+    begin,
+    bigrams,
+    decoding,
+    forced,
+    greedy,
+    penalised,
+    random_step,
+    search,
+    slow_beam,
+    slow_sample,
+)  # fmt: skip
+
+pytestmark = pytest.mark.usefixtures("on_device")
+DRAWN = ("top-k", "nucleus", "factual-nucleus")
+SEARCHED = ("beam", "diverse-beam", "group-beam")
+
+
+def tokens_of(found):
+    return [hypothesis.token_ids for hypothesis in found]
+
+
+def scores_of(found):
+    return [hypothesis.score for hypothesis in found]
+
+
+# --- by hand -------------------------------------------------------------------------------------------------------------
+
+
+def test_one_step_by_hand_on_a_table_of_two_conversations_and_three_tokens():
+    none = [1.0, 0.0, 0.0, 0.0]
+    step = bigrams(
+        [
+            #  </s>  <s>  A    B          after </s>, <s>, A, B
+            [none, [0.2, 0.0, 0.5, 0.3], [0.1, 0.0, 0.0, 0.9], [0.9, 0.0, 0.1, 0.0]],
+            [none, [0.6, 0.0, 0.1, 0.3], [1.0, 0.0, 0.0, 0.0], [0.2, 0.0, 0.8, 0.0]],
+        ]
+    )
+    first, second = search(step, decoding(beam_size=2, max_length=1), conversations=(0, 1))
+    assert tokens_of(first) == [(B,), (A,)]
+    assert [h.log_prob for h in first] == pytest.approx([math.log(0.3 * 0.9), math.log(0.5 * 0.1)])
+    assert first[0].token_log_probs == pytest.approx([math.log(0.3), math.log(0.9)])
+    assert tokens_of(second) == [(), (A,)]
+    assert [h.log_prob for h in second] == pytest.approx([math.log(0.6), math.log(0.1)])
+
+
+def test_a_length_penalty_lets_the_longer_reply_win_by_hand():
+    """The short one has .4, the long one .36: of their logarithms the long one's is divided by (7 / 6) ** alpha."""
+    none = [1.0, 0.0, 0.0, 0.0]
+    step = bigrams([[none, [0.4, 0.0, 0.6, 0.0], [0.0, 0.0, 0.0, 1.0], [0.6, 0.0, 0.4, 0.0]]])
+    log_probs = {(): math.log(0.4), (A, B): math.log(0.36)}
+    for alpha, order in ((0.0, [(), (A, B)]), (1.0, [(A, B), ()])):
+        found = search(step, decoding(beam_size=2, max_length=2, length_penalty=alpha))[0]
+        assert tokens_of(found) == order
+        assert [h.log_prob for h in found] == pytest.approx([log_probs[tokens] for tokens in order])
+        expected = [penalised(log_probs[tokens], len(tokens), alpha) - penalised(0, 1, alpha) for tokens in order]
+        assert scores_of(found) == pytest.approx(expected)
+
+
+def test_a_beam_of_one_ends_where_eos_is_likeliest_by_hand():
+    """It went on with the second likeliest token, and a reply three words longer won by the length penalty: no greedy search."""
+    to = torch.eye(5).tolist()
+    step = bigrams([[to[EOS], [0.51, 0.0, 0.49, 0.0, 0.0], to[B], to[C], to[EOS]]])
+    (found,) = search(step, decoding(beam_size=1, max_length=6, length_penalty=0.65))[0]
+    assert found.token_ids == ()
+
+
+def test_siblings_make_room_for_another_parent_by_hand():
+    """The two likeliest hypotheses are both children of A. With a penalty on the second sibling, a child of B goes on."""
+    none = [1.0, 0.0, 0.0, 0.0, 0.0]
+    step = bigrams([[none, [0.0, 0.0, 0.55, 0.45, 0.0], [0.0, 0.0, 0.0, 0.52, 0.48], [0.1, 0.0, 0.4, 0.0, 0.5], none]])
+    for method, expected in (("beam", {(A, B), (A, C)}), ("diverse-beam", {(A, B), (B, C)})):
+        found = search(step, decoding(method=method, beam_size=2, max_length=2, sibling_penalty=1.0))[0]
+        assert set(tokens_of(found)) == expected
+        assert {h.token_ids: h.score for h in found} == pytest.approx({h: sum(forced(step, h)) for h in expected}), "not summed up"
+
+
+def test_a_later_group_says_something_else_by_hand():
+    none = [1.0, 0.0, 0.0, 0.0]
+    step = bigrams([[none, [0.0, 0.0, 0.6, 0.4], none, none]])
+    for penalty, first in ((0.1, [(A,)]), (1.0, [(A,), (B,)])):
+        config = decoding(method="group-beam", beam_size=2, groups=2, group_penalty=penalty, max_length=1)
+        assert tokens_of(search(step, config)[0]) == first
+
+
+def test_top_p_shrinks_within_a_sentence_and_starts_anew_after_it_by_hand():
+    """p .9, decay .5, floor .3: the sets hold .9, .45, .3 ... of A .5, B .3, C .2; after the sentence end C .9 again."""
+    row = [0.0, 0.0, 0.5, 0.3, 0.2]
+    step = bigrams([[row] * 5])
+    config = decoding(
+        method="factual-nucleus", beam_size=400, max_length=3, top_p=0.9, top_p_decay=0.5, top_p_floor=0.3
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="no token has a finite"):
+        search(step, config)  # </s> has no probability
+    step = bigrams([[[1e-6, 0.0, 0.5, 0.3, 0.2 - 1e-6]] * 5])
+    found = tokens_of(search(step, config)[0])
+    assert {tokens[0] for tokens in found} == {A, B, C}
+    assert {tokens[1:] for tokens in found} == {(A, A)}
+    found = tokens_of(search(step, config, sentence_ends=[B])[0])
+    assert {tokens[1] for tokens in found if tokens[0] == B} == {A, B, C}
+    assert {tokens[1] for tokens in found if tokens[0] != B} == {A}
+
+
+# --- second implementations ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.65])
+@pytest.mark.parametrize("ending", [-3.0, 0.0, 1.0])
+@pytest.mark.parametrize("how", [{"beam_size": 1}, {"method": "greedy"}, {"method": "nucleus", "temperature": 0.0}])
+def test_a_beam_of_one_and_a_temperature_of_nought_are_greedy(how, alpha, ending):
+    """After the likeliest token was </s>, a beam of one went on with the second likeliest; a length penalty let that win."""
+    config = decoding(max_length=8, length_penalty=alpha, **how)
+    for seed in range(30):
+        step = random_step(seed, vocabulary=6, ending=ending, spread=2.0 + seed % 3 * 4)
+        (found,) = search(step, config)[0]
+        written, total = greedy(step, begin([0]), config)
+        assert found.token_ids == written, f"seed {seed}"
+        assert found.log_prob == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.65])
+def test_a_beam_of_one_is_greedy_under_constraints(alpha):
+    config = decoding(beam_size=1, max_length=8, length_penalty=alpha, min_length=3, block_ngrams=2)
+    limits = Limits(forbidden=[BOS])
+    for seed in range(60):
+        step = random_step(seed, vocabulary=5, spread=2.0 + seed % 3 * 4)
+        (found,) = search(step, config, limits=limits)[0]
+        written, total = greedy(step, begin([0]), config, limits=limits)
+        assert found.token_ids == written, f"seed {seed}"
+        assert found.log_prob == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.65, 1.5])
+def test_a_wide_beam_on_a_tiny_vocabulary_is_exhaustive_search(alpha):
+    words, longest = (BOS, A, B), 4
+    config = decoding(beam_size=128, max_length=longest, length_penalty=alpha)
+    for seed in range(6):
+        step = random_step(seed, ending=-0.5)
+        replies = [reply for length in range(longest + 1) for reply in itertools.product(words, repeat=length)]
+        ranked = sorted(((penalised(sum(forced(step, r)), len(r), alpha), r) for r in replies), reverse=True)
+        found = search(step, config)[0]
+        assert len(found) == len(replies) == 121
+        assert scores_of(found) == pytest.approx([score for score, _ in ranked], abs=1e-4)
+        assert tokens_of(found)[:20] == [reply for _, reply in ranked[:20]]
+        assert set(tokens_of(found)) == set(replies)
+
+
+@pytest.mark.parametrize("vocabulary", [6, 72])
+@pytest.mark.parametrize("size", [2, 4, 6])
+@pytest.mark.parametrize("method", SEARCHED)
+def test_searches_are_those_of_the_slow_twin(method, size, vocabulary):
+    """With 72 tokens the top is searched in two stages, and nothing looks for rows without a token that is left."""
+    limits = Limits(
+        forbidden=[BOS], block_list=[[A, B], [C]], stop_words=[[5, A]], user=[[[A, 5, A]], [[5, 5]]], replies=[[], [[B, A, B]]]
+    )  # fmt: skip
+    constrained = {"min_length": 2, "block_ngrams": 2, "block_user_ngrams": 2, "block_reply_ngrams": 3, "repetition_penalty": 0.7}
+    for seed in range(8):
+        for asked, settings in ((None, {}), (limits, constrained), (None, {"temperature": 0.6}), (None, {"temperature": 1.7})):
+            step = random_step(seed, vocabulary=vocabulary, conversations=2, ending=0.5, spread=2.0 + seed % 3 * 4)
+            config = decoding(method=method, beam_size=size, max_length=6, length_penalty=0.65 * (seed % 2), **settings)
+            for conversation, found in enumerate(search(step, config, conversations=(0, 1), limits=asked)):
+                expected = slow_beam(step, config, conversation=conversation, limits=asked)
+                assert tokens_of(found) == [written for _, written, _ in expected], f"seed {seed}"
+                assert scores_of(found) == pytest.approx([score for score, _, _ in expected], abs=1e-4)
+                assert [h.log_prob for h in found] == pytest.approx([own for _, _, own in expected], abs=1e-4)
+
+
+@pytest.mark.parametrize("vocabulary", [6, 72])
+@pytest.mark.parametrize("method", DRAWN)
+def test_draws_are_those_of_the_slow_twin(method, vocabulary):
+    limits = Limits(forbidden=[BOS], block_list=[[A, B]], stop_words=[[5, A]], user=[[[A, 5, A]], [[5, 5]]])
+    constrained = {"min_length": 2, "block_ngrams": 2, "block_user_ngrams": 2, "repetition_penalty": 0.7}
+    different = set()
+    for seed in range(12):
+        for asked, settings in ((None, {}), (limits, constrained), (None, {"temperature": 0.6, "top_k": 3, "top_p": 0.5})):
+            step = random_step(seed, vocabulary=vocabulary, conversations=2, ending=0.5)
+            config = decoding(method=method, beam_size=5, max_length=6, top_p_decay=0.8, **settings)
+            found = search(step, config, conversations=(0, 1), limits=asked, seeds=[seed, seed + 1], sentence_ends=[B, C])
+            for conversation, hypotheses in enumerate(found):
+                expected = slow_sample(
+                    step, config, seed=seed + conversation, conversation=conversation, limits=asked, sentence_ends=[B, C]
+                )
+                assert tokens_of(hypotheses) == [written for _, written, _ in expected], f"seed {seed}"
+                assert scores_of(hypotheses) == pytest.approx([score for score, _, _ in expected], abs=1e-4)
+                assert [h.log_prob for h in hypotheses] == pytest.approx([own for _, _, own in expected], abs=1e-4)
+                different.update(tokens_of(hypotheses))
+    assert len(different) > 50
+
+
+@pytest.mark.parametrize(("method", "drawn"), [("delayed-beam", "top-k"), ("delayed-nucleus-beam", "nucleus")])
+def test_a_delayed_beam_goes_on_from_what_was_drawn(method, drawn):
+    """A beam of the same table, each of whose hypotheses is forced to begin as a sample of the first tokens does."""
+    settings = {"beam_size": 4, "max_length": 5, "length_penalty": 0.65}
+    for seed in range(10):
+        step = random_step(seed, vocabulary=6, ending=-1.0)
+        found = search(step, decoding(method=method, delay=2, **settings), seeds=[seed])[0]
+        samples = search(step, decoding(method=drawn, **{**settings, "max_length": 2}), seeds=[seed])[0]
+        begun = {tokens[:2] for tokens in tokens_of(samples)}
+        assert {tokens[:2] for tokens in tokens_of(found)} <= begun
+        assert len(set(tokens_of(found))) == len(found) > 1
+        wide = search(step, decoding(**{**settings, "beam_size": 2000}))[0]
+        best = [h for h in wide if h.token_ids[:2] in begun]
+        assert found[0].score <= best[0].score + 1e-5
+        one = search(step, decoding(method=method, delay=0, **settings), seeds=[seed])[0]
+        assert one == search(step, decoding(**settings))[0], "with nothing drawn it is a beam"
+
+
+# --- relations -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.5}, {"repetition_penalty": 1.0}])
+def test_a_log_probability_is_the_teacher_forced_one_of_its_tokens(method, settings):
+    for seed in range(10):
+        step = random_step(seed, vocabulary=5, conversations=3)
+        config = decoding(method=method, beam_size=6, max_length=6, length_penalty=0.65, **settings)
+        for conversation, found in enumerate(search(step, config, conversations=(0, 1, 2), seeds=[1, 2, 3])):
+            assert found
+            for hypothesis in found:
+                log_probs = forced(step, hypothesis.token_ids, conversation=conversation)
+                assert hypothesis.token_log_probs == pytest.approx(log_probs, abs=1e-4)
+                assert hypothesis.log_prob == pytest.approx(sum(log_probs), abs=1e-4)
+                assert hypothesis.finished
+                if not settings:
+                    assert hypothesis.score == pytest.approx(penalised(sum(log_probs), len(hypothesis.token_ids), 0.65), abs=1e-4)
+
+
+@given(
+    seed=st.integers(0, 10_000), size=st.integers(1, 12), vocabulary=st.integers(3, 7), ending=st.sampled_from([-4.0, 0.0, 2.0]),
+    method=st.sampled_from(sorted(METHODS)),
+)  # fmt: skip
+def test_hypotheses_are_distinct_sorted_and_end_at_their_first_eos(seed, size, vocabulary, ending, method):
+    """Peers expand every row at the first step and get K identical hypotheses, or go on after </s>."""
+    size += size % 2 if method == "group-beam" else 0
+    step = random_step(seed, vocabulary=vocabulary, ending=ending)
+    found = search(step, decoding(method=method, beam_size=size, max_length=5, length_penalty=0.65))[0]
+    assert 1 <= len(found) <= size
+    assert len(set(tokens_of(found))) == len(found)
+    assert scores_of(found) == sorted(scores_of(found), reverse=True)
+    assert all(EOS not in h.token_ids and len(h.token_ids) <= 5 for h in found)
+    assert all(0 <= token < vocabulary for h in found for token in h.token_ids)
+
+
+def test_a_beam_wider_than_there_are_replies_gives_each_of_them_once():
+    step = random_step(0, vocabulary=3)
+    found = search(step, decoding(beam_size=10, max_length=1))[0]
+    assert sorted(tokens_of(found)) == [(), (BOS,), (A,)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_last_word_at_the_maximum_length_is_a_word(method):
+    """A known mistake of peers: the last word overwritten by </s>, or </s> not in the score."""
+    step = random_step(1, vocabulary=5, ending=-50.0)
+    for hypothesis in search(step, decoding(method=method, beam_size=4, max_length=6))[0]:
+        assert len(hypothesis.token_ids) == 6
+        assert EOS not in hypothesis.token_ids
+        assert hypothesis.log_prob < -50
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_reply_is_shorter_than_the_minimum(method):
+    """A known mistake of peers: the minimum is ignored by a beam of one, and by sampling."""
+    for seed in range(20):
+        step = random_step(seed, vocabulary=5, ending=5.0)
+        assert any(len(tokens) < 3 for tokens in tokens_of(search(step, decoding(method=method, beam_size=4, max_length=6))[0]))
+        limited = search(step, decoding(method=method, beam_size=4, max_length=6, min_length=3))[0]
+        assert limited
+        assert all(len(tokens) >= 3 for tokens in tokens_of(limited))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("method", ["beam", "top-k", "nucleus"])
+def test_a_conversation_whose_every_token_is_blocked_ends_there(method, size):
+    """A known mistake of peers: where all is minus infinity, the top of it is a random token. The other conversation goes on."""
+
+    def block_first(log_probs, said):
+        if said.length < 2:
+            return log_probs
+        blocked = torch.arange(len(log_probs)) < size  # the rows of conversation 0
+        return log_probs.masked_fill(blocked[:, None], IMPOSSIBLE)
+
+    step = random_step(2, vocabulary=5, conversations=2, ending=-9.0)
+    config = decoding(method=method, beam_size=size, max_length=5, min_length=4)
+    asked = {"limits": Limits(more=[block_first]), "seeds": [1, 2]}
+    first, second = search(step, config, conversations=(0, 1), **asked)
+    assert first
+    assert all(len(h.token_ids) == 2 for h in first)
+    assert [h.log_prob for h in first] == pytest.approx([sum(forced(step, h.token_ids)) for h in first], abs=1e-5)
+    assert second == search(step, config, conversations=(1,), seeds=[2])[0]
+
+
+def test_where_one_hypothesis_is_stuck_the_others_go_on():
+    """A known mistake of peers: blocking that ends the search. It ends the one hypothesis that has nothing left to say."""
+
+    def block_after_a(log_probs, said):
+        if not said.length:
+            return log_probs
+        return log_probs.masked_fill((said.written[:, -1] == A)[:, None], IMPOSSIBLE)
+
+    config = decoding(beam_size=6, max_length=4)
+    found = search(random_step(3, vocabulary=5, ending=-2.0), config, limits=Limits(more=[block_after_a]))[0]
+    assert any(h.token_ids and h.token_ids[-1] == A for h in found)
+    assert any(len(h.token_ids) == 4 for h in found)
+    assert not any(A in h.token_ids[:-1] for h in found)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_with_every_token_forbidden_from_the_start_the_reply_is_empty(method):
+    config = decoding(method=method, beam_size=4, max_length=4)
+    found = search(random_step(0), config, limits=Limits(forbidden=[EOS, BOS, A, B]))[0]
+    assert tokens_of(found) == [()]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.65])
+@pytest.mark.parametrize("method", METHODS)
+def test_leaving_early_never_changes_what_is_found(method, alpha, monkeypatch):
+    """Neither of the search where all is done, nor of a conversation where the others are not."""
+    config = decoding(method=method, beam_size=4, max_length=24, length_penalty=alpha)
+    steps, rows = {"early": 0, "full": 0}, {"early": 0, "full": 0}
+    for seed in range(8):
+        step = random_step(seed, vocabulary=6, conversations=5, ending=1.0, spread=2.0 + seed % 3 * 4)
+        found = {}
+        for name, every in (("early", 1), ("full", 1000)):
+
+            def counted(token_ids, path, name=name, step=step):
+                steps[name] += 1
+                rows[name] += len(token_ids)
+                return step(token_ids, path)
+
+            monkeypatch.setattr(search_module, "LOOK_EVERY", every)
+            found[name] = search(counted, config, conversations=range(5), seeds=range(5))
+        for early, full in zip(found["early"], found["full"], strict=True):
+            assert tokens_of(early) == tokens_of(full), f"seed {seed}"
+            assert scores_of(early) == pytest.approx(scores_of(full), abs=1e-5)
+    assert steps["full"] == 8 * 25
+    assert steps["early"] < steps["full"]
+    assert rows["early"] / steps["early"] < rows["full"] / steps["full"], "no conversation left before the others"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_of_conversations_gives_the_replies_of_each_alone(method):
+    config = decoding(
+        method=method, beam_size=4, max_length=10, length_penalty=0.65, min_length=2, block_ngrams=2, block_user_ngrams=1
+    )  # fmt: skip
+    lengths = set()
+    for seed in range(10):
+        step = random_step(seed, vocabulary=7, conversations=5, ending=0.5)
+        references = torch.randint(7, (5, 1, 6), generator=torch.Generator().manual_seed(seed), device="cpu").tolist()
+        prefixes = [[], [A], [], [5, 5, 5], [B, A]]
+        limits = Limits(forbidden=[BOS], user=references, prefixes=prefixes)
+        together = search(step, config, conversations=range(5), limits=limits, seeds=range(5))
+        for conversation, found in enumerate(together):
+            limits = Limits(forbidden=[BOS], user=[references[conversation]], prefixes=[prefixes[conversation]])
+            alone = search(step, config, conversations=(conversation,), limits=limits, seeds=[conversation])[0]
+            assert tokens_of(found) == tokens_of(alone)
+            assert scores_of(found) == pytest.approx(scores_of(alone), abs=1e-5)
+            lengths.update(map(len, tokens_of(found)))
+    assert len(lengths) > 3, "all replies end at the same length, so uneven ends were not tried"
+
+
+@pytest.mark.parametrize("method", [*DRAWN, "delayed-beam", "delayed-nucleus-beam"])
+def test_a_seed_says_what_is_drawn(method):
+    step = random_step(0, vocabulary=40, conversations=2, ending=-2.0, spread=1.0)
+    config = decoding(method=method, beam_size=3, max_length=8)
+    first, second = search(step, config, conversations=(0, 0), seeds=[5, 6])
+    assert tokens_of(first) != tokens_of(second)
+    assert search(step, config, conversations=(1, 0), seeds=[0, 6])[1] == second
+    assert search(step, decoding(method=method, beam_size=3, max_length=8, seed=6))[0] == second
+
+
+# --- time and accidents --------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """It goes on by one second at each look."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_at_the_deadline_the_best_so_far_is_cut_at_a_sentence_end(method):
+    """Nothing has ended: after two looks at the clock there are eight tokens."""
+    step = random_step(4, vocabulary=6, conversations=2, ending=-60.0, spread=1.0)
+    config = decoding(method=method, beam_size=4, max_length=40)
+    whole = search(step, config, conversations=(0, 1), deadline=2.0, clock=Clock())
+    cut = search(step, config, conversations=(0, 1), deadline=2.0, clock=Clock(), sentence_ends=[B, C])
+    if method != "factual-nucleus":  # sentence ends have a say in what it draws
+        for hypotheses in whole:
+            assert {len(tokens) for tokens in tokens_of(hypotheses)} == {8}
+            assert not any(h.finished for h in hypotheses)
+    ended = 0
+    for hypotheses in cut:
+        assert hypotheses
+        for hypothesis in hypotheses:
+            assert hypothesis.token_ids
+            ended += hypothesis.token_ids[-1] in (B, C)
+            assert hypothesis.token_ids[-1] in (B, C) or not {B, C} & set(hypothesis.token_ids)
+            assert hypothesis.log_prob == pytest.approx(sum(hypothesis.token_log_probs), abs=1e-5)
+            assert len(hypothesis.token_log_probs) == len(hypothesis.token_ids)
+    assert ended
+
+
+def test_at_the_deadline_finished_replies_are_given_where_there_are_any():
+    step = random_step(5, vocabulary=6, conversations=3, ending=0.0)
+    config = decoding(beam_size=6, max_length=40, length_penalty=0.65)
+    known = search(step, config, conversations=(0, 1, 2))
+    for found, complete in zip(search(step, config, conversations=(0, 1, 2), deadline=0.0, clock=Clock()), known, strict=True):
+        assert all(h.finished and len(h.token_ids) < 4 for h in found)
+        assert found[0].score <= complete[0].score
+        for hypothesis in found:
+            assert hypothesis.log_prob == pytest.approx(hypothesis.score * ((5 + len(hypothesis.token_ids)) / 6) ** 0.65, abs=1e-4)
+
+
+def test_a_deadline_that_is_not_reached_changes_nothing():
+    step = random_step(5, vocabulary=6)
+    config = decoding(beam_size=4, max_length=20)
+    assert search(step, config, deadline=1e9, clock=Clock()) == search(step, config)
+
+
+@pytest.mark.parametrize("vocabulary", [5, 72])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_row_of_nan_harms_no_other_conversation(method, vocabulary, caplog):
+    """A number that is none compares as the highest: it would win every place of its beam."""
+    whole = random_step(6, vocabulary=vocabulary, conversations=3)
+
+    def broken(token_ids, path):
+        log_probs, path = whole(token_ids, path)
+        log_probs[path.conversation == 1] = float("nan")
+        return log_probs, path
+
+    config = decoding(method=method, beam_size=4, max_length=6, block_ngrams=2)
+    with caplog.at_level(logging.ERROR):
+        found = search(broken, config, conversations=(0, 1, 2), seeds=[1, 2, 3])
+    assert "no token has a finite log-probability in conversations [1] of 3" in caplog.text
+    assert found[1] == []
+    for conversation in (0, 2):
+        assert found[conversation] == search(whole, config, conversations=(conversation,), seeds=[conversation + 1])[0]
+
+
+@pytest.mark.parametrize("vocabulary", [5, 72])
+@pytest.mark.parametrize("method", SEARCHED)
+def test_a_hypothesis_that_leads_to_nan_makes_room_for_the_others(method, vocabulary):
+    whole = random_step(6, vocabulary=vocabulary)
+
+    def broken(token_ids, path):
+        log_probs, path = whole(token_ids, path)
+        log_probs[token_ids == A] = float("nan")
+        return log_probs, path
+
+    config = decoding(method=method, beam_size=4, max_length=6)
+    found = search(broken, config)[0]
+    assert found
+    assert not any(A in h.token_ids for h in found)
+    assert all(math.isfinite(h.log_prob) for h in found)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nan_everywhere_is_an_error_that_says_so(method):
+    def broken(token_ids, path):
+        return torch.full((len(token_ids), 5), float("nan")), path
+
+    with pytest.raises(
+        ValueError, match=r"no token has a finite log-probability in conversations \[0, 1\] of 2: look for NaN in the weights"
+    ):
+        search(broken, decoding(method=method, beam_size=4), conversations=(0, 1))
+
+
+def test_a_prefix_longer_than_the_maximum_is_refused():
+    with pytest.raises(ValueError, match="the prefix of conversation 1 has 3 tokens; max_length allows 2"):
+        search(
+            random_step(0, conversations=2), decoding(max_length=2), conversations=(0, 1), limits=Limits(prefixes=[[], [A, B, A]])
+        )
+
+
+def test_limits_of_another_number_of_conversations_are_refused():
+    with pytest.raises(ValueError, match="user of 1 conversations; expected one for each of 2"):
+        search(random_step(0, conversations=2), decoding(), conversations=(0, 1), limits=Limits(user=[[]]))
+
+
+# --- with a model --------------------------------------------------------------------------------------------------------
+
+
+def model_search(model, histories, config, *, limits=None):
+    return search_with_model(
+        model.step, model.start(histories), len(histories), config=config, bos_id=tiny.BOS, eos_id=tiny.EOS, limits=limits,
+        device=histories.device,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def peaked(device):
+    """A model that has favourites, and the histories of five conversations."""
+    model = tiny.make_model(peaked=6.0)
+    with torch.no_grad():
+        model.output_bias[tiny.EOS] += 2
+        model.context_gates.weight *= 6  # its history matters
+    histories = [tiny.history_after(model, tiny.make_conversation(turns, seed=turns)) for turns in (1, 2, 3, 5, 8)]
+    return model.to(device), torch.cat(histories).to(device)
+
+
+def test_a_batch_of_five_histories_gives_the_replies_of_five_batches_of_one(peaked):
+    model, histories = peaked
+    config = DecodeConfig(beam_size=4, max_length=12, block_ngrams=2)
+    limits = Limits(forbidden=[tiny.PAD, tiny.UNK, tiny.BOS])
+    together = model_search(model, histories, config, limits=limits)
+    for row, found in enumerate(together):
+        alone = model_search(model, histories[row : row + 1], config, limits=limits)[0]
+        assert tokens_of(found) == tokens_of(alone)
+        assert scores_of(found) == pytest.approx(scores_of(alone), abs=1e-5)
+    assert len({len(h.token_ids) for found in together for h in found}) > 2
+    assert len({found[0].token_ids for found in together}) > 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_log_probability_of_a_reply_is_what_the_model_gives_it_when_told(peaked, method):
+    model, histories = peaked
+    for row, found in enumerate(model_search(model, histories, DecodeConfig(method=method, beam_size=4, max_length=9))):
+        replies = [[[*h.token_ids, tiny.EOS]] for h in found]
+        batch = tiny.as_batch(replies, history=histories[row].expand(len(replies), -1)).to(histories.device)
+        with torch.no_grad():
+            told = model.log_likelihood(batch).log_probs
+        assert [h.log_prob for h in found] == pytest.approx(told.tolist(), abs=1e-4)
+
+
+def test_a_beam_of_one_over_a_model_is_greedy(peaked):
+    model, histories = peaked
+    config = decoding(beam_size=1, max_length=9, length_penalty=0.65)
+    for row, (found,) in enumerate(model_search(model, histories, config)):
+        state = model.start(histories[row : row + 1])
+        written, total = greedy(model.step, state, config, bos=tiny.BOS, eos=tiny.EOS)
+        assert found.token_ids == written
+        assert found.log_prob == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_search_twice_gives_the_same_replies(peaked, method):
+    model, histories = peaked
+    config = DecodeConfig(method=method, beam_size=4, max_length=9)
+    assert model_search(model, histories, config) == model_search(model, histories, config)
