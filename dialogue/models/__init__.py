@@ -8,8 +8,9 @@ log_likelihood(batch) -> Likelihood, per utterance                           for
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, Self
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -78,9 +79,41 @@ class Model(Protocol):
         ...
 
     def step(self, token_ids: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Read one token a row: (R,) -> log_probs (R, V) of the next."""
+        """Read one token a row: (R,) -> log_probs (R, V) of the next, float32, which the caller may overwrite."""
         ...
 
     def log_likelihood(self, batch: Batch) -> Likelihood:
         """Score every utterance of the batch, each given its conversation so far."""
         ...
+
+
+State = TypeVar("State", bound=DecoderState)
+
+
+@dataclass(frozen=True)
+class Decoder(Generic[State]):
+    """What a search needs of a model: where a reply begins, and one token further, as `Model` says."""
+
+    start: Callable[[Tensor], State]
+    step: Callable[[Tensor, State], tuple[Tensor, State]]
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A model that can lay its weights out for decoding. What it gives does not follow weights that change later."""
+
+    def prepare(self, precision: str) -> Decoder[DecoderState]:
+        """Lay out start and step, the output layer in a precision of dialogue.models.projection."""
+        ...
+
+
+def prepare(model: Model, precision: str) -> Decoder[DecoderState]:
+    """Give a model's decoder, laid out in a precision where the model can do that, else its own two calls.
+
+    Raises ValueError on a precision that the model or the device does not have.
+    """
+    if isinstance(model, Prepares):
+        return model.prepare(precision)
+    if precision not in ("auto", "fp32"):
+        raise ValueError(f"precision is {precision!r}; {type(model).__name__} has no `prepare`, so it decodes in fp32 alone")
+    return Decoder(model.start, model.step)

@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from dialogue.config import ModelConfig
-from dialogue.models import Batch, Likelihood
+from dialogue.models import Batch, Decoder, Likelihood
 from dialogue.models.layers import GRU, token_log_probs
+from dialogue.models.projection import lay_out
+
+FOLDED_BYTES = 256 * 2**20  # the most that the table of all tokens' gates may take
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,31 @@ class HRED(nn.Module):
         hidden = self.decoder.step(gates, state.hidden)
         logits = F.linear(self.readout(hidden), self.embedding.weight, self.output_bias)
         return F.log_softmax(logits.float(), dim=-1), HREDState(hidden, state.context_gates)
+
+    @torch.no_grad()
+    def prepare(self, precision: str) -> Decoder[HREDState]:
+        """Lay out start and step for decoding, the output layer in a precision of dialogue.models.projection.
+
+        The embedding is folded into the decoder's input gates, so that a token's gates are one lookup in a table
+        (V, 3H); and the readout into the output layer, where that does not make it wider.
+        """
+        weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
+        narrow = self.decoder.hidden_size <= weight.shape[1]
+        if narrow:
+            weight, bias = weight @ self.readout.weight, bias + weight @ self.readout.bias
+        project, decode = lay_out(weight, bias, precision=precision), self.decoder.prepare_step()
+        every = torch.arange(self.embedding.num_embeddings, device=weight.device)
+        folded = 3 * self.decoder.hidden_size * every.numel() * weight.element_size() <= FOLDED_BYTES
+        table = self.decoder.gates(self._embed(every)) if folded else None
+
+        @torch.no_grad()
+        def step(token_ids: Tensor, state: HREDState) -> tuple[Tensor, HREDState]:
+            gates = self.decoder.gates(self._embed(token_ids)) if table is None else table.index_select(0, token_ids)
+            hidden = decode(gates.add_(state.context_gates), state.hidden)
+            logits = project(hidden if narrow else self.readout(hidden))
+            return torch.log_softmax(logits, dim=-1, out=logits), HREDState(hidden, state.context_gates)
+
+        return Decoder(self.start, step)
 
     # --- all turns of a batch at once ------------------------------------------------------------------------------
 

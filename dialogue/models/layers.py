@@ -8,12 +8,14 @@ the weights at every time step, and two more passes over the (P, V) probabilitie
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dialogue.models.projection import lay_out
 
 
 class GRU(nn.Module):
@@ -45,6 +47,19 @@ class GRU(nn.Module):
         reset, update = torch.sigmoid(gates[..., :both] + from_state[..., :both]).chunk(2, dim=-1)
         candidate = torch.tanh(gates[..., both:] + reset * from_state[..., both:])
         return candidate + update * (state - candidate)
+
+    def prepare_step(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Lay `step` out for decoding: half its passes over memory. It overwrites the gates that it is given."""
+        gates_of, hidden = lay_out(self.weight_hidden, self.bias_hidden, precision="fp32"), self.hidden_size
+        both = 2 * hidden
+
+        def step(gates: Tensor, state: Tensor) -> Tensor:
+            from_state = gates_of(state)  # (R, 3H)
+            reset_update = from_state[:, :both].add_(gates[:, :both]).sigmoid_()
+            candidate = gates[:, both:].addcmul_(reset_update[:, :hidden], from_state[:, both:]).tanh_()
+            return torch.lerp(candidate, state, reset_update[:, hidden:])
+
+        return step
 
     def forward(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
         """Run over packed rows: gates (P, 3H), rows alive at each step, start (batch_sizes[0], H) -> states (P, H)."""

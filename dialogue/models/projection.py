@@ -1,0 +1,145 @@
+"""A linear layer laid out once, at load, for a decoder that calls it thousands of times with few rows.
+
+Precision is a choice of the whole process, never of the rows that meet in a batch:
+
+    fp32   what the model was trained to compute
+    bf16   weights, activations and result rounded to 8 bits of mantissa
+    int8   weights scaled by output channel, activations by row: a row's result never depends on its neighbours
+    auto   the fastest of them on this device (`choose_precision`)
+
+Several engines compute the same precision to within rounding; which one is fastest depends on the machine, so a probe of
+a few milliseconds times them. Nothing here is differentiable, and nothing follows weights that change later.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dialogue.device import computes_in_bf16
+
+Linear = Callable[[Tensor], Tensor]  # (R, in) float32 -> (R, out) float32, a tensor that the caller may overwrite
+Engine = Callable[[Tensor, Tensor], Linear]  # weight (out, in), bias (out,)
+
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+PROBE_ROWS = 10  # a beam of one talker: where latency is felt
+PROBE_CALLS = 5
+FP32_MARGIN = 1.25  # how many times faster a rounded precision must be for auto to leave fp32
+
+
+@torch.no_grad()
+def lay_out(weight: Tensor, bias: Tensor, *, precision: str) -> Linear:
+    """Lay out x -> x @ weight.T + bias in a precision, by the fastest engine: weight (out, in), bias (out,), float32.
+
+    Raises ValueError where the precision is unknown or this device has no engine for it.
+    """
+    if precision == "auto":
+        precision = choose_precision(weight, bias)
+    laid_out = [engine(weight, bias) for engine in engines(precision, weight.device)]
+    return laid_out[0] if len(laid_out) == 1 else min(_times(laid_out, weight), key=lambda pair: pair[0])[1]
+
+
+@torch.no_grad()
+def choose_precision(weight: Tensor, bias: Tensor) -> str:
+    """Time every precision that this device has and name the fastest; fp32 unless another one is well ahead."""
+    best: dict[str, float] = {}
+    for precision in PRECISIONS[1:]:
+        laid_out = [engine(weight, bias) for engine in _engines_of(weight.device)[precision]]
+        if laid_out:
+            best[precision] = min(seconds for seconds, _ in _times(laid_out, weight))
+    best["fp32"] /= FP32_MARGIN
+    return min(best, key=lambda precision: best[precision])
+
+
+def engines(precision: str, device: torch.device) -> list[Engine]:
+    """List the engines of a precision on a device, the plainest first. Raises ValueError where there is none."""
+    if precision not in PRECISIONS[1:]:
+        raise ValueError(f"precision is {precision!r}; it is one of {', '.join(PRECISIONS)}")
+    found = _engines_of(device)
+    if not found[precision]:
+        there = ", ".join(name for name, able in found.items() if able)
+        raise ValueError(f"precision {precision} has no engine on this {device.type}; use one of: auto, {there}")
+    return found[precision]
+
+
+def _engines_of(device: torch.device) -> Mapping[str, list[Engine]]:
+    cpu = device.type == "cpu"
+    packs = cpu and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return {
+        "fp32": [_plain, *([_transposed] if cpu else []), *([_packed] if packs else [])],
+        "bf16": [_half, *([_half_packed] if packs and computes_in_bf16(device) else [])],
+        "int8": [_int8] if cpu and "fbgemm" in torch.backends.quantized.supported_engines else [],
+    }
+
+
+def _times(laid_out: list[Linear], weight: Tensor) -> list[tuple[float, Linear]]:
+    """Time some layers on the same few rows, in turns: (seconds, layer) each, the least of its calls."""
+    rows = torch.ones(PROBE_ROWS, weight.shape[1], device=weight.device)
+    best = [float("inf")] * len(laid_out)
+    for _ in range(1 + PROBE_CALLS):  # the least of them leaves the first, which warms up, out
+        for number, linear in enumerate(laid_out):
+            start = time.perf_counter()
+            linear(rows)
+            if weight.device.type == "cuda":
+                torch.cuda.synchronize(weight.device)
+            best[number] = min(best[number], time.perf_counter() - start)
+    return list(zip(best, laid_out, strict=True))
+
+
+# --- engines ---------------------------------------------------------------------------------------------------------
+
+
+def _plain(weight: Tensor, bias: Tensor) -> Linear:
+    return lambda rows: F.linear(rows, weight, bias)
+
+
+def _transposed(weight: Tensor, bias: Tensor) -> Linear:
+    transposed = weight.t().contiguous()
+    return lambda rows: torch.addmm(bias, rows, transposed)
+
+
+def _packed(weight: Tensor, bias: Tensor) -> Linear:
+    """Keep the weight in oneDNN's own blocked layout: PyTorch reads it row by row, which few rows cannot pay back."""
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 2 * PROBE_ROWS)
+    return lambda rows: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+
+
+def _half(weight: Tensor, bias: Tensor) -> Linear:
+    half, half_bias = weight.bfloat16(), bias.bfloat16()
+    return lambda rows: F.linear(rows.bfloat16(), half, half_bias).float()
+
+
+def _half_packed(weight: Tensor, bias: Tensor) -> Linear:
+    linear = _packed(weight.bfloat16(), bias.bfloat16())
+    return lambda rows: linear(rows.bfloat16()).float()
+
+
+def _int8(weight: Tensor, bias: Tensor) -> Linear:
+    """Bring every row to [-1, 1] by its own largest value, so that one fixed scale fits all rows, and undo it afterwards.
+
+    quantize_dynamic would take one scale from all rows together, and a row's scores would depend on who else talks.
+    """
+    scales = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny).double() / 127  # (out,)
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "fbgemm"
+    try:
+        with warnings.catch_warnings():  # PyTorch means to move quantised tensors to another package; the pinned one has them
+            warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
+            quantised = torch.quantize_per_channel(weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8)
+        packed = torch.ops.quantized.linear_prepack(quantised, None)
+    finally:
+        torch.backends.quantized.engine = before
+    able = torch.cpu.get_capabilities()
+    steps = 127 if able.get("avx512_vnni") or able.get("avx_vnni") else 63  # older CPUs add pairs in 16 bits, which overflow
+
+    def linear(rows: Tensor) -> Tensor:
+        largest = rows.abs().amax(1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny)  # (R, 1)
+        unit = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(rows / largest, 1 / steps, steps + 1, packed)
+        return torch.addcmul(bias, unit, largest, out=unit)
+
+    return linear

@@ -1,0 +1,104 @@
+"""A decoder that was laid out at load says what the model says, step by step."""
+
+import pytest
+import torch
+
+from dialogue.models import Decoder, Prepares, hred, prepare
+from dialogue.models.hred import HRED
+from dialogue.models.layers import GRU
+from tests.dialogue.conftest import BOS, VOCABULARY, as_batch, make_conversation, make_model
+
+TOKENS = torch.tensor([[BOS, BOS, BOS], [9, 17, 5], [9, 4, 30], [39, 0, 12]])
+
+
+@pytest.fixture(params=[14, 8], ids=["hidden wider than the embedding", "narrower"])
+def model(request):
+    torch.manual_seed(3)
+    made = HRED(vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=request.param, bidirectional=True, dropout=0.5)  # fmt: skip
+    for name, parameter in made.named_parameters():
+        if "bias" in name:  # they begin at nought, which would hide one in the wrong place
+            torch.nn.init.normal_(parameter, std=0.3)
+    return made.eval()
+
+
+def steps_of(decoder, history):
+    """Log-probabilities (T, R, V) along some tokens, with the beams crossed half-way."""
+    state, found = decoder.start(history).repeat(1), []
+    for number, tokens in enumerate(TOKENS):
+        log_probs, state = decoder.step(tokens, state)
+        found.append(log_probs.clone())
+        if number == 1:
+            state = state.select(torch.tensor([2, 0, 1]))
+    return torch.stack(found)
+
+
+def some_history():
+    return torch.randn(3, 9, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("limit", [hred.FOLDED_BYTES, 0], ids=["folded", "not folded"])
+@torch.no_grad()
+def test_in_fp32_it_is_the_models_own_step(model, monkeypatch, limit):
+    monkeypatch.setattr(hred, "FOLDED_BYTES", limit)
+    found, expected = steps_of(prepare(model, "fp32"), some_history()), steps_of(model, some_history())
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert float(expected.std()) > 0.1
+
+
+@pytest.mark.parametrize(("precision", "divergence"), [("bf16", 1e-3), ("int8", 1e-3)])
+@torch.no_grad()
+def test_in_fewer_bits_it_is_nearly_that(model, precision, divergence):
+    found, expected = steps_of(prepare(model, precision), some_history()), steps_of(model, some_history())
+    assert float((expected.exp() * (expected - found)).sum(-1).max()) < divergence
+    assert not torch.equal(found, expected)
+    torch.testing.assert_close(found.logsumexp(-1), torch.zeros(found.shape[:2]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_a_step_leaves_the_state_that_it_began_from(model, precision):
+    decoder = prepare(model, precision)
+    state = decoder.start(some_history())
+    first, _ = decoder.step(TOKENS[1], state)
+    kept = first.clone()
+    first.fill_(float("nan"))  # whoever searches may overwrite what it was given
+    again, _ = decoder.step(TOKENS[1], state)
+    assert torch.equal(again, kept)
+
+
+def test_training_goes_on_as_if_nothing_had_been_laid_out(model):
+    batch = as_batch([make_conversation(3, seed=1)])
+
+    def gradients():
+        model.zero_grad()
+        model.log_likelihood(batch).log_probs.sum().backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    before = gradients()
+    steps_of(prepare(model, "int8"), some_history())
+    assert all(map(torch.equal, before, gradients()))
+
+
+def test_the_laid_out_step_of_a_gru_is_its_step():
+    torch.manual_seed(0)
+    gru = GRU(5, 7)
+    torch.nn.init.normal_(gru.bias_hidden)
+    gates, state = torch.randn(4, 21), torch.randn(4, 7)
+    with torch.no_grad():
+        torch.testing.assert_close(gru.prepare_step()(gates.clone(), state), gru.step(gates, state), atol=1e-6, rtol=1e-6)
+
+
+class Plain:
+    """A model that has its four calls and no way to lay itself out."""
+
+    def __init__(self):
+        model = make_model()
+        self.start, self.step = model.start, model.step
+
+
+def test_a_model_that_cannot_lay_itself_out_decodes_by_its_own_calls():
+    model = Plain()
+    assert not isinstance(model, Prepares)
+    for precision in ("auto", "fp32"):
+        assert prepare(model, precision) == Decoder(model.start, model.step)
+    with pytest.raises(ValueError, match="Plain has no `prepare`, so it decodes in fp32 alone"):
+        prepare(model, "int8")
