@@ -29,6 +29,7 @@ Engine = Callable[[Tensor, Tensor], Linear]  # weight (out, in), bias (out,)
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 PROBE_ROWS = 10  # a beam of one talker: where latency is felt
 PROBE_CALLS = 5
+MANY_ROWS = 32  # from where oneDNN's whole numbers are faster than FBGEMM's
 FP32_MARGIN = 1.25  # how many times faster a rounded precision must be for auto to leave fp32
 
 
@@ -122,24 +123,38 @@ def _half_packed(weight: Tensor, bias: Tensor) -> Linear:
 def _int8(weight: Tensor, bias: Tensor) -> Linear:
     """Bring every row to [-1, 1] by its own largest value, so that one fixed scale fits all rows, and undo it afterwards.
 
-    quantize_dynamic would take one scale from all rows together, and a row's scores would depend on who else talks.
+    quantize_dynamic would take one scale from all rows together, and a row's scores would depend on who else talks. Few
+    rows go through FBGEMM, many through oneDNN, which is faster there; the whole numbers that they add up are the same.
     """
-    scales = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny).double() / 127  # (out,)
-    before = torch.backends.quantized.engine
-    torch.backends.quantized.engine = "fbgemm"
-    try:
-        with warnings.catch_warnings():  # PyTorch means to move quantised tensors to another package; the pinned one has them
-            warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
-            quantised = torch.quantize_per_channel(weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8)
-        packed = torch.ops.quantized.linear_prepack(quantised, None)
-    finally:
-        torch.backends.quantized.engine = before
+    tiny = torch.finfo(torch.float32).tiny
+    scales = weight.abs().amax(1).clamp_min(tiny).double() / 127  # (out,)
     able = torch.cpu.get_capabilities()
-    steps = 127 if able.get("avx512_vnni") or able.get("avx_vnni") else 63  # older CPUs add pairs in 16 bits, which overflow
+    steps = 255 if able.get("avx512_vnni") or able.get("avx_vnni") else 127  # older CPUs add pairs in 16 bits, which overflow
+    with warnings.catch_warnings():  # PyTorch means to move quantised tensors to another package; the pinned one has them
+        warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
+        quantised = torch.quantize_per_channel(weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8)
+    few = _prepacked(quantised, "fbgemm")
+    many = _prepacked(quantised, "onednn") if "onednn" in torch.backends.quantized.supported_engines else None
+    range_row = torch.ones(1, weight.shape[1])  # oneDNN's scale comes from the rows' range: this one makes it [-1, 1]
+    range_row[0, 0] = -1
 
     def linear(rows: Tensor) -> Tensor:
-        largest = rows.abs().amax(1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny)  # (R, 1)
-        unit = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(rows / largest, 1 / steps, steps + 1, packed)
-        return torch.addcmul(bias, unit, largest, out=unit)
+        largest = rows.abs().amax(1, keepdim=True).clamp_min_(tiny)  # (R, 1)
+        unit = rows / largest
+        if many is None or len(rows) < MANY_ROWS:
+            out = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(unit, 2 / steps, (steps + 1) // 2, few)
+        else:
+            out = torch.ops.quantized.linear_dynamic(torch.cat([unit, range_row]), many, steps == 127)[:-1]
+        return torch.addcmul(bias, out, largest, out=out)
 
     return linear
+
+
+def _prepacked(quantised: Tensor, engine: str) -> torch.ScriptObject:
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = engine
+    try:
+        packed: torch.ScriptObject = torch.ops.quantized.linear_prepack(quantised, None)
+    finally:
+        torch.backends.quantized.engine = before
+    return packed

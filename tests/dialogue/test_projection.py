@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from dialogue.models import projection
-from dialogue.models.projection import choose_precision, engines, lay_out
+from dialogue.models.projection import MANY_ROWS, choose_precision, engines, lay_out
 
 CPU = torch.device("cpu")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -22,13 +22,13 @@ def some_rows(count, *, seed=1):
     return torch.randn(count, 24, generator=torch.Generator().manual_seed(seed))
 
 
-def by_hand(weight, bias, rows, *, steps=127):
-    """The slow, obvious twin of int8: whole numbers, and what each is worth."""
+def by_hand(weight, bias, rows, *, steps=255):
+    """The slow, obvious twin of int8: whole numbers, and what each is worth. steps: from the least to the largest of a row."""
     worth_out = weight.abs().amax(1, keepdim=True).clamp_min(1e-30) / 127
     worth_row = rows.abs().amax(1, keepdim=True).clamp_min(1e-30)
     whole_weight = (weight / worth_out).round().double()
-    whole_rows = (rows / worth_row * steps).round().double()
-    return ((whole_rows @ whole_weight.t()) * worth_row / steps * worth_out.t() + bias).float()
+    whole_rows = (rows / worth_row * steps / 2).round().clamp(-127, 127).double()
+    return ((whole_rows @ whole_weight.t()) * worth_row * 2 / steps * worth_out.t() + bias).float()
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("bf16", 2e-2), ("int8", 2e-2)])
@@ -43,26 +43,29 @@ def test_every_engine_computes_the_linear_layer_to_its_precision(layer, precisio
         assert float(error.max()) < tolerance, engine.__name__
 
 
-def test_int8_is_the_product_of_whole_numbers(layer):
-    rows = some_rows(9)
+@pytest.mark.parametrize("count", [9, 3 * MANY_ROWS])
+def test_int8_is_the_product_of_whole_numbers(layer, count):
+    rows = some_rows(count)
     torch.testing.assert_close(lay_out(*layer, precision="int8")(rows), by_hand(*layer, rows), atol=1e-4, rtol=1e-5)
 
 
-def test_int8_takes_a_bit_less_where_sums_of_pairs_would_overflow(layer, monkeypatch):
+@pytest.mark.parametrize("count", [9, 3 * MANY_ROWS])
+def test_int8_takes_a_bit_less_where_sums_of_pairs_would_overflow(layer, monkeypatch, count):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    rows = some_rows(9)
+    rows = some_rows(count)
     found = lay_out(*layer, precision="int8")(rows)
-    torch.testing.assert_close(found, by_hand(*layer, rows, steps=63), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(found, by_hand(*layer, rows, steps=127), atol=1e-4, rtol=1e-5)
     assert not torch.allclose(found, by_hand(*layer, rows), atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("neighbour", [1e4, float("nan"), float("inf")])
-def test_a_row_in_int8_never_depends_on_its_neighbours(layer, neighbour):
+@pytest.mark.parametrize("count", [4, MANY_ROWS, 100])
+@pytest.mark.parametrize("neighbour", [1e-4, 1e4, float("nan"), float("inf")])
+def test_a_row_in_int8_never_depends_on_its_neighbours(layer, neighbour, count):
     """With one scale for all rows, as PyTorch's dynamic quantisation takes it, scores moved by 0.05."""
-    linear, rows = lay_out(*layer, precision="int8"), some_rows(4)
+    linear, rows = lay_out(*layer, precision="int8"), some_rows(count)
     alone = linear(rows[:1])
     rows[2] *= neighbour
-    assert torch.equal(linear(rows)[:1], alone)
+    torch.testing.assert_close(linear(rows)[:1], alone, atol=1e-5, rtol=1e-6)
     rows[2] = 1e4
     largest = rows.abs().max()
     together = F.linear((rows / largest * 127).round() / 127 * largest, *layer)
