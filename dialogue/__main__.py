@@ -59,10 +59,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder (env CHECKPOINT)"
     )
+    parser.add_argument("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
+    parser.add_argument(
+        "--precision",
+        default=os.environ.get("PRECISION") or "auto",
+        help="of the output layer: auto, fp32, bf16 or int8 (env PRECISION)",
+    )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     options = parser.parse_args(arguments)
     try:
-        agent = DialogueAgent.load(options.checkpoint, device=choose_device(options.device))
+        device, name = choose_device(options.device), options.model
+        agent = DialogueAgent.load(options.checkpoint, device=device, model_name=name, precision=options.precision)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

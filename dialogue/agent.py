@@ -24,7 +24,7 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.constraints import Limits
 from dialogue.decoding.paths import Hypothesis
 from dialogue.decoding.search import search
-from dialogue.models import Batch
+from dialogue.models import Batch, prepare
 from dialogue.store import ConversationStore
 from dialogue.vocabulary import CONTINUED
 from dialogue.words import holds_phrase, repeats_ngram, words
@@ -68,14 +68,17 @@ class DialogueAgent:
         may_say: Callable[[str, str], bool] | None = None,
         language_model: Callable[[Sequence[Sequence[int]]], Tensor] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        precision: str = "fp32",
     ) -> None:
         """Take a checkpoint, and what is to differ from the defaults.
 
         may_say: (utterance, reply) -> whether this may be the answer; the best candidate of which it is true is said.
         language_model: replies as token ids -> log p(reply), (N,), for re-ranking; else the model's own without history.
+        precision: of the output layer while a reply is searched for, as dialogue.models.projection has it.
         Raises ValueError where the block list or a stop word is not of the vocabulary's language.
         """
         self.model, self.vocabulary = source.model, source.vocabulary
+        self.decoder = prepare(source.model, precision)
         self.decode = decode or DecodeConfig()
         self.device = next(source.model.parameters()).device
         self._store = ConversationStore() if store is None else store  # an empty one is false
@@ -91,9 +94,16 @@ class DialogueAgent:
         self._sentence_ends = [token_id for token_id, piece in pieces if piece.endswith((".", "?", "!"))]
 
     @classmethod
-    def load(cls, folder: str | Path = checkpoint.PRETRAINED, *, device: torch.device | None = None) -> DialogueAgent:
-        """Load the agent of a checkpoint. Raises ValueError where it is none."""
-        return cls(checkpoint.load(folder, device=device))
+    def load(
+        cls,
+        folder: str | Path = checkpoint.PRETRAINED,
+        *,
+        device: torch.device | None = None,
+        model_name: str | None = None,
+        precision: str = "auto",
+    ) -> DialogueAgent:
+        """Load the agent of a checkpoint. model_name: as checkpoint.load has it. Raises ValueError where it is none."""
+        return cls(checkpoint.load(folder, device=device, model_name=model_name), precision=precision)
 
     # --- conversations by name ---------------------------------------------------------------------------------------
 
@@ -188,8 +198,8 @@ class DialogueAgent:
         """Find the candidates of each conversation, best rank first. until: the time of the clock after which no step is begun."""
         histories = torch.stack([c.history for c in conversations if c.history is not None])
         found = search(
-            self.model.step,
-            self.model.start(histories),
+            self.decoder.step,
+            self.decoder.start(histories),
             len(conversations),
             config=self.decode,
             bos_id=self.vocabulary.bos_id,

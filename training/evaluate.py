@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -27,8 +28,7 @@ from dialogue.agent import DialogueAgent, Reply
 from dialogue.checkpoint import PRETRAINED
 from dialogue.conversation import Conversation, Turn
 from dialogue.device import choose_device
-from dialogue.models import Batch
-from dialogue.models.hred import HRED
+from dialogue.models import Batch, ModelModule
 from dialogue.vocabulary import CONTINUED, Vocabulary
 from dialogue.words import repeats_ngram, words
 from training import batches, corpora
@@ -58,7 +58,7 @@ def by_hash(transcripts: Iterable[Transcript]) -> list[Transcript]:
     return sorted(transcripts, key=lambda transcript: hashlib.sha1(transcript.id.encode()).hexdigest())
 
 
-def exchanges_of(model: HRED, conversations: Sequence[list[batches.Utterance]], device: torch.device) -> list[Exchange]:
+def exchanges_of(model: ModelModule[Any], conversations: Sequence[list[batches.Utterance]], device: torch.device) -> list[Exchange]:
     """Encode conversations turn by turn and list every turn but each one's first, with the history vector before it."""
     found: list[Exchange] = []
     order = sorted(range(len(conversations)), key=lambda index: len(conversations[index]))
@@ -79,7 +79,9 @@ def exchanges_of(model: HRED, conversations: Sequence[list[batches.Utterance]], 
 
 
 @torch.no_grad()
-def score(model: HRED, replies: Sequence[Sequence[int]], *, histories: Sequence[Tensor] | None, name: str) -> tuple[Tensor, Tensor]:
+def score(
+    model: ModelModule[Any], replies: Sequence[Sequence[int]], *, histories: Sequence[Tensor] | None, name: str
+) -> tuple[Tensor, Tensor]:
     """Give log p of each reply (its tokens with </s>) given its history vector, and how many tokens were right: (M,) each."""
     order = sorted(range(len(replies)), key=lambda index: len(replies[index]))
     device = next(model.parameters()).device
@@ -103,7 +105,7 @@ def _by_tokens(order: Sequence[int], replies: Sequence[Sequence[int]]) -> Iterat
         yield taken
 
 
-def perplexities(model: HRED, exchanges: Sequence[Exchange], *, transcripts: Sequence[Transcript]) -> Figures:
+def perplexities(model: ModelModule[Any], exchanges: Sequence[Exchange], *, transcripts: Sequence[Transcript]) -> Figures:
     """Measure perplexity a token and a word, with true and with other conversations' histories, and token accuracy.
 
     A word is a match of _COUNTED_WORD in the lower-case text, and each turn counts one more for its end.
@@ -192,7 +194,7 @@ def reply_figures(replies: Sequence[Reply]) -> Figures:
 
 
 def ranking(
-    model: HRED, chosen: Sequence[Exchange], *, exchanges: Sequence[Exchange], transcripts: Sequence[Transcript]
+    model: ModelModule[Any], chosen: Sequence[Exchange], *, exchanges: Sequence[Exchange], transcripts: Sequence[Transcript]
 ) -> Figures:
     """Measure how often the true reply is ranked before 19 of other conversations of its corpus, drawn with seed 0.
 
@@ -254,6 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder (env CHECKPOINT)")
+    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
     add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)")
     add("--split", default="test", help="train, validation, test or all (default: %(default)s)")
     add("--limit", type=int, metavar="N", help="answer and rank N histories at most (default: one in each conversation)")
@@ -269,7 +272,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"--limit is {options.limit}; it must be at least 1")
         if options.json not in (None, "-") and not Path(options.json).absolute().parent.is_dir():
             raise ValueError(f"--json {options.json}: its folder is not there")
-        agent = DialogueAgent.load(options.checkpoint, device=choose_device(options.device))
+        device = choose_device(options.device)
+        agent = DialogueAgent.load(options.checkpoint, device=device, model_name=options.model, precision="fp32")
         transcripts = corpora.load(options.data or corpora.default_names(), options.split, complaints)
         figures, replies = evaluate(agent, transcripts, limit=options.limit)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""python -m training.fit: fit an HRED to conversations.
+"""python -m training.fit: fit a model to conversations.
 
 runs/NAME/checkpoint/        the best model so far, ready to talk (half precision)
 runs/NAME/state.safetensors  everything that --resume needs: weights, optimiser, place in the data
@@ -24,7 +24,7 @@ from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
 from dialogue.device import choose_device
-from dialogue.models import Batch
+from dialogue.models import Batch, ModelClass
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
 from training import batches, build_vocabulary, corpora
@@ -104,6 +104,7 @@ def fit(
     device: torch.device,
     resume: bool = False,
     start_from: Checkpoint | None = None,
+    kind: ModelClass = HRED,
 ) -> Progress:
     """Fit a model of these sizes (ModelConfig without vocab_size) and return how far it came.
 
@@ -112,7 +113,7 @@ def fit(
     """
     torch.manual_seed(config.seed)
     model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
-    model = HRED.from_config(model_config, bos_id=data.vocabulary.bos_id)
+    model = kind.from_config(model_config, bos_id=data.vocabulary.bos_id)
     if start_from is not None:
         model.load_state_dict(start_from.model.state_dict())
     trainer = Trainer(model, learning_rate=config.learning_rate, precision=config.precision, device=device)
@@ -245,7 +246,7 @@ def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: 
 
 def options() -> argparse.ArgumentParser:
     """Describe the command line. What is not given is absent, so that --resume can tell it from a wish."""
-    parser = argparse.ArgumentParser(prog="python -m training.fit", description="Fit an HRED to conversations.")
+    parser = argparse.ArgumentParser(prog="python -m training.fit", description="Fit a model to conversations.")
     add = parser.add_argument
     add(
         "--data",
@@ -266,6 +267,7 @@ def options() -> argparse.ArgumentParser:
         metavar="CHECKPOINT",
         help="begin with the weights of a checkpoint's folder, whose vocabulary and sizes are kept",
     )
+    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not HRED: docs/your_own_model.md builds one")
     add("--resume", action="store_true", help="go on with the run in --out; options that are not given again stay as they were")
     add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
@@ -296,7 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
             if asked["start_from"]:
                 if asked["vocabulary"]:
                     raise ValueError("--start-from keeps the vocabulary of the checkpoint; leave --vocabulary out")
-                start_from = checkpoint.load(asked["start_from"])
+                start_from = checkpoint.load(asked["start_from"], model_name=asked["model"])
                 sizes = asdict(start_from.config)
                 sizes.pop("vocab_size")
                 for name, size in sizes.items():
@@ -306,7 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
             out = out or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names or corpora.default_names())
             if asked["start_from"]:
                 raise ValueError("--resume goes on with the run's own weights; leave --start-from out")
-            before = checkpoint.load(out / "checkpoint")
+            before = checkpoint.load(out / "checkpoint", model_name=asked["model"])
             if "config" not in before.training:
                 raise ValueError(f"{out} holds a checkpoint, but no run of training.fit that could go on")
             if asked["vocabulary"]:
@@ -319,12 +321,12 @@ def main(arguments: list[str] | None = None) -> int:
         config = FitConfig(**settings)
         kept = out / "checkpoint" if resume else asked["start_from"]
         vocabulary = kept / checkpoint.VOCABULARY if kept else asked["vocabulary"]
-        device = choose_device(asked["device"])
+        device, kind = choose_device(asked["device"]), checkpoint.model_class(asked["model"] or checkpoint.DEFAULT_MODEL)
         ModelConfig(vocab_size=1, **sizes)  # wrong sizes are named before the corpora are read
         data = prepare(config, vocabulary_file=vocabulary, skip_bad_lines=asked["skip_bad_lines"])
         if resume:  # what was asked for anew holds for the next --resume, too
             checkpoint.save_settings(out / "checkpoint", replace(before, training={**before.training, "config": asdict(config)}))
-        progress = fit(config, sizes, data, out=out, device=device, resume=resume, start_from=start_from)
+        progress = fit(config, sizes, data, out=out, device=device, resume=resume, start_from=start_from, kind=kind)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -333,7 +335,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\nstopped; {f'go on with --resume --out {out}' if began else 'nothing was fitted yet'}", file=sys.stderr)
         return 130
     print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; talk to it: ", end="")
-    print(f"python -m dialogue --checkpoint {out / 'checkpoint'}")
+    print(f"python -m dialogue --checkpoint {out / 'checkpoint'}" + (f" --model {asked['model']}" if asked["model"] else ""))
     return 0
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 from dialogue.checkpoint import replace_file
+from dialogue.models import ModelModule
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Progress:
     best_perplexity: float = float("inf")
 
 
-def save_state(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+def save_state(path: Path, model: ModelModule[Any], optimiser: torch.optim.Optimizer, progress: Progress) -> None:
     """Write weights, Adam's moments and the progress into one file."""
     tensors = {}
     for name, parameter in model.named_parameters():
@@ -39,7 +40,7 @@ def save_state(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, p
     replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
 
-def load_state(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
+def load_state(path: Path, model: ModelModule[Any], optimiser: torch.optim.Optimizer) -> Progress:
     """Read what save_state wrote into a model and its optimiser.
 
     Raises ValueError where there is no such file, or where it belongs to a model of other sizes.

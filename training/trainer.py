@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dialogue.device import computes_in_bf16
-from dialogue.models import Batch, Likelihood
-from dialogue.models.hred import HRED
+from dialogue.models import Batch, Likelihood, ModelModule
 
 GRADIENT_NORM = 1.0  # Serban et al. 2016
 
@@ -28,7 +27,7 @@ class StepFigures(NamedTuple):
 class Trainer:
     """A model in training: float32 master weights, Adam over them, and where bfloat16 is fast a copy in it that computes."""
 
-    def __init__(self, model: HRED, *, learning_rate: float, precision: str, device: torch.device) -> None:
+    def __init__(self, model: ModelModule[Any], *, learning_rate: float, precision: str, device: torch.device) -> None:
         self.model = model.to(device).train()
         self.device = device
         bf16 = computes_in_bf16(device) if precision == "auto" else precision == "bf16"

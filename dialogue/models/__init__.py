@@ -8,12 +8,14 @@ log_likelihood(batch) -> Likelihood, per utterance                           for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from dialogue.config import ModelConfig
 
 
 class DecoderState(Protocol):
@@ -67,18 +69,21 @@ class Likelihood(NamedTuple):
     correct: Tensor  # how many of them the model would have chosen itself
 
 
-class Model(Protocol):
+State = TypeVar("State", bound=DecoderState)
+
+
+class Model(Protocol[State]):
     """The four calls. `history` is a tensor (N, C) whose size does not grow with the conversation; zeros are the empty one."""
 
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
         """Take one utterance (N, T) into the history (N, C); None is the empty history."""
         ...
 
-    def start(self, history: Tensor) -> DecoderState:
+    def start(self, history: Tensor) -> State:
         """Begin a reply to each history: (N, C) -> N rows."""
         ...
 
-    def step(self, token_ids: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+    def step(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token a row: (R,) -> log_probs (R, V) of the next, float32, which the caller may overwrite."""
         ...
 
@@ -87,7 +92,26 @@ class Model(Protocol):
         ...
 
 
-State = TypeVar("State", bound=DecoderState)
+class ModelModule(Model[State], Protocol[State]):
+    """A model as loading, fitting and saving see it: what any nn.Module has, beside the four calls."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...  # noqa: D102
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...  # noqa: D102
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, assign: bool = False) -> Any: ...  # noqa: D102
+    def zero_grad(self, set_to_none: bool = True) -> None: ...  # noqa: D102
+    def train(self, mode: bool = True) -> Self: ...  # noqa: D102
+    def eval(self) -> Self: ...  # noqa: D102
+    def bfloat16(self) -> Self: ...  # noqa: D102
+    def to(self, device: torch.device) -> Self: ...  # noqa: D102
+
+
+class ModelClass(Protocol):
+    """What a checkpoint names: a class whose models are built from the sizes in config.json."""
+
+    def from_config(self, config: ModelConfig, *, bos_id: int) -> ModelModule[Any]:
+        """Build a model, taking of the sizes what it needs. bos_id: the token that every reply is read after."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -102,12 +126,12 @@ class Decoder(Generic[State]):
 class Prepares(Protocol):
     """A model that can lay its weights out for decoding. What it gives does not follow weights that change later."""
 
-    def prepare(self, precision: str) -> Decoder[DecoderState]:
+    def prepare(self, precision: str) -> Decoder[Any]:
         """Lay out start and step, the output layer in a precision of dialogue.models.projection."""
         ...
 
 
-def prepare(model: Model, precision: str) -> Decoder[DecoderState]:
+def prepare(model: Model[Any], precision: str) -> Decoder[Any]:
     """Give a model's decoder, laid out in a precision where the model can do that, else its own two calls.
 
     Raises ValueError on a precision that the model or the device does not have.

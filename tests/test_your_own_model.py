@@ -1,0 +1,179 @@
+"""docs/your_own_model.md does what it says, word by word: its code is written to a file, its commands are run."""
+
+import importlib
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from dialogue import checkpoint
+from dialogue.agent import FALLBACK, DialogueAgent
+from dialogue.checkpoint import CONFIG, Checkpoint
+from dialogue.config import ModelConfig
+from dialogue.models import Decoder, prepare
+from tests.dialogue.conftest import BOS, VOCABULARY, as_batch, make_conversation
+from tests.dialogue.test_hred import UNEVEN, close, score
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "your_own_model.md").read_text(encoding="utf-8")
+CODE, PREPARE = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+COMMANDS = re.findall(r"^python -m .*", PAGE, re.MULTILINE)
+NAME = "lstm_of_the_page"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the page's code lies, under a name that no other test imports, with the fifth call in a copy."""
+    where = tmp_path_factory.mktemp("own")
+    (where / f"{NAME}.py").write_text(CODE)
+    imports = "from dialogue.models import Decoder, Likelihood\nfrom dialogue.models.projection import lay_out\n"
+    assert all(f"`{line}`" in PAGE for line in imports.splitlines())
+    (where / f"{NAME}_laid_out.py").write_text(CODE.replace("from dialogue.models import Likelihood\n", imports) + "\n" + PREPARE)
+    return where
+
+
+@pytest.fixture
+def talker_class(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    return checkpoint.model_class(f"{NAME}:Talker")
+
+
+def build(kind):
+    torch.manual_seed(0)
+    sizes = ModelConfig(vocab_size=VOCABULARY, embedding=10, hidden=14, utterance=2, context=1)
+    return kind.from_config(sizes, bos_id=BOS).eval()
+
+
+def test_the_code_is_short():
+    assert CODE.count("\n") < 60
+    assert max(map(len, CODE.splitlines())) <= 132
+
+
+@torch.no_grad()
+def test_its_likelihood_is_the_sum_of_its_steps_after_turns_taken_one_by_one(talker_class):
+    model = build(talker_class)
+    scores = score(model, UNEVEN).log_probs
+    row = 0
+    for conversation in UNEVEN:
+        history = torch.zeros(1, model.size)
+        for utterance in conversation:
+            state, total, token = model.start(history), 0.0, BOS
+            for target in utterance:
+                log_probs, state = model.step(torch.tensor([token]), state)
+                total, token = total + float(log_probs[0, target]), target
+            assert float(scores[row]) == pytest.approx(total, abs=1e-4)
+            history = model.encode_turn(torch.tensor([utterance]), torch.tensor([len(utterance)]), history)
+            row += 1
+
+
+def test_a_batch_scores_each_as_alone_and_turns_without_history_as_first_ones(talker_class):
+    model = build(talker_class)
+    together = score(model, UNEVEN)
+    close(together.log_probs, torch.cat([score(model, [conversation]).log_probs for conversation in UNEVEN]))
+    first = torch.cat([score(model, [[turn]]).log_probs for conversation in UNEVEN for turn in conversation])
+    close(score(model, UNEVEN, without_history=torch.ones(len(first), dtype=torch.bool)).log_probs, first)
+    assert float((together.log_probs - first).abs().max()) > 1e-3
+
+
+def test_the_gradient_reaches_every_parameter(talker_class):
+    model = build(talker_class)
+    model.log_likelihood(as_batch([make_conversation(3, seed=1)])).log_probs.sum().backward()
+    assert all(float(parameter.grad.abs().sum()) > 0 for parameter in model.parameters())
+
+
+@torch.no_grad()
+def test_its_fifth_call_decodes_in_fewer_bits(talker_class, folder):
+    plain, model = build(talker_class), build(checkpoint.model_class(f"{NAME}_laid_out:Talker"))
+    history = torch.randn(3, plain.size, generator=torch.Generator().manual_seed(0))
+    expected, _ = plain.step(torch.tensor([BOS, 5, 6]), plain.start(history))
+    for precision, tolerance in (("fp32", 1e-5), ("bf16", 0.05), ("int8", 0.05)):
+        decoder = prepare(model, precision)
+        found, _ = decoder.step(torch.tensor([BOS, 5, 6]), decoder.start(history))
+        torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+    assert prepare(plain, "auto") == Decoder(plain.start, plain.step)
+
+
+def own_checkpoint(talker_class, talker, where):
+    sizes = ModelConfig(vocab_size=len(talker.vocabulary), embedding=10, hidden=14)
+    torch.manual_seed(0)
+    model = talker_class.from_config(sizes, bos_id=talker.vocabulary.bos_id)
+    checkpoint.save(where, Checkpoint(model, talker.vocabulary, sizes, {}), dtype=torch.float32)
+    return model
+
+
+def test_a_foreign_model_is_loaded_where_the_caller_names_it_and_nowhere_else(talker_class, talker, tmp_path):
+    saved = own_checkpoint(talker_class, talker, tmp_path)
+    name = f"{NAME}:Talker"
+    assert json.loads((tmp_path / CONFIG).read_text())["class"] == name
+    loaded = checkpoint.load(tmp_path, model_name=name).model
+    assert type(loaded) is talker_class
+    assert all(map(torch.equal, loaded.state_dict().values(), saved.state_dict().values()))
+    assert DialogueAgent.load(tmp_path, model_name=name).respond(["a"], ["hi"])
+    with pytest.raises(ValueError, match=rf"to load it is to run its code: if you trust it, name it yourself by --model {name}"):
+        checkpoint.load(tmp_path)
+    with pytest.raises(ValueError, match=rf"names the model {name}, not other:Model"):
+        checkpoint.load(tmp_path, model_name="other:Model")
+
+
+def test_what_a_checkpoint_names_is_not_imported_before_the_caller_agrees(talker, tmp_path, monkeypatch):
+    checkpoint.save(tmp_path / "checkpoint", talker)
+    (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = json.loads((tmp_path / "checkpoint" / CONFIG).read_text())
+    (tmp_path / "checkpoint" / CONFIG).write_text(json.dumps(settings | {"class": "trap:Model"}))
+    with pytest.raises(ValueError, match="trap:Model, which is not of this project"):
+        checkpoint.load(tmp_path / "checkpoint")
+    with pytest.raises(SystemExit, match="imported"):
+        checkpoint.load(tmp_path / "checkpoint", model_name="trap:Model")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("lstm", "is not named as package.module:Class"),
+        (":Talker", "is not named as package.module:Class"),
+        ("lstm:", "is not named as package.module:Class"),
+        ("no_such_module:Talker", "there is no model no_such_module:Talker"),
+        ("dialogue.models.hred:LSTM", "there is no model dialogue.models.hred:LSTM"),
+        ("dialogue.models.layers:GRU", "lacks from_config, encode_turn, start, log_likelihood"),
+        ("dialogue.models.hred:FOLDED_BYTES", "is no model: it lacks"),
+    ],
+)
+def test_a_name_that_is_no_models_is_refused(name, says):
+    with pytest.raises(ValueError, match=says):
+        checkpoint.model_class(name)
+
+
+def test_the_commands_of_the_page_train_measure_and_talk(talker_class, folder, conversations, tmp_path, monkeypatch, capsys):
+    """On twenty conversations; what differs from the page is the corpus, the sizes and how long it goes on."""
+    monkeypatch.chdir(tmp_path)
+    lines = [json.dumps({"id": f"{t.id} {n}", "turns": t.turns}) for n in range(8) for t in conversations]
+    Path("talk.jsonl").write_text("\n".join(lines))
+
+    def run(command, *more):
+        """Run `python -m module arguments` in this process, and give its exit status, output and complaints."""
+        words = command.replace("chitchat", "talk.jsonl").replace("lstm:", f"{NAME}:").split()[2:]
+        status = importlib.import_module(f"{words[0]}.__main__" if words[0] == "dialogue" else words[0]).main([*words[1:], *more])
+        return status, *capsys.readouterr()
+
+    fit, evaluate, talk = COMMANDS
+    small = ["--validations=0.25", "--batch-tokens=400", "--embedding=16", "--hidden=32", "--learning-rate=0.02", "--device=cpu"]
+    status, shown, complaints = run(fit, "--epochs", "12", *small)
+    assert status == 0, complaints
+    assert f"python -m dialogue --checkpoint runs/lstm/checkpoint --model {NAME}:Talker" in shown
+    assert run(fit, "--epochs", "13", *small, "--resume")[0] == 0
+    status, shown, complaints = run(evaluate, "--split", "all", "--limit", "10", "--json", "-")
+    assert status == 0, complaints
+    assert json.loads(shown)["perplexity_per_token"] < 30
+    monkeypatch.setattr("sys.stdin", io.StringIO("hi\n/quit\n"))
+    status, shown, complaints = run(talk)
+    assert status == 0, complaints
+    reply = re.search(r"bot\s+(\S.*)", shown)
+    assert reply
+    assert reply[1].strip() != FALLBACK
+    status, _, complaints = run(talk.replace(" --model lstm:Talker", ""))
+    assert status == 2
+    assert f"name it yourself by --model {NAME}:Talker" in complaints
