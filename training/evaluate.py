@@ -14,7 +14,7 @@ import random
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,10 @@ BATCH_TOKENS = 6000
 BATCH_CONVERSATIONS = 64
 BATCH_REPLIES = 32
 CANDIDATES = 20
+TALKS, TALK_TURNS = 50, 12  # whole conversations that the agent holds, and turns that a transcript must have for that
 Figures = dict[str, float]
 
+_MARK = re.compile(r"<\w+>")
 _COUNTED_WORD = re.compile(r"<\w+>|[a-z']+|\d+|[^\sa-z'\d]")
 
 
@@ -105,19 +107,24 @@ def _by_tokens(order: Sequence[int], replies: Sequence[Sequence[int]]) -> Iterat
         yield taken
 
 
-def perplexities(model: ModelModule[Any], exchanges: Sequence[Exchange], *, transcripts: Sequence[Transcript]) -> Figures:
+def perplexities(
+    model: ModelModule[Any], exchanges: Sequence[Exchange], *, recognised: Sequence[Exchange], transcripts: Sequence[Transcript]
+) -> Figures:
     """Measure perplexity a token and a word, with true and with other conversations' histories, and token accuracy.
 
-    A word is a match of _COUNTED_WORD in the lower-case text, and each turn counts one more for its end.
+    recognised: the same exchanges with the histories of what a speech recogniser would have handed over. A word is a match
+    of _COUNTED_WORD in the lower-case text, and each turn counts one more for its end.
     """
     replies = [exchange.token_ids for exchange in exchanges]
     tokens = sum(map(len, replies))
     counted = sum(len(_COUNTED_WORD.findall(transcripts[e.conversation].turns[e.turn].lower())) + 1 for e in exchanges)
     true, correct = score(model, replies, histories=[exchange.history for exchange in exchanges], name="true histories")
     other, _ = score(model, replies, histories=_shuffled(exchanges), name="shuffled histories")
+    spoken, _ = score(model, replies, histories=[exchange.history for exchange in recognised], name="recognised histories")
     return {
         "perplexity_per_token": math.exp(-true.sum().item() / tokens),
         "perplexity_per_word": math.exp(-true.sum().item() / counted),
+        "perplexity_per_word_recognised": math.exp(-spoken.sum().item() / counted),
         "perplexity_per_word_shuffled_history": math.exp(-other.sum().item() / counted),
         "token_accuracy": correct.sum().item() / tokens,
     }
@@ -172,7 +179,8 @@ def reply_figures(replies: Sequence[Reply]) -> Figures:
     """Measure variety, repetition and length of replies, on their words as dialogue.words has them.
 
     distinct_n: different n-grams over all n-grams. unique_replies: different replies over all. repeated_ngram: share of
-    replies that hold some n words in a row twice. fallbacks: share of fixed sentences.
+    replies that hold some n words in a row twice. placeholders: share of replies with a mark such as <person>. fallbacks:
+    share of fixed sentences.
     """
     texts = [reply.text.replace(CONTINUED, " ") for reply in replies]
     spoken = [words(text) for text in texts]
@@ -187,10 +195,30 @@ def reply_figures(replies: Sequence[Reply]) -> Figures:
         "unique_replies": len(set(map(tuple, spoken))) / len(replies),
         "repeated_2gram": sum(repeats_ngram(text, 2) for text in texts) / len(replies),
         "repeated_3gram": sum(repeats_ngram(text, 3) for text in texts) / len(replies),
+        "placeholders": sum(bool(_MARK.search(reply.text)) for reply in replies) / len(replies),
         "mean_length": sum(map(len, spoken)) / len(replies),
         "fallbacks": sum(reply.is_fallback for reply in replies) / len(replies),
         "replies": len(replies),
     }
+
+
+def repeated_replies(agent: DialogueAgent, transcripts: Sequence[Transcript], *, limit: int = TALKS) -> Figures:
+    """Let the agent hold whole conversations, against what one speaker of each transcript said.
+
+    repeated_replies: share of its replies whose words it had said before in the same conversation.
+    """
+    heard = [transcript.turns[::2] for transcript in transcripts if len(transcript.turns) >= TALK_TURNS][:limit]
+    talks, again, count = [Conversation()] * len(heard), 0, 0
+    for turn in tqdm(range(max(map(len, heard), default=0)), desc="conversations", leave=False, disable=None):
+        going_on = [index for index, utterances in enumerate(heard) if turn < len(utterances)]
+        for begin in range(0, len(going_on), BATCH_REPLIES):
+            part = going_on[begin : begin + BATCH_REPLIES]
+            replies = agent.answer([talks[index] for index in part], [heard[index][turn] for index in part])
+            for index, reply in zip(part, replies, strict=True):
+                again += words(reply.text) in map(words, talks[index].said("bot"))
+                talks[index] = reply.conversation
+            count += len(part)
+    return {"repeated_replies": again / max(1, count), "replies_in_conversations": count}
 
 
 def ranking(
@@ -236,15 +264,19 @@ def evaluate(
     """
     transcripts = by_hash(transcripts)
     vocabulary: Vocabulary = agent.vocabulary
-    encoded = batches.encode(transcripts, vocabulary, truncate=None).conversations
+    encoded = batches.encode(transcripts, vocabulary, truncate=None, heard=True).conversations
     exchanges = exchanges_of(agent.model, encoded, agent.device)
+    spoken = [[batches.Utterance(turn.heard or turn) for turn in turns] for turns in encoded]
+    histories_heard = {(e.conversation, e.turn): e.history for e in exchanges_of(agent.model, spoken, agent.device)}
+    recognised = [replace(exchange, history=histories_heard[exchange.conversation, exchange.turn]) for exchange in exchanges]
     chosen = chosen_exchanges(exchanges, transcripts, limit=limit)
     if not chosen:
         raise ValueError("no conversation has three turns: there is nothing to answer after a history of two")
     histories = {(exchange.conversation, exchange.turn): exchange.history for exchange in exchanges}
     before = [histories[e.conversation, e.turn - 1] for e in chosen]
     replies = answers(agent, chosen, before=before, transcripts=transcripts)
-    figures = perplexities(agent.model, exchanges, transcripts=transcripts) | reply_figures(replies)
+    figures = perplexities(agent.model, exchanges, recognised=recognised, transcripts=transcripts) | reply_figures(replies)
+    figures |= repeated_replies(agent, transcripts)
     figures |= ranking(agent.model, chosen, exchanges=exchanges, transcripts=transcripts)
     return figures, [(transcripts[e.conversation].turns[e.turn - 1], reply) for e, reply in zip(chosen, replies, strict=True)]
 

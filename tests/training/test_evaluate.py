@@ -6,7 +6,7 @@ import torch
 
 from dialogue import checkpoint
 from dialogue.agent import DialogueAgent, Reply
-from dialogue.conversation import Conversation
+from dialogue.conversation import Conversation, Turn
 from training import batches, evaluate
 from training.corpora.transcript import Transcript
 
@@ -39,7 +39,8 @@ def test_perplexity_a_word_counts_words_and_one_end_a_turn(agent):
     transcripts = [Transcript("a", "x", ("hi", "I don't KNOW, 42 <person>!")), Transcript("b", "x", ("hello", "yes"))]
     encoded = batches.encode(transcripts, agent.vocabulary, truncate=None).conversations
     exchanges = evaluate.exchanges_of(agent.model, encoded, agent.device)
-    figures = evaluate.perplexities(agent.model, exchanges, transcripts=transcripts)
+    figures = evaluate.perplexities(agent.model, exchanges, recognised=exchanges, transcripts=transcripts)
+    assert figures["perplexity_per_word_recognised"] == figures["perplexity_per_word"], "the same histories"
     tokens = sum(len(e.token_ids) for e in exchanges)
     counted = (7 + 1) + (1 + 1)  # i, don't, know, the comma, 42, <person>, the mark; yes; two ends
     assert math.log(figures["perplexity_per_word"]) * counted == pytest.approx(math.log(figures["perplexity_per_token"]) * tokens)
@@ -68,6 +69,25 @@ def test_the_figures_of_replies_by_hand():
     assert figures["repeated_3gram"] == pytest.approx(1 / 5)
     assert figures["mean_length"] == pytest.approx(15 / 5)
     assert figures["fallbacks"] == pytest.approx(1 / 5)
+    assert figures["placeholders"] == 0
+    assert evaluate.reply_figures(said("i am <person>", "me too"))["placeholders"] == pytest.approx(1 / 2)
+
+
+def test_a_reply_that_was_said_before_in_its_conversation_is_counted(agent, conversations, monkeypatch):
+    """The agent says "1", "2", "3" and "1" again in every conversation, beside "2" of all other conversations."""
+    monkeypatch.setattr(evaluate, "TALK_TURNS", 2)
+
+    def answer(talks, utterances):
+        texts = [("one", "two", "three")[len(talk.said("bot")) % 3] for talk in talks]
+        turns = [(Turn("user", utterance), Turn("bot", text)) for utterance, text in zip(utterances, texts, strict=True)]
+        return [
+            Reply(text, Conversation(talk.history, (*talk.turns, *both)), ())
+            for text, talk, both in zip(texts, talks, turns, strict=True)
+        ]
+
+    monkeypatch.setattr(agent, "answer", answer)
+    transcripts = [Transcript("a", "x", tuple("abcdefgh")), Transcript("b", "x", tuple("abcd")), Transcript("c", "x", ("a",))]
+    assert evaluate.repeated_replies(agent, transcripts) == {"repeated_replies": 1 / 6, "replies_in_conversations": 6}
 
 
 def test_histories_to_answer_have_two_turns_at_least_and_one_is_chosen_a_conversation(agent, conversations):
@@ -98,7 +118,8 @@ def test_the_command_prints_json_alone_with_a_dash_and_the_names_that_scripts_re
     assert set(figures) == {
         "perplexity_per_token", "perplexity_per_word", "perplexity_per_word_shuffled_history", "token_accuracy", "distinct_1",
         "distinct_2", "unique_replies", "repeated_2gram", "repeated_3gram", "mean_length", "hits_at_1_of_20",
-        "hits_at_1_of_20_mean_loss", "fallbacks", "replies",
+        "hits_at_1_of_20_mean_loss", "fallbacks", "replies", "placeholders", "perplexity_per_word_recognised", "repeated_replies",
+        "replies_in_conversations",
     }  # fmt: skip
     assert figures["replies"] == 5
 

@@ -14,7 +14,12 @@ def test_settings_are_read_over_the_defaults():
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("colour=red", "no setting 'colour'"), ("beam_size=two", "'two' is no int"), ("top_p=2", "top_p is 2"), ("beam_size", "'' is no int")],
+    [
+        ("colour=red", "no setting 'colour'"),
+        ("beam_size=two", "'two' is no int"),
+        ("top_p=2", "top_p is 2"),
+        ("beam_size", "'' is no int"),
+    ],
 )
 def test_settings_that_are_none_are_named(text, complaint):
     with pytest.raises(ValueError, match=complaint):
