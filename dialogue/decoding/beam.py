@@ -1,4 +1,4 @@
-"""One step of a beam: which of all (hypothesis, token) pairs go on. Functions over tables (N, K, V).
+"""One step of a beam: which of all (hypothesis, token) pairs go on. Functions over tables (R, V).
 
 Each gives 2K candidates a conversation (K of them go on, whatever ends: each hypothesis has one </s> only).
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dialogue.decoding.paths import without_nan_
 
-BLOCKS = range(32, 7, -1)  # into how many blocks a row may be cut: few enough to search, small enough to skip
+SIZES = range(32, 7, -1)  # tokens of a block
 
 
 class Candidates(NamedTuple):
@@ -24,45 +24,54 @@ class Candidates(NamedTuple):
     flat: Tensor  # hypothesis * V + token
 
 
+class Blocks(NamedTuple):
+    """How the rows of K hypotheses are cut into B tokens a block, S blocks a row: tokens s, s + S, s + 2S ..."""
+
+    members: Tensor  # (K * S, B): indices into K * V
+    rows: Tensor  # (K * S,): whose row a block is of
+
+
+@lru_cache(maxsize=16)
+def blocks_of(k: int, vocabulary: int, device: torch.device) -> Blocks | None:
+    """Cut K rows of V tokens into blocks; None where V cannot be cut evenly."""
+    size = next((size for size in SIZES if vocabulary % size == 0 and vocabulary >= size * size), None)
+    if size is None:
+        return None
+    members = torch.arange(k * vocabulary, device=device).view(k, size, -1).transpose(1, 2).reshape(-1, size)
+    return Blocks(members, members[:, 0] // vocabulary)
+
+
 def best(table: Tensor, totals: Tensor) -> Candidates:
-    """Take the 2K best of table (N, K, V) + totals (N, K): beam search.
+    """Take the 2K best of table (R, V) + totals (N, K): beam search.
 
     A flat top-k over (N, K * V) in two stages: the 2K best are among the 2K blocks with the highest maxima, and a maximum of
     each block is several times faster to find than the top of all. A number that is none (NaN) is never taken.
     """
-    n, k, vocabulary = table.shape
-    count = min(2 * k, k * vocabulary)
-    members = _members(k, vocabulary, table.device)
-    if members is None or count > len(members):
-        scores = without_nan_(table + totals[:, :, None])
-        scores, flat = scores.view(n, -1).topk(count, dim=1)
+    n, k = totals.shape
+    vocabulary = table.shape[1]
+    count, blocks = min(2 * k, k * vocabulary), blocks_of(k, vocabulary, table.device)
+    if blocks is None or count > blocks.rows.shape[0]:
+        scores, flat = without_nan_(table.view(n, k, -1) + totals[:, :, None]).view(n, -1).topk(count)
         return Candidates(scores, scores, flat)
-    width = members.shape[1]
-    maxima = table.view(n, k, width, -1).amax(2)  # (N, K, S): of tokens s, s + S, s + 2S ...
-    maxima = without_nan_(maxima.add_(totals[:, :, None])).view(n, -1)
-    blocks = maxima.topk(count, dim=1).indices  # (N, 2K)
-    inside = members[blocks].view(n, -1)  # (N, 2K * B) into K * V
-    scores = table.view(n, -1).gather(1, inside).view(n, count, width)
-    scores = without_nan_(scores.add_(totals.gather(1, blocks // (vocabulary // width))[:, :, None])).view(n, -1)
-    scores, chosen = scores.topk(count, dim=1)
-    return Candidates(scores, scores, inside.gather(1, chosen))
-
-
-@lru_cache(maxsize=16)
-def _members(k: int, vocabulary: int, device: torch.device) -> Tensor | None:
-    """List what each block of K rows holds, (K * S, B), as indices into K * V; None where V cannot be cut evenly."""
-    blocks = next((blocks for blocks in BLOCKS if vocabulary % blocks == 0 and vocabulary >= blocks * blocks), None)
-    if blocks is None:
-        return None
-    rows = torch.arange(k * vocabulary, device=device).view(k, blocks, vocabulary // blocks)
-    return rows.transpose(1, 2).reshape(-1, blocks)
+    size = blocks.members.shape[1]
+    maxima = table.view(n * k, size, -1).amax(1).add_(totals.view(-1, 1))  # (R, S)
+    chosen = without_nan_(maxima).view(n, -1).topk(count).indices  # (N, 2K)
+    members = blocks.members[chosen]  # (N, 2K, B)
+    scores = table.view(n, -1).gather(1, members.view(n, -1)).view(n, count, size)
+    scores = without_nan_(scores.add_(totals.gather(1, blocks.rows[chosen])[:, :, None]))
+    scores, inside = scores.view(n, -1).topk(count)
+    return Candidates(scores, scores, members.view(n, -1).gather(1, inside))
 
 
 def diverse(table: Tensor, totals: Tensor, penalty: float) -> Candidates:
-    """Take the 2K best after `penalty` for each better sibling of the same parent (Li and Jurafsky 2016). It is not summed up."""
-    n, k, vocabulary = table.shape
+    """Take the 2K best of table (R, V) + totals (N, K) after `penalty` for each better sibling of the same parent.
+
+    Li and Jurafsky 2016. The penalty is not summed up.
+    """
+    n, k = totals.shape
+    vocabulary = table.shape[1]
     count = min(2 * k, vocabulary)
-    siblings, tokens = without_nan_(table.view(n * k, vocabulary)).topk(count, dim=1)
+    siblings, tokens = without_nan_(table).topk(count)
     scores = siblings.view(n, k, count) + totals[:, :, None]
     ranks = scores - penalty * torch.arange(count, device=table.device)
     flat = tokens.view(n, k, count) + (torch.arange(k, device=table.device) * vocabulary)[:, None]
@@ -73,10 +82,11 @@ def diverse(table: Tensor, totals: Tensor, penalty: float) -> Candidates:
 def grouped(table: Tensor, totals: Tensor, groups: int, *, penalty: float, eos_id: int) -> Candidates:
     """Take the 2K best of each group; a token costs `penalty` for every hypothesis of an earlier group that goes on with it.
 
-    Vijayakumar et al. 2018 with Hamming diversity. table (N * groups, K, V), K being the size of a group; one group after
-    the other, as the paper has it. The penalty is not summed up.
+    Vijayakumar et al. 2018 with Hamming diversity. table (R, V), totals (N * groups, K), K being the size of a group; one
+    group after the other, as the paper has it. The penalty is not summed up.
     """
-    rows, k, vocabulary = table.shape
+    rows, k = totals.shape
+    vocabulary = table.shape[1]
     table, totals = table.view(-1, groups, k, vocabulary), totals.view(-1, groups, k)
     said = table.new_zeros(len(table), vocabulary)
     found = []

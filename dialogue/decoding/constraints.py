@@ -14,9 +14,10 @@ from torch import Tensor
 
 from dialogue.config import DecodeConfig
 from dialogue.decoding.paths import IMPOSSIBLE
-from dialogue.decoding.said import Phrases, Said, Source, lay_out
+from dialogue.decoding.said import NEVER, Phrases, Said, Source, lay_out
 
 Constraint = Callable[[Tensor, Said], Tensor]
+EVERYTHING = slice(None)
 
 
 @dataclass(frozen=True)
@@ -32,32 +33,34 @@ class Limits:
     more: Sequence[Constraint] = ()  # anybody's own; they never give way
 
 
-def forbid(token_ids: Sequence[int], *, device: torch.device | None = None) -> Constraint:
-    """Never say these tokens."""
+def forbid(token_ids: Sequence[int], *, until: int | None = None, device: torch.device | None = None) -> Constraint:
+    """Never say these tokens; or not until a reply has so many tokens, which for </s> is a minimum length."""
     forbidden = torch.tensor(token_ids, dtype=torch.long, device=device)
-    return lambda log_probs, said: log_probs.index_fill_(1, forbidden, IMPOSSIBLE)
-
-
-def at_least(length: int, *, eos_id: int) -> Constraint:
-    """Do not end a reply before it has `length` tokens."""
 
     def constrain(log_probs: Tensor, said: Said) -> Tensor:
-        if said.length < length:
-            log_probs[:, eos_id] = IMPOSSIBLE
+        if until is None or said.length < until:
+            log_probs.index_fill_(1, forbidden, IMPOSSIBLE)
         return log_probs
 
     return constrain
 
 
-def block(columns: slice) -> Constraint:
-    """Do not say a token whose column is matched as far as needed. The slice may end at None: with the reply so far."""
+def block(columns: slice = EVERYTHING, *, device: torch.device | None = None) -> Constraint:
+    """Do not say a token that would complete a phrase in these columns."""
+    impossible, free = torch.tensor(IMPOSSIBLE, device=device), torch.zeros((), device=device)
 
     def constrain(log_probs: Tensor, said: Said) -> Tensor:
-        here = slice(columns.start, said.end if columns.stop is None else columns.stop)
-        hit = said.matched[:, here] >= said.needed[:, here]
-        return log_probs.scatter_add_(1, said.tokens[:, here], torch.where(hit, IMPOSSIBLE, 0.0))
+        tokens, matching, needed = said.tokens, said.matching, said.needed
+        if columns != EVERYTHING:
+            tokens, matching, needed = tokens[:, columns], matching[:, columns], needed[:, columns]
+        return log_probs.scatter_add_(1, tokens, torch.where(matching >= needed, impossible, free))
 
     return constrain
+
+
+def never_twice(log_probs: Tensor, said: Said) -> Tensor:
+    """Do not say a token that the reply holds already: an n-gram of one token."""
+    return log_probs.scatter_(1, said.written, IMPOSSIBLE)
 
 
 def penalise_repeats(penalty: float) -> Constraint:
@@ -79,9 +82,9 @@ def oblige(constraint: Constraint, *, stops: slice, eos_id: int) -> Constraint:
         has_prefix, has_stops = said.length < said.prefix.shape[1], stops.start < stops.stop
         if not has_prefix and not has_stops:
             return constraint(log_probs, said)
-        duty = said.prefix[:, said.length] if has_prefix else torch.full_like(said.tokens[:, 0], -1)  # (R,)
+        duty = said.prefix[:, said.length] if has_prefix else torch.full_like(said.needed[:, 0], -1)  # (R,)
         if has_stops:
-            stopped = (said.matched[:, stops] >= said.needed[:, stops]).any(1)
+            stopped = (said.matching[:, stops] >= said.needed[:, stops]).any(1)
             duty = duty.masked_fill(stopped & (duty < 0), eos_id)
         places, free = duty.clamp_min(0)[:, None], (duty < 0)[:, None]
         kept = log_probs.gather(1, places)
@@ -132,32 +135,38 @@ def compose(
     Raises ValueError where a prefix is too long or not all conversations are spoken of.
     """
     _check(config, limits, conversations)
-    shared, nothing = range(conversations), [()] * conversations
+    nothing: list[Phrases] = [()] * conversations
     sources = (
-        Source([limits.stop_words for _ in shared], closed=True),
-        Source([limits.block_list for _ in shared]),
+        Source([limits.stop_words] * conversations, closed=True),
+        Source([limits.block_list] * conversations),
         Source(limits.user if config.block_user_ngrams and limits.user else nothing, config.block_user_ngrams),
         Source(limits.replies if config.block_reply_ngrams and limits.replies else nothing, config.block_reply_ngrams),
+        Source([[[eos_id] * config.max_length]] * conversations, config.block_ngrams if config.block_ngrams > 1 else NEVER),
     )
-    laid, (stop, listed, user, replies, reply) = lay_out(
-        sources, conversations=conversations, reply_ngrams=config.block_ngrams, longest=config.max_length, padding=eos_id
-    )
-    matching = reply.start > 0 or bool(config.block_ngrams)
-    if not matching and not config.repetition_penalty and not limits.more:
-        laid = laid[:, :, :0]
+    matching = config.block_ngrams > 1 or any(phrases for source in sources[:-1] for phrases in source.phrases)
+    written = bool(config.block_ngrams == 1 or config.repetition_penalty or limits.more)
+    laid, columns = lay_out(sources if matching or written else (), conversations=conversations, padding=eos_id)
+    stop, listed, user, replies, reply = columns or [slice(0, 0)] * len(sources)
     width = max(map(len, limits.prefixes), default=0)
     prefix = torch.tensor([[*prefix, *[-1] * (width - len(prefix))] for prefix in limits.prefixes or nothing], dtype=torch.long)
     laid, prefix = (tensor.to(device).repeat_interleave(repeat, dim=-2) for tensor in (laid, prefix))
-    said = Said(laid[0], torch.zeros_like(laid[0]), laid[1], prefix, begin=reply.start + 1)
+    said = Said(laid[0], torch.ones_like(laid[0]), laid[1], prefix, begin=reply.start + 1)
 
-    never, ending = forbid(limits.forbidden, device=device), at_least(config.min_length, eos_id=eos_id)
-    fast = in_turn([never, ending, *[block(slice(listed.start, None))] * matching])
-    soft = [ending, *[block(slice(reply.start, None)), block(replies), block(user)] * matching]
-    careful = giving_way(in_turn([never, *[block(listed)] * matching, *limits.more]), soft, eos_id=eos_id)
-    most = len(limits.forbidden) + laid.shape[2] + 1
+    never, not_yet = [*limits.forbidden], forbid([eos_id], until=config.min_length, device=device)
+    mine = never_twice if config.block_ngrams == 1 else block(reply, device=device)
+    soft = [not_yet, mine, block(replies, device=device), block(user, device=device)]
+    hard = [forbid(never, device=device), block(listed, device=device), *limits.more]
+    careful = giving_way(in_turn(hard), soft, eos_id=eos_id)
+    fast = [forbid([*never, eos_id], until=config.min_length, device=device)]
+    fast += [forbid(never, device=device)] * bool(never)
+    if matching:
+        fast.append(block(slice(listed.start, None) if listed.start else EVERYTHING, device=device))
+    if config.block_ngrams == 1:
+        fast.append(never_twice)
+    most = len(never) + said.needed.shape[1] + 1
 
     def constrain(log_probs: Tensor, said: Said) -> Tensor:
-        return (fast if log_probs.shape[1] > most and not limits.more else careful)(log_probs, said)
+        return (in_turn(fast) if log_probs.shape[1] > most and not limits.more else careful)(log_probs, said)
 
     penalise = [penalise_repeats(config.repetition_penalty)] if config.repetition_penalty else []
     return oblige(in_turn([*penalise, constrain]), stops=stop, eos_id=eos_id), said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -28,14 +28,14 @@ class Hypothesis:
 
 
 class Taken(NamedTuple):
-    """What one step took for N beams of K: hypotheses that ended, and those that go on. All (N, K)."""
+    """What one step took, for N beams of K: candidates (N, C), best first, and the hypotheses (N, K) that go on."""
 
-    ended: Tensor  # scores over the length penalty, minus infinity where none ended
-    ended_sums: Tensor  # the model's own log-probability of the same
-    ended_from: Tensor  # the hypothesis, 0 to K - 1, that </s> was said to
-    tokens: Tensor  # said by those that go on
-    parents: Tensor  # the hypothesis that each one extends
-    sums: Tensor  # the model's own log-probability so far
+    scores: Tensor  # what a candidate has summed up
+    sums: Tensor  # the model's own log-probability of it
+    flat: Tensor  # parent * V + token
+    kept_sums: Tensor  # the model's own log-probability of what goes on
+    tokens: Tensor  # said by what goes on
+    parents: Tensor  # the hypothesis, 0 to K - 1, that it extends
 
 
 def penalty(length: int, alpha: float) -> float:
@@ -48,71 +48,81 @@ def without_nan_(scores: Tensor) -> Tensor:
     return scores.nan_to_num_(nan=IMPOSSIBLE, posinf=IMPOSSIBLE, neginf=IMPOSSIBLE)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Paths:
     """The steps of a search over N beams of K hypotheses, one entry a step."""
 
     keep: int  # K
+    eos_id: int
+    alpha: float  # of the length penalty
     steps: list[Taken] = field(default_factory=list)
-
-    def worst_kept(self) -> Tensor:
-        """Give the score of the K-th best finished hypothesis of each beam, (N,): minus infinity where there are fewer."""
-        return torch.cat([step.ended for step in self.steps], dim=1).topk(self.keep, dim=1).values[:, -1]
 
     def select(self, beams: Tensor) -> Paths:
         """Take the beams (M,) out of all N."""
-        return Paths(self.keep, [Taken(*(tensor[beams] for tensor in step)) for step in self.steps])
+        return replace(self, steps=[Taken(*(tensor[beams] for tensor in step)) for step in self.steps])
 
-    def read(self) -> list[list[Hypothesis]]:
+    def ended(self, vocabulary: int) -> Tensor:
+        """Give the scores over the length penalty of the hypotheses that ended, (N, T, K): minus infinity where none did.
+
+        Of the candidates of a step the K best count.
+        """
+        scores = torch.stack([step.scores[:, : self.keep] for step in self.steps], dim=1)
+        tokens = torch.stack([step.flat[:, : self.keep] for step in self.steps], dim=1) % vocabulary
+        penalties = [penalty(length, self.alpha) for length in range(len(self.steps))]
+        scores = scores / torch.tensor(penalties, device=scores.device)[:, None]
+        return scores.masked_fill_(tokens != self.eos_id, IMPOSSIBLE)
+
+    def worst_kept(self, vocabulary: int) -> Tensor:
+        """Give the score of the K-th best finished hypothesis of each beam, (N,): minus infinity where there are fewer."""
+        return self.ended(vocabulary).flatten(1).topk(self.keep, dim=1).values[:, -1]
+
+    def read(self, vocabulary: int) -> list[list[Hypothesis]]:
         """List the best K finished hypotheses of each beam, best first."""
-        if not self.steps:
-            return []
-        n, k = self.steps[0].ended.shape
-        best, flat = torch.stack([step.ended for step in self.steps], dim=1).view(n, -1).topk(self.keep, dim=1)
-        scores, places = best.tolist(), flat.tolist()
+        best, flat = self.ended(vocabulary).flatten(1).topk(self.keep, dim=1)
         columns = self._columns()
         found = []
-        for beam in range(n):
+        for beam, (scores, places) in enumerate(zip(best.tolist(), flat.tolist(), strict=True)):
             hypotheses = []
-            for score, place in zip(scores[beam], places[beam], strict=True):
+            for score, place in zip(scores, places, strict=True):
                 if score != IMPOSSIBLE:
-                    length, row = divmod(place, k)
-                    total = columns.ended_sums[length][beam][row]
-                    hypotheses.append(columns.trace(beam, columns.ended_from[length][beam][row], length, total, score))
+                    length, candidate = divmod(place, self.keep)
+                    row = columns.flat[length][beam][candidate] // vocabulary
+                    hypotheses.append(columns.trace(beam, row, length, columns.sums[length][beam][candidate], score))
             found.append(hypotheses)
         return found
 
-    def read_unfinished(self, totals: Tensor, alpha: float) -> list[list[Hypothesis]]:
+    def read_unfinished(self, totals: Tensor) -> list[list[Hypothesis]]:
         """List what each beam has so far, best first: totals (N, K) are what the search summed up."""
         length, columns = len(self.steps), self._columns()
         order = totals.sort(dim=1, descending=True)
         found = []
         for beam, (scores, rows) in enumerate(zip(order.values.tolist(), order.indices.tolist(), strict=True)):
-            going_on = [
-                (score / penalty(length, alpha), row) for score, row in zip(scores, rows, strict=True) if score != IMPOSSIBLE
-            ]
-            found.append([columns.trace(beam, row, length, None, score) for score, row in going_on])
+            ranked = [(score / penalty(length, self.alpha), row) for score, row in zip(scores, rows, strict=True)]
+            found.append([columns.trace(beam, row, length, None, score) for score, row in ranked if score != IMPOSSIBLE])
         return found
 
     def _columns(self) -> _Columns:
-        return _Columns(*(torch.stack(tensors).tolist() for tensors in list(zip(*self.steps, strict=True))[1:]))
+        cut = [
+            (step.sums[:, : self.keep], step.flat[:, : self.keep], step.kept_sums, step.tokens, step.parents) for step in self.steps
+        ]
+        return _Columns(*(torch.stack(tensors).tolist() for tensors in zip(*cut, strict=True)))
 
 
 class _Columns(NamedTuple):
     """The steps as lists: [step][beam][hypothesis]."""
 
-    ended_sums: list[list[list[float]]]
-    ended_from: list[list[list[int]]]
+    sums: list[list[list[float]]]
+    flat: list[list[list[int]]]
+    kept_sums: list[list[list[float]]]
     tokens: list[list[list[int]]]
     parents: list[list[list[int]]]
-    sums: list[list[list[float]]]
 
     def trace(self, beam: int, row: int, length: int, total: float | None, score: float) -> Hypothesis:
         """Follow the parents back from a row after `length` tokens. total: with </s>, None where it was not reached."""
         token_ids, sums = [], [] if total is None else [total]
         for step in range(length - 1, -1, -1):
             token_ids.append(self.tokens[step][beam][row])
-            sums.append(self.sums[step][beam][row])
+            sums.append(self.kept_sums[step][beam][row])
             row = self.parents[step][beam][row]
         sums = [0.0, *reversed(sums)]
         log_probs = tuple(after - before for before, after in itertools.pairwise(sums))

@@ -96,60 +96,62 @@ def search(
     limits, device = limits or Limits(), device or torch.device("cpu")
     groups = config.groups if config.method == "group-beam" and not config.is_greedy else 1
     k = 1 if config.is_greedy else config.beam_size // groups
-    rows = conversations * groups * k
+    rows, drawn = conversations * groups * k, config.drawn_tokens
     constrain, said = compose(config, limits, conversations=conversations, repeat=groups * k, eos_id=eos_id, device=device)
     draw = sampling.drawing(config, sentence_ends, device=device)
-    uniform = sampling.uniforms(seeds or [config.seed] * conversations, samples=k, steps=config.drawn_tokens)
-    totals = torch.full((conversations * groups, k), 0.0 if config.drawn_tokens else IMPOSSIBLE, device=device)
+    uniform = sampling.uniforms(seeds or [config.seed] * conversations, samples=k, steps=drawn)
+    totals = torch.full((conversations * groups, k), 0.0 if drawn else IMPOSSIBLE, device=device)
     totals[:, 0] = 0.0  # hypotheses of a beam are alike at first: only one of them is expanded
-    last = torch.full((rows,), bos_id, device=device)
-    here = list(range(conversations))
-    live = _Live(state.repeat(groups * k), last, totals, totals, said, uniform.to(device), Paths(k), here)
+    last, here = torch.full((rows,), bos_id, device=device), list(range(conversations))
+    paths = Paths(k, eos_id, config.length_penalty)
+    live = _Live(state.repeat(groups * k), last, totals, totals, said, uniform.to(device), paths, here)
+    first_rows = torch.arange(0, rows, k, device=device)[:, None]  # (N, 1): where each beam begins
     found: list[list[Hypothesis]] = [[] for _ in range(conversations)]
     best_case, out_of_time = penalty(config.max_length, config.length_penalty), False
 
     for length in range(config.max_length + 1):
         log_probs, live.state = step(live.last, live.state)  # (R, V)
-        table = _shaped(log_probs, config)
+        table, vocabulary = _shaped(log_probs, config), log_probs.shape[1]
         raw = None if table is log_probs else log_probs
-        divisor = penalty(length, config.length_penalty)
         if length == config.max_length:
-            live.paths.steps.append(_end_all(live, table, raw, eos_id=eos_id, divisor=divisor))
+            _say(live, torch.full_like(live.last, eos_id), table, raw, eos_id=eos_id)
             break
         table = constrain(table, live.said)
-        if length < config.drawn_tokens:
-            tokens = draw(table, live.uniform[:, :, length].reshape(-1), live.paths)
-            taken = _extend_each(live, table, raw, tokens=tokens, eos_id=eos_id, divisor=divisor)
+        if length < drawn:
+            _say(live, draw(table, live.uniform[:, :, length].reshape(-1), live.paths), table, raw, eos_id=eos_id)
             parents = None
         else:
-            if length == config.drawn_tokens:
+            if length == drawn:
                 live.totals = _without_doubles(live.totals, live.paths)
-            candidates = _candidates(table, live.totals, config, eos_id=eos_id)
-            taken = _extend_best(live, candidates, raw, vocabulary=table.shape[1], eos_id=eos_id, divisor=divisor)
-            parents = (taken.parents + torch.arange(0, live.last.shape[0], k, device=device)[:, None]).view(-1)
+            _extend(live, _candidates(table, live.totals, config, eos_id=eos_id), raw, vocabulary=vocabulary, eos_id=eos_id)
+            parents = (live.paths.steps[-1].parents + first_rows).view(-1)
             live.state = live.state.select(parents)
-        live.last = taken.tokens.view(-1)
+        live.last = live.paths.steps[-1].tokens.view(-1)
         live.said = live.said.after(live.last, parents)
-        live.paths.steps.append(taken)
 
         if length % LOOK_EVERY == LOOK_EVERY - 1:
-            hopeless = live.totals.amax(1) / best_case <= live.paths.worst_kept()  # (N,)
-            done = hopeless.view(-1, groups).all(1).tolist()
-            if all(done):
-                break
             out_of_time = deadline is not None and clock() >= deadline
             if out_of_time:
                 break
+            if length < config.min_length:
+                continue
+            hopeless = live.totals.amax(1) / best_case <= live.paths.worst_kept(vocabulary)  # (N,)
+            done = hopeless.view(-1, groups).all(1).tolist()
+            if all(done):
+                break
             if sum(done) * LEAVE_AT >= len(done) and not limits.more:  # nobody else's constraint can follow rows that leave
                 leaving = [index for index, is_done in enumerate(done) if is_done]
-                for index, hypotheses in zip(leaving, _read(live.select(leaving, groups), groups), strict=True):
-                    found[live.conversations[index]] = hypotheses
+                ended = live.select(leaving, groups)
+                for conversation, hypotheses in zip(ended.conversations, _merge(ended.paths.read(vocabulary), groups), strict=True):
+                    found[conversation] = hypotheses
                 live = live.select([index for index, is_done in enumerate(done) if not is_done], groups)
-    for conversation, hypotheses in zip(live.conversations, _read(live, groups), strict=True):
-        found[conversation] = hypotheses
+                first_rows = first_rows[: live.totals.shape[0]]
+    finished = _merge(live.paths.read(vocabulary), groups)
     if out_of_time:
-        for conversation, hypotheses in zip(live.conversations, _read_unfinished(live, groups, config, sentence_ends), strict=True):
-            found[conversation] = found[conversation] or hypotheses
+        unfinished = [[_cut(hypothesis, sentence_ends) for hypothesis in beam] for beam in live.paths.read_unfinished(live.totals)]
+        finished = [ended or so_far for ended, so_far in zip(finished, _merge(unfinished, groups), strict=True)]
+    for conversation, hypotheses in zip(live.conversations, finished, strict=True):
+        found[conversation] = hypotheses
     _complain(found)
     return found
 
@@ -162,55 +164,37 @@ def _shaped(log_probs: Tensor, config: DecodeConfig) -> Tensor:
 
 
 def _candidates(table: Tensor, totals: Tensor, config: DecodeConfig, *, eos_id: int) -> beam.Candidates:
-    tables = table.view(*totals.shape, -1)  # (N, K, V)
-    if config.is_greedy:
-        return beam.best(tables, totals)
-    if config.method == "diverse-beam":
-        return beam.diverse(tables, totals, config.sibling_penalty)
-    if config.method == "group-beam":
-        return beam.grouped(tables, totals, config.groups, penalty=config.group_penalty, eos_id=eos_id)
-    return beam.best(tables, totals)
+    if config.method == "diverse-beam" and not config.is_greedy:
+        return beam.diverse(table, totals, config.sibling_penalty)
+    if config.method == "group-beam" and not config.is_greedy:
+        return beam.grouped(table, totals, config.groups, penalty=config.group_penalty, eos_id=eos_id)
+    return beam.best(table, totals)
 
 
-def _extend_best(
-    live: _Live[State], candidates: beam.Candidates, raw: Tensor | None, *, vocabulary: int, eos_id: int, divisor: float
-) -> Taken:
-    """Let the K best candidates that do not end go on, and those among the K best that end be finished."""
+def _extend(live: _Live[State], candidates: beam.Candidates, raw: Tensor | None, *, vocabulary: int, eos_id: int) -> None:
+    """Let the K best candidates that do not end go on. raw (R, V): the model's own log-probabilities, where others were gone by."""
     n, k = live.totals.shape
     ranks, scores, flat = candidates
-    tokens, parents = flat % vocabulary, flat // vocabulary  # (N, 2K)
-    sums = scores if raw is None else live.sums.gather(1, parents) + raw.view(n, -1).gather(1, flat)
+    tokens = flat % vocabulary  # (N, 2K)
     ends = tokens == eos_id
-    ended = torch.where(ends, scores, IMPOSSIBLE)[:, :k]
-    best, chosen = torch.where(ends, IMPOSSIBLE, ranks).topk(k, dim=1)
+    best, chosen = torch.where(ends, IMPOSSIBLE, ranks).topk(k)  # 2K hold K that go on: each parent has one </s> only
     if k == 1:  # a beam of one is greedy: where it ends, no other hypothesis goes on
         best = best.masked_fill(ends[:, :1], IMPOSSIBLE)
+    sums = scores if raw is None else live.sums.gather(1, flat // vocabulary) + raw.view(n, -1).gather(1, flat)
     live.totals = best if ranks is scores else torch.where(best == IMPOSSIBLE, best, scores.gather(1, chosen))
     live.sums = live.totals if raw is None else sums.gather(1, chosen)
-    return Taken(ended / divisor, sums[:, :k], parents[:, :k], tokens.gather(1, chosen), parents.gather(1, chosen), live.sums)
+    parents = flat.gather(1, chosen) // vocabulary
+    live.paths.steps.append(Taken(scores, sums, flat, live.sums, tokens.gather(1, chosen), parents))
 
 
-def _extend_each(live: _Live[State], table: Tensor, raw: Tensor | None, *, tokens: Tensor, eos_id: int, divisor: float) -> Taken:
-    """Let every hypothesis go on with the token (R,) that was drawn for it."""
-    k = live.totals.shape[1]
-    scores = live.totals + table.gather(1, tokens[:, None]).view(-1, k)
-    scores = without_nan_(scores)
-    sums = scores if raw is None else live.sums + raw.gather(1, tokens[:, None]).view(-1, k)
-    tokens = tokens.view(-1, k)
-    ends = tokens == eos_id
-    live.totals, live.sums = torch.where(ends, IMPOSSIBLE, scores), sums
-    themselves = torch.arange(k, device=table.device).expand(len(tokens), k)
-    return Taken(torch.where(ends, scores, IMPOSSIBLE) / divisor, sums, themselves, tokens, themselves, sums)
-
-
-def _end_all(live: _Live[State], table: Tensor, raw: Tensor | None, *, eos_id: int, divisor: float) -> Taken:
-    """Let every hypothesis end: the maximum length is reached."""
-    k = live.totals.shape[1]
-    scores = live.totals + table[:, eos_id].view(-1, k)
-    scores = without_nan_(scores)
-    sums = scores if raw is None else live.sums + raw[:, eos_id].view(-1, k)
-    themselves = torch.arange(k, device=table.device).expand(len(scores), k)
-    return Taken(scores / divisor, sums, themselves, themselves, themselves, sums)
+def _say(live: _Live[State], tokens: Tensor, table: Tensor, raw: Tensor | None, *, eos_id: int) -> None:
+    """Let every hypothesis say one token (R,) that was drawn for it; where that is </s> it ends."""
+    n, k = live.totals.shape
+    scores = without_nan_(live.totals + table.gather(1, tokens[:, None]).view(n, k))
+    sums = scores if raw is None else live.sums + raw.gather(1, tokens[:, None]).view(n, k)
+    tokens, themselves = tokens.view(n, k), torch.arange(k, device=table.device).expand(n, k)
+    live.totals, live.sums = scores.masked_fill(tokens == eos_id, IMPOSSIBLE), sums
+    live.paths.steps.append(Taken(scores, sums, themselves * table.shape[1] + tokens, sums, tokens, themselves))
 
 
 def _without_doubles(totals: Tensor, paths: Paths) -> Tensor:
@@ -222,18 +206,8 @@ def _without_doubles(totals: Tensor, paths: Paths) -> Tensor:
     return totals.masked_fill(alike.tril(-1).any(-1), IMPOSSIBLE)
 
 
-def _read(live: _Live[State], groups: int) -> list[list[Hypothesis]]:
-    """List the finished replies of each conversation, best first, no reply twice."""
-    return _merge(live.paths.read(), groups)
-
-
-def _read_unfinished(live: _Live[State], groups: int, config: DecodeConfig, sentence_ends: Sequence[int]) -> list[list[Hypothesis]]:
-    """List what each conversation has so far, cut at the last sentence end."""
-    found = live.paths.read_unfinished(live.totals, config.length_penalty)
-    return _merge([[_cut(hypothesis, sentence_ends) for hypothesis in beam] for beam in found], groups)
-
-
 def _merge(found: list[list[Hypothesis]], groups: int) -> list[list[Hypothesis]]:
+    """Put the groups of a conversation together, best first, no reply twice."""
     merged = []
     for begin in range(0, len(found), groups):
         ranked = sorted((h for hypotheses in found[begin : begin + groups] for h in hypotheses), key=lambda h: -h.score)
@@ -242,6 +216,7 @@ def _merge(found: list[list[Hypothesis]], groups: int) -> list[list[Hypothesis]]
 
 
 def _cut(hypothesis: Hypothesis, sentence_ends: Sequence[int]) -> Hypothesis:
+    """Cut a reply after its last sentence end, where it has one."""
     length = max((place + 1 for place, token in enumerate(hypothesis.token_ids) if token in sentence_ends), default=None)
     kept = hypothesis.token_log_probs[:length]
     return replace(hypothesis, token_ids=hypothesis.token_ids[:length], token_log_probs=kept, log_prob=sum(kept))
