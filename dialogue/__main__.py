@@ -12,6 +12,7 @@ from rich.table import Table
 
 from dialogue.agent import DialogueAgent, Reply
 from dialogue.checkpoint import PRETRAINED
+from dialogue.config import add_options, decode_config
 from dialogue.conversation import Conversation
 from dialogue.device import choose_device
 from dialogue.vocabulary import CONTINUED
@@ -66,10 +67,17 @@ def main(arguments: list[str] | None = None) -> int:
         help="of the output layer: auto, fp32, bf16 or int8 (env PRECISION)",
     )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_options(parser)
     options = parser.parse_args(arguments)
     try:
-        device, name = choose_device(options.device), options.model
-        agent = DialogueAgent.load(options.checkpoint, device=device, model_name=name, precision=options.precision)
+        decode = decode_config(options)
+        agent = DialogueAgent.load(
+            options.checkpoint,
+            device=choose_device(options.device),
+            model_name=options.model,
+            precision=options.precision,
+            decode=decode,
+        )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -101,9 +101,12 @@ class DialogueAgent:
         device: torch.device | None = None,
         model_name: str | None = None,
         precision: str = "auto",
+        decode: DecodeConfig | None = None,
+        may_say: Callable[[str, str], bool] | None = None,
     ) -> DialogueAgent:
         """Load the agent of a checkpoint. model_name: as checkpoint.load has it. Raises ValueError where it is none."""
-        return cls(checkpoint.load(folder, device=device, model_name=model_name), precision=precision)
+        source = checkpoint.load(folder, device=device, model_name=model_name)
+        return cls(source, precision=precision, decode=decode, may_say=may_say)
 
     # --- conversations by name ---------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -135,3 +136,22 @@ class DecodeConfig:
         if self.method in ("delayed-beam", "delayed-nucleus-beam"):
             return min(self.delay, self.max_length)
         return self.max_length if self.method in ("top-k", "nucleus", "factual-nucleus") else 0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each setting of DecodeConfig, with its default."""
+    group = parser.add_argument_group("how a reply is searched for")
+    for setting in fields(DecodeConfig):
+        name, text = f"--{setting.name.replace('_', '-')}", setting.metadata["help"].replace("%", "%%")
+        if isinstance(setting.default, tuple):
+            group.add_argument(name, nargs="+", default=setting.default, metavar="TEXT", help=text)
+        else:
+            kind, text = type(setting.default), f"{text} (%(default)s)" if setting.default != "" else text
+            group.add_argument(name, type=kind, default=setting.default, metavar=kind.__name__.upper(), help=text)
+
+
+def decode_config(options: argparse.Namespace) -> DecodeConfig:
+    """Read what `add_options` added. Raises ValueError on a setting out of range."""
+    values: dict[str, Any] = {setting.name: getattr(options, setting.name) for setting in fields(DecodeConfig)}
+    values["stop_words"] = tuple(values["stop_words"])
+    return DecodeConfig(**values)

@@ -2,6 +2,7 @@ import io
 
 from rich.console import Console
 
+from dialogue import checkpoint
 from dialogue.__main__ import main, talk
 from dialogue.agent import DialogueAgent
 
@@ -31,3 +32,16 @@ def test_the_end_of_the_input_is_no_error(talker, monkeypatch):
 def test_a_missing_checkpoint_is_one_plain_line(tmp_path, capsys):
     assert main(["--checkpoint", str(tmp_path)]) == 2
     assert "is no checkpoint" in capsys.readouterr().err
+
+
+def test_a_setting_out_of_range_is_one_plain_line(capsys):
+    assert main(["--top-p", "2"]) == 2
+    assert "top_p is 2.0; it must be above 0, and 1 at most" in capsys.readouterr().err
+
+
+def test_settings_of_the_search_come_from_the_command_line(talker, tmp_path, monkeypatch, capsys):
+    checkpoint.save(tmp_path / "checkpoint", talker)
+    monkeypatch.setattr("sys.stdin", io.StringIO("hi\n"))
+    assert main(["--checkpoint", str(tmp_path / "checkpoint"), "--max-length", "2", "--min-length", "2", "--method", "greedy"]) == 0
+    reply = capsys.readouterr().out.rpartition("bot")[2].splitlines()[0]
+    assert len(talker.vocabulary.encode(reply)) == 2
