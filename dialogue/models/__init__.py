@@ -120,6 +120,7 @@ class Decoder(Generic[State]):
 
     start: Callable[[Tensor], State]
     step: Callable[[Tensor, State], tuple[Tensor, State]]
+    precision: str = "fp32"  # of the output layer
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from dialogue.config import ModelConfig
 from dialogue.models import Batch, Decoder, Likelihood
 from dialogue.models.layers import GRU, token_log_probs
-from dialogue.models.projection import lay_out
+from dialogue.models.projection import choose_precision, lay_out
 
 FOLDED_BYTES = 256 * 2**20  # the most that the table of all tokens' gates may take
 
@@ -122,6 +122,8 @@ class HRED(nn.Module):
         narrow = self.decoder.hidden_size <= weight.shape[1]
         if narrow:
             weight, bias = weight @ self.readout.weight, bias + weight @ self.readout.bias
+        if precision == "auto":
+            precision = choose_precision(weight, bias)
         project, decode = lay_out(weight, bias, precision=precision), self.decoder.prepare_step()
         every = torch.arange(self.embedding.num_embeddings, device=weight.device)
         folded = 3 * self.decoder.hidden_size * every.numel() * weight.element_size() <= FOLDED_BYTES
@@ -134,7 +136,7 @@ class HRED(nn.Module):
             logits = project(hidden if narrow else self.readout(hidden))
             return torch.log_softmax(logits, dim=-1, out=logits), HREDState(hidden, state.context_gates)
 
-        return Decoder(self.start, step)
+        return Decoder(self.start, step, precision)
 
     # --- all turns of a batch at once ------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from dialogue.device import computes_in_bf16
 Linear = Callable[[Tensor], Tensor]  # (R, in) float32 -> (R, out) float32, a tensor that the caller may overwrite
 Engine = Callable[[Tensor, Tensor], Linear]  # weight (out, in), bias (out,)
 
+TINY = torch.finfo(torch.float32).tiny
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 PROBE_ROWS = 10  # a beam of one talker: where latency is felt
 PROBE_CALLS = 5
@@ -49,10 +50,9 @@ def lay_out(weight: Tensor, bias: Tensor, *, precision: str) -> Linear:
 def choose_precision(weight: Tensor, bias: Tensor) -> str:
     """Time every precision that this device has and name the fastest; fp32 unless another one is well ahead."""
     best: dict[str, float] = {}
-    for precision in PRECISIONS[1:]:
-        laid_out = [engine(weight, bias) for engine in _engines_of(weight.device)[precision]]
-        if laid_out:
-            best[precision] = min(seconds for seconds, _ in _times(laid_out, weight))
+    for precision in precisions(weight.device):
+        laid_out = [engine(weight, bias) for engine in engines(precision, weight.device)]
+        best[precision] = min(seconds for seconds, _ in _times(laid_out, weight))
     best["fp32"] /= FP32_MARGIN
     return min(best, key=lambda precision: best[precision])
 
@@ -61,11 +61,16 @@ def engines(precision: str, device: torch.device) -> list[Engine]:
     """List the engines of a precision on a device, the plainest first. Raises ValueError where there is none."""
     if precision not in PRECISIONS[1:]:
         raise ValueError(f"precision is {precision!r}; it is one of {', '.join(PRECISIONS)}")
-    found = _engines_of(device)
-    if not found[precision]:
-        there = ", ".join(name for name, able in found.items() if able)
+    found = _engines_of(device)[precision]
+    if not found:
+        there = ", ".join(precisions(device))
         raise ValueError(f"precision {precision} has no engine on this {device.type}; use one of: auto, {there}")
-    return found[precision]
+    return found
+
+
+def precisions(device: torch.device) -> list[str]:
+    """List the precisions that a device has an engine for."""
+    return [precision for precision, found in _engines_of(device).items() if found]
 
 
 def _engines_of(device: torch.device) -> Mapping[str, list[Engine]]:
@@ -126,20 +131,15 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
     quantize_dynamic would take one scale from all rows together, and a row's scores would depend on who else talks. Few
     rows go through FBGEMM, many through oneDNN, which is faster there; the whole numbers that they add up are the same.
     """
-    tiny = torch.finfo(torch.float32).tiny
-    scales = weight.abs().amax(1).clamp_min(tiny).double() / 127  # (out,)
     able = torch.cpu.get_capabilities()
     steps = 255 if able.get("avx512_vnni") or able.get("avx_vnni") else 127  # older CPUs add pairs in 16 bits, which overflow
-    with warnings.catch_warnings():  # PyTorch means to move quantised tensors to another package; the pinned one has them
-        warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
-        quantised = torch.quantize_per_channel(weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8)
-    few = _prepacked(quantised, "fbgemm")
-    many = _prepacked(quantised, "onednn") if "onednn" in torch.backends.quantized.supported_engines else None
+    few = prepack_int8(weight, engine="fbgemm")
+    many = prepack_int8(weight, engine="onednn") if "onednn" in torch.backends.quantized.supported_engines else None
     range_row = torch.ones(1, weight.shape[1])  # oneDNN's scale comes from the rows' range: this one makes it [-1, 1]
     range_row[0, 0] = -1
 
     def linear(rows: Tensor) -> Tensor:
-        largest = rows.abs().amax(1, keepdim=True).clamp_min_(tiny)  # (R, 1)
+        largest = rows.abs().amax(1, keepdim=True).clamp_min_(TINY)  # (R, 1)
         unit = rows / largest
         if many is None or len(rows) < MANY_ROWS:
             out = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(unit, 2 / steps, (steps + 1) // 2, few)
@@ -150,10 +150,15 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
     return linear
 
 
-def _prepacked(quantised: Tensor, engine: str) -> torch.ScriptObject:
+def prepack_int8(weight: Tensor, *, engine: str) -> torch.ScriptObject:
+    """Round a weight (out, in) to bytes, scaled by output channel, in the layout of one of PyTorch's quantised engines."""
+    scales = weight.abs().amax(1).clamp_min(TINY).double() / 127  # (out,)
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = engine
     try:
+        with warnings.catch_warnings():  # PyTorch means to move quantised tensors to another package; the pinned one has them
+            warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
+            quantised = torch.quantize_per_channel(weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8)
         packed: torch.ScriptObject = torch.ops.quantized.linear_prepack(quantised, None)
     finally:
         torch.backends.quantized.engine = before

@@ -1,0 +1,137 @@
+"""python -m dialogue.bench: how long a reply takes, what precisions and batches change, and how much memory it takes.
+
+Everything is timed in turns: trust ratios within one run. The last line is JSON:
+
+    rows            a line of the table each; ratio is ms over floor_ms, and floor.py says what floor and bound are
+    relations       ratios of rows
+    fidelity        what each precision changes in what the checkpoint says
+    auto            the precision that --precision auto would choose for the checkpoint just now
+    peak_memory_mb  of a process that loads the checkpoint's agent in each precision and answers
+
+Pin it to compare: taskset -c 0 env OMP_NUM_THREADS=1 python -m dialogue.bench
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from dialogue import checkpoint
+from dialogue.agent import DialogueAgent
+from dialogue.bench import floor, replies
+from dialogue.bench.fidelity import HELD_OUT, fidelity, read_exchanges
+from dialogue.bench.memory import peak_mb
+from dialogue.bench.timing import Call, time_in_turns
+from dialogue.checkpoint import PRETRAINED
+from dialogue.config import DecodeConfig
+from dialogue.device import choose_device
+from dialogue.models import Prepares
+from dialogue.models.projection import precisions
+
+FORCED_TOKENS = replies.LENGTHS[1]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Time replies from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m dialogue.bench", description="Time replies, beside their bare operations.")
+    add = parser.add_argument
+    add("--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder (env CHECKPOINT)")
+    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
+    add("--full", action="store_true", help="every method of DecodeConfig, too")
+    add(
+        "--text",
+        type=Path,
+        default=HELD_OUT,
+        metavar="FILE",
+        help="conversations for the fidelity, one a line, turns apart by tabs",
+    )
+    add("--rounds", type=int, default=7, help="(default: %(default)s)")
+    add("--device", default="cpu", help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.rounds < 1:
+            raise ValueError(f"--rounds is {options.rounds}; it must be at least 1")
+        device, exchanges = choose_device(options.device), read_exchanges(options.text)
+        source = checkpoint.load(options.checkpoint, device=device, model_name=options.model)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    there = precisions(device)
+    names = there if isinstance(source.model, Prepares) else ["fp32"]
+    memory = {name: peak_mb(options.checkpoint, name, model_name=options.model, device=device) for name in names}
+    console = Console(stderr=True)
+    console.width = max(console.width, 140)
+    agents = {name: DialogueAgent(source, precision=name) for name in names}
+    forced = DialogueAgent(source, decode=DecodeConfig(min_length=FORCED_TOKENS, max_length=FORCED_TOKENS))
+    found = time_rows(agents, forced, there, device, full=options.full, rounds=options.rounds, console=console)
+    found["fidelity"] = fidelity(agents, exchanges)
+    found["auto"] = DialogueAgent(source, precision="auto").decoder.precision
+    found["peak_memory_mb"] = memory
+    show(found, console)
+    print(json.dumps(found))
+    return 0
+
+
+def time_rows(
+    agents: dict[str, DialogueAgent],
+    forced: DialogueAgent,
+    there: list[str],
+    device: torch.device,
+    *,
+    full: bool,
+    rounds: int,
+    console: Console,
+) -> dict[str, Any]:
+    """Time all rows and their bare operations in turns, and give the JSON's rows and relations."""
+    model = replies.reference_model(device)
+    decoders = {name: model.prepare(name) for name in there}
+    searches = replies.reference_rows(decoders, device) | replies.length_rows(decoders, device)
+    if full:
+        searches |= replies.method_rows(decoders, device)
+    encodings = {row: replies.encoding(model, row.batch, device) for row in searches}
+    for row, (search, encode) in replies.checkpoint_rows(agents, forced).items():
+        searches[row], encodings[row] = search, encode
+    calls: dict[Hashable, Call] = dict(searches.items())
+    calls |= {("encoding", row.model, row.batch, row.turns): call for row, call in encodings.items()}
+    for size in replies.SIZES:
+        calls |= dict(floor.parts(size, replies.REFERENCE, precisions=there, device=device).items())
+    ms = time_in_turns(calls, track(range(rounds), "timing", console=console), device=device)
+    parts = {key: time for key, time in ms.items() if isinstance(key, floor.Part)}
+    rows = []
+    for row in searches:
+        floor_ms, bound_ms = (
+            floor.reply_ms(kind, (row.batch, row.beam), row.precision, times=parts, tokens=row.calls * row.reply_tokens)
+            if row.model == "reference"
+            else None
+            for kind in ("floor", "bound")
+        )
+        encode_ms = ms["encoding", row.model, row.batch, row.turns]
+        ratio = ms[row] / floor_ms if floor_ms else None
+        rows.append(row.figures(ms=ms[row], encode_ms=encode_ms, floor_ms=floor_ms, ratio=ratio, bound_ms=bound_ms))
+    return {"rows": rows, "relations": replies.relations({row: ms[row] for row in searches})}
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    """Print the rows, relations and fidelity as tables."""
+    table = Table(*found["rows"][0])
+    for figures in found["rows"]:
+        table.add_row(*("" if value is None else str(value) for value in figures.values()))
+    console.print(table)
+    for title, values in {**found["relations"], **{f"fidelity of {name}": f for name, f in found["fidelity"].items()}}.items():
+        console.print(f"{title}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()), highlight=False)
+    memory = ", ".join(f"{name} {megabytes}" for name, megabytes in found["peak_memory_mb"].items())
+    console.print(f"auto is {found['auto']} here; peak memory, MB: {memory}", highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""What a precision changes in what a checkpoint says: real conversations, each precision beside fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from dialogue.agent import DialogueAgent
+from dialogue.conversation import Conversation, Turn
+
+HELD_OUT = Path(__file__).with_name("heldout.tsv")  # of chitchat-dataset's test split (MIT), which the shipped model has not read
+
+
+def read_exchanges(path: Path = HELD_OUT) -> list[list[str]]:
+    """Read conversations, one a line, their turns apart by tabs; the last turn is what was really replied.
+
+    Raises ValueError where a line has no two turns, or where there is no such file.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
+    exchanges = [[turn.strip() for turn in line.split("\t") if turn.strip()] for line in lines]
+    for number, turns in enumerate(exchanges, 1):
+        if len(turns) < 2:
+            raise ValueError(f"{path}, line {number}: found {len(turns)} turns; expected two or more, apart by tabs")
+    if not exchanges:
+        raise ValueError(f"{path} is empty; expected a conversation a line, its turns apart by tabs")
+    return exchanges
+
+
+@torch.no_grad()
+def fidelity(agents: dict[str, DialogueAgent], exchanges: Sequence[Sequence[str]]) -> dict[str, dict[str, float]]:
+    """Compare precisions with fp32 on the tokens that were really said, and on the replies that the agent gives.
+
+    kl: mean over tokens of the Kullback-Leibler divergence KL(fp32 || precision), in nats; top_1: share of tokens whose likeliest
+    is the same; changed: share of replies that are not the same word by word.
+    """
+    before, utterances = _heard(agents["fp32"], exchanges)
+    tables = {name: _log_probs(agent, before, exchanges) for name, agent in agents.items()}  # (tokens, V) each
+    replies = {name: [reply.text for reply in agent.answer(before, utterances)] for name, agent in agents.items()}
+    true = tables["fp32"]
+    return {
+        name: {
+            "kl": float((true.exp() * (true - table)).sum(-1).mean()),
+            "top_1": float((table.argmax(-1) == true.argmax(-1)).float().mean()),
+            "changed": sum(a != b for a, b in zip(replies[name], replies["fp32"], strict=True)) / len(utterances),
+            "tokens": len(table),
+            "replies": len(utterances),
+        }
+        for name, table in tables.items()
+        if name != "fp32"
+    }
+
+
+def _heard(agent: DialogueAgent, exchanges: Sequence[Sequence[str]]) -> tuple[list[Conversation], list[str]]:
+    """Take in all but the last two turns, and give the turn that is answered apart."""
+    conversations = [Conversation() for _ in exchanges]
+    for row, turns in enumerate(exchanges):
+        for number, text in enumerate(turns[:-2]):
+            speaker: Literal["user", "bot"] = "bot" if (len(turns) - number) % 2 else "user"
+            (conversations[row],) = agent.hear([conversations[row]], [Turn(speaker, text)])
+    return conversations, [turns[-2] for turns in exchanges]
+
+
+def _log_probs(agent: DialogueAgent, before: Sequence[Conversation], exchanges: Sequence[Sequence[str]]) -> torch.Tensor:
+    """Read the true replies token by token and give what the decoder makes of each: (tokens, V)."""
+    heard = agent.hear(before, [Turn("user", turns[-2]) for turns in exchanges])
+    state = agent.decoder.start(torch.stack([c.history for c in heard if c.history is not None]))
+    replies = [agent.vocabulary.encode(turns[-1]) for turns in exchanges]
+    last, found = torch.full((len(replies),), agent.vocabulary.bos_id, device=agent.device), []
+    for place in range(max(map(len, replies))):
+        log_probs, state = agent.decoder.step(last, state)
+        rows = torch.tensor([row for row, reply in enumerate(replies) if place < len(reply)], device=agent.device)
+        found.append(log_probs[rows].cpu())
+        last = torch.tensor([reply[min(place, len(reply) - 1)] if reply else 0 for reply in replies], device=agent.device)
+    return torch.cat(found)

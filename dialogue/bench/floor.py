@@ -1,0 +1,90 @@
+"""The bare operations of a reply, by size and precision: what a decoder is measured against.
+
+floor   a step as PyTorch's own parts do it: a GRU cell, the output layer by the fastest engine that PyTorch offers for the
+        precision, log_softmax, one flat top-k over (batch, beam * vocabulary). A decoder that does its parts better is below.
+bound   the same four in the cheapest form that this project knows (weights in a packed layout, input gates from a table,
+        log_softmax in place, top-k in two stages): nothing that is written with these operations can be below.
+
+Neither has an embedding lookup, bookkeeping, or an encoder. Every operation is timed alone, over and over, so that its weights
+stay in the cache as well as they can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from dialogue.bench.timing import Call
+from dialogue.config import ModelConfig
+from dialogue.models.projection import engines, lay_out, prepack_int8
+
+BLOCKS = 24  # of the two-stage top-k; they divide the reference's vocabulary
+
+
+class Part(NamedTuple):
+    """One way to do one operation of a step."""
+
+    size: tuple[int, int]  # batch, beam
+    kind: str  # floor or bound
+    operation: str  # recurrent, softmax, top, or the precision of the output layer
+    way: str
+
+
+def parts(size: tuple[int, int], config: ModelConfig, *, precisions: list[str], device: torch.device) -> dict[Part, Call]:
+    """List the operations of a step of batch * beam rows, each in all its ways."""
+    batch, beam = size
+    rows, hidden, vocabulary = batch * beam, config.hidden, config.vocab_size
+    generator = torch.Generator().manual_seed(0)
+
+    def table(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator).to(device)
+
+    inputs, state, logits = table(rows, config.embedding), table(rows, hidden).tanh(), table(rows, vocabulary)
+    weight, bias = table(vocabulary, hidden) / hidden**0.5, table(vocabulary)
+    cell = torch.nn.GRUCell(config.embedding, hidden, device=device)
+    gates = lay_out(cell.weight_hh.detach(), cell.bias_hh.detach(), precision="fp32")
+    blocks, inside = logits.view(rows, BLOCKS, -1), table(batch, beam * BLOCKS)
+    found: dict[Part, Call] = {
+        Part(size, "floor", "recurrent", "cell"): lambda: cell(inputs, state),
+        Part(size, "floor", "softmax", "new"): lambda: F.log_softmax(logits, dim=-1),
+        Part(size, "floor", "top", "flat"): lambda: logits.view(batch, -1).topk(beam, dim=-1),
+        Part(size, "bound", "recurrent", "gates"): lambda: gates(state),
+        Part(size, "bound", "softmax", "in place"): lambda: torch.log_softmax(logits, dim=-1, out=logits),
+        Part(size, "bound", "top", "two stages"): lambda: (
+            blocks.amax(1).view(batch, -1).topk(beam, dim=-1),
+            inside.topk(beam, dim=-1),
+        ),
+    }
+    for precision in precisions:
+        for engine in engines(precision, device):
+            found[Part(size, "bound", precision, engine.__name__)] = partial(engine(weight, bias), state)
+    return found | {Part(size, "floor", *name): call for name, call in _offered(weight, bias, state, device=device).items()}
+
+
+def _offered(weight: torch.Tensor, bias: torch.Tensor, rows: torch.Tensor, *, device: torch.device) -> dict[tuple[str, str], Call]:
+    """List the engines that PyTorch offers for the output layer, by precision."""
+    transposed, half, half_bias = weight.t().contiguous(), weight.bfloat16(), bias.bfloat16()
+    found: dict[tuple[str, str], Call] = {
+        ("fp32", "linear"): lambda: F.linear(rows, weight, bias),
+        ("fp32", "addmm"): lambda: torch.addmm(bias, rows, transposed),
+        ("bf16", "linear"): lambda: F.linear(rows.bfloat16(), half, half_bias),
+    }
+    for engine in torch.backends.quantized.supported_engines if device.type == "cpu" else ():
+        if engine not in ("none", "qnnpack"):
+            found["int8", engine] = partial(torch.ops.quantized.linear_dynamic, rows, prepack_int8(weight, engine=engine), False)
+    return found
+
+
+def reply_ms(kind: str, size: tuple[int, int], precision: str, *, times: Mapping[Part, float], tokens: int) -> float | None:
+    """Add up a reply of so many tokens, each operation in its fastest way; None where one of them was not timed."""
+    total = 0.0
+    for operation in ("recurrent", precision, "softmax", "top"):
+        ways = [ms for part, ms in times.items() if part[:3] == (size, kind, operation)]
+        if not ways:
+            return None
+        total += min(ways)
+    return tokens * total

@@ -1,0 +1,34 @@
+"""The most memory that a process takes which loads an agent and answers, and does nothing else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+
+from dialogue.agent import DialogueAgent
+
+
+def peak_mb(folder: Path, precision: str, *, model_name: str | None, device: torch.device) -> int | None:
+    """Answer in a process of its own and give its peak in MB, on the GPU where it computes there; None on Windows.
+
+    A child's peak begins with the memory of its parent: call this before anything large is there.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as process:
+        return process.submit(_answer, folder, precision, model_name, str(device)).result()
+
+
+def _answer(folder: Path, precision: str, model_name: str | None, device: str) -> int | None:
+    agent = DialogueAgent.load(folder, device=torch.device(device), model_name=model_name, precision=precision)
+    agent.respond(["memory"], ["how much do you remember?"])
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) >> 20
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)

@@ -1,0 +1,169 @@
+"""What is timed: replies of a reference model of fixed sizes, to compare machines and versions, and of a checkpoint.
+
+The reference (vocabulary 10,008, all vectors 300) is untrained and made to say 20 tokens; encoding is timed apart. The
+checkpoint goes through the agent, at its default settings, or made to say as many tokens after any number of turns.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from dialogue.agent import DialogueAgent
+from dialogue.bench.timing import Call
+from dialogue.config import METHODS, DecodeConfig, ModelConfig
+from dialogue.conversation import Conversation, Turn
+from dialogue.decoding.constraints import Limits
+from dialogue.decoding.search import search
+from dialogue.models import Decoder
+from dialogue.models.hred import HRED
+
+REFERENCE = ModelConfig(vocab_size=10_008, embedding=300, utterance=300, context=300, hidden=300, dropout=0.0)
+REPLY_TOKENS, UTTERANCE_TOKENS = 20, 12
+SIZES = ((1, 1), (1, 5), (1, 20), (8, 5), (32, 5))  # batch x beam
+LENGTHS = (5, 10, 20, 40)
+TURNS = (2, 20, 200)
+MANY = 32  # replies in one call, or in as many calls
+BOS, EOS = 2, 3
+FORCED = "checkpoint, forced"
+TALK = ("i went to the beach yesterday", "do you like the beach?", "it was sunny and warm", "what do you do on weekends?")
+Decoders = dict[str, Decoder[Any]]  # by precision
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a line of the table is about."""
+
+    method: str
+    model: str
+    precision: str
+    batch: int
+    beam: int
+    blocking: str = "none"
+    turns: int = 1
+    reply_tokens: int = REPLY_TOKENS
+    calls: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Give batch and beam."""
+        return self.batch, self.beam
+
+    def figures(self, **more: float | None) -> dict[str, Any]:
+        """Give the row as the JSON has it, with more figures."""
+        return asdict(self) | {name: None if value is None else round(value, 3) for name, value in more.items()}
+
+
+def reference_model(device: torch.device) -> HRED:
+    """Build the reference, with the same weights every time."""
+    torch.manual_seed(0)
+    return HRED.from_config(REFERENCE, bos_id=BOS).eval().to(device)
+
+
+def reference_rows(decoders: Decoders, device: torch.device) -> dict[Row, Call]:
+    """List beams by precision and size, without blocking and with all of it; and 32 replies in as many calls."""
+    beams = [Row("greedy" if size[1] == 1 else "beam", "reference", p, *size) for size in SIZES for p in decoders]
+    rows = [replace(row, blocking=blocking) for row in beams for blocking in ("none", "all")]
+    rows += [Row("beam", "reference", precision, 1, 5, calls=MANY) for precision in decoders]
+    return {row: _reference_reply(row, decoders, device) for row in rows}
+
+
+def length_rows(decoders: Decoders, device: torch.device) -> dict[Row, Call]:
+    """List replies of several lengths."""
+    return {row: _reference_reply(row, decoders, device) for row in map(_of_length, LENGTHS)}
+
+
+def _of_length(tokens: int) -> Row:
+    return Row("beam", "reference", "fp32", 1, 5, reply_tokens=tokens)
+
+
+def method_rows(decoders: Decoders, device: torch.device) -> dict[Row, Call]:
+    """List every method of DecodeConfig, for one talker and for 32."""
+    rows = [Row(method, "reference", "fp32", batch, 10) for method in METHODS for batch in (1, MANY)]
+    return {row: _reference_reply(row, decoders, device) for row in rows}
+
+
+def _reference_reply(row: Row, decoders: Decoders, device: torch.device) -> Call:
+    generator = torch.Generator().manual_seed(0)
+    histories = torch.randn(row.batch, REFERENCE.context, generator=generator).to(device)
+
+    def phrases(count: int, length: int) -> list[list[int]]:
+        return torch.randint(4, REFERENCE.vocab_size, (count, length), generator=generator).tolist()
+
+    length = row.reply_tokens
+    config = DecodeConfig(
+        method=row.method, beam_size=row.beam, min_length=length, max_length=length, block_ngrams=0, block_reply_ngrams=0
+    )
+    limits = Limits()
+    if row.blocking == "all":
+        config = replace(config, block_ngrams=3, block_user_ngrams=3, block_reply_ngrams=3)
+        limits = Limits(
+            forbidden=range(2),
+            block_list=phrases(20, 3),
+            user=[phrases(1, UTTERANCE_TOKENS) for _ in range(row.batch)],
+            replies=[phrases(4, UTTERANCE_TOKENS) for _ in range(row.batch)],
+        )
+    decoder = decoders[row.precision]
+
+    def reply() -> None:
+        for _ in range(row.calls):
+            search(
+                decoder.step, decoder.start(histories), row.batch,
+                config=config, limits=limits, bos_id=BOS, eos_id=EOS, device=device,
+            )  # fmt: skip
+
+    return reply
+
+
+def encoding(model: HRED, batch: int, device: torch.device) -> Call:
+    """Take an utterance of 12 tokens into each of some histories of the reference."""
+    histories = torch.zeros(batch, REFERENCE.context, device=device)
+    heard = torch.full((batch, UTTERANCE_TOKENS), 4, device=device)
+    return partial(model.encode_turn, heard, torch.full((batch,), UTTERANCE_TOKENS), histories)
+
+
+def checkpoint_rows(agents: dict[str, DialogueAgent], forced: DialogueAgent) -> dict[Row, tuple[Call, Call]]:
+    """List a checkpoint's own, the search and the encoding of each: at the default settings, and after 2, 20 and 200 turns.
+
+    agents: at the default settings, by precision. forced: says as many tokens whatever it heard.
+    """
+    found: dict[Row, tuple[Call, Call]] = {}
+    for precision, agent in agents.items():
+        for batch, turns in ((1, 2), (8, 2)):
+            found |= _agent_row(agent, precision, batch, turns, tokens=None)
+    for turns in TURNS:
+        found |= _agent_row(forced, "fp32", 1, turns, tokens=forced.decode.max_length)
+    return found
+
+
+def _agent_row(agent: DialogueAgent, precision: str, batch: int, turns: int, *, tokens: int | None) -> dict[Row, tuple[Call, Call]]:
+    conversations = [Conversation()] * batch
+    for turn in range(turns - 1):
+        conversations = agent.hear(conversations, [Turn("bot" if turn % 2 else "user", TALK[turn % len(TALK)])] * batch)
+    utterances = [TALK[index % len(TALK)] for index in range(batch)]
+    said: Sequence[Turn] = [Turn("user", utterance) for utterance in utterances]
+    model = "checkpoint" if tokens is None else FORCED
+    if tokens is None:
+        replies = agent.answer(conversations, utterances)
+        tokens = round(statistics.mean(len(agent.vocabulary.encode(reply.text)) for reply in replies))
+    row = Row("agent", model, precision, batch, agent.decode.beam_size, "default", turns, tokens)
+    return {row: (partial(agent.search, agent.hear(conversations, said)), partial(agent.hear, conversations, said))}
+
+
+def relations(ms: dict[Row, float]) -> dict[str, dict[str, float]]:
+    """Compare rows: all blockings over none, many calls over one, ms a token by length of the reply, ms by turns before it."""
+    blocking = {
+        f"{row.precision} {row.batch}x{row.beam}": time / ms[replace(row, blocking="none")]
+        for row, time in ms.items()
+        if row.blocking == "all"
+    }
+    many = {row.precision: time / ms[replace(row, batch=MANY, calls=1)] for row, time in ms.items() if row.calls == MANY}
+    tokens = {str(length): ms[_of_length(length)] / length for length in LENGTHS}
+    turns = {str(row.turns): time for row, time in ms.items() if row.model == FORCED}
+    found = {"blocking_over_none": blocking, "many_calls_over_one": many, "ms_a_token": tokens, "ms_after_turns": turns}
+    return {name: {key: round(value, 3) for key, value in values.items()} for name, values in found.items()}
