@@ -125,18 +125,22 @@ class HRED(nn.Module):
         if precision == "auto":
             precision = choose_precision(weight, bias)
         project, decode = lay_out(weight, bias, precision=precision), self.decoder.prepare_step()
-        every = torch.arange(self.embedding.num_embeddings, device=weight.device)
-        folded = 3 * self.decoder.hidden_size * every.numel() * weight.element_size() <= FOLDED_BYTES
-        table = self.decoder.gates(self._embed(every)) if folded else None
+        read_out = None if narrow else lay_out(self.readout.weight, self.readout.bias, precision="fp32")
+        every = torch.arange(len(weight), device=weight.device)
+        folded = 3 * self.decoder.hidden_size * len(weight) * weight.element_size() <= FOLDED_BYTES
+        table = self._gates(every) if folded else None
 
-        @torch.no_grad()
         def step(token_ids: Tensor, state: HREDState) -> tuple[Tensor, HREDState]:
-            gates = self.decoder.gates(self._embed(token_ids)) if table is None else table.index_select(0, token_ids)
+            gates = self._gates(token_ids) if table is None else table.index_select(0, token_ids)
             hidden = decode(gates.add_(state.context_gates), state.hidden)
-            logits = project(hidden if narrow else self.readout(hidden))
+            logits = project(hidden if read_out is None else read_out(hidden))
             return torch.log_softmax(logits, dim=-1, out=logits), HREDState(hidden, state.context_gates)
 
         return Decoder(self.start, step, precision)
+
+    @torch.no_grad()
+    def _gates(self, token_ids: Tensor) -> Tensor:
+        return self.decoder.gates(self._embed(token_ids))
 
     # --- all turns of a batch at once ------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ def lay_out(weight: Tensor, bias: Tensor, *, precision: str) -> Linear:
 
     Raises ValueError where the precision is unknown or this device has no engine for it.
     """
+    weight, bias = weight.detach(), bias.detach()
     if precision == "auto":
         precision = choose_precision(weight, bias)
     laid_out = [engine(weight, bias) for engine in engines(precision, weight.device)]

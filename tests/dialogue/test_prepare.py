@@ -65,6 +65,15 @@ def test_a_step_leaves_the_state_that_it_began_from(model, precision):
     assert torch.equal(again, kept)
 
 
+def test_a_step_remembers_nothing_for_a_gradient(model, monkeypatch):
+    for limit in (0, hred.FOLDED_BYTES):
+        monkeypatch.setattr(hred, "FOLDED_BYTES", limit)
+        decoder = prepare(model, "fp32")
+        log_probs, state = decoder.step(TOKENS[1], decoder.start(some_history()))
+        assert not log_probs.requires_grad
+        assert not state.hidden.requires_grad
+
+
 def test_training_goes_on_as_if_nothing_had_been_laid_out(model):
     batch = as_batch([make_conversation(3, seed=1)])
 
