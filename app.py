@@ -16,6 +16,7 @@ from flask import Flask
 
 from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import PRETRAINED
+from dialogue.safety import Level, level_from_environment
 from skill import build_skill, tunnel
 from skill.endpoint import BODY_LIMIT, is_loopback, mount
 from skill.verify import Verifier
@@ -35,6 +36,8 @@ class Settings:
     verify: bool = True
     tunnel: str = "none"
     checkpoint: Path = PRETRAINED
+    safety: Level = "standard"
+    log_text: bool = False  # what was said, in the log: for development alone
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
@@ -46,9 +49,14 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read SKILL_ID (several: apart by commas) and CHECKPOINT."""
+        """Read SKILL_ID (several: apart by commas), CHECKPOINT, SAFETY and LOG_TEXT. Raises ValueError on an odd SAFETY."""
         skill_ids = tuple(filter(None, (part.strip() for part in os.environ.get("SKILL_ID", "").split(","))))
-        return cls(skill_ids=skill_ids, checkpoint=Path(os.environ.get("CHECKPOINT") or PRETRAINED))
+        return cls(
+            skill_ids=skill_ids,
+            checkpoint=Path(os.environ.get("CHECKPOINT") or PRETRAINED),
+            safety=level_from_environment(),
+            log_text=os.environ.get("LOG_TEXT") == "1",
+        )
 
 
 def create_app(settings: Settings | None = None, agent: DialogueAgent | None = None) -> Flask:
@@ -63,7 +71,13 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
             raise ValueError("SKILL_ID is not set: without it any skill's requests would be answered (amzn1.ask.skill....)")
     app = Flask(__name__, static_folder=None)
     verifier = Verifier(skill_ids=settings.skill_ids) if settings.verify else None
-    mount(app, build_skill(agent or DialogueAgent.load(settings.checkpoint)), verifier=verifier)
+    skill = build_skill(
+        agent or DialogueAgent.load(settings.checkpoint, safety=settings.safety),
+        safety=settings.safety,
+        may_send=settings.verify,
+        log_text=settings.log_text,
+    )
+    mount(app, skill, verifier=verifier)
     return app
 
 
@@ -146,6 +160,8 @@ def settings_of(arguments: list[str] | None) -> Settings:
         verify=not asked.no_verify,
         tunnel=chosen,
         checkpoint=asked.checkpoint,
+        safety=before.safety,
+        log_text=before.log_text,
     )
 
 

@@ -127,6 +127,13 @@ class DialogueAgent:
                 self._store.put(name, reply.conversation)
         return [reply.text for reply in replies]
 
+    def note(self, conversation: str, utterance: str, reply: str) -> None:
+        """Take into a conversation what was answered elsewhere, by a fixed sentence."""
+        with self._lock:
+            (heard,) = self.hear([self._store.get(conversation)], [Turn("user", utterance)])
+            (said,) = self.hear([heard], [Turn("bot", reply)])
+            self._store.put(conversation, said)
+
     def forget(self, conversation: str) -> None:
         """Drop a conversation and all that was said in it."""
         with self._lock:

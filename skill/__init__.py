@@ -1,4 +1,4 @@
-"""Alexa in, Alexa out. Knows Alexa, Flask and the agent's two calls (respond, forget); knows no tensor."""
+"""Alexa in, Alexa out. Knows Alexa, Flask and the agent's three calls (respond, note, forget); knows no tensor."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ if TYPE_CHECKING:
     from ask_sdk_core.skill import CustomSkill
 
     from dialogue.agent import DialogueAgent
+    from dialogue.safety import Level
 
 
-def build_skill(agent: DialogueAgent) -> CustomSkill:
-    """Build the skill: its handlers in order, the most specific first."""
+def build_skill(agent: DialogueAgent, *, safety: Level = "standard", may_send: bool = False, log_text: bool = False) -> CustomSkill:
+    """Build the skill: its handlers in order, the most specific first. The settings are those of `Conversations`."""
     from ask_sdk_core.skill_builder import SkillBuilder
 
     from skill import handlers
-    from skill.session import Conversations
+    from skill.conversations import Conversations
 
-    conversations = Conversations(agent)
+    conversations = Conversations(agent, safety=safety, may_send=may_send, log_text=log_text)
     builder = SkillBuilder()
     for handler in (
         handlers.CanFulfill(),

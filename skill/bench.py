@@ -41,9 +41,12 @@ URL = f"https://{CHAIN_HOST}/echo.api/bench.pem"
 class InstantAgent:
     """Answers at once, always the same."""
 
-    def respond(self, conversations: list[str], utterances: list[str]) -> list[str]:
+    def respond(self, conversations: list[str], utterances: list[str], *, deadline: float) -> list[str]:
         """Give the reply, as often as asked."""
         return [REPLY for _ in conversations]
+
+    def note(self, conversation: str, utterance: str, reply: str) -> None:
+        """Keep nothing."""
 
     def forget(self, conversation: str) -> None:
         """Keep nothing, and so forget nothing."""

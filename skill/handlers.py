@@ -18,20 +18,33 @@ from ask_sdk_model.canfulfill import (
 
 from skill import phrases
 from skill.contract import SPEECH_ALLOWED
-from skill.interaction_model import CHAT_INTENT, CHAT_SLOT
+from skill.conversations import Conversations
+from skill.interaction_model import CARRIER_OF, CHAT_SLOT
 from skill.session import (
-    Conversations,
     heard,
     intent_name,
     keep_listening,
-    last_speech,
     request_id,
     request_type,
+    say_again,
     say_goodbye,
     say_nothing,
+    wording,
 )
 
 log = logging.getLogger(__name__)
+
+
+def leave(handler_input: HandlerInput, conversations: Conversations) -> Response:
+    """Forget the conversation, say goodbye and end the session."""
+    conversations.forget(handler_input)
+    return say_goodbye(handler_input)
+
+
+def start_over(handler_input: HandlerInput, conversations: Conversations) -> Response:
+    """Forget the conversation and begin again."""
+    conversations.forget(handler_input)
+    return keep_listening(handler_input, wording(handler_input, phrases.FRESH_START))
 
 
 class CanFulfill(AbstractRequestHandler):
@@ -44,7 +57,7 @@ class CanFulfill(AbstractRequestHandler):
     def handle(self, handler_input: HandlerInput) -> Response:
         """Say yes to talk about anything, no to the rest."""
         answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.NO)
-        if intent_name(handler_input) == CHAT_INTENT:
+        if intent_name(handler_input) in CARRIER_OF:
             slot = CanFulfillSlot(can_understand=CanUnderstandSlotValues.YES, can_fulfill=CanFulfillSlotValues.YES)
             answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.YES, slots={CHAT_SLOT: slot})
         return handler_input.response_builder.set_can_fulfill_intent(answer).response
@@ -63,7 +76,7 @@ class Launch(AbstractRequestHandler):
     def handle(self, handler_input: HandlerInput) -> Response:
         """Say hello and listen."""
         self._conversations.forget(handler_input)
-        return keep_listening(handler_input, phrases.pick(phrases.WELCOME, request_id(handler_input)))
+        return keep_listening(handler_input, wording(handler_input, phrases.WELCOME))
 
 
 class Chat(AbstractRequestHandler):
@@ -74,17 +87,24 @@ class Chat(AbstractRequestHandler):
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take free speech, one-shot or within a session."""
-        return intent_name(handler_input) == CHAT_INTENT
+        return intent_name(handler_input) in CARRIER_OF
 
     def handle(self, handler_input: HandlerInput) -> Response:
-        """Reply, ask again where nothing was understood, or leave where the utterance says so."""
+        """Reply, obey a command that came as talk, or ask again where nothing was understood."""
         utterance = heard(handler_input)
         if not utterance:
-            return keep_listening(handler_input, phrases.pick(phrases.NOT_HEARD, request_id(handler_input)))
-        if phrases.is_farewell(utterance):
-            self._conversations.forget(handler_input)
-            return say_goodbye(handler_input)
-        return keep_listening(handler_input, self._conversations.reply(handler_input, utterance))
+            return keep_listening(handler_input, wording(handler_input, phrases.NOT_HEARD))
+        match phrases.command(utterance):
+            case "stop":
+                return leave(handler_input, self._conversations)
+            case "start over":
+                return start_over(handler_input, self._conversations)
+            case "repeat":
+                return say_again(handler_input)
+            case "help":
+                return keep_listening(handler_input, wording(handler_input, phrases.HELP))
+            case None:
+                return keep_listening(handler_input, self._conversations.reply(handler_input, utterance))
 
 
 class YesNo(AbstractRequestHandler):
@@ -112,7 +132,7 @@ class Help(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Help and keep listening."""
-        return keep_listening(handler_input, phrases.pick(phrases.HELP, request_id(handler_input)))
+        return keep_listening(handler_input, wording(handler_input, phrases.HELP))
 
 
 class Repeat(AbstractRequestHandler):
@@ -124,7 +144,7 @@ class Repeat(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Repeat, or say that there is nothing yet."""
-        return keep_listening(handler_input, last_speech(handler_input) or phrases.pick(phrases.NOTHING_TO_REPEAT, ""))
+        return say_again(handler_input)
 
 
 class StartOver(AbstractRequestHandler):
@@ -139,8 +159,7 @@ class StartOver(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Forget and greet."""
-        self._conversations.forget(handler_input)
-        return keep_listening(handler_input, phrases.pick(phrases.FRESH_START, request_id(handler_input)))
+        return start_over(handler_input, self._conversations)
 
 
 class Leave(AbstractRequestHandler):
@@ -156,8 +175,7 @@ class Leave(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Forget the conversation and end the session."""
-        self._conversations.forget(handler_input)
-        return say_goodbye(handler_input)
+        return leave(handler_input, self._conversations)
 
 
 class NotUnderstood(AbstractRequestHandler):
@@ -169,7 +187,7 @@ class NotUnderstood(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Ask again and keep listening."""
-        return keep_listening(handler_input, phrases.pick(phrases.NOT_HEARD, request_id(handler_input)))
+        return keep_listening(handler_input, wording(handler_input, phrases.NOT_HEARD))
 
 
 class Resume(AbstractRequestHandler):
@@ -182,7 +200,7 @@ class Resume(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Ask for the next thing and keep listening."""
-        return keep_listening(handler_input, phrases.pick(phrases.RESUME, request_id(handler_input)))
+        return keep_listening(handler_input, wording(handler_input, phrases.RESUME))
 
 
 class Ended(AbstractRequestHandler):
@@ -242,5 +260,5 @@ class Trouble(AbstractExceptionHandler):
         where = "".join(traceback.format_tb(exception.__traceback__))
         log.error("request %r failed: %s\n%s", request_id(handler_input), type(exception).__name__, where)
         if request_type(handler_input) in SPEECH_ALLOWED:
-            return keep_listening(handler_input, phrases.pick(phrases.TROUBLE, request_id(handler_input)))
+            return keep_listening(handler_input, wording(handler_input, phrases.TROUBLE))
         return say_nothing(handler_input)

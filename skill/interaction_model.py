@@ -18,14 +18,19 @@ PACKAGE = Path(__file__).parent.parent / "interaction_models"
 MODEL_FILE, MANIFEST_FILE = "interactionModels/custom/en-US.json", "skill.json"
 ENDPOINT_PLACEHOLDER = "https://your-domain.ngrok-free.app/"
 
-# Outside elicitation Alexa wants words around the slot. Within a session the slot is elicited, and takes whole utterances.
-_CHAT_SAMPLES = (
-    "let's talk about", "talk about", "i want to talk about", "can we talk about", "i would like to talk about", "let's chat about",
-    "i think", "i feel", "i like", "i love", "i hate", "i saw", "i went", "i am", "i'm", "i was", "i have", "i don't",
-    "what about", "how about", "what is", "what's", "what do you think about", "who is", "where is", "when is", "why is", "how is",
-    "do you like", "do you know", "do you think", "have you seen", "have you heard", "are you", "can you", "did you",
-    "my favorite", "my", "it is", "it's", "that's", "because", "well", "yeah", "maybe", "say",
+# Outside elicitation Alexa wants words around the slot, and hands over what stands in the slot alone. So each word that
+# utterances begin with has an intent of its own, from whose name the handler knows the word that Alexa kept. ChatIntent is
+# the one that is elicited; its sample is for the first time, and loses nothing.
+_CARRIERS = (
+    "what", "what's", "who", "who's", "whose", "where", "where's", "when", "why", "how", "how's", "which",
+    "is", "isn't", "are", "aren't", "am", "was", "were", "do", "don't", "does", "did", "can", "can't", "could", "will", "would",
+    "should", "have", "haven't", "has", "had", "i", "i'm", "i've", "i'll", "i'd", "my", "you", "you're", "your", "he", "he's",
+    "she", "she's", "it", "it's", "that", "that's", "this", "there", "there's", "they", "they're", "we", "we're", "the", "some",
+    "let's", "tell", "give", "talk", "because", "but", "and", "or", "so", "if", "well", "yeah", "yes", "no", "not", "maybe",
+    "never", "today", "yesterday", "actually", "also", "oh", "okay", "hey", "hi", "hello", "thanks", "sorry", "please",
 )  # fmt: skip
+_CHAT_SAMPLE = "say"
+CARRIER_OF = {f"{carrier.capitalize().replace(chr(39), '_')}Intent": carrier for carrier in _CARRIERS} | {CHAT_INTENT: ""}
 BUILT_INS = (
     "AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.HelpIntent", "AMAZON.NavigateHomeIntent", "AMAZON.FallbackIntent",
     "AMAZON.RepeatIntent", "AMAZON.StartOverIntent", "AMAZON.YesIntent", "AMAZON.NoIntent",
@@ -41,8 +46,13 @@ def interaction_model() -> dict[str, Any]:
     chat = {
         "name": CHAT_INTENT,
         "slots": [{**slot, "samples": [f"{{{CHAT_SLOT}}}"]}],
-        "samples": [f"{carrier} {{{CHAT_SLOT}}}" for carrier in _CHAT_SAMPLES],
+        "samples": [f"{_CHAT_SAMPLE} {{{CHAT_SLOT}}}"],
     }
+    carriers = [
+        {"name": name, "slots": [slot], "samples": [f"{carrier} {{{CHAT_SLOT}}}"]}
+        for name, carrier in CARRIER_OF.items()
+        if carrier
+    ]
     prompt = {
         "id": f"Elicit.{CHAT_INTENT}.{CHAT_SLOT}",
         "variations": [{"type": "PlainText", "value": "What would you like to say?"}],
@@ -63,7 +73,7 @@ def interaction_model() -> dict[str, Any]:
     }
     language = {
         "invocationName": INVOCATION_NAME,
-        "intents": [chat, *({"name": name, "samples": []} for name in BUILT_INS)],
+        "intents": [chat, *carriers, *({"name": name, "samples": []} for name in BUILT_INS)],
         "types": [],
         "modelConfiguration": {"fallbackIntentSensitivity": {"level": "LOW"}},
     }

@@ -1,8 +1,11 @@
-"""Every fixed sentence that the skill can say, and the utterances that end a conversation. Nothing else stands here."""
+"""Every fixed sentence of the skill, and the utterances that are commands. What safety answers stands in dialogue/safety.
+
+Wordings of one kind are taken in turn, from one that the session chooses: see `session.wording`.
+"""
 
 from __future__ import annotations
 
-import hashlib
+from typing import Literal
 
 from dialogue.words import words
 
@@ -14,15 +17,20 @@ WELCOME = (
 FRESH_START = (
     "All right, let's start over. What's on your mind?",
     "Sure, a clean slate. What shall we talk about?",
+    "I've forgotten all of it. What would you like to begin with?",
 )
 HELP = (
     "Just talk to me as you would to a friend. You could say: I saw a great movie, or: what music do you like? "
     "Say stop when you want to leave. What would you like to talk about?",
+    "We can talk about anything: say, did you watch the game, or: I'm reading a good book. "
+    "I can repeat, start over, or stop. What's on your mind?",
+    "You talk, I answer. Try: do you have a favorite song, or: I had a long day. Say stop to leave. Where shall we begin?",
 )
 NOT_HEARD = (
     "Sorry, I didn't catch that. Could you say it again?",
     "I didn't quite get that. What did you say?",
     "Hm, I missed that. Can you say it another way?",
+    "I'm afraid that got lost. Would you tell me again?",
 )
 REPROMPT = (
     "I'm still here. What do you think?",
@@ -30,29 +38,85 @@ REPROMPT = (
     "What else is on your mind?",
     "Go ahead, I'm listening. What would you like to say?",
 )
+NUDGE = ("How about you?", "What do you think?", "What about you?", "What else is new?")
 RESUME = (
     "Here I am again. Where were we?",
     "All right, let's go on. What would you like to say?",
 )
-NOTHING_TO_REPEAT = ("I haven't said anything yet. What would you like to talk about?",)
+NOTHING_TO_REPEAT = (
+    "I haven't said anything yet. What would you like to talk about?",
+    "There is nothing to repeat so far. What's on your mind?",
+)
 GOODBYE = ("Goodbye!", "Bye, it was nice talking to you.", "See you next time!")
-TROUBLE = ("Sorry, I lost my thread for a moment. What were you saying?",)
+TROUBLE = (
+    "Sorry, I lost my thread for a moment. What were you saying?",
+    "Sorry, something went wrong on my side. Could you say that again?",
+)
+THINKING = ("Hmm, let me think.", "One moment.", "Let me see.")
+LATE = (
+    "That one needs more thought than I have time for. Could you put it another way?",
+    "I'm too slow today. What else is on your mind?",
+)
 
-# Whole utterances that mean "leave", should Alexa put them in the slot. Thanks alone never ends a conversation.
-_FAREWELLS = {
-    "stop", "stop it", "please stop", "stop please", "stop talking", "stop now", "alexa stop", "ok stop", "okay stop",
-    "quit", "exit", "cancel", "end", "leave", "shut up", "be quiet", "enough", "that's enough", "end the conversation",
-    "goodbye", "good bye", "bye", "bye bye", "ok bye", "okay bye", "bye now", "goodbye alexa", "bye alexa", "goodnight",
-    "good night", "see you", "see you later", "see ya", "talk to you later", "i have to go", "i've got to go", "i gotta go",
-    "i'm done", "we're done", "i want to stop", "let's stop", "thanks bye", "thank you goodbye", "thanks goodbye",
+NAME = (
+    "I'm Chatty Friend, a program to talk with. What's your name?",
+    "You can call me Chatty Friend. And what shall I call you?",
+)
+NATURE = (
+    "No human here: I'm a computer program that has learnt to chat. Does that bother you?",
+    "I'm a machine, a small neural network, not a person. What gave me away?",
+)
+MAKER = (
+    "Programmers made me, out of a neural network and a lot of other people's chats. Why do you ask?",
+    "I was built by people who like open conversation, and I run on somebody's own computer. What are you building?",
+)
+AGE = (
+    "I have no age; I'm a program and don't get older. How old do I sound?",
+    "Programs have versions, not birthdays. When is your birthday?",
+)
+ABILITIES = (
+    "I can chat about everyday things: movies, music, sports, your day. I know few facts and do no errands. Where shall we begin?",
+    "I only talk. I can't play music, set timers or look things up, and I may be wrong. What would you like to talk about?",
+)
+LISTENING = (
+    "Only while we talk here. Alexa turns your words into text, and I get the text, no sound. Is that all right with you?",
+    "I read what you say to this skill, as text, and nothing else. When you say stop, I'm gone. Shall we go on?",
+)
+KNOWN = (
+    "Only what you've said since we began to talk, and I forget it when we stop. What would you like me to know?",
+    "No name, no address, no past talks: just this conversation, until it ends. What should I know about you?",
+)
+
+Command = Literal["stop", "help", "repeat", "start over"]
+
+# Whole utterances that are commands, should Alexa put them in the slot. Thanks alone never ends a conversation.
+_COMMANDS: dict[Command, frozenset[str]] = {
+    "stop": frozenset({
+        "stop", "stop it", "please stop", "stop please", "stop talking", "stop now", "alexa stop", "ok stop", "okay stop",
+        "quit", "exit", "cancel", "end", "leave", "shut up", "be quiet", "enough", "that's enough", "end the conversation",
+        "goodbye", "good bye", "bye", "bye bye", "ok bye", "okay bye", "bye now", "goodbye alexa", "bye alexa", "goodnight",
+        "good night", "see you", "see you later", "see ya", "talk to you later", "i have to go", "i've got to go", "i gotta go",
+        "i'm done", "we're done", "i want to stop", "let's stop", "thanks bye", "thank you goodbye", "thanks goodbye",
+    }),
+    "help": frozenset({
+        "help", "help me", "help please", "alexa help", "i need help", "what can i say", "what can i ask", "how does this work",
+        "how do i use this", "what do i do", "what am i supposed to say", "what should i say", "give me help",
+    }),
+    "repeat": frozenset({
+        "repeat", "repeat that", "repeat please", "please repeat", "can you repeat that", "could you repeat that", "say it again",
+        "say that again", "can you say that again", "could you say that again", "what did you say", "what did you just say",
+        "pardon", "pardon me", "come again", "once more", "one more time", "again please", "i didn't hear you",
+        "i didn't catch that",
+    }),
+    "start over": frozenset({
+        "start over", "start again", "restart", "begin again", "let's start over", "let's start again", "start from the beginning",
+        "forget it all", "forget everything", "forget what i said", "forget about it all", "new conversation",
+        "start a new conversation", "reset", "delete this conversation",
+    }),
 }  # fmt: skip
 
 
-def is_farewell(utterance: str) -> bool:
-    """Tell whether a whole utterance asks to end the conversation."""
-    return " ".join(words(utterance)) in _FAREWELLS
-
-
-def pick(wordings: tuple[str, ...], seed: str) -> str:
-    """Choose a wording by a seed, such as the request's id: the same seed, the same wording."""
-    return wordings[int(hashlib.sha256(seed.encode(errors="replace")).hexdigest(), 16) % len(wordings)]
+def command(utterance: str) -> Command | None:
+    """Tell which command a whole utterance is; None: it is talk."""
+    spoken = " ".join(words(utterance))
+    return next((name for name, utterances in _COMMANDS.items() if spoken in utterances), None)

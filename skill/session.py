@@ -1,70 +1,22 @@
-"""Alexa's session <-> a conversation: whose turn a request is, and the responses that keep the microphone open or close it."""
+"""What a request of Alexa's session says, and the responses that keep the microphone open or close it."""
 
 from __future__ import annotations
 
-import threading
-import uuid
-from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from ask_sdk_core.handler_input import HandlerInput
 from ask_sdk_model import Intent, IntentConfirmationStatus, IntentRequest, Response, Slot, SlotConfirmationStatus
 from ask_sdk_model.canfulfill import CanFulfillIntentRequest
 from ask_sdk_model.dialog import ElicitSlotDirective
 
+from dialogue.vocabulary import CONTINUED
+from dialogue.words import pick
 from skill import phrases
-from skill.interaction_model import CHAT_INTENT, CHAT_SLOT
+from skill.interaction_model import CARRIER_OF, CHAT_INTENT, CHAT_SLOT
 from skill.speech import ILLEGAL, MAX_CHARACTERS, to_speech
 
-if TYPE_CHECKING:
-    from dialogue.agent import DialogueAgent
-
-LAST_SPEECH = "last_speech"  # the session attribute that "repeat" reads
-REMEMBERED_SESSIONS = 10_000  # as many as the agent keeps conversations
-
-
-class Conversations:
-    """The agent's conversations: one a session, and whose they are. Threads may share one; its memory is bounded."""
-
-    def __init__(self, agent: DialogueAgent, *, limit: int = REMEMBERED_SESSIONS) -> None:
-        self._agent, self._limit = agent, limit
-        self._users: OrderedDict[str, str] = OrderedDict()  # session -> user, least recently heard first
-        self._lock = threading.Lock()
-
-    def reply(self, handler_input: HandlerInput, utterance: str) -> str:
-        """Answer an utterance in the conversation of its session; without a session nothing is kept."""
-        session = session_id(handler_input)
-        name = session or f"no session {uuid.uuid4()}"
-        with self._lock:
-            self._users[name] = user_id(handler_input)
-            self._users.move_to_end(name)
-            while len(self._users) > self._limit:
-                self._users.popitem(last=False)
-        try:
-            (reply,) = self._agent.respond([name], [utterance])
-        finally:
-            if not session:
-                self._forget(name)
-        return reply
-
-    def forget(self, handler_input: HandlerInput) -> None:
-        """Drop the conversation of a request's session."""
-        session = session_id(handler_input)
-        if session:
-            self._forget(session)
-
-    def forget_user(self, handler_input: HandlerInput) -> None:
-        """Drop all that is kept of a request's user."""
-        user = user_id(handler_input)
-        with self._lock:
-            sessions = [session for session, owner in self._users.items() if user and owner == user]
-        for session in sessions:
-            self._forget(session)
-
-    def _forget(self, name: str) -> None:
-        with self._lock:
-            self._users.pop(name, None)
-        self._agent.forget(name)
+LAST_SPEECH, TURN = "last_speech", "turn"  # session attributes: what "repeat" reads, and how often the skill has spoken
+MAX_TURN = 1_000_000
 
 
 def session_id(handler_input: HandlerInput) -> str:
@@ -102,40 +54,63 @@ def intent_name(handler_input: HandlerInput) -> str:
 
 
 def heard(handler_input: HandlerInput) -> str:
-    """Give the utterance that Alexa put in the slot; empty where it is absent or "?", that is, not understood."""
+    """Give the utterance, whole: the word that the intent stands for, and what Alexa put in the slot.
+
+    Empty where the slot is absent or "?", that is, not understood.
+    """
     request = handler_input.request_envelope.request
     slots = request.intent.slots if isinstance(request, IntentRequest) and request.intent else None
     slot = (slots or {}).get(CHAT_SLOT)
     value = str((slot and slot.value) or "")
-    return "" if value.strip() in ("", "?") else value
+    return "" if value.strip() in ("", "?") else f"{CARRIER_OF.get(intent_name(handler_input), '')} {value}".strip()
+
+
+def locale(handler_input: HandlerInput) -> str:
+    """Give the language and country of a request, such as en-US; empty where it has none."""
+    request = handler_input.request_envelope.request
+    return str((request and request.locale) or "")
 
 
 def last_speech(handler_input: HandlerInput) -> str:
     """Give what the skill said last in this session."""
-    session = handler_input.request_envelope.session
-    said = ((session and session.attributes) or {}).get(LAST_SPEECH)
+    said = _attributes(handler_input).get(LAST_SPEECH)
     return said if isinstance(said, str) else ""
+
+
+def wording(handler_input: HandlerInput, wordings: Sequence[str]) -> str:
+    """Take the wording whose turn it is: the session chooses the first, and no two in a row are the same."""
+    return pick(wordings, session_id(handler_input) or request_id(handler_input), turn=_turn(handler_input))
 
 
 def keep_listening(handler_input: HandlerInput, text: str) -> Response:
     """Say a text and leave the microphone open for free speech.
 
-    Alexa hands over whole utterances only into a slot that was elicited, so every such response elicits it anew.
+    Alexa hands over whole utterances only into a slot that was elicited, so every such response elicits it anew. A second
+    statement in a row is followed by a short question, so that nobody has to think of something to say twice running.
     """
-    seed = request_id(handler_input)
-    speech = to_speech(text) or to_speech(phrases.pick(phrases.NOT_HEARD, seed))
-    _keep(handler_input, {LAST_SPEECH: ILLEGAL.sub(" ", text)[: 2 * MAX_CHARACTERS]})
-    empty = Slot(name=CHAT_SLOT, confirmation_status=SlotConfirmationStatus.NONE)
-    intent = Intent(name=CHAT_INTENT, confirmation_status=IntentConfirmationStatus.NONE, slots={CHAT_SLOT: empty})
-    builder = handler_input.response_builder
-    builder.speak(speech).ask(to_speech(phrases.pick(phrases.REPROMPT, seed)))
-    builder.add_directive(ElicitSlotDirective(updated_intent=intent, slot_to_elicit=CHAT_SLOT))
-    return builder.response
+    speech = to_speech(text)
+    if not speech:
+        text = wording(handler_input, phrases.NOT_HEARD)
+        speech = to_speech(text)
+    if "?" not in text and (before := last_speech(handler_input)) and "?" not in before:
+        text = f"{text} {CONTINUED} {wording(handler_input, phrases.NUDGE)}"
+        speech = to_speech(text)
+    return _say(handler_input, speech, text)
+
+
+def say_again(handler_input: HandlerInput) -> Response:
+    """Say the last speech once more, as it was, or that there is none."""
+    text = last_speech(handler_input)
+    return (
+        _say(handler_input, to_speech(text), text)
+        if text
+        else keep_listening(handler_input, wording(handler_input, phrases.NOTHING_TO_REPEAT))
+    )
 
 
 def say_goodbye(handler_input: HandlerInput) -> Response:
     """Say goodbye and end the session."""
-    goodbye = phrases.pick(phrases.GOODBYE, request_id(handler_input))
+    goodbye = wording(handler_input, phrases.GOODBYE)
     _keep(handler_input, {})
     return handler_input.response_builder.speak(to_speech(goodbye)).set_should_end_session(True).response
 
@@ -144,6 +119,25 @@ def say_nothing(handler_input: HandlerInput) -> Response:
     """Answer where no speech is allowed."""
     _keep(handler_input, {})
     return handler_input.response_builder.response
+
+
+def _say(handler_input: HandlerInput, speech: str, text: str) -> Response:
+    reprompt = wording(handler_input, phrases.REPROMPT)
+    _keep(handler_input, {LAST_SPEECH: ILLEGAL.sub(" ", text)[: 2 * MAX_CHARACTERS], TURN: _turn(handler_input) + 1})
+    empty = Slot(name=CHAT_SLOT, confirmation_status=SlotConfirmationStatus.NONE)
+    intent = Intent(name=CHAT_INTENT, confirmation_status=IntentConfirmationStatus.NONE, slots={CHAT_SLOT: empty})
+    builder = handler_input.response_builder.speak(speech).ask(to_speech(reprompt))
+    return builder.add_directive(ElicitSlotDirective(updated_intent=intent, slot_to_elicit=CHAT_SLOT)).response
+
+
+def _attributes(handler_input: HandlerInput) -> dict[str, object]:
+    session = handler_input.request_envelope.session
+    return (session and session.attributes) or {}
+
+
+def _turn(handler_input: HandlerInput) -> int:
+    turn = _attributes(handler_input).get(TURN)
+    return turn if isinstance(turn, int) and 0 <= turn < MAX_TURN else 0
 
 
 def _keep(handler_input: HandlerInput, attributes: dict[str, object]) -> None:

@@ -14,13 +14,16 @@ class FakeAgent:
     """Answers with what it heard, and remembers what it was asked to forget."""
 
     def __init__(self):
-        self.heard, self.forgotten, self.reply = [], [], None
+        self.heard, self.noted, self.forgotten, self.reply = [], [], [], None
 
-    def respond(self, conversations, utterances):
+    def respond(self, conversations, utterances, *, deadline):
         self.heard.append((conversations[0], utterances[0]))
         if isinstance(self.reply, Exception):
             raise self.reply
         return [self.reply or f"you said {utterances[0]}" for _ in conversations]
+
+    def note(self, conversation, utterance, reply):
+        self.noted.append((conversation, utterance, reply))
 
     def forget(self, conversation):
         self.forgotten.append(conversation)

@@ -9,8 +9,8 @@ from ask_sdk_core.handler_input import HandlerInput
 
 from app import Settings, create_app
 from skill import phrases
+from skill.conversations import Conversations
 from skill.envelope import read
-from skill.session import Conversations
 from skill.speech import to_speech
 
 from .conftest import REQUESTS, FakeAgent, read_request
@@ -142,10 +142,11 @@ def test_no_speech_where_none_is_allowed(post, name):
 
 
 def test_an_utterance_reaches_the_agent_whole_and_its_reply_is_spoken(post, agent):
+    """Whole, and in the form that the model has read."""
     answer = post("chat", said="i don't like mondays")
-    assert spoken(answer) == "You said I don't like mondays"
+    assert spoken(answer) == "You said I don't like mondays."
     session = read_request("chat")["session"]["sessionId"]
-    assert agent.heard == [(session, "i don't like mondays")]
+    assert agent.heard == [(session, "i don't like mondays.")]
 
 
 def test_yes_and_no_are_things_said_to_the_bot(post, agent):
@@ -162,7 +163,7 @@ def test_what_was_not_heard_is_asked_again_and_never_reaches_the_agent(post, age
 
 @pytest.mark.parametrize("name", ODD)
 def test_what_the_skill_does_not_need_may_be_odd_or_missing(post, agent, name):
-    assert spoken(post(name)) == "You said I saw a great movie yesterday"
+    assert spoken(post(name)) == "You said I saw a great movie yesterday."
 
 
 def test_a_number_in_the_slot_was_said_and_a_list_was_not_heard(post, agent):
@@ -185,7 +186,7 @@ def test_a_farewell_in_the_slot_ends_the_session(post, said):
 @pytest.mark.parametrize("said", ["thanks", "thank you", "i can't stop eating", "stop signs are red", "no"])
 def test_thanks_and_talk_about_stopping_do_not_end_it(post, agent, said):
     assert post("chat", said=said)["response"]["shouldEndSession"] is False
-    assert agent.heard[0][1] == said
+    assert agent.heard[0][1].rstrip(".") == said
 
 
 def test_repeat_says_the_last_speech_again(post):
@@ -247,14 +248,14 @@ def test_without_a_session_nothing_is_kept_and_no_two_talk_in_one_conversation(p
 
 def test_attributes_that_are_not_ours_do_not_go_back(post):
     answer = post("chat", attributes={"other": "x" * 50_000, "last_speech": ["odd"]})
-    assert set(answer["sessionAttributes"]) == {"last_speech"}
+    assert set(answer["sessionAttributes"]) == {"last_speech", "turn"}
     assert spoken(post("repeat", attributes={"last_speech": ["odd"]})) in phrases.NOTHING_TO_REPEAT
     assert post("session_ended", attributes={"other": "x"})["sessionAttributes"] == {}
 
 
 def test_what_is_kept_for_repeating_is_bounded_and_can_be_sent(post, agent):
     agent.reply = "a\x07b\ud800c " * 4000
-    (kept,) = post("chat")["sessionAttributes"].values()
+    kept = post("chat")["sessionAttributes"]["last_speech"]
     assert kept.startswith("a b c a b c")
     assert len(kept) <= 1200
 

@@ -1,0 +1,119 @@
+"""A session's conversation: what is answered to an utterance, by whom, and in time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ask_sdk_core.handler_input import HandlerInput
+
+from dialogue.recognised import as_written
+from dialogue.safety import Level, fixed_answer
+from skill import late, phrases
+from skill.identity import about_itself
+from skill.session import locale, request_id, session_id, user_id, wording
+
+if TYPE_CHECKING:
+    from dialogue.agent import DialogueAgent
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_SESSIONS = 10_000  # as many as the agent keeps conversations
+
+
+class Conversations:
+    """The agent's conversations: one a session, and whose they are. Threads may share one; its memory is bounded."""
+
+    def __init__(
+        self,
+        agent: DialogueAgent,
+        *,
+        safety: Level = "standard",
+        may_send: bool = False,
+        log_text: bool = False,
+        limit: int = REMEMBERED_SESSIONS,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+    ) -> None:
+        """Take the agent, and how to talk with it.
+
+        safety: see dialogue.safety. may_send: whether a late reply is announced by a progressive response. log_text: write
+        what was said into the log, which nothing else does. wait: how a reply is waited for.
+        """
+        self._agent, self._safety, self._may_send, self._log_text, self._limit, self._wait = (
+            agent, safety, may_send, log_text, limit, wait,
+        )  # fmt: skip
+        self._users: OrderedDict[str, str] = OrderedDict()  # session -> user, least recently heard first
+        self._lock = threading.Lock()
+
+    def reply(self, handler_input: HandlerInput, utterance: str) -> str:
+        """Answer an utterance in the conversation of its session; without a session nothing is kept."""
+        session = session_id(handler_input)
+        name = session or f"no session {uuid.uuid4()}"
+        with self._lock:
+            self._users[name] = user_id(handler_input)
+            self._users.move_to_end(name)
+            while len(self._users) > self._limit:
+                self._users.popitem(last=False)
+        try:
+            reply = self._answer(handler_input, name, utterance)
+        finally:
+            if not session:
+                self._forget(name)
+        if self._log_text:
+            log.info("request %r: heard %r, said %r", request_id(handler_input), utterance, reply)
+        return reply
+
+    def _answer(self, handler_input: HandlerInput, name: str, utterance: str) -> str:
+        """Answer by safety, which leaves no trace in the conversation; by what the skill knows of itself; else by the agent."""
+        fixed = fixed_answer(utterance, seed=request_id(handler_input), locale=locale(handler_input), level=self._safety)
+        if fixed:
+            log.info("request %r has a fixed answer: %s", request_id(handler_input), fixed.reason)
+            return fixed.text
+        written = as_written(utterance)
+        if wordings := about_itself(utterance):
+            reply = wording(handler_input, wordings)
+            self._agent.note(name, written, reply)
+            return reply
+        try:
+            (reply,) = late.in_time(
+                lambda: self._agent.respond([name], [written], deadline=late.SEARCH_FOR),
+                lambda: self._say_meanwhile(handler_input),
+                wait=self._wait,
+            )
+        except late.TooLate:
+            log.warning("request %r: no reply within %.1f s", request_id(handler_input), late.GIVE_UP_AFTER)
+            return wording(handler_input, phrases.LATE)
+        return reply
+
+    def _say_meanwhile(self, handler_input: HandlerInput) -> None:
+        context = handler_input.request_envelope.context
+        if self._may_send and context and context.system:
+            late.say_meanwhile(
+                str(context.system.api_endpoint or ""),
+                token=str(context.system.api_access_token or ""),
+                request_id=request_id(handler_input),
+                speech=wording(handler_input, phrases.THINKING),
+            )
+
+    def forget(self, handler_input: HandlerInput) -> None:
+        """Drop the conversation of a request's session."""
+        session = session_id(handler_input)
+        if session:
+            self._forget(session)
+
+    def forget_user(self, handler_input: HandlerInput) -> None:
+        """Drop all that is kept of a request's user."""
+        user = user_id(handler_input)
+        with self._lock:
+            sessions = [session for session, owner in self._users.items() if user and owner == user]
+        for session in sessions:
+            self._forget(session)
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._users.pop(name, None)
+        self._agent.forget(name)
