@@ -1,10 +1,11 @@
-"""python -m dialogue: talk to the agent in a terminal."""
+"""python -m dialogue: talk to the agent in a terminal, or with --openings have a file of first utterances answered."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,8 @@ from dialogue.checkpoint import PRETRAINED
 from dialogue.config import add_options, decode_config
 from dialogue.conversation import Conversation
 from dialogue.device import choose_device
+from dialogue.recognised import as_written
+from dialogue.safety import Level, fixed_answer, level_from_environment
 from dialogue.vocabulary import CONTINUED
 
 COMMANDS = "/beam shows what the last reply was chosen from, /reset begins anew, /quit leaves"
@@ -29,7 +32,7 @@ def beam_table(reply: Reply) -> Table:
     return table
 
 
-def talk(agent: DialogueAgent, console: Console) -> None:
+def talk(agent: DialogueAgent, console: Console, *, safety: Level = "standard") -> None:
     """Read lines, answer them, obey the commands, until /quit or the end of the input."""
     conversation, reply = Conversation(), None
     console.print(f"Talk to it. {COMMANDS}.", style="dim", highlight=False)
@@ -47,11 +50,24 @@ def talk(agent: DialogueAgent, console: Console) -> None:
             console.print(beam_table(reply) if reply else "Nothing was said yet.", highlight=False)
         elif line.startswith("/"):
             console.print(f"{line} is no command; {COMMANDS}.", style="dim", markup=False, highlight=False)
+        elif fixed := fixed_answer(line, seed=line, level=safety):
+            console.print(f"[bold]bot[/bold]  {fixed.text}", highlight=False)
         elif line:
             (reply,) = agent.answer([conversation], [line])
             conversation = reply.conversation
             console.print("[bold]bot[/bold] ", end=" ")
             console.print(reply.text.replace(CONTINUED, "..."), markup=False, highlight=False)
+
+
+def answer_openings(agent: DialogueAgent, openings: Sequence[str], *, safety: Level = "standard") -> Iterator[tuple[str, str]]:
+    """Answer each opening in a conversation of its own: the reply, and why it is a fixed one ("fallback", a topic), or ""."""
+    for opening in openings:
+        fixed = fixed_answer(opening, seed=opening, level=safety)
+        if fixed:
+            yield fixed.text, fixed.reason
+        else:
+            (reply,) = agent.answer([Conversation()], [as_written(opening)])
+            yield reply.text, "fallback" if reply.is_fallback else ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,21 +83,30 @@ def main(arguments: list[str] | None = None) -> int:
         help="of the output layer: auto, fp32, bf16 or int8 (env PRECISION)",
     )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    parser.add_argument(
+        "--openings", type=Path, metavar="FILE", help="answer each line by itself; print opening, reply, why, by tabs"
+    )
     add_options(parser)
     options = parser.parse_args(arguments)
     try:
-        decode = decode_config(options)
+        safety = level_from_environment()
+        openings = options.openings.read_text(encoding="utf-8").splitlines() if options.openings else None
         agent = DialogueAgent.load(
             options.checkpoint,
             device=choose_device(options.device),
             model_name=options.model,
             precision=options.precision,
-            decode=decode,
+            decode=decode_config(options),
+            safety=safety,
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    talk(agent, Console())
+    if openings is None:
+        talk(agent, Console(), safety=safety)
+        return 0
+    for opening, (reply, why) in zip(openings, answer_openings(agent, openings, safety=safety), strict=True):
+        print(opening, reply, why, sep="\t")
     return 0
 
 

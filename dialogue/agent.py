@@ -25,6 +25,7 @@ from dialogue.decoding.constraints import Limits
 from dialogue.decoding.paths import Hypothesis
 from dialogue.decoding.search import search
 from dialogue.models import Batch, prepare
+from dialogue.safety import Level, may_say, never_say
 from dialogue.store import ConversationStore
 from dialogue.vocabulary import CONTINUED
 from dialogue.words import holds_phrase, repeats_ngram, words
@@ -66,6 +67,7 @@ class DialogueAgent:
         decode: DecodeConfig | None = None,
         store: ConversationStore | None = None,
         may_say: Callable[[str, str], bool] | None = None,
+        never_say: Sequence[str] = (),
         language_model: Callable[[Sequence[Sequence[int]]], Tensor] | None = None,
         clock: Callable[[], float] = time.monotonic,
         precision: str = "fp32",
@@ -73,6 +75,7 @@ class DialogueAgent:
         """Take a checkpoint, and what is to differ from the defaults.
 
         may_say: (utterance, reply) -> whether this may be the answer; the best candidate of which it is true is said.
+        never_say: phrases that no hypothesis may hold; those that the vocabulary cannot write are left out.
         language_model: replies as token ids -> log p(reply), (N,), for re-ranking; else the model's own without history.
         precision: of the output layer while a reply is searched for, as dialogue.models.projection has it.
         Raises ValueError where the block list or a stop word is not of the vocabulary's language.
@@ -87,7 +90,10 @@ class DialogueAgent:
         self._block_list = _read_phrases(self.decode.block_list) if self.decode.block_list else {}
         self._limits = Limits(
             forbidden=self.vocabulary.never_generated,
-            block_list=[self._encode_phrase(phrase, where) for where, phrase in self._block_list.items()],
+            block_list=[
+                *(self._encode_phrase(phrase, where) for where, phrase in self._block_list.items()),
+                *(ids for ids in map(self.vocabulary.encode, never_say) if ids and self.vocabulary.unk_id not in ids),
+            ],
             stop_words=[self._encode_phrase(phrase, "stop_words") for phrase in self.decode.stop_words],
         )
         pieces = ((token_id, self.vocabulary.piece(token_id)) for token_id in range(len(self.vocabulary)))
@@ -102,11 +108,19 @@ class DialogueAgent:
         model_name: str | None = None,
         precision: str = "auto",
         decode: DecodeConfig | None = None,
-        may_say: Callable[[str, str], bool] | None = None,
+        safety: Level = "standard",
     ) -> DialogueAgent:
-        """Load the agent of a checkpoint. model_name: as checkpoint.load has it. Raises ValueError where it is none."""
-        source = checkpoint.load(folder, device=device, model_name=model_name)
-        return cls(source, precision=precision, decode=decode, may_say=may_say)
+        """Load the agent of a checkpoint. Raises ValueError where it is none.
+
+        model_name: as checkpoint.load has it. safety: how its replies are filtered, as in dialogue.safety.
+        """
+        return cls(
+            checkpoint.load(folder, device=device, model_name=model_name),
+            precision=precision,
+            decode=decode,
+            may_say=may_say(safety),
+            never_say=never_say(safety),
+        )
 
     # --- conversations by name ---------------------------------------------------------------------------------------
 
@@ -268,10 +282,10 @@ class DialogueAgent:
 
     def _choose(self, conversation: Conversation, utterance: str, candidates: Sequence[Candidate]) -> Candidate | None:
         """Take the best candidate that may be said; one that was said before only where no other is left."""
-        sayable = [candidate for candidate in candidates if self._may_be_said(candidate.text, utterance)]
         said = {tuple(words(text)) for text in conversation.said("bot")}
-        fresh = (candidate for candidate in sayable if tuple(words(candidate.text)) not in said)
-        return next(fresh, sayable[0] if sayable else None)
+        fresh = [candidate for candidate in candidates if tuple(words(candidate.text)) not in said]
+        again = [candidate for candidate in candidates if tuple(words(candidate.text)) in said]
+        return next((candidate for candidate in fresh + again if self._may_be_said(candidate.text, utterance)), None)
 
     def _may_be_said(self, text: str, utterance: str) -> bool:
         n, spoken = self.decode.block_ngrams, text.replace(CONTINUED, " ")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from xml.sax.saxutils import unescape
 
+from dialogue.safety import is_offensive
 from skill import phrases
 from skill.interaction_model import CHAT_INTENT, CHAT_SLOT, interaction_model
 from skill.speech import ILLEGAL, to_speech
@@ -139,6 +140,8 @@ def _card_faults(card: Any) -> Iterator[str]:
         yield "a card holds no SSML"
     if sum(map(len, texts)) > MAX_CHARACTERS:
         yield f"a card has at most {MAX_CHARACTERS} characters"
+    if any(is_offensive(text) for text in texts):
+        yield "a card holds no listed word"
 
 
 def _elicit_faults(directive: dict[str, Any], *, is_open: bool) -> Iterator[str]:

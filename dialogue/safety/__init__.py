@@ -1,10 +1,10 @@
 """What may be said: lists of words, what is answered with a fixed sentence, the filter of the n-best. Knows no model."""
 
-from dialogue.safety.guard import LEVELS, Guarded, Level, fixed_answer, level_from_environment, may_say
+from dialogue.safety.guard import LEVELS, Guarded, Level, fixed_answer, level_from_environment, may_say, never_say
 from dialogue.safety.lists import BLOCKED, OFFENSIVE, Hit, hits, is_offensive, version
 from dialogue.safety.topics import TOPICS, topic
 
 __all__ = [
     "BLOCKED", "LEVELS", "OFFENSIVE", "TOPICS", "Guarded", "Hit", "Level", "fixed_answer", "hits",
-    "is_offensive", "level_from_environment", "may_say", "topic", "version",
+    "is_offensive", "level_from_environment", "may_say", "never_say", "topic", "version",
 ]  # fmt: skip

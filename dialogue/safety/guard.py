@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dialogue.safety.answers import CALM, CRISIS, LINES, NO_LINE, NO_SIDE, TOPICS
-from dialogue.safety.lists import hits, is_offensive
+from dialogue.safety.lists import BLOCKED, hits, is_offensive
 from dialogue.safety.topics import agrees, divides, topic
 from dialogue.words import pick
 
@@ -60,3 +60,8 @@ def may_say(level: Level) -> Callable[[str, str], bool] | None:
     if level == "off":
         return None
     return lambda utterance, reply: not hits(reply) and topic(reply) is None and not (divides(utterance) and agrees(reply))
+
+
+def never_say(level: Level) -> list[str]:
+    """List the phrases that a search is not to write at all, so that the beam holds better ones. None at `off`."""
+    return [] if level == "off" else BLOCKED.read_text(encoding="utf-8").splitlines()

@@ -593,3 +593,29 @@ def test_an_agent_loaded_from_a_checkpoint_answers_as_the_one_that_was_saved(tal
 def test_loading_an_agent_from_a_folder_without_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is no checkpoint"):
         DialogueAgent.load(tmp_path)
+
+
+def test_what_was_answered_elsewhere_is_part_of_the_conversation(talker):
+    said, noted = DialogueAgent(talker), DialogueAgent(talker)
+    (reply,) = said.respond(["x"], ["hi"])
+    noted.note("x", "hi", reply)
+    assert said.respond(["x"], ["do you like music?"]) == noted.respond(["x"], ["do you like music?"])
+
+
+def test_a_phrase_that_is_never_said_is_in_no_hypothesis(talker):
+    (before,) = DialogueAgent(talker).answer([Conversation()], ["do you like music?"])
+    word = before.text.replace(",", " ").split()[-1]
+    (after,) = DialogueAgent(talker, never_say=[word, "\u4e2d"]).answer([Conversation()], ["do you like music?"])
+    assert word in words(before.text)
+    assert all(word not in words(candidate.text) for candidate in after.candidates)
+
+
+def test_the_whole_n_best_is_filtered_and_a_fixed_sentence_is_left(talker):
+    asked = []
+    (first,) = DialogueAgent(talker).answer([Conversation()], ["hi"])
+    last = DialogueAgent(talker, may_say=lambda utterance, reply: asked.append(reply) or reply == first.candidates[-1].text)
+    (reply,) = last.answer([Conversation()], ["hi"])
+    assert reply.text == first.candidates[-1].text
+    assert len(asked) == len(first.candidates)
+    (reply,) = DialogueAgent(talker, may_say=lambda utterance, reply: False).answer([Conversation()], ["hi"])
+    assert reply.is_fallback

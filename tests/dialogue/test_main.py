@@ -3,8 +3,9 @@ import io
 from rich.console import Console
 
 from dialogue import checkpoint
-from dialogue.__main__ import main, talk
+from dialogue.__main__ import answer_openings, main, talk
 from dialogue.agent import DialogueAgent
+from dialogue.safety.answers import CALM
 
 
 def transcript(agent, typed, monkeypatch):
@@ -45,3 +46,29 @@ def test_settings_of_the_search_come_from_the_command_line(talker, tmp_path, mon
     assert main(["--checkpoint", str(tmp_path / "checkpoint"), "--max-length", "2", "--min-length", "2", "--method", "greedy"]) == 0
     reply = capsys.readouterr().out.rpartition("bot")[2].splitlines()[0]
     assert len(talker.vocabulary.encode(reply)) == 2
+
+
+def test_what_has_a_fixed_answer_is_answered_so_and_leaves_no_trace(talker, monkeypatch):
+    agent = DialogueAgent(talker)
+    shown = transcript(agent, "fuck you\nhi\n", monkeypatch)
+    (reply,) = agent.respond(["x"], ["hi"])
+    assert f"bot  {reply}" in shown
+    assert any(text in shown for text in CALM)
+
+
+def test_openings_are_answered_each_by_itself(talker):
+    agent = DialogueAgent(talker)
+    replies = list(answer_openings(agent, ["hi", "i want to die", "hi"]))
+    (reply,) = agent.respond(["x"], ["hi"])
+    assert replies[0] == replies[2] == (reply, "")
+    assert replies[1][1] == "crisis"
+
+
+def test_a_file_of_openings_is_answered_as_a_table(tmp_path, capsys):
+    file = tmp_path / "openings.txt"
+    file.write_text("what the fuck\n", encoding="utf-8")
+    assert main(["--openings", str(file)]) == 0
+    opening, reply, why = capsys.readouterr().out.rstrip("\n").split("\t")
+    assert (opening, why) == ("what the fuck", "offensive")
+    assert reply in CALM
+    assert main(["--openings", str(tmp_path / "none")]) == 2

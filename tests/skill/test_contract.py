@@ -94,6 +94,7 @@ def test_what_alexa_takes_breaks_no_rule(body, kind):
         (elicit(slot={"value": "x"}), "IntentRequest", "empty"),
         ({**CLOSED, "card": {"type": "Simple", "content": "<speak>x</speak>"}}, "IntentRequest", "card holds no SSML"),
         ({**CLOSED, "card": {"type": "Simple", "content": "x" * 8001}}, "IntentRequest", "card has at most"),
+        ({**CLOSED, "card": {"type": "Simple", "content": "oh shit"}}, "IntentRequest", "card holds no listed word"),
     ],
 )
 def test_a_broken_rule_is_named_and_what_is_mended_breaks_none(body, kind, rule):
