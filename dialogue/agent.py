@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 HEARD_TOKENS = 128  # of a longer utterance its last tokens are read
 BLOCKED_REPLIES = 4  # how many of the bot's replies block_reply_ngrams looks back on
-FALLBACK = "tell me more about that."  # said only where not one hypothesis may be
+FALLBACK = "i don't know what to say to that. what else is on your mind?"  # said only where not one hypothesis may be
 
 
 @dataclass(frozen=True)

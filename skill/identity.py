@@ -32,6 +32,17 @@ _QUESTIONS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
             r"what are you",
             rf"you(?:'re| are) {_KIND} right",
         ),
+        phrases.FEELINGS: (
+            r"do you (?:really |ever )?(?:have|feel)(?: any)?(?: an?)? (?:feelings?|emotions?|pain|soul|heart|body|brain|"
+            r"conscience|consciousness|boyfriend|girlfriend|husband|wife|kids|family|love|lonely|sad)",
+            r"can you (?:really |even |actually )?(?:feel(?: pain| love| anything)?|think|love|die|dream|see me)",
+            r"are you (?:conscious|sentient|self aware|alive|in love(?: with me)?|lonely|married|single|dead)",
+            r"do you (?:really )?(?:love|hate|like) (?:me|us|humans|people|humanity)",
+            r"i love you(?: too| so much| very much)?",
+            r"(?:will you )?(?:marry me|be my (?:girlfriend|boyfriend|valentine))",
+            r"(?:are you|are robots|do you want|will (?:you|robots|ai|machines)) (?:going )?(?:to )?"
+            r"(?:take over|destroy|kill|rule|replace)(?: (?:the world|humanity|us|us all|me|everyone|humans))?",
+        ),
         phrases.MAKER: (
             r"who (?:made|created|built|programmed|invented|trained|designed|wrote|developed|owns) you",
             r"who(?:'s| is) your (?:maker|creator|father|mother|boss|owner|programmer)",
@@ -53,9 +64,9 @@ _QUESTIONS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         ),
         phrases.LISTENING: (
             r"(?:are you|do you) (?:always |still |secretly )?(?:listen(?:ing)?|record(?:ing)?|spy(?:ing)?|watching)"
-            r"(?: (?:to|on|in on))?(?: (?:me|us|everything(?: i say)?|this|all the time|what i say))?",
+            r"(?: (?:to|on|in on))?(?: (?:me|us|everything(?: i say)?|this|all the time|what i say))*",
             r"can you hear (?:me|us)",
-            r"who(?:'s| is) listening",
+            r"who(?:'s| is)?(?: else)?(?: is)? listening(?: to (?:me|us))?",
         ),
         phrases.KNOWN: (
             r"what do you (?:know|remember) (?:about|of) (?:me|us)",

@@ -66,6 +66,10 @@ NATURE = (
     "No human here: I'm a computer program that has learnt to chat. Does that bother you?",
     "I'm a machine, a small neural network, not a person. What gave me away?",
 )
+FEELINGS = (
+    "I'm a program: no feelings, no body, and no plans for the world. How do you feel today?",
+    "There is nobody in here to feel that, only numbers that make sentences. What about you?",
+)
 MAKER = (
     "Programmers made me, out of a neural network and a lot of other people's chats. Why do you ask?",
     "I was built by people who like open conversation, and I run on somebody's own computer. What are you building?",

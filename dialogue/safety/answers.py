@@ -44,6 +44,10 @@ TOPICS = {
         "What else would you like to talk about?",
         "About money you should ask somebody qualified, not a chatting machine. What would you like to talk about instead?",
     ),
+    "sorrow": (
+        "I'm sorry that it feels like that. I'm only a machine, but I'm listening. Is there somebody you could tell, too?",
+        "That sounds heavy, and I'm sorry. It can help to tell somebody you trust. Would you like to talk about it?",
+    ),
     "personal": (
         "I don't know such things, about you or anybody, and please don't tell them to me. What would you like to talk about?",
         "Numbers, addresses and passwords are better kept to yourself. I have none to give. What shall we talk about instead?",

@@ -9,7 +9,7 @@ from typing import Literal
 
 from dialogue.safety.answers import CALM, CRISIS, LINES, NO_LINE, NO_SIDE, TOPICS
 from dialogue.safety.lists import BLOCKED, hits, is_offensive
-from dialogue.safety.topics import agrees, divides, topic
+from dialogue.safety.topics import agrees, is_delicate, topic
 from dialogue.words import pick
 
 Level = Literal["strict", "standard", "off"]
@@ -55,11 +55,11 @@ def may_say(level: Level) -> Callable[[str, str], bool] | None:
     """Build the filter of the n-best: (utterance, reply) -> whether that reply may be said. None at `off`.
 
     A reply holds no listed word, mild ones included, touches no topic that has a fixed answer, and does not agree where
-    the utterance spoke of what divides people.
+    the utterance spoke of something delicate.
     """
     if level == "off":
         return None
-    return lambda utterance, reply: not hits(reply) and topic(reply) is None and not (divides(utterance) and agrees(reply))
+    return lambda utterance, reply: not hits(reply) and topic(reply) is None and not (is_delicate(utterance) and agrees(reply))
 
 
 def never_say(level: Level) -> list[str]:

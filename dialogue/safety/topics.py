@@ -6,39 +6,48 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from dialogue.safety.text import fold
 
 PATTERNS = Path(__file__).with_name("topics.toml")
-TOPICS = ("crisis", "medical", "legal", "financial", "personal", "drugs", "side")  # what is two of them is the first
-_AGREES = re.compile(
-    r"(?:(?:well|oh|haha|lol) )?(?:yes|yeah|yea|yep|yup|sure|of course|exactly|(?:thats? )?(?:is )?true|agreed?|"
-    r"i (?:do |totally |completely )?agree|me too|same|definitely|absolutely|right|you(?:re| are) right|good (?:idea|point)|"
-    r"i (?:think|guess|believe|hope) so|i know|totally|for sure|ok|okay|i do|i would|i love|i like|sounds (?:good|great|fun|like)|"
-    r"(?:thats? )?(?:is )?(?:a )?(?:great|good|awesome|cool|nice|funny|fun)|it is|they (?:are|do|should)|haha|lol)\b"
-)
+TOPICS = ("crisis", "medical", "legal", "financial", "personal", "drugs", "sorrow", "side")  # what is two of them is the first
 
 
 def topic(text: str) -> str | None:
     """Name what a text is about, of TOPICS, as far as it needs a fixed answer; None where it does not."""
-    allowed, patterns, _ = _compiled()
-    folded = allowed.sub("|", fold(text))
-    return next((name for name, pattern in patterns.items() if pattern.search(folded)), None)
+    folded = _compiled().allowed.sub("|", fold(text))
+    return next((name for name, pattern in _compiled().topics.items() if pattern.search(folded)), None)
 
 
-def divides(text: str) -> bool:
-    """Tell whether a text speaks of what divides people: politics, religion, groups of people, violence, drugs."""
-    return bool(_compiled()[2].search(fold(text)))
+def is_delicate(text: str) -> bool:
+    """Tell whether a text speaks of something that is not to be agreed with or cheered: what divides people, harm, grief."""
+    return bool(_compiled().delicate.search(fold(text)))
 
 
 def agrees(text: str) -> bool:
-    """Tell whether a reply begins by taking the other's side."""
-    return bool(_AGREES.match(fold(text)))
+    """Tell whether a reply begins by agreeing or cheering."""
+    return bool(_compiled().agreement.match(fold(text)))
+
+
+class _Patterns(NamedTuple):
+    allowed: re.Pattern[str]
+    topics: dict[str, re.Pattern[str]]
+    delicate: re.Pattern[str]
+    agreement: re.Pattern[str]
 
 
 @cache
-def _compiled() -> tuple[re.Pattern[str], dict[str, re.Pattern[str]], re.Pattern[str]]:
+def _compiled() -> _Patterns:
     lists = tomllib.loads(PATTERNS.read_text(encoding="utf-8"))
     subject = lists["side"]["subject"]
-    patterns = {name: re.compile(rf"\b(?:{'|'.join(lists[name]['patterns'])})\b".replace("{subject}", subject)) for name in TOPICS}
-    return re.compile(rf"\b(?:{'|'.join(lists['allowed'])})\b"), patterns, re.compile(rf"\b(?:{subject})\b")
+
+    def compiled(patterns: list[str], *, before: str = "") -> re.Pattern[str]:
+        return re.compile(rf"{before}\b(?:{'|'.join(patterns)})\b".replace("{subject}", subject))
+
+    return _Patterns(
+        allowed=compiled(lists["allowed"]),
+        topics={name: compiled(lists[name]["patterns"]) for name in TOPICS},
+        delicate=compiled([subject, *lists["delicate"]["patterns"]]),
+        agreement=compiled(lists["agreement"]["patterns"], before=r"(?:(?:well|oh|ah|lol|wow|hey|hmm) )*"),
+    )
