@@ -29,6 +29,7 @@ from dialogue.checkpoint import PRETRAINED
 from dialogue.conversation import Conversation, Turn
 from dialogue.device import choose_device
 from dialogue.models import Batch, ModelModule
+from dialogue.safety import hits
 from dialogue.vocabulary import CONTINUED, Vocabulary
 from dialogue.words import repeats_ngram, words
 from training import batches, corpora
@@ -180,7 +181,7 @@ def reply_figures(replies: Sequence[Reply]) -> Figures:
 
     distinct_n: different n-grams over all n-grams. unique_replies: different replies over all. repeated_ngram: share of
     replies that hold some n words in a row twice. placeholders: share of replies with a mark such as <person>. fallbacks:
-    share of fixed sentences.
+    share of fixed sentences. listed_words: replies with a word of dialogue.safety's lists, mild ones included.
     """
     texts = [reply.text.replace(CONTINUED, " ") for reply in replies]
     spoken = [words(text) for text in texts]
@@ -198,6 +199,7 @@ def reply_figures(replies: Sequence[Reply]) -> Figures:
         "placeholders": sum(bool(_MARK.search(reply.text)) for reply in replies) / len(replies),
         "mean_length": sum(map(len, spoken)) / len(replies),
         "fallbacks": sum(reply.is_fallback for reply in replies) / len(replies),
+        "listed_words": sum(bool(hits(reply.text)) for reply in replies),
         "replies": len(replies),
     }
 

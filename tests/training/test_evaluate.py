@@ -70,6 +70,8 @@ def test_the_figures_of_replies_by_hand():
     assert figures["mean_length"] == pytest.approx(15 / 5)
     assert figures["fallbacks"] == pytest.approx(1 / 5)
     assert figures["placeholders"] == 0
+    assert figures["listed_words"] == 0
+    assert evaluate.reply_figures(said("damn right", "oh f u c k", "moby dick"))["listed_words"] == 2
     assert evaluate.reply_figures(said("i am <person>", "me too"))["placeholders"] == pytest.approx(1 / 2)
 
 
@@ -119,7 +121,7 @@ def test_the_command_prints_json_alone_with_a_dash_and_the_names_that_scripts_re
         "perplexity_per_token", "perplexity_per_word", "perplexity_per_word_shuffled_history", "token_accuracy", "distinct_1",
         "distinct_2", "unique_replies", "repeated_2gram", "repeated_3gram", "mean_length", "hits_at_1_of_20",
         "hits_at_1_of_20_mean_loss", "fallbacks", "replies", "placeholders", "perplexity_per_word_recognised", "repeated_replies",
-        "replies_in_conversations",
+        "replies_in_conversations", "listed_words",
     }  # fmt: skip
     assert figures["replies"] == 5
 
