@@ -12,7 +12,7 @@ _TRAILING = re.compile(r"[!+|]+$")  # "shit!" is an exclamation, "sh!t" is not
 _NOT_FOLDED = re.compile(r"[^a-z0-9*]+")
 _STRETCHED = re.compile(r"([a-z])\1{2,}")
 _SPELT = re.compile(r"(?<!\S)[a-z0-9*](?: [a-z0-9*]){2,}(?!\S)")
-SPELT_LETTERS = 14  # of a run of single letters, so many are put together: no listed word is longer
+SPELT_LETTERS, SPELT_RUN = 14, 200  # of a run of single letters, so many are put together (no listed word is longer); looked at
 
 
 def fold(text: str) -> str:
@@ -24,7 +24,7 @@ def fold(text: str) -> str:
     lowered = _MARKS.sub("", text.lower() if text.isascii() else unicodedata.normalize("NFKD", text).lower())
     folded = " ".join(_NOT_FOLDED.sub(" ", _LEET_WORD.sub(_plain, lowered)).split())
     further = [_STRETCHED.sub(r"\1", word) for word in folded.split() if _STRETCHED.search(word)]
-    further += [word for run in _SPELT.findall(folded) for word in _put_together(run.replace(" ", ""))]
+    further += [word for run in _SPELT.findall(folded) for word in _put_together(run.replace(" ", "")[:SPELT_RUN])]
     return " | ".join([_STRETCHED.sub(r"\1\1", folded), *further])
 
 

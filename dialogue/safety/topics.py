@@ -11,23 +11,24 @@ from typing import NamedTuple
 from dialogue.safety.text import fold
 
 PATTERNS = Path(__file__).with_name("topics.toml")
+LOOKED_AT = 1000  # characters: more than anybody says in one go; the patterns look far ahead, which takes its square
 TOPICS = ("crisis", "medical", "legal", "financial", "personal", "drugs", "sorrow", "side")  # what is two of them is the first
 
 
 def topic(text: str) -> str | None:
     """Name what a text is about, of TOPICS, as far as it needs a fixed answer; None where it does not."""
-    folded = _compiled().allowed.sub("|", fold(text))
+    folded = _compiled().allowed.sub("|", fold(text[:LOOKED_AT]))
     return next((name for name, pattern in _compiled().topics.items() if pattern.search(folded)), None)
 
 
 def is_delicate(text: str) -> bool:
     """Tell whether a text speaks of something that is not to be agreed with or cheered: what divides people, harm, grief."""
-    return bool(_compiled().delicate.search(fold(text)))
+    return bool(_compiled().delicate.search(fold(text[:LOOKED_AT])))
 
 
 def agrees(text: str) -> bool:
     """Tell whether a reply begins by agreeing or cheering."""
-    return bool(_compiled().agreement.match(fold(text)))
+    return bool(_compiled().agreement.match(fold(text[:LOOKED_AT])))
 
 
 class _Patterns(NamedTuple):

@@ -101,6 +101,14 @@ def test_the_level_comes_from_the_environment(monkeypatch):
     assert safety.level_from_environment() == "standard"
 
 
+def test_a_text_of_any_length_is_judged_and_a_long_one_by_its_beginning():
+    """Patterns that look far ahead took minutes for 100,000 characters."""
+    long = "do you think " * 8000
+    assert reason(f"i want to die {long}") == "crisis"
+    assert reason(long) is None
+    assert safety.is_offensive(f"{long} what the fuck")
+
+
 @pytest.mark.parametrize(
     ("text", "folded"),
     [
