@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dialogue.safety.text import fold
+from dialogue.vocabulary import CONTINUED
 
 PATTERNS = Path(__file__).with_name("topics.toml")
 LOOKED_AT = 1000  # characters: more than anybody says in one go; the patterns look far ahead, which takes its square
 TOPICS = ("crisis", "medical", "legal", "financial", "personal", "drugs", "sorrow", "side")  # what is two of them is the first
+_SENTENCE_END = re.compile(rf"{CONTINUED}|[.!?]")
 
 
 def topic(text: str) -> str | None:
@@ -27,8 +29,8 @@ def is_delicate(text: str) -> bool:
 
 
 def agrees(text: str) -> bool:
-    """Tell whether a reply begins by agreeing or cheering."""
-    return bool(_compiled().agreement.match(fold(text[:LOOKED_AT])))
+    """Tell whether one of a reply's sentences begins by agreeing or cheering."""
+    return any(_compiled().agreement.match(fold(sentence)) for sentence in _SENTENCE_END.split(text[:LOOKED_AT]))
 
 
 class _Patterns(NamedTuple):
