@@ -33,27 +33,30 @@ class Limits:
     more: Sequence[Constraint] = ()  # anybody's own; they never give way
 
 
-def forbid(token_ids: Sequence[int], *, until: int | None = None, device: torch.device | None = None) -> Constraint:
-    """Never say these tokens; or not until a reply has so many tokens, which for </s> is a minimum length."""
+def forbid(token_ids: Sequence[int], *, device: torch.device | None = None) -> Constraint:
+    """Never say these tokens."""
     forbidden = torch.tensor(token_ids, dtype=torch.long, device=device)
+    return lambda log_probs, said: log_probs.index_fill_(1, forbidden, IMPOSSIBLE)
+
+
+def until(length: int, constraint: Constraint, *, then: Constraint | None = None) -> Constraint:
+    """Ask one thing of a reply until it has `length` tokens, and another, or nothing, from then on."""
 
     def constrain(log_probs: Tensor, said: Said) -> Tensor:
-        if until is None or said.length < until:
-            log_probs.index_fill_(1, forbidden, IMPOSSIBLE)
-        return log_probs
+        current = constraint if said.length < length else then
+        return log_probs if current is None else current(log_probs, said)
 
     return constrain
 
 
-def block(columns: slice = EVERYTHING, *, device: torch.device | None = None) -> Constraint:
+def block(columns: slice = EVERYTHING) -> Constraint:
     """Do not say a token that would complete a phrase in these columns."""
-    impossible, free = torch.tensor(IMPOSSIBLE, device=device), torch.zeros((), device=device)
 
     def constrain(log_probs: Tensor, said: Said) -> Tensor:
         tokens, matching, needed = said.tokens, said.matching, said.needed
         if columns != EVERYTHING:
             tokens, matching, needed = tokens[:, columns], matching[:, columns], needed[:, columns]
-        return log_probs.scatter_add_(1, tokens, torch.where(matching >= needed, impossible, free))
+        return log_probs.scatter_add_(1, tokens, torch.where(matching >= needed, IMPOSSIBLE, 0.0))
 
     return constrain
 
@@ -152,21 +155,20 @@ def compose(
     laid, prefix = (tensor.to(device).repeat_interleave(repeat, dim=-2) for tensor in (laid, prefix))
     said = Said(laid[0], torch.ones_like(laid[0]), laid[1], prefix, begin=reply.start + 1)
 
-    never, not_yet = [*limits.forbidden], forbid([eos_id], until=config.min_length, device=device)
-    mine = never_twice if config.block_ngrams == 1 else block(reply, device=device)
-    soft = [not_yet, mine, block(replies, device=device), block(user, device=device)]
-    hard = [forbid(never, device=device), block(listed, device=device), *limits.more]
-    careful = giving_way(in_turn(hard), soft, eos_id=eos_id)
-    fast = [forbid([*never, eos_id], until=config.min_length, device=device)]
-    fast += [forbid(never, device=device)] * bool(never)
+    never, ending = forbid(limits.forbidden, device=device), forbid([eos_id], device=device)
+    mine = never_twice if config.block_ngrams == 1 else block(reply)
+    hard = in_turn([never, block(listed), *limits.more])
+    careful = giving_way(hard, [until(config.min_length, ending), mine, block(replies), block(user)], eos_id=eos_id)
+    not_yet = forbid([*limits.forbidden, eos_id], device=device)
+    parts = [until(config.min_length, not_yet, then=never if limits.forbidden else None)]
     if matching:
-        fast.append(block(slice(listed.start, None) if listed.start else EVERYTHING, device=device))
+        parts.append(block(slice(listed.start, None) if listed.start else EVERYTHING))
     if config.block_ngrams == 1:
-        fast.append(never_twice)
-    most = len(never) + said.needed.shape[1] + 1
+        parts.append(never_twice)
+    fast, most = in_turn(parts), len(limits.forbidden) + said.needed.shape[1] + 1
 
     def constrain(log_probs: Tensor, said: Said) -> Tensor:
-        return (in_turn(fast) if log_probs.shape[1] > most and not limits.more else careful)(log_probs, said)
+        return (fast if log_probs.shape[1] > most and not limits.more else careful)(log_probs, said)
 
     penalise = [penalise_repeats(config.repetition_penalty)] if config.repetition_penalty else []
     return oblige(in_turn([*penalise, constrain]), stops=stop, eos_id=eos_id), said

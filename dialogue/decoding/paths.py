@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -28,14 +29,16 @@ class Hypothesis:
 
 
 class Taken(NamedTuple):
-    """What one step took, for N beams of K: candidates (N, C), best first, and the hypotheses (N, K) that go on."""
+    """What one step took, for N beams of K: candidates (N, C), best first, and the hypotheses (N, K) that go on.
 
+    A candidate is parent * V + token, the parent being a hypothesis of the step before, 0 to K - 1.
+    """
+
+    candidates: Tensor
     scores: Tensor  # what a candidate has summed up
     sums: Tensor  # the model's own log-probability of it
-    flat: Tensor  # parent * V + token
-    kept_sums: Tensor  # the model's own log-probability of what goes on
-    tokens: Tensor  # said by what goes on
-    parents: Tensor  # the hypothesis, 0 to K - 1, that it extends
+    kept: Tensor  # the candidates that go on
+    kept_sums: Tensor  # the model's own log-probability of those
 
 
 def penalty(length: int, alpha: float) -> float:
@@ -67,7 +70,7 @@ class Paths:
         Of the candidates of a step the K best count.
         """
         scores = torch.stack([step.scores[:, : self.keep] for step in self.steps], dim=1)
-        tokens = torch.stack([step.flat[:, : self.keep] for step in self.steps], dim=1) % vocabulary
+        tokens = torch.stack([step.candidates[:, : self.keep] for step in self.steps], dim=1) % vocabulary
         penalties = [penalty(length, self.alpha) for length in range(len(self.steps))]
         scores = scores / torch.tensor(penalties, device=scores.device)[:, None]
         return scores.masked_fill_(tokens != self.eos_id, IMPOSSIBLE)
@@ -78,52 +81,41 @@ class Paths:
 
     def read(self, vocabulary: int) -> list[list[Hypothesis]]:
         """List the best K finished hypotheses of each beam, best first."""
-        best, flat = self.ended(vocabulary).flatten(1).topk(self.keep, dim=1)
-        columns = self._columns()
-        found = []
-        for beam, (scores, places) in enumerate(zip(best.tolist(), flat.tolist(), strict=True)):
-            hypotheses = []
-            for score, place in zip(scores, places, strict=True):
-                if score != IMPOSSIBLE:
-                    length, candidate = divmod(place, self.keep)
-                    row = columns.flat[length][beam][candidate] // vocabulary
-                    hypotheses.append(columns.trace(beam, row, length, columns.sums[length][beam][candidate], score))
-            found.append(hypotheses)
-        return found
-
-    def read_unfinished(self, totals: Tensor) -> list[list[Hypothesis]]:
-        """List what each beam has so far, best first: totals (N, K) are what the search summed up."""
-        length, columns = len(self.steps), self._columns()
-        order = totals.sort(dim=1, descending=True)
-        found = []
-        for beam, (scores, rows) in enumerate(zip(order.values.tolist(), order.indices.tolist(), strict=True)):
-            ranked = [(score / penalty(length, self.alpha), row) for score, row in zip(scores, rows, strict=True)]
-            found.append([columns.trace(beam, row, length, None, score) for score, row in ranked if score != IMPOSSIBLE])
-        return found
-
-    def _columns(self) -> _Columns:
-        cut = [
-            (step.sums[:, : self.keep], step.flat[:, : self.keep], step.kept_sums, step.tokens, step.parents) for step in self.steps
+        best, places = self.ended(vocabulary).flatten(1).topk(self.keep, dim=1)
+        lengths, ranks = (places // self.keep).tolist(), (places % self.keep).tolist()
+        trace = self._tracer(vocabulary)
+        candidates, sums = (torch.stack([step[column][:, : self.keep] for step in self.steps]).tolist() for column in (0, 2))
+        return [
+            [
+                trace(beam, candidates[length][beam][rank] // vocabulary, length, sums[length][beam][rank], score)
+                for score, length, rank in zip(*found, strict=True)
+                if score != IMPOSSIBLE
+            ]
+            for beam, found in enumerate(zip(best.tolist(), lengths, ranks, strict=True))
         ]
-        return _Columns(*(torch.stack(tensors).tolist() for tensors in zip(*cut, strict=True)))
 
+    def read_unfinished(self, totals: Tensor, vocabulary: int) -> list[list[Hypothesis]]:
+        """List what each beam has so far, best first: totals (N, K) are what the search summed up."""
+        length, trace = len(self.steps), self._tracer(vocabulary)
+        scores, rows = (totals / penalty(length, self.alpha)).sort(dim=1, descending=True)
+        return [
+            [trace(beam, row, length, None, score) for score, row in zip(*found, strict=True) if score != IMPOSSIBLE]
+            for beam, found in enumerate(zip(scores.tolist(), rows.tolist(), strict=True))
+        ]
 
-class _Columns(NamedTuple):
-    """The steps as lists: [step][beam][hypothesis]."""
+    def _tracer(self, vocabulary: int) -> Callable[[int, int, int, float | None, float], Hypothesis]:
+        kept = torch.stack([step.kept for step in self.steps]).tolist()  # [step][beam][hypothesis]
+        kept_sums = torch.stack([step.kept_sums for step in self.steps]).tolist()
 
-    sums: list[list[list[float]]]
-    flat: list[list[list[int]]]
-    kept_sums: list[list[list[float]]]
-    tokens: list[list[list[int]]]
-    parents: list[list[list[int]]]
+        def trace(beam: int, row: int, length: int, total: float | None, score: float) -> Hypothesis:
+            """Follow the parents back from a row after `length` tokens. total: with </s>, None where it was not reached."""
+            token_ids, sums = [], [] if total is None else [total]
+            for step in range(length - 1, -1, -1):
+                sums.append(kept_sums[step][beam][row])
+                row, token = divmod(kept[step][beam][row], vocabulary)
+                token_ids.append(token)
+            sums = [0.0, *reversed(sums)]
+            log_probs = tuple(after - before for before, after in itertools.pairwise(sums))
+            return Hypothesis(tuple(reversed(token_ids)), sums[-1], score, log_probs, total is not None)
 
-    def trace(self, beam: int, row: int, length: int, total: float | None, score: float) -> Hypothesis:
-        """Follow the parents back from a row after `length` tokens. total: with </s>, None where it was not reached."""
-        token_ids, sums = [], [] if total is None else [total]
-        for step in range(length - 1, -1, -1):
-            token_ids.append(self.tokens[step][beam][row])
-            sums.append(self.kept_sums[step][beam][row])
-            row = self.parents[step][beam][row]
-        sums = [0.0, *reversed(sums)]
-        log_probs = tuple(after - before for before, after in itertools.pairwise(sums))
-        return Hypothesis(tuple(reversed(token_ids)), sums[-1], score, log_probs, total is not None)
+        return trace

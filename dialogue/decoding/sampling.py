@@ -35,18 +35,18 @@ def drawing(config: DecodeConfig, sentence_ends: Sequence[int], *, device: torch
     ends = torch.tensor(sentence_ends, dtype=torch.long, device=device)
 
     def draw_factual(log_probs: Tensor, uniform: Tensor, paths: Paths) -> Tensor:
-        decay = config.top_p_decay ** since_sentence_end(paths, len(log_probs), ends)
+        decay = config.top_p_decay ** since_sentence_end(paths, log_probs.shape, ends)
         return draw_nucleus(log_probs, uniform, (config.top_p * decay).clamp_min(config.top_p_floor)[:, None])
 
     return draw_factual
 
 
-def since_sentence_end(paths: Paths, rows: int, ends: Tensor) -> Tensor:
-    """Count the tokens of the sentence that each row is at: (R,)."""
-    length = len(paths.steps)
+def since_sentence_end(paths: Paths, shape: Sequence[int], ends: Tensor) -> Tensor:
+    """Count the tokens of the sentence that each row is at: (R,). shape: R, V."""
+    length, (rows, vocabulary) = len(paths.steps), shape
     if not length:
         return torch.zeros(rows, device=ends.device)
-    said = torch.stack([step.tokens.view(-1) for step in paths.steps])  # (T, R)
+    said = torch.stack([step.kept.view(-1) for step in paths.steps]) % vocabulary  # (T, R)
     places = torch.arange(1, length + 1, device=ends.device)[:, None]
     return length - (torch.isin(said, ends) * places).amax(0)
 

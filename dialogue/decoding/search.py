@@ -122,11 +122,11 @@ def search(
             parents = None
         else:
             if length == drawn:
-                live.totals = _without_doubles(live.totals, live.paths)
+                live.totals = _without_doubles(live.totals, live.paths, vocabulary)
             _extend(live, _candidates(table, live.totals, config, eos_id=eos_id), raw, vocabulary=vocabulary, eos_id=eos_id)
-            parents = (live.paths.steps[-1].parents + first_rows).view(-1)
+            parents = (live.paths.steps[-1].kept // vocabulary + first_rows).view(-1)
             live.state = live.state.select(parents)
-        live.last = live.paths.steps[-1].tokens.view(-1)
+        live.last = (live.paths.steps[-1].kept % vocabulary).view(-1)
         live.said = live.said.after(live.last, parents)
 
         if length % LOOK_EVERY == LOOK_EVERY - 1:
@@ -148,7 +148,9 @@ def search(
                 first_rows = first_rows[: live.totals.shape[0]]
     finished = _merge(live.paths.read(vocabulary), groups)
     if out_of_time:
-        unfinished = [[_cut(hypothesis, sentence_ends) for hypothesis in beam] for beam in live.paths.read_unfinished(live.totals)]
+        unfinished = [
+            [_cut(hypothesis, sentence_ends) for hypothesis in beam] for beam in live.paths.read_unfinished(live.totals, vocabulary)
+        ]
         finished = [ended or so_far for ended, so_far in zip(finished, _merge(unfinished, groups), strict=True)]
     for conversation, hypotheses in zip(live.conversations, finished, strict=True):
         found[conversation] = hypotheses
@@ -175,16 +177,14 @@ def _extend(live: _Live[State], candidates: beam.Candidates, raw: Tensor | None,
     """Let the K best candidates that do not end go on. raw (R, V): the model's own log-probabilities, where others were gone by."""
     n, k = live.totals.shape
     ranks, scores, flat = candidates
-    tokens = flat % vocabulary  # (N, 2K)
-    ends = tokens == eos_id
+    ends = flat % vocabulary == eos_id  # (N, 2K)
     best, chosen = torch.where(ends, IMPOSSIBLE, ranks).topk(k)  # 2K hold K that go on: each parent has one </s> only
     if k == 1:  # a beam of one is greedy: where it ends, no other hypothesis goes on
         best = best.masked_fill(ends[:, :1], IMPOSSIBLE)
     sums = scores if raw is None else live.sums.gather(1, flat // vocabulary) + raw.view(n, -1).gather(1, flat)
     live.totals = best if ranks is scores else torch.where(best == IMPOSSIBLE, best, scores.gather(1, chosen))
     live.sums = live.totals if raw is None else sums.gather(1, chosen)
-    parents = flat.gather(1, chosen) // vocabulary
-    live.paths.steps.append(Taken(scores, sums, flat, live.sums, tokens.gather(1, chosen), parents))
+    live.paths.steps.append(Taken(flat, scores, sums, flat.gather(1, chosen), live.sums))
 
 
 def _say(live: _Live[State], tokens: Tensor, table: Tensor, raw: Tensor | None, *, eos_id: int) -> None:
@@ -192,16 +192,16 @@ def _say(live: _Live[State], tokens: Tensor, table: Tensor, raw: Tensor | None, 
     n, k = live.totals.shape
     scores = without_nan_(live.totals + table.gather(1, tokens[:, None]).view(n, k))
     sums = scores if raw is None else live.sums + raw.gather(1, tokens[:, None]).view(n, k)
-    tokens, themselves = tokens.view(n, k), torch.arange(k, device=table.device).expand(n, k)
-    live.totals, live.sums = scores.masked_fill(tokens == eos_id, IMPOSSIBLE), sums
-    live.paths.steps.append(Taken(scores, sums, themselves * table.shape[1] + tokens, sums, tokens, themselves))
+    live.totals, live.sums = scores.masked_fill(tokens.view(n, k) == eos_id, IMPOSSIBLE), sums
+    candidates = torch.arange(k, device=table.device) * table.shape[1] + tokens.view(n, k)
+    live.paths.steps.append(Taken(candidates, scores, sums, candidates, sums))
 
 
-def _without_doubles(totals: Tensor, paths: Paths) -> Tensor:
+def _without_doubles(totals: Tensor, paths: Paths, vocabulary: int) -> Tensor:
     """Stop hypotheses (N, K) that were drawn alike but for the first, before a beam goes on from them."""
     if not paths.steps:
         return totals
-    drawn = torch.stack([step.tokens for step in paths.steps], dim=-1)  # (N, K, T)
+    drawn = torch.stack([step.kept for step in paths.steps], dim=-1) % vocabulary  # (N, K, T)
     alike = (drawn[:, :, None] == drawn[:, None]).all(-1)  # (N, K, K)
     return totals.masked_fill(alike.tril(-1).any(-1), IMPOSSIBLE)
 
