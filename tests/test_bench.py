@@ -64,6 +64,23 @@ def test_dialogue_bench_ends_with_a_row_a_combination(small, talker, tmp_path, c
     assert "fidelity of" in shown.err
 
 
+def test_relations_are_medians_of_ratios_within_a_round():
+    times = {
+        replies.Row("beam", "reference", "fp32", 1, 5): [1.0, 10.0, 1.0],
+        replies.Row("beam", "reference", "fp32", 1, 5, blocking="all"): [1.5, 11.0, 1.1],
+        replies.Row("beam", "reference", "fp32", replies.MANY, 5): [4.0, 8.0, 40.0],
+        replies.Row("beam", "reference", "fp32", 1, 5, calls=replies.MANY): [12.0, 16.0, 160.0],
+        replies.Row("agent", replies.FORCED, "fp32", 1, 10, turns=200): [7.0, 8.0, 9.0],
+    }
+    times |= {replies.Row("beam", "reference", "fp32", 1, 5, reply_tokens=n): [n * 0.5] * 3 for n in replies.LENGTHS if n != 20}
+    assert replies.relations(times) == {
+        "blocking_over_none": {"fp32 1x5": 1.1},
+        "many_calls_over_one": {"fp32": 3.0},
+        "ms_a_token": {"5": 0.5, "10": 0.5, "20": 0.05, "40": 0.5},
+        "ms_after_turns": {"200": 8.0},
+    }
+
+
 def test_the_peak_memory_is_that_of_a_process_which_has_answered(talker, tmp_path):
     checkpoint.save(tmp_path, talker)
     peak = peak_mb(tmp_path, "fp32", model_name=None, device=torch.device("cpu"))
@@ -107,14 +124,15 @@ def test_the_operations_of_the_floor_do_what_they_are_called(batch):
     assert true.shape == (5 * batch, 240)
 
 
-def test_times_are_medians_in_milliseconds_and_every_round_has_every_call(monkeypatch):
+def test_times_are_milliseconds_and_every_round_has_every_call(monkeypatch):
     monkeypatch.setattr(timing, "SHORTEST", 0.0)
     order, clock = [], iter(range(1_000_000))
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    for name in ("thread_time", "perf_counter"):
+        monkeypatch.setattr(timing.time, name, lambda: next(clock))
     found = timing.time_in_turns(
         {"a": lambda: order.append("a"), "b": lambda: [next(clock), order.append("b")]}, range(3), device=torch.device("cpu")
     )
-    assert found == {"a": 1000, "b": 2000}
+    assert found == {"a": [1000] * 3, "b": [2000] * 3}
     assert order == ["a", "a", "b", "b", "a", "b", "a", "b", "a", "b"]
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 from collections.abc import Hashable
 from pathlib import Path
@@ -105,7 +106,8 @@ def time_rows(
     calls |= {("encoding", row.model, row.batch, row.turns): call for row, call in encodings.items()}
     for size in replies.SIZES:
         calls |= dict(floor.parts(size, replies.REFERENCE, precisions=there, device=device).items())
-    ms = time_in_turns(calls, track(range(rounds), "timing", console=console), device=device)
+    times = time_in_turns(calls, track(range(rounds), "timing", console=console), device=device)
+    ms = {key: statistics.median(found) for key, found in times.items()}
     parts = {key: time for key, time in ms.items() if isinstance(key, floor.Part)}
     rows = []
     for row in searches:
@@ -118,7 +120,7 @@ def time_rows(
         encode_ms = ms["encoding", row.model, row.batch, row.turns]
         ratio = ms[row] / floor_ms if floor_ms else None
         rows.append(row.figures(ms=ms[row], encode_ms=encode_ms, floor_ms=floor_ms, ratio=ratio, bound_ms=bound_ms))
-    return {"rows": rows, "relations": replies.relations({row: ms[row] for row in searches})}
+    return {"rows": rows, "relations": replies.relations({row: times[row] for row in searches})}
 
 
 def show(found: dict[str, Any], console: Console) -> None:

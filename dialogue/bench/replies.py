@@ -155,15 +155,22 @@ def _agent_row(agent: DialogueAgent, precision: str, batch: int, turns: int, *, 
     return {row: (partial(agent.search, agent.hear(conversations, said)), partial(agent.hear, conversations, said))}
 
 
-def relations(ms: dict[Row, float]) -> dict[str, dict[str, float]]:
-    """Compare rows: all blockings over none, many calls over one, ms a token by length of the reply, ms by turns before it."""
-    blocking = {
-        f"{row.precision} {row.batch}x{row.beam}": time / ms[replace(row, blocking="none")]
-        for row, time in ms.items()
-        if row.blocking == "all"
+def relations(times: dict[Row, list[float]]) -> dict[str, dict[str, float]]:
+    """Compare rows: all blockings over none, many calls over one, ms a token by length of the reply, ms by turns before it.
+
+    times: ms of each row, round by round. Ratios are medians of those within a round.
+    """
+
+    def ratio(row: Row, other: Row) -> float:
+        return statistics.median(mine / its for mine, its in zip(times[row], times[other], strict=True))
+
+    blocked, many = ([row for row in times if row.blocking == "all"], [row for row in times if row.calls == MANY])
+    found = {
+        "blocking_over_none": {
+            f"{row.precision} {row.batch}x{row.beam}": ratio(row, replace(row, blocking="none")) for row in blocked
+        },
+        "many_calls_over_one": {row.precision: ratio(row, replace(row, batch=MANY, calls=1)) for row in many},
+        "ms_a_token": {str(length): statistics.median(times[_of_length(length)]) / length for length in LENGTHS},
+        "ms_after_turns": {str(row.turns): statistics.median(times[row]) for row in times if row.model == FORCED},
     }
-    many = {row.precision: time / ms[replace(row, batch=MANY, calls=1)] for row, time in ms.items() if row.calls == MANY}
-    tokens = {str(length): ms[_of_length(length)] / length for length in LENGTHS}
-    turns = {str(row.turns): time for row, time in ms.items() if row.model == FORCED}
-    found = {"blocking_over_none": blocking, "many_calls_over_one": many, "ms_a_token": tokens, "ms_after_turns": turns}
     return {name: {key: round(value, 3) for key, value in values.items()} for name, values in found.items()}

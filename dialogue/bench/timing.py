@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TypeVar
@@ -15,24 +14,28 @@ SHORTEST = 0.005  # seconds: what is shorter is called several times and divided
 
 
 @torch.no_grad()
-def time_in_turns(calls: Mapping[Key, Call], rounds: Iterable[int], *, device: torch.device) -> dict[Key, float]:
-    """Give the median milliseconds of each call. A round times every call once; one before the first warms up."""
+def time_in_turns(calls: Mapping[Key, Call], rounds: Iterable[int], *, device: torch.device) -> dict[Key, list[float]]:
+    """Give the milliseconds of each call, round by round. A round times every call once; two calls before the first warm up.
+
+    Where one thread computes, its own time on the processor counts: what other processes take of a shared core does not.
+    """
+    clock = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     times: dict[Key, list[float]] = {key: [] for key in calls}
-    repeats = {key: max(1, round(SHORTEST / _seconds(call, 2, device))) for key, call in calls.items()}
+    repeats = {key: max(1, round(SHORTEST / _seconds(call, 2, clock, device))) for key, call in calls.items()}
     for _ in rounds:
         for key, call in calls.items():
-            times[key].append(_seconds(call, repeats[key], device))
-    return {key: 1000 * statistics.median(found) for key, found in times.items()}
+            times[key].append(1000 * _seconds(call, repeats[key], clock, device))
+    return times
 
 
-def _seconds(call: Call, repeats: int, device: torch.device) -> float:
+def _seconds(call: Call, repeats: int, clock: Callable[[], float], device: torch.device) -> float:
     """Give the mean seconds of a call, waiting for the device before and after."""
     _wait(device)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
         call()
     _wait(device)
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def _wait(device: torch.device) -> None:
