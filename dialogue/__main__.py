@@ -18,7 +18,7 @@ from dialogue.conversation import Conversation
 from dialogue.device import choose_device
 from dialogue.recognised import as_written
 from dialogue.safety import Level, fixed_answer, level_from_environment
-from dialogue.vocabulary import CONTINUED
+from dialogue.vocabulary import without_marks
 
 COMMANDS = "/beam shows what the last reply was chosen from, /reset begins anew, /quit leaves"
 
@@ -27,7 +27,7 @@ def beam_table(reply: Reply) -> Table:
     """Lay out the candidates of a reply, best first."""
     table = Table("rank", "log p(reply | history)", "reply")
     for candidate in reply.candidates:
-        chosen = "bold" if candidate.text == reply.text else ""
+        chosen = "bold" if without_marks(candidate.text) == reply.text else ""
         table.add_row(f"{candidate.rank:.2f}", f"{candidate.log_prob:.2f}", candidate.text, style=chosen)
     return table
 
@@ -56,7 +56,7 @@ def talk(agent: DialogueAgent, console: Console, *, safety: Level = "standard") 
             (reply,) = agent.answer([conversation], [line])
             conversation = reply.conversation
             console.print("[bold]bot[/bold] ", end=" ")
-            console.print(reply.text.replace(CONTINUED, "..."), markup=False, highlight=False)
+            console.print(reply.text, markup=False, highlight=False)
 
 
 def answer_openings(agent: DialogueAgent, openings: Sequence[str], *, safety: Level = "standard") -> Iterator[tuple[str, str]]:

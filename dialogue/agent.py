@@ -27,7 +27,7 @@ from dialogue.decoding.search import search
 from dialogue.models import Batch, prepare
 from dialogue.safety import Level, may_say, never_say
 from dialogue.store import ConversationStore
-from dialogue.vocabulary import CONTINUED
+from dialogue.vocabulary import CONTINUED, without_marks
 from dialogue.words import holds_phrase, repeats_ngram, words
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the agent says, the conversation after it, and what it chose from, best first."""
+    """What the agent says, the conversation after it, and what it chose from, best first.
+
+    The conversation keeps the reply as the model wrote it, with <continued_utterance>; the text is without such marks.
+    """
 
     text: str
     conversation: Conversation
@@ -187,7 +190,7 @@ class DialogueAgent:
         ]
         turns = [Turn("bot", FALLBACK if candidate is None else candidate.text) for candidate in chosen]
         return [
-            Reply(turn.text, conversation, tuple(candidates), is_fallback=candidate is None)
+            Reply(without_marks(turn.text), conversation, tuple(candidates), is_fallback=candidate is None)
             for turn, conversation, candidate, candidates in zip(turns, self.hear(heard, turns), chosen, found, strict=True)
         ]
 
@@ -282,9 +285,9 @@ class DialogueAgent:
 
     def _choose(self, conversation: Conversation, utterance: str, candidates: Sequence[Candidate]) -> Candidate | None:
         """Take the best candidate that may be said; one that was said before only where no other is left."""
-        said = {tuple(words(text)) for text in conversation.said("bot")}
-        fresh = [candidate for candidate in candidates if tuple(words(candidate.text)) not in said]
-        again = [candidate for candidate in candidates if tuple(words(candidate.text)) in said]
+        said = {tuple(words(without_marks(text))) for text in conversation.said("bot")}
+        fresh = [candidate for candidate in candidates if tuple(words(without_marks(candidate.text))) not in said]
+        again = [candidate for candidate in candidates if tuple(words(without_marks(candidate.text))) in said]
         return next((candidate for candidate in fresh + again if self._may_be_said(candidate.text, utterance)), None)
 
     def _may_be_said(self, text: str, utterance: str) -> bool:

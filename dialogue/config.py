@@ -74,8 +74,8 @@ def _setting(default: Value, meaning: str) -> Value:
 class DecodeConfig:
     """How a reply is searched for and chosen. Lengths are in tokens, without </s>."""
 
-    method: str = _setting("beam", f"one of {', '.join(METHODS)}")
-    beam_size: int = _setting(10, "hypotheses of a beam; with a method that draws, independent samples")
+    method: str = _setting("top-k", f"one of {', '.join(METHODS)}")
+    beam_size: int = _setting(20, "hypotheses of a beam; with a method that draws, independent samples")
     temperature: float = _setting(1.0, "divides logits; 0 is greedy, whatever the method")
     top_k: int = _setting(10, "for top-k and delayed-beam")
     top_p: float = _setting(0.9, "for nucleus, factual-nucleus and delayed-nucleus-beam")
@@ -96,7 +96,7 @@ class DecodeConfig:
     stop_words: tuple[str, ...] = _setting((), "a reply ends after the first of these words or phrases")
     repetition_penalty: float = _setting(0.0, "what a token costs that the reply holds already, in natural logarithms")
     anti_lm: float = _setting(0.5, "lambda of re-ranking: log p(reply | history) - lambda * log p(reply) + gamma * length")
-    length_bonus: float = _setting(0.5, "gamma of the same (Li et al. 2016)")
+    length_bonus: float = _setting(0.65, "gamma of the same (Li et al. 2016)")
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

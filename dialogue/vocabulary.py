@@ -34,6 +34,13 @@ def normalise(text: str) -> str:
     return _SPACED_STOP.sub("", _CONTRACTION.sub("'", text))
 
 
+def without_marks(text: str) -> str:
+    """Write a reply as one says it: where a speaker went on after <continued_utterance>, a sentence ends."""
+    parts = [part for part in (part.strip() for part in text.split(CONTINUED)) if part]
+    ended = [part if part[-1] in ".!?,;:" else f"{part}." for part in parts[:-1]]
+    return " ".join([*ended, *parts[-1:]])
+
+
 class Vocabulary:
     """A sentencepiece model behind the few things that the project asks of one."""
 

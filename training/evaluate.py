@@ -30,7 +30,7 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.device import choose_device
 from dialogue.models import Batch, ModelModule
 from dialogue.safety import hits
-from dialogue.vocabulary import CONTINUED, Vocabulary
+from dialogue.vocabulary import CONTINUED, Vocabulary, without_marks
 from dialogue.words import repeats_ngram, words
 from training import batches, corpora
 from training.corpora.transcript import Complaints, Transcript
@@ -217,7 +217,7 @@ def repeated_replies(agent: DialogueAgent, transcripts: Sequence[Transcript], *,
             part = going_on[begin : begin + BATCH_REPLIES]
             replies = agent.answer([talks[index] for index in part], [heard[index][turn] for index in part])
             for index, reply in zip(part, replies, strict=True):
-                again += words(reply.text) in map(words, talks[index].said("bot"))
+                again += words(reply.text) in (words(without_marks(text)) for text in talks[index].said("bot"))
                 talks[index] = reply.conversation
             count += len(part)
     return {"repeated_replies": again / max(1, count), "replies_in_conversations": count}

@@ -59,7 +59,7 @@ def measure(
     begun = time.perf_counter()
     replies = answers(agent, exchanges, before=before, transcripts=transcripts)
     seconds = time.perf_counter() - begun
-    said = [[*agent.vocabulary.encode(reply.text), agent.vocabulary.eos_id] for reply in replies]
+    said = [[*agent.vocabulary.encode(reply.conversation.turns[-1].text), agent.vocabulary.eos_id] for reply in replies]
     given, _ = score(agent.model, said, histories=[exchange.history for exchange in exchanges], name="replies scored")
     blank, _ = score(agent.model, said, histories=None, name="the same without history")
     total, spoken = given.sum().item(), sum(len(words(reply.text)) for reply in replies)

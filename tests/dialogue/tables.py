@@ -62,7 +62,7 @@ def search(step, config, *, conversations=(0,), **asked):
 
 def decoding(**settings):
     """Settings with nothing but what is named."""
-    plain = {"min_length": 0, "length_penalty": 0.0, "block_ngrams": 0, "block_reply_ngrams": 0}
+    plain = {"method": "beam", "beam_size": 10, "min_length": 0, "length_penalty": 0.0, "block_ngrams": 0, "block_reply_ngrams": 0}
     return DecodeConfig(**{**plain, **settings})
 
 

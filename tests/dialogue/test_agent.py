@@ -13,11 +13,13 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.constraints import compose
 from dialogue.decoding.paths import Hypothesis
 from dialogue.store import ConversationStore
-from dialogue.vocabulary import Vocabulary
+from dialogue.vocabulary import Vocabulary, without_marks
 from dialogue.words import repeats_ngram, words
 
 OPENINGS = ["hi", "do you like music?", "do you have a dog?", "tell me a joke", "i have a new car"]
 SCRIPT = ["hi", "do you like music?", "hi", "where do you live?", "is there snow?", "hi", "good night"]
+
+BEAM = DecodeConfig(method="beam", beam_size=10)
 
 
 @pytest.fixture
@@ -220,7 +222,7 @@ def test_a_conversation_value_is_not_changed_by_answering_in_it(agent):
 
 def test_a_reply_said_before_is_not_given_again_while_another_is_left(talker):
     """The search is the same each time (same history, no blocking of earlier replies); only what the bot has said differs."""
-    agent = DialogueAgent(talker, decode=DecodeConfig(block_reply_ngrams=0))
+    agent = DialogueAgent(talker, decode=replace(BEAM, block_reply_ngrams=0))
     (heard,) = agent.hear([Conversation()], [Turn("user", "hi")])
     (first,) = agent.answer([Conversation()], ["hi"])
     order = list(dict.fromkeys(spoken([c for c in first.candidates if not repeats_ngram(c.text, agent.decode.block_ngrams)])))
@@ -274,7 +276,7 @@ def test_the_fallback_is_not_flagged_where_a_reply_was_found(agent):
 def test_no_candidate_of_many_holds_a_token_that_is_never_spoken(agent, talker):
     shown = [talker.vocabulary.piece(token_id).removeprefix("▁") for token_id in talker.vocabulary.never_generated]
     assert {"<unk>", "<person>", "<number>"} <= set(shown)
-    replies = agent.answer([Conversation()] * len(SCRIPT), SCRIPT)
+    replies = DialogueAgent(talker, decode=BEAM).answer([Conversation()] * len(SCRIPT), SCRIPT)
     texts = [candidate.text for reply in replies for candidate in reply.candidates]
     assert len(texts) > 50
     assert not [text for text in texts if any(piece in text for piece in (*shown, "⁇", "▁"))]
@@ -452,14 +454,14 @@ def test_a_reply_begins_with_its_prefix(talker):
 
 
 def test_the_best_candidate_that_a_filter_lets_pass_is_said(talker):
-    (plain,) = DialogueAgent(talker).answer([Conversation()], ["do you like music?"])
+    (plain,) = DialogueAgent(talker, decode=BEAM).answer([Conversation()], ["do you like music?"])
     asked = []
 
     def may_say(utterance, reply):
         asked.append((utterance, reply))
         return reply == plain.candidates[3].text
 
-    (reply,) = DialogueAgent(talker, may_say=may_say).answer([Conversation()], ["do you like music?"])
+    (reply,) = DialogueAgent(talker, decode=BEAM, may_say=may_say).answer([Conversation()], ["do you like music?"])
     assert reply.text == plain.candidates[3].text
     assert not reply.is_fallback
     assert ("do you like music?", plain.text) in asked
@@ -619,3 +621,15 @@ def test_the_whole_n_best_is_filtered_and_a_fixed_sentence_is_left(talker):
     assert len(asked) == len(first.candidates)
     (reply,) = DialogueAgent(talker, may_say=lambda utterance, reply: False).answer([Conversation()], ["hi"])
     assert reply.is_fallback
+
+
+def test_a_reply_is_without_marks_and_stands_in_the_history_as_the_model_wrote_it(talker, monkeypatch):
+    written = "that is nice <continued_utterance> are you there?"
+    found = Hypothesis(tuple(talker.vocabulary.encode(written)), -1.0, -1.0)
+    monkeypatch.setattr(dialogue.agent, "search", lambda *_, **__: [[found]])
+    (reply,) = DialogueAgent(talker, decode=replace(BEAM, anti_lm=0.0)).answer([Conversation()], ["hi"])
+    marked = talker.vocabulary.decode(found.token_ids)
+    assert "<continued_utterance>" in marked
+    assert reply.conversation.turns[-1].text == marked
+    assert "<" not in reply.text
+    assert reply.text == without_marks(marked)

@@ -90,7 +90,7 @@ def test_an_unknown_method_is_refused_and_all_are_named():
 
 
 def test_groups_share_a_beam_evenly():
-    with pytest.raises(ValueError, match="beam_size 10 is not a multiple of groups 3"):
+    with pytest.raises(ValueError, match="beam_size 20 is not a multiple of groups 3"):
         DecodeConfig(method="group-beam", groups=3)
     assert DecodeConfig(groups=3).groups == 3, "of no other method"
 

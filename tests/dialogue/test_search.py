@@ -527,7 +527,7 @@ def peaked(device):
 
 def test_a_batch_of_five_histories_gives_the_replies_of_five_batches_of_one(peaked):
     model, histories = peaked
-    config = DecodeConfig(beam_size=4, max_length=12, block_ngrams=2)
+    config = DecodeConfig(method="beam", beam_size=4, max_length=12, block_ngrams=2)
     limits = Limits(forbidden=[tiny.PAD, tiny.UNK, tiny.BOS])
     together = model_search(model, histories, config, limits=limits)
     for row, found in enumerate(together):

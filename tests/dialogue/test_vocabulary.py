@@ -5,7 +5,7 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialogue.vocabulary import BOS, EOS, PAD, PLACEHOLDERS, UNK, Vocabulary, normalise
+from dialogue.vocabulary import BOS, EOS, PAD, PLACEHOLDERS, UNK, Vocabulary, normalise, without_marks
 from training.build_vocabulary import MODEL_TYPES, build
 
 SENTENCES = [
@@ -218,3 +218,17 @@ def test_a_sentencepiece_model_without_our_special_pieces_is_refused(lacking):
     )  # fmt: skip
     with pytest.raises(ValueError, match=f"no piece {lacking}"):
         Vocabulary(written.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("haha <continued_utterance> me too", "haha. me too"),
+        ("really? <continued_utterance> why", "really? why"),
+        ("<continued_utterance> hi <continued_utterance>", "hi"),
+        ("plain", "plain"),
+        ("<continued_utterance>", ""),
+    ],
+)
+def test_a_mark_is_the_end_of_a_sentence(written, spoken):
+    assert without_marks(written) == spoken
