@@ -1,6 +1,6 @@
 """The dialogue agent: utterances in, replies out.
 
-utterance -> token_ids -> history vector -> beam search -> re-ranking -> the first hypothesis that may be said
+utterance -> token_ids -> history vector -> search -> re-ranking -> the first hypothesis that may be said
 """
 
 from __future__ import annotations

@@ -7,13 +7,12 @@ runs/NAME/log.jsonl          a line a validation; loss.png draws it
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from dialogue.models import Batch, ModelClass
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
 from training import batches, build_vocabulary, corpora
+from training.config import FitConfig, options
 from training.corpora import cleaning
 from training.corpora.transcript import Complaints
 from training.report import beside_the_bar, forget_rows_after, means, report
@@ -39,51 +39,6 @@ WARMUP_STEPS = 200
 PATIENCE = 4  # validations without gain before it stops
 SAVE_SECONDS = 300
 SHOW_STEPS = 20
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """What a run was asked for; it stands beside the weights. Each field is an option of the command line."""
-
-    data: tuple[str, ...]
-    batch_tokens: int = field(default=4000, metadata={"help": "tokens a step"})
-    epochs: float = field(default=10.0, metadata={"help": "passes over the data, at most"})
-    minutes: float | None = field(default=None, metadata={"help": "stop after so many minutes of training"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "of Adam"})
-    schedule: str = field(
-        default="plateau", metadata={"help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs"}
-    )
-    truncate: int = field(default=256, metadata={"help": "tokens of a turn, at most"})
-    recognised: float = field(
-        default=0.5, metadata={"help": "share of conversations whose every other turn is read as a speech recogniser writes it"}
-    )
-    clean: bool = field(default=True, metadata={"help": "leave private details out, and learn nothing offensive"})
-    validations: float = field(default=2.0, metadata={"help": "how many an epoch"})
-    precision: str = field(default="auto", metadata={"help": "fp32, bf16, or auto: bf16 where the device is fast in it"})
-    seed: int = field(default=0, metadata={"help": "of everything random"})
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("batch_tokens", 1),
-            ("truncate", 2),
-            ("learning_rate", 1e-12),
-            ("epochs", 1e-6),
-            ("validations", 1e-6),
-        ):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}")
-        if not 0 <= self.recognised <= 1:
-            raise ValueError(f"--recognised is {self.recognised}; it is a share, from 0 to 1")
-        if not math.isfinite(self.epochs):
-            raise ValueError(f"--epochs is {self.epochs}; it must be a number of passes over the data")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ValueError(f"--minutes is {self.minutes}; it must be above 0")
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"--seed is {self.seed}; it must be from 0 to {2**31 - 1}")
-        if self.schedule not in ("plateau", "cosine"):
-            raise ValueError(f"--schedule is {self.schedule!r}; it is plateau or cosine")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise ValueError(f"--precision is {self.precision!r}; it is auto, fp32 or bf16")
 
 
 @dataclass(frozen=True)
@@ -244,44 +199,6 @@ def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: 
     return Data(vocabulary, encoded["train"], validation)
 
 
-def options() -> argparse.ArgumentParser:
-    """Describe the command line. What is not given is absent, so that --resume can tell it from a wish."""
-    parser = argparse.ArgumentParser(prog="python -m training.fit", description="Fit a model to conversations.")
-    add = parser.add_argument
-    add(
-        "--data",
-        action="append",
-        metavar="NAME|PATH",
-        help="a corpus, any number of times (default: movie_triples if data/ has it, else chitchat)",
-    )
-    add(
-        "--vocabulary",
-        type=Path,
-        metavar="FILE",
-        help="a vocabulary of training.build_vocabulary (default: built from the training split)",
-    )
-    add("--out", type=Path, metavar="DIR", help="where the run lives (default: runs/NAME, by the names of the data)")
-    add(
-        "--start-from",
-        type=Path,
-        metavar="CHECKPOINT",
-        help="begin with the weights of a checkpoint's folder, whose vocabulary and sizes are kept",
-    )
-    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not HRED: docs/your_own_model.md builds one")
-    add("--resume", action="store_true", help="go on with the run in --out; options that are not given again stay as they were")
-    add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
-    add("--device", help="cuda, mps or cpu (default: the best there is)")
-    kinds = {"int": int, "str": str, "float": float, "float | None": float}
-    for setting in (*fields(FitConfig)[1:], *fields(ModelConfig)[1:]):
-        name, default = f"--{setting.name.replace('_', '-')}", setting.default
-        words = setting.metadata.get("help", "of the model")
-        if isinstance(default, bool):
-            add(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=f"{words} (default: {default})")
-        else:
-            add(name, type=kinds[str(setting.type)], default=argparse.SUPPRESS, help=f"{words} (default: {default})")
-    return parser
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Fit a model from the command line."""
     asked = vars(options().parse_args(arguments))
@@ -313,7 +230,8 @@ def main(arguments: list[str] | None = None) -> int:
                 raise ValueError(f"{out} holds a checkpoint, but no run of training.fit that could go on")
             if asked["vocabulary"]:
                 raise ValueError("--resume keeps the vocabulary of the run; leave --vocabulary out")
-            settings, sizes = before.training["config"], asdict(before.config)
+            # a run that is older than these settings was without them, and goes on so
+            settings, sizes = {"recognised": 0.0, "clean": False, **before.training["config"]}, asdict(before.config)
             sizes.pop("vocab_size")
             settings["data"] = names or tuple(settings["data"])
         settings |= {f.name: asked[f.name] for f in fields(FitConfig) if f.name in asked}

@@ -19,15 +19,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from dialogue import checkpoint
 from dialogue.agent import DialogueAgent, Reply
+from dialogue.checkpoint import PRETRAINED
 from dialogue.config import METHODS, DecodeConfig
 from dialogue.words import words
 from training import batches, corpora
 from training.corpora.transcript import Complaints, Transcript
-from training.evaluate import Exchange, Figures, answers, by_hash, chosen_exchanges, exchanges_of, reply_figures, score
+from training.figures import Exchange, Figures, answers, by_hash, chosen_exchanges, exchanges_of, reply_figures, score
 
 SHOWN = ("unique_replies", "distinct_1", "distinct_2", "repeated_2gram", "repeated_3gram", "mean_length", "fallbacks")
 
@@ -49,18 +48,18 @@ def settings_of(text: str, default: DecodeConfig) -> DecodeConfig:
 
 
 def measure(
-    agent: DialogueAgent, exchanges: Sequence[Exchange], *, before: Sequence[Tensor], transcripts: Sequence[Transcript]
+    agent: DialogueAgent, chosen: Sequence[Exchange], *, exchanges: Sequence[Exchange], transcripts: Sequence[Transcript]
 ) -> tuple[Figures, list[Reply]]:
-    """Answer all histories by the agent's settings: the figures of its replies, and how likely it finds them itself.
+    """Answer the chosen histories by the agent's settings: the figures of its replies, and how likely it finds them itself.
 
     reply_perplexity: a token's, of the replies given their histories, </s> included. nats_a_word: by how much the history
     raises a reply's log-likelihood, over its words. ms: a reply's, in batches.
     """
     begun = time.perf_counter()
-    replies = answers(agent, exchanges, before=before, transcripts=transcripts)
+    replies = answers(agent, chosen, exchanges=exchanges, transcripts=transcripts)
     seconds = time.perf_counter() - begun
     said = [[*agent.vocabulary.encode(reply.conversation.turns[-1].text), agent.vocabulary.eos_id] for reply in replies]
-    given, _ = score(agent.model, said, histories=[exchange.history for exchange in exchanges], name="replies scored")
+    given, _ = score(agent.model, said, histories=[exchange.history for exchange in chosen], name="replies scored")
     blank, _ = score(agent.model, said, histories=None, name="the same without history")
     total, spoken = given.sum().item(), sum(len(words(reply.text)) for reply in replies)
     figures = reply_figures(replies)
@@ -76,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Compare ways to decode from the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.methods", description="Ways to decode, side by side.")
     add = parser.add_argument
-    add("--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or checkpoint.PRETRAINED, help="the model's folder")
+    add("--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder")
+    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
     add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)")
     add("--split", default="validation", help="train, validation, test or all (default: %(default)s)")
     add("--limit", type=int, default=250, metavar="N", help="answer N histories at most (default: %(default)s)")
@@ -96,23 +96,24 @@ def main(arguments: list[str] | None = None) -> int:
         default = DecodeConfig()
         tried = [*([""] if options.tried else []), *(options.tried or [f"method={method}" for method in METHODS])]
         configs = [settings_of(text, default) for text in tried]
-        source = checkpoint.load(options.checkpoint)
+        agents = [
+            DialogueAgent.load(options.checkpoint, model_name=options.model, precision=options.precision, decode=config)
+            for config in configs
+        ]
         transcripts = by_hash(corpora.load(options.data or corpora.default_names(), options.split, Complaints()))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     transcripts = [transcript for transcript in transcripts if len(transcript.turns) > 2][: options.limit]
-    agents = [DialogueAgent(source, decode=config, precision=options.precision) for config in configs]
-    encoded = batches.encode(transcripts, source.vocabulary, truncate=None).conversations
-    exchanges = exchanges_of(source.model, encoded, agents[0].device)
-    histories = {(exchange.conversation, exchange.turn): exchange.history for exchange in exchanges}
+    first = agents[0]
+    encoded = batches.encode(transcripts, first.vocabulary, truncate=None).conversations
+    exchanges = exchanges_of(first.model, encoded, first.device)
     chosen = chosen_exchanges(exchanges, transcripts, limit=options.limit)
-    before = [histories[exchange.conversation, exchange.turn - 1] for exchange in chosen]
     columns = (*SHOWN, "reply_perplexity", "nats_a_word", "ms")
     table = Table("settings", *columns)
     rows = []
     for text, agent in zip(tried, agents, strict=True):
-        figures, replies = measure(agent, chosen, before=before, transcripts=transcripts)
+        figures, replies = measure(agent, chosen, exchanges=exchanges, transcripts=transcripts)
         rows.append({"settings": text or "default", **{name: round(figures[name], 4) for name in columns}})
         table.add_row(text or "default", *(f"{figures[name]:.3g}" for name in columns))
         for exchange, reply in list(zip(chosen, replies, strict=True))[: options.replies]:

@@ -150,6 +150,8 @@ class HRED(nn.Module):
         Raises ValueError on a token id out of range.
         """
         self._check(batch.token_ids)
+        if batch.heard is not None:
+            self._check(batch.heard[0])
         history = self._history_before(batch)  # (M, C)
         if batch.without_history is not None:
             history = history.masked_fill(batch.without_history[:, None], 0)

@@ -10,17 +10,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from dialogue.safety.lists import hits, version
-from dialogue.safety.topics import topic
+from dialogue.safety import lists, topics
 
 
 def findings(lines: Iterable[str]) -> Iterator[tuple[int, str, str, str]]:
     """Yield number, category, listed word and text of each hit; a topic is a category without a word."""
     for number, line in enumerate(lines, start=1):
         text = line.rstrip("\n")
-        for hit in hits(text):
+        for hit in lists.hits(text):
             yield number, hit.category, hit.word, text
-        if about := topic(text):
+        if about := topics.topic(text):
             yield number, about, "", text
 
 
@@ -41,9 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(markup=False, highlight=False)
     if found:
         console.print(table)
-    console.print(
-        f"{len({number for number, *_ in found})} of {len(lines)} lines hold something, by version {version()} of the lists"
-    )
+    affected = len({number for number, *_ in found})
+    versions = f"version {lists.version()} of the lists and {topics.version()} of the topics"
+    console.print(f"{affected} of {len(lines)} lines hold something, by {versions}")
     return 1 if found else 0
 
 

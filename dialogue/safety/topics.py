@@ -6,7 +6,7 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dialogue.safety.text import fold
 from dialogue.vocabulary import CONTINUED
@@ -40,9 +40,19 @@ class _Patterns(NamedTuple):
     agreement: re.Pattern[str]
 
 
+def version() -> int:
+    """Give the version of the patterns, which reports name."""
+    return int(_read()["version"])
+
+
+@cache
+def _read() -> dict[str, Any]:
+    return tomllib.loads(PATTERNS.read_text(encoding="utf-8"))
+
+
 @cache
 def _compiled() -> _Patterns:
-    lists = tomllib.loads(PATTERNS.read_text(encoding="utf-8"))
+    lists = _read()
     subject = lists["side"]["subject"]
 
     def compiled(patterns: list[str], *, before: str = "") -> re.Pattern[str]:

@@ -60,6 +60,17 @@ def search(step, config, *, conversations=(0,), **asked):
     )  # fmt: skip
 
 
+class Clock:
+    """It goes on by one second at each look."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+
 def decoding(**settings):
     """Settings with nothing but what is named."""
     plain = {"method": "beam", "beam_size": 10, "min_length": 0, "length_penalty": 0.0, "block_ngrams": 0, "block_reply_ngrams": 0}

@@ -15,6 +15,7 @@ from dialogue.decoding.paths import Hypothesis
 from dialogue.store import ConversationStore
 from dialogue.vocabulary import Vocabulary, without_marks
 from dialogue.words import repeats_ngram, words
+from tests.dialogue.tables import Clock
 
 OPENINGS = ["hi", "do you like music?", "do you have a dog?", "tell me a joke", "i have a new car"]
 SCRIPT = ["hi", "do you like music?", "hi", "where do you live?", "is there snow?", "hi", "good night"]
@@ -467,17 +468,6 @@ def test_the_best_candidate_that_a_filter_lets_pass_is_said(talker):
     assert ("do you like music?", plain.text) in asked
     (reply,) = DialogueAgent(talker, may_say=lambda utterance, reply: False).answer([Conversation()], ["hi"])
     assert (reply.text, reply.is_fallback) == (FALLBACK, True)
-
-
-class Clock:
-    """It goes on by one second at each look."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        self.now += 1
-        return self.now
 
 
 @pytest.mark.parametrize("deadline", [0, 0.0, 1.0, 3.0])

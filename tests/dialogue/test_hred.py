@@ -224,3 +224,11 @@ def test_histories_are_read_from_the_form_that_was_heard_and_replies_scored_as_w
     close(found[[1, 3]], model.log_likelihood(other).log_probs[[1, 3]])
     close(found[[0, 2]], model.log_likelihood(written).log_probs[[0, 2]])
     assert not torch.allclose(found[1], model.log_likelihood(written).log_probs[1])
+
+
+def test_what_was_heard_is_checked_for_ids_out_of_range_like_what_was_written(model):
+    written = as_batch([[[4, EOS], [5, EOS]]])
+    heard = written.token_ids.clone()
+    heard[0, 0] = VOCABULARY
+    with pytest.raises(ValueError, match=f"token ids from 3 to {VOCABULARY}"):
+        model.log_likelihood(replace(written, heard=(heard, written.lengths)))

@@ -21,6 +21,7 @@ from tests.dialogue.tables import (
     A,
     B,
     C,
+    Clock,
     begin,
     bigrams,
     decoding,
@@ -391,17 +392,6 @@ def test_a_seed_says_what_is_drawn(method):
 
 
 # --- time and accidents --------------------------------------------------------------------------------------------------
-
-
-class Clock:
-    """It goes on by one second at each look."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        self.now += 1
-        return self.now
 
 
 @pytest.mark.parametrize("method", METHODS)

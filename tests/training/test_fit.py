@@ -18,8 +18,9 @@ from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig
 from training import batches, fit, report
+from training.config import FitConfig
 from training.corpora.transcript import split_of
-from training.fit import FitConfig, learning_rate_at
+from training.fit import learning_rate_at
 from training.state import Progress
 
 ROOT = Path(__file__).parents[2]
@@ -528,3 +529,17 @@ def test_a_run_cleans_what_it_learns_and_says_so(options, talk, tmp_path, capsys
     out = tmp_path / "as it is"
     assert fit.main([f"--data={corpus}", *options[1:-1], "--epochs=0.2", "--no-clean", f"--out={out}"]) == 0
     assert "cleaned" not in capsys.readouterr().out
+
+
+def test_a_run_from_before_cleaning_goes_on_without_it(options, tmp_path, capsys):
+    """What a checkpoint does not speak of was not done: the corpus and the batches of the run stay what they were."""
+    assert fit.main([*options, "--epochs=0.2", "--no-clean", "--recognised=0"]) == 0
+    file = tmp_path / "run" / "checkpoint" / "config.json"
+    settings = json.loads(file.read_text())
+    for name in ("clean", "recognised"):
+        del settings["training"]["config"][name]
+    file.write_text(json.dumps(settings))
+    capsys.readouterr()
+    assert fit.main(["--resume", f"--out={tmp_path / 'run'}", "--device=cpu", "--epochs=0.4"]) == 0
+    assert "cleaned:" not in capsys.readouterr().out
+    assert json.loads(file.read_text())["training"]["config"]["recognised"] == 0.0
