@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dialogue.agent import DialogueAgent
 from dialogue.models.hred import HRED
+from dialogue.store import ConversationStore
 from training import batches
 
 PAD, UNK, BOS, EOS, FIRST_WORD, VOCABULARY = 0, 1, 2, 3, 4, 40
@@ -47,3 +49,13 @@ def history_after(model, conversation):
     for utterance in conversation:
         history = model.encode_turn(torch.tensor([utterance]), torch.tensor([len(utterance)]), history)
     return history
+
+
+@pytest.fixture
+def store():
+    return ConversationStore()
+
+
+@pytest.fixture
+def agent(talker, store):
+    return DialogueAgent(talker, store=store)
