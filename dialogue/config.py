@@ -19,6 +19,7 @@ METHODS = {
     "delayed-beam": "the first `delay` tokens as top-k, then beam (Massarelli et al. 2020)",
     "delayed-nucleus-beam": "the first `delay` tokens as nucleus, then beam",
 }
+READOUTS = ("linear", "maxout")
 
 
 def _at_least(config: object, least: float, *names: str, whole: bool = True) -> None:
@@ -48,9 +49,12 @@ class ModelConfig:
     context: int = 512
     hidden: int = 512
     bidirectional: bool = True
+    readout: str = "linear"  # from the decoder to an embedding's size; maxout: the larger of two (Goodfellow et al. 2013)
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        if self.readout not in READOUTS:
+            raise ValueError(f"readout is {self.readout!r}; it must be one of {', '.join(READOUTS)}")
         _at_least(self, 1, "vocab_size", "embedding", "utterance", "context", "hidden")
         if self.bidirectional and self.utterance % 2:
             raise ValueError(f"utterance is {self.utterance}; a bidirectional encoder needs an even size, half for each direction")

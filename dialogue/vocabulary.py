@@ -1,4 +1,4 @@
-"""Text <-> token ids. The only file that knows sentencepiece.
+"""Text <-> token ids, by the pieces of sentencepiece or by a list of words. The only file that knows sentencepiece.
 
 `normalise` is what training and talking have in common: it changes case, spacing and the form of quotes, nothing else.
 """
@@ -9,8 +9,11 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
+
+from dialogue.word_list import WordList
 
 PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
 CONTINUED = "<continued_utterance>"
@@ -42,24 +45,35 @@ def without_marks(text: str) -> str:
 
 
 class Vocabulary:
-    """A sentencepiece model behind the few things that the project asks of one."""
+    """A sentencepiece model, or a list of words, behind the few things that the project asks of one."""
 
     def __init__(self, serialised: bytes) -> None:
-        """Load from the bytes of a sentencepiece model.
+        """Load from the bytes of a sentencepiece model or of a WordList.
 
         Raises ValueError where they are none, or where the special pieces of this project are missing.
         """
+        self._pieces: Any = WordList.read(serialised) if serialised.startswith(b"[") else self._sentencepiece(serialised)
+        self.serialised = serialised
+        self.pad_id, self.unk_id, self.bos_id, self.eos_id = (self._special(piece) for piece in (PAD, UNK, BOS, EOS))
+        self.placeholder_ids = tuple(self._special(piece) for piece in PLACEHOLDERS)
+
+    @staticmethod
+    def _sentencepiece(serialised: bytes) -> Any:
         try:
             if not serialised:  # sentencepiece would take them for no argument
                 raise RuntimeError("it is empty")
-            self._pieces = sentencepiece.SentencePieceProcessor(model_proto=serialised)
+            return sentencepiece.SentencePieceProcessor(model_proto=serialised)
         except (RuntimeError, TypeError) as error:
             raise ValueError(
                 f"this is not a sentencepiece model ({error}); build one with python -m training.build_vocabulary"
             ) from None
-        self.serialised = serialised
-        self.pad_id, self.unk_id, self.bos_id, self.eos_id = (self._special(piece) for piece in (PAD, UNK, BOS, EOS))
-        self.placeholder_ids = tuple(self._special(piece) for piece in PLACEHOLDERS)
+
+    @classmethod
+    def of_words(cls, words: Sequence[str]) -> Vocabulary:
+        """Make a vocabulary of whole words at the places of their ids; the marks of this project that lack come after them."""
+        marks = (PAD, UNK, BOS, EOS, *PLACEHOLDERS)
+        known = set(words)
+        return cls(WordList([*words, *(mark for mark in marks if mark not in known)]).serialise())
 
     def _special(self, piece: str) -> int:
         for written in (piece, "\u2581" + piece):  # words carry the space before them
@@ -94,8 +108,10 @@ class Vocabulary:
         ids: list[int] = self._pieces.encode(normalise(text))
         return ids
 
-    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encode many texts in one call."""
+    def encode_all(self, texts: Sequence[str], *, spaced: bool = False) -> list[list[int]]:
+        """Encode many texts in one call. spaced: they are words apart by spaces, which a list of words takes as they are."""
+        if spaced and isinstance(self._pieces, WordList):
+            return [self._pieces.encode_words(text.split()) for text in texts]
         ids: list[list[int]] = self._pieces.encode([normalise(text) for text in texts])
         return ids
 
@@ -108,7 +124,7 @@ class Vocabulary:
                 raise ValueError(f"token id {token_id} is out of range: this vocabulary has {size} pieces, 0 to {size - 1}")
         skipped = (self.pad_id, self.bos_id, self.eos_id)
         text: str = self._pieces.decode([token_id for token_id in ids if token_id not in skipped])
-        return text
+        return normalise(text) if isinstance(self._pieces, WordList) else text  # "don ' t ." is "don't."
 
     def piece(self, token_id: int) -> str:
         """Show one token as sentencepiece writes it."""

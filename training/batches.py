@@ -51,7 +51,7 @@ def encode(transcripts: Sequence[Transcript], vocabulary: Vocabulary, *, truncat
 
     conversations = []
     for transcript in transcripts:
-        written = vocabulary.encode_all(transcript.turns)
+        written = vocabulary.encode_all(transcript.turns, spaced=transcript.spaced)
         cut += sum(truncate is not None and len(ids) >= truncate for ids in written)
         spoken: list[list[int]] | list[None] = [None] * len(written)
         if heard:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from dialogue.config import ModelConfig
+
+RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
@@ -20,15 +25,22 @@ class FitConfig:
     minutes: float | None = field(default=None, metadata={"help": "stop after so many minutes of training"})
     learning_rate: float = field(default=1e-3, metadata={"help": "of Adam"})
     schedule: str = field(
-        default="plateau", metadata={"help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs"}
+        default="plateau",
+        metadata={"help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs; constant"},
     )
     truncate: int = field(default=256, metadata={"help": "tokens of a turn, at most"})
     recognised: float = field(
         default=0.5, metadata={"help": "share of conversations whose every other turn is read as a speech recogniser writes it"}
     )
+    history_dropout: float = field(
+        default=0.1, metadata={"help": "share of turns learnt without their history: what log p(reply | no history) rests on"}
+    )
     clean: bool = field(default=True, metadata={"help": "leave private details out, and learn nothing offensive"})
     validations: float = field(default=2.0, metadata={"help": "how many an epoch"})
     precision: str = field(default="auto", metadata={"help": "fp32, bf16, or auto: bf16 where the device is fast in it"})
+    word_vectors: str | None = field(
+        default=None, metadata={"help": "a text file of word2vec or GloVe vectors, as many numbers each as --embedding says"}
+    )
     seed: int = field(default=0, metadata={"help": "of everything random"})
 
     def __post_init__(self) -> None:
@@ -41,18 +53,68 @@ class FitConfig:
         ):
             if not getattr(self, name) >= least:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}")
-        if not 0 <= self.recognised <= 1:
-            raise ValueError(f"--recognised is {self.recognised}; it is a share, from 0 to 1")
+        for name in ("recognised", "history_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it is a share, from 0 to 1")
         if not math.isfinite(self.epochs):
             raise ValueError(f"--epochs is {self.epochs}; it must be a number of passes over the data")
         if self.minutes is not None and not self.minutes > 0:
             raise ValueError(f"--minutes is {self.minutes}; it must be above 0")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"--seed is {self.seed}; it must be from 0 to {2**31 - 1}")
-        if self.schedule not in ("plateau", "cosine"):
-            raise ValueError(f"--schedule is {self.schedule!r}; it is plateau or cosine")
+        if self.schedule not in ("plateau", "cosine", "constant"):
+            raise ValueError(f"--schedule is {self.schedule!r}; it is plateau, cosine or constant")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"--precision is {self.precision!r}; it is auto, fp32 or bf16")
+
+
+def ask(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read the command line, and under it the recipe that it names. Raises ValueError on a recipe that is none."""
+    parser = options()
+    asked = parser.parse_args(arguments)
+    if asked.recipe is None:
+        return vars(asked)
+    written = read_recipe(asked.recipe)
+    for name, elsewhere in (("data", asked.data), ("vocabulary", asked.start_from or asked.resume)):
+        if elsewhere:
+            written.pop(name, None)
+    known = {action.dest for action in parser._actions}
+    unknown = sorted(set(written) - known)
+    if unknown:
+        raise ValueError(
+            f"the recipe {asked.recipe} names {', '.join(unknown)}; training.fit has no such option (--help lists them)"
+        )
+    return vars(parser.parse_args([*as_arguments(written), *arguments]))
+
+
+def recipes() -> list[str]:
+    """List the recipes that come with the project."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Read a recipe by its name here or its path. Raises ValueError where there is none, or no TOML in it."""
+    path = RECIPES / f"{name}.toml" if name in recipes() else Path(name)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read the recipe {path}: {error.strerror}; a file, or one of: {', '.join(recipes())}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no recipe: {error}; expected TOML, an option of training.fit a line") from None
+
+
+def as_arguments(written: dict[str, Any]) -> list[str]:
+    """Write a recipe as a command line: learning_rate = 1e-4 is --learning-rate 1e-4."""
+    arguments = []
+    for name, value in written.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            arguments.append(option if value else f"--no-{option[2:]}")
+        elif name == "data":
+            arguments += [part for corpus in value for part in (option, str(corpus))]
+        else:
+            arguments += [option, *map(str, value if isinstance(value, list) else [value])]
+    return arguments
 
 
 def options() -> argparse.ArgumentParser:
@@ -68,9 +130,11 @@ def options() -> argparse.ArgumentParser:
     add(
         "--vocabulary",
         type=Path,
-        metavar="FILE",
-        help="a vocabulary of training.build_vocabulary (default: built from the training split)",
+        metavar="FILE|dict",
+        help="a vocabulary of training.build_vocabulary; dict, or a file of that kind: MovieTriples' own list of words, with "
+        "its ids (default: built from the training split)",
     )
+    add("--recipe", metavar="NAME|FILE", help=f"options written down in a TOML file, or one of: {', '.join(recipes())}")
     add("--out", type=Path, metavar="DIR", help="where the run lives (default: runs/NAME, by the names of the data)")
     add(
         "--start-from",
@@ -82,7 +146,7 @@ def options() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with the run in --out; options that are not given again stay as they were")
     add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
-    kinds = {"int": int, "str": str, "float": float, "float | None": float}
+    kinds = {"int": int, "str": str, "float": float, "float | None": float, "str | None": str}
     for setting in (*fields(FitConfig)[1:], *fields(ModelConfig)[1:]):
         name, default = f"--{setting.name.replace('_', '-')}", setting.default
         words = setting.metadata.get("help", "of the model")

@@ -11,7 +11,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,17 @@ from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
 from dialogue.device import choose_device
-from dialogue.models import Batch, ModelClass
+from dialogue.models import Batch, ModelClass, ModelModule
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
-from training import batches, build_vocabulary, corpora
-from training.config import FitConfig, options
-from training.corpora import cleaning
+from training import batches, build_vocabulary, corpora, word_vectors
+from training.config import FitConfig, ask
+from training.corpora import cleaning, pickled
 from training.corpora.transcript import Complaints
 from training.report import beside_the_bar, forget_rows_after, means, report
 from training.state import Progress, load_state, save_state
 from training.trainer import StepFigures, Trainer
 
-HISTORY_DROPOUT = 0.1  # share of turns learnt without their history, so that log p(reply | no history) means something
 WARMUP_STEPS = 200
 PATIENCE = 4  # validations without gain before it stops
 SAVE_SECONDS = 300
@@ -71,6 +70,8 @@ def fit(
     model = kind.from_config(model_config, bos_id=data.vocabulary.bos_id)
     if start_from is not None:
         model.load_state_dict(start_from.model.state_dict())
+    elif config.word_vectors and not resume:
+        begin_with_word_vectors(model, Path(config.word_vectors), data.vocabulary)
     trainer = Trainer(model, learning_rate=config.learning_rate, precision=config.precision, device=device)
     state, best = out / "state.safetensors", Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
     if resume:
@@ -115,6 +116,15 @@ def fit(
     return progress
 
 
+def begin_with_word_vectors(model: ModelModule[Any], path: Path, vocabulary: Vocabulary) -> None:
+    """Put word vectors of a file into a model's embedding. Raises ValueError where it has none, or the file is none."""
+    embedding = dict(model.named_parameters()).get("embedding.weight")
+    if embedding is None:
+        raise ValueError(f"--word-vectors: {type(model).__name__} has no embedding.weight that they could go into")
+    share = word_vectors.initialise(embedding, path, vocabulary)
+    print(f"word vectors for {share:.1%} of the vocabulary's tokens, from {path}")
+
+
 def is_over(config: FitConfig, progress: Progress, total_steps: int) -> bool:
     """Tell whether a run has had its epochs, its minutes, or no gain for too long."""
     late = config.minutes is not None and progress.seconds > 60 * config.minutes
@@ -148,7 +158,7 @@ def steps_of(data: Data, config: FitConfig, progress: Progress) -> Iterator[tupl
         for planned in plan[progress.batch :]:
             torch.manual_seed((config.seed << 32) + progress.step)
             turns = [len(window) for window in planned]
-            without_history = torch.rand(sum(turns)) < HISTORY_DROPOUT
+            without_history = torch.rand(sum(turns)) < config.history_dropout
             recognised = batches.recognised_turns(turns, config.recognised) if config.recognised else None
             pad_id = data.vocabulary.pad_id
             yield len(plan), batches.collate(planned, pad_id=pad_id, without_history=without_history, recognised=recognised)
@@ -162,11 +172,11 @@ def validation_is_due(config: FitConfig, progress: Progress, epoch_steps: int) -
 
 
 def learning_rate_at(config: FitConfig, progress: Progress, total_steps: int) -> float:
-    """Give the learning rate of a step: a short warm-up, then halved at each validation without gain, or a cosine."""
+    """Give the learning rate of a step: a short warm-up, then as --schedule says."""
     warm = min(1.0, (progress.step + 1) / WARMUP_STEPS)
     if config.schedule == "cosine":
         return config.learning_rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress.step / total_steps))))
-    return config.learning_rate * warm * 0.5**progress.halvings
+    return config.learning_rate * warm * (0.5**progress.halvings if config.schedule == "plateau" else 1.0)
 
 
 def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: bool) -> Data:
@@ -185,7 +195,7 @@ def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: 
         print("building the vocabulary")
         vocabulary = build_vocabulary.build(turn for transcript in transcripts["train"] for turn in transcript.turns)
     else:
-        vocabulary = Vocabulary.load(vocabulary_file)
+        vocabulary = load_vocabulary(vocabulary_file, config.data)
     encoded = {
         split: batches.encode(found, vocabulary, truncate=config.truncate, heard=split == "train" and config.recognised > 0)
         for split, found in transcripts.items()
@@ -199,12 +209,23 @@ def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: 
     return Data(vocabulary, encoded["train"], validation)
 
 
+def load_vocabulary(file: Path, names: Sequence[str]) -> Vocabulary:
+    """Read a vocabulary, or MovieTriples' list of words as one: `dict`, where the corpora of these names lie, or its file.
+
+    Raises ValueError where there is none.
+    """
+    if str(file) == "dict":
+        file = corpora.word_list_of(names)
+    return pickled.vocabulary(file) if file.suffix == ".pkl" else Vocabulary.load(file)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Fit a model from the command line."""
-    asked = vars(options().parse_args(arguments))
-    names = tuple(asked.pop("data") or ())
-    out, resume, start_from = asked["out"], asked["resume"], None
+    out = None
     try:
+        asked = ask(sys.argv[1:] if arguments is None else arguments)
+        names = tuple(asked.pop("data") or ())
+        out, resume, start_from = asked["out"], asked["resume"], None
         if not resume:
             names = names or tuple(corpora.default_names())
             out = out or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names)
@@ -215,6 +236,8 @@ def main(arguments: list[str] | None = None) -> int:
             if asked["start_from"]:
                 if asked["vocabulary"]:
                     raise ValueError("--start-from keeps the vocabulary of the checkpoint; leave --vocabulary out")
+                if "word_vectors" in asked:
+                    raise ValueError("--start-from keeps the embedding of the checkpoint; leave --word-vectors out")
                 start_from = checkpoint.load(asked["start_from"], model_name=asked["model"])
                 sizes = asdict(start_from.config)
                 sizes.pop("vocab_size")

@@ -54,6 +54,7 @@ class HRED(nn.Module):
         hidden: int,
         bidirectional: bool,
         dropout: float,
+        readout: str = "linear",
     ) -> None:
         super().__init__()
         self.bos_id = bos_id
@@ -64,7 +65,8 @@ class HRED(nn.Module):
         self.decoder = GRU(embedding, hidden)
         self.context_gates = nn.Linear(context, 3 * hidden, bias=False)
         self.initial = nn.Linear(context, hidden)
-        self.readout = nn.Linear(hidden, embedding)
+        self.maxout = readout == "maxout"
+        self.readout = nn.Linear(hidden, embedding * (2 if self.maxout else 1))
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
         self.dropout = nn.Dropout(dropout)
         self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
@@ -81,6 +83,7 @@ class HRED(nn.Module):
             context=config.context,
             hidden=config.hidden,
             bidirectional=config.bidirectional,
+            readout=config.readout,
             dropout=config.dropout,
         )
 
@@ -108,7 +111,7 @@ class HRED(nn.Module):
         """Read one token a row, (R,), and give the log-probabilities of the next, (R, V)."""
         gates = self.decoder.gates(self._embed(token_ids)) + state.context_gates  # (R, 3H)
         hidden = self.decoder.step(gates, state.hidden)
-        logits = F.linear(self.readout(hidden), self.embedding.weight, self.output_bias)
+        logits = F.linear(self._read_out(hidden), self.embedding.weight, self.output_bias)
         return F.log_softmax(logits.float(), dim=-1), HREDState(hidden, state.context_gates)
 
     @torch.no_grad()
@@ -119,7 +122,7 @@ class HRED(nn.Module):
         (V, 3H); and the readout into the output layer, where that does not make it wider.
         """
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
-        narrow = self.decoder.hidden_size <= weight.shape[1]
+        narrow = self.decoder.hidden_size <= weight.shape[1] and not self.maxout
         if narrow:
             weight, bias = weight @ self.readout.weight, bias + weight @ self.readout.bias
         if precision == "auto":
@@ -133,7 +136,7 @@ class HRED(nn.Module):
         def step(token_ids: Tensor, state: HREDState) -> tuple[Tensor, HREDState]:
             gates = self._gates(token_ids) if table is None else table.index_select(0, token_ids)
             hidden = decode(gates.add_(state.context_gates), state.hidden)
-            logits = project(hidden if read_out is None else read_out(hidden))
+            logits = project(hidden if read_out is None else self._largest(read_out(hidden)))
             return torch.log_softmax(logits, dim=-1, out=logits), HREDState(hidden, state.context_gates)
 
         return Decoder(self.start, step, precision)
@@ -162,7 +165,7 @@ class HRED(nn.Module):
         gates = self.decoder.gates(self.dropout(self._embed(inputs))) + self.context_gates(history)[rows]
         start = torch.tanh(self.initial(history))[targets.sorted_indices]
         states = self.decoder(gates, targets.batch_sizes.tolist(), start)  # (P, H)
-        readout = self.readout(self.dropout(states))
+        readout = self._read_out(self.dropout(states))
         log_probs, correct = token_log_probs(readout, self.embedding.weight, self.output_bias, targets.data)
         totals = torch.zeros(len(batch.lengths), device=log_probs.device)
         hits = torch.zeros_like(totals)
@@ -171,6 +174,14 @@ class HRED(nn.Module):
             tokens=batch.lengths.to(log_probs.device),
             correct=hits.index_add(0, rows, correct.float()).long(),
         )
+
+    def _read_out(self, states: Tensor) -> Tensor:
+        """Bring decoder states (..., H) to the size of an embedding, (..., E)."""
+        return self._largest(self.readout(states))
+
+    def _largest(self, pieces: Tensor) -> Tensor:
+        """Take the larger of each pair, where the readout is a maxout: (..., 2E) -> (..., E)."""
+        return torch.maximum(*pieces.chunk(2, dim=-1)) if self.maxout else pieces
 
     def _check(self, token_ids: Tensor) -> None:
         """Refuse ids that the embedding lacks: a GPU would not name them, and stay broken for the process."""

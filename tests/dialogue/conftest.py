@@ -13,16 +13,17 @@ from training import batches
 PAD, UNK, BOS, EOS, FIRST_WORD, VOCABULARY = 0, 1, 2, 3, 4, 40
 
 
-@pytest.fixture(params=[True, False], ids=["bidirectional", "unidirectional"])
+@pytest.fixture(params=["bidirectional", "unidirectional", "maxout"])
 def model(request):
-    return make_model(bidirectional=request.param)
+    return make_model(bidirectional=request.param != "unidirectional", readout="maxout" if request.param == "maxout" else "linear")
 
 
-def make_model(*, bidirectional=True, dropout=0.0, peaked=1.0):
+def make_model(*, bidirectional=True, readout="linear", dropout=0.0, peaked=1.0):
     """An untrained model. peaked: how far apart its log-probabilities are."""
     torch.manual_seed(7)
     made = HRED(
-        vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=14, bidirectional=bidirectional, dropout=dropout
+        vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=14, bidirectional=bidirectional, dropout=dropout,
+        readout=readout,
     )  # fmt: skip
     for name, parameter in made.named_parameters():
         if "bias" in name:  # they begin at nought, which would hide one in the wrong place

@@ -118,3 +118,8 @@ def test_configurations_do_not_change():
     for config in (ModelConfig(vocab_size=40), DecodeConfig()):
         with pytest.raises(FrozenInstanceError):
             config.beam_size = 3
+
+
+def test_a_readout_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="readout is 'softmax'; it must be one of linear, maxout"):
+        ModelConfig(vocab_size=9, readout="softmax")

@@ -160,7 +160,8 @@ def test_the_gradient_is_the_slope_of_the_loss(model):
             for parameter, way in zip(model.parameters(), ways, strict=True):
                 parameter += sign * step * way
             losses.append(float(loss()))
-    assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(expected, rel=2e-3)
+    exactness = 1e-2 if model.maxout else 2e-3  # a step may cross a kink, where the larger of two changes
+    assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(expected, rel=exactness)
 
 
 def test_dropout_acts_in_training_alone():

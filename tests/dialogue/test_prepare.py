@@ -11,10 +11,13 @@ from tests.dialogue.conftest import BOS, VOCABULARY, as_batch, make_conversation
 TOKENS = torch.tensor([[BOS, BOS, BOS], [9, 17, 5], [9, 4, 30], [39, 0, 12]])
 
 
-@pytest.fixture(params=[14, 8], ids=["hidden wider than the embedding", "narrower"])
+@pytest.fixture(
+    params=[(14, "linear"), (8, "linear"), (8, "maxout")], ids=["hidden wider than the embedding", "narrower", "maxout"]
+)
 def model(request):
     torch.manual_seed(3)
-    made = HRED(vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=request.param, bidirectional=True, dropout=0.5)  # fmt: skip
+    hidden, readout = request.param
+    made = HRED(vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=hidden, bidirectional=True, dropout=0.5, readout=readout)  # fmt: skip
     for name, parameter in made.named_parameters():
         if "bias" in name:  # they begin at nought, which would hide one in the wrong place
             torch.nn.init.normal_(parameter, std=0.3)

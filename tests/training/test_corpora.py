@@ -134,8 +134,8 @@ def test_the_id_of_a_triple_is_its_place_in_the_file(folder):
     write(folder / "movie_triples" / "Test_1.txt", "a\tb\tc\nonly one\nd\te\tf\n")
     found = corpora.load(["movie_triples"], "test", Complaints(skip=True))
     assert found == [
-        Transcript("movie_triples/test/1", "movie_triples", ("a", "b", "c")),
-        Transcript("movie_triples/test/3", "movie_triples", ("d", "e", "f")),
+        Transcript("movie_triples/test/1", "movie_triples", ("a", "b", "c"), spaced=True),
+        Transcript("movie_triples/test/3", "movie_triples", ("d", "e", "f"), spaced=True),
     ]
 
 
@@ -156,7 +156,9 @@ def test_two_files_for_a_split_are_named_and_none_is_read(folder):
 
 def test_a_folder_without_a_file_for_the_split_is_refused(folder):
     write(folder / "movie_triples" / "Training_1.txt", "a\tb\tc\n")
-    with pytest.raises(ValueError, match=r"expected one file Test_\*, plain or \.gz, for this split; found none"):
+    with pytest.raises(
+        ValueError, match=r"expected one file Test_\*, plain or \.gz, or Test\.triples\.pkl for this split; found none"
+    ):
         load("movie_triples", "test")
 
 

@@ -153,7 +153,7 @@ def test_each_epoch_takes_every_turn_once_in_an_order_of_its_own(data):
 def test_a_tenth_of_all_turns_is_learnt_without_history(data):
     found = [without for _, _, rows in taken(data, FitConfig(data=(), batch_tokens=500), 60) for without in rows]
     assert len(found) > 1500
-    assert sum(found) / len(found) == pytest.approx(fit.HISTORY_DROPOUT, abs=0.03)
+    assert sum(found) / len(found) == pytest.approx(0.1, abs=0.03)
 
 
 def test_the_seed_decides_what_is_random_in_every_step(data):
@@ -172,7 +172,13 @@ def test_a_run_leaves_a_checkpoint_a_state_a_log_and_its_curves(options, talk, t
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
     settings = json.loads((out / "checkpoint" / "config.json").read_text(encoding="utf-8"))
-    assert settings["model"] == {**SMALL, "vocab_size": settings["model"]["vocab_size"], "bidirectional": False, "dropout": 0.1}
+    assert settings["model"] == {
+        **SMALL,
+        "vocab_size": settings["model"]["vocab_size"],
+        "bidirectional": False,
+        "readout": "linear",
+        "dropout": 0.1,
+    }
     asked = {"data": [str(talk / "talk.jsonl")], "batch_tokens": 100, "epochs": 2.0, "seed": 3, "learning_rate": 0.05}
     assert asked.items() <= settings["training"]["config"].items()
     assert settings["training"]["config"].keys() == asdict(FitConfig(data=())).keys()
@@ -368,7 +374,7 @@ def test_a_run_is_not_begun_over_another(options, tmp_path, capsys):
         ("--learning-rate=nan", "--learning-rate is nan"),
         ("--epochs=-1", "--epochs is -1.0; it must be at least"),
         ("--validations=0", "--validations is 0.0; it must be at least"),
-        ("--schedule=linear", "--schedule is 'linear'; it is plateau or cosine"),
+        ("--schedule=linear", "--schedule is 'linear'; it is plateau, cosine or constant"),
         ("--precision=fp8", "--precision is 'fp8'; it is auto, fp32 or bf16"),
         ("--hidden=0", "hidden is 0; it must be 1 or more"),
         ("--utterance=7", "utterance is 7; a bidirectional encoder needs an even size"),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from training.corpora import chitchat, movie_triples, self_dialogue
@@ -20,7 +20,7 @@ def corpora_folder() -> Path:
 
 def default_names() -> list[str]:
     """Choose what to train on where nobody said: MovieTriples if its folder is there, else chitchat."""
-    return ["movie_triples"] if (corpora_folder() / "movie_triples").is_dir() else ["chitchat"]
+    return ["movie_triples"] if movie_triples.find(corpora_folder()) else ["chitchat"]
 
 
 def load(names: list[str], split: str, complaints: Complaints) -> list[Transcript]:
@@ -41,12 +41,27 @@ def load(names: list[str], split: str, complaints: Complaints) -> list[Transcrip
     return transcripts
 
 
+def path_of(name: str) -> Path:
+    """Say where a corpus that is named by a path, or movie_triples, lies; whether it is there is another question."""
+    folder = corpora_folder()
+    return movie_triples.find(folder) or folder / "movie_triples" if name == "movie_triples" else Path(name)
+
+
+def word_list_of(names: Sequence[str]) -> Path:
+    """Find MovieTriples' list of words: in the first folder among the names, else where MovieTriples lies.
+
+    Raises ValueError where there is none.
+    """
+    folders = [path for path in map(path_of, names) if path.is_dir()]
+    return movie_triples.dict_of(folders[0] if folders else path_of("movie_triples"))
+
+
 def _read(name: str, split: str, complaints: Complain) -> Iterator[Transcript]:
     if name == "chitchat":
         return chitchat.read(split, complaints)
     if name == "self_dialogue":
         return self_dialogue.read(self_dialogue.find(corpora_folder()), split, complaints)
-    path = corpora_folder() / "movie_triples" if name == "movie_triples" else Path(name)
+    path = path_of(name)
     if path.is_dir():
         return movie_triples.read(path, split, complaints)
     if path.is_file():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from dialogue.safety import is_offensive
 from training.corpora.transcript import Transcript
@@ -79,4 +80,4 @@ def clean_one(transcript: Transcript, counts: Counter[str]) -> Transcript:
             untaught.add(number)
         asked = bool(_ASKED_FOR_A_NAME.search(text))
         turns.append(cleaned)
-    return Transcript(transcript.id, transcript.corpus, tuple(turns), frozenset(untaught))
+    return replace(transcript, turns=tuple(turns), untaught=frozenset(untaught))

@@ -1,30 +1,52 @@
-"""MovieTriples (Serban et al. 2016) as text: three utterances a line, apart by tabs, already split."""
+"""MovieTriples (Serban et al. 2016) as it is handed on: text, three utterances a line apart by tabs, or pickled token ids.
+
+Text is taken where a folder has both shapes of a split; pickled.py reads the other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from training.corpora.pickled import read_words, triples
 from training.corpora.transcript import Complain, Transcript, numbered_lines
 
-_PREFIXES = {"train": "Training_", "validation": "Validation_", "test": "Test_"}
+FOLDERS = ("data/MovieTriples_Dataset", "dat/MovieTriples_Dataset", "data/movie_triples", "dat/movie_triples")
+DICT = "Training.dict.pkl"
+_NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
+
+
+def find(folder: Path) -> Path | None:
+    """Find MovieTriples where people keep it: movie_triples in the folder of corpora, or one of FOLDERS."""
+    places = [folder / "movie_triples", folder / "MovieTriples_Dataset", *map(Path, FOLDERS)]
+    return next((place for place in places if place.is_dir()), None)
 
 
 def read(folder: Path, split: str, complain: Complain) -> Iterator[Transcript]:
     """Yield the triples of one split, the id of each being its place in the file.
 
-    Raises ValueError where the folder lacks the split's file; complains of a line that is no triple.
+    Raises ValueError where the folder lacks the split's file; complains of what is no triple.
     """
     path = _find(folder, split)
-    for number, turns in _triples(path, complain):
-        yield Transcript(f"{folder.name}/{split}/{number}", folder.name, turns)
+    found = triples(path, read_words(dict_of(folder)), complain) if path.suffix == ".pkl" else _triples(path, complain)
+    for number, turns in found:
+        yield Transcript(f"{folder.name}/{split}/{number}", folder.name, turns, spaced=True)
+
+
+def dict_of(folder: Path) -> Path:
+    """Find the list of words. Raises ValueError where the folder has none."""
+    if not (folder / DICT).is_file():
+        raise ValueError(f"{folder} has no {DICT}, MovieTriples' list of words with their ids")
+    return folder / DICT
 
 
 def _find(folder: Path, split: str) -> Path:
-    found = sorted(path for path in folder.glob(_PREFIXES[split] + "*") if path.suffix != ".pkl" and path.is_file())
+    name = _NAMES[split]
+    found = sorted(path for path in folder.glob(f"{name}_*") if path.suffix != ".pkl" and path.is_file())
+    found = found or sorted(folder.glob(f"{name}.triples.pkl"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise ValueError(f"{folder}: expected one file {_PREFIXES[split]}*, plain or .gz, for this split; found {names}")
+        raise ValueError(f"{folder}: expected one file {name}_*, plain or .gz, or {name}.triples.pkl for this split; found {names}")
     return found[0]
 
 

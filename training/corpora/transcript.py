@@ -18,12 +18,14 @@ class Transcript:
     """One conversation as a corpus has it: its turns as text, two speakers in turn.
 
     untaught: the numbers of the turns that may be heard, but are not learnt as something to say.
+    spaced: its turns are words apart by spaces, as MovieTriples has them.
     """
 
     id: str
     corpus: str
     turns: tuple[str, ...]
     untaught: frozenset[int] = frozenset()
+    spaced: bool = False
 
 
 Complain = Callable[[str], None]

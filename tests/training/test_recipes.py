@@ -1,0 +1,46 @@
+import pytest
+
+from dialogue.config import ModelConfig
+from training import config, fit
+from training.config import FitConfig
+
+
+def test_the_papers_recipe_is_the_papers():
+    asked = config.ask(["--recipe", "serban2016"])
+    sizes = (asked["embedding"], asked["utterance"], asked["context"], asked["hidden"])
+    assert (asked["data"], str(asked["vocabulary"]), sizes) == (["movie_triples"], "dict", (300, 600, 300, 600))
+    assert (asked["bidirectional"], asked["readout"], asked["learning_rate"]) == (True, "maxout", 1e-4)
+    assert (asked["clean"], asked["recognised"], asked["history_dropout"], asked["truncate"]) == (False, 0.0, 0.0, 80)
+
+
+@pytest.mark.parametrize("name", config.recipes())
+def test_each_recipe_names_options_that_check_themselves(name):
+    asked = config.ask(["--recipe", name])
+    fit_fields, model_fields = FitConfig.__dataclass_fields__, ModelConfig.__dataclass_fields__
+    FitConfig(**{key: asked[key] for key in asked if key in fit_fields})
+    ModelConfig(vocab_size=1, **{key: asked[key] for key in asked if key in model_fields})
+
+
+def test_what_the_command_line_says_goes_before_the_recipe():
+    asked = config.ask(["--recipe", "serban2016", "--data", "chitchat", "--hidden", "8", "--no-bidirectional", "--clean"])
+    assert (asked["data"], asked["hidden"], asked["bidirectional"], asked["clean"]) == (["chitchat"], 8, False, True)
+    assert asked["context"] == 300
+
+
+@pytest.mark.parametrize("option", [["--start-from", "x"], ["--resume"]])
+def test_a_run_that_has_its_vocabulary_leaves_the_recipes_out(option):
+    assert config.ask(["--recipe", "serban2016", *option])["vocabulary"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("hiden = 8\n", "names hiden"), ("hidden 8\n", "is no recipe"), (None, "cannot read the recipe .* one of: serban2016")],
+)
+def test_a_recipe_that_is_none_is_named(tmp_path, capsys, content, complaint):
+    path = tmp_path / "mine.toml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=complaint):
+        config.ask(["--recipe", str(path)])
+    assert fit.main(["--recipe", str(path)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
