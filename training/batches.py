@@ -138,6 +138,21 @@ def plan(conversations: Sequence[list[Utterance]], *, batch_tokens: int, rng: ra
     return batches
 
 
+def shares(windows: Sequence[Sequence[list[int]]], count: int) -> list[list[int]]:
+    """Deal a batch out to `count` ranks: the places of the windows that each takes, in order; some may get none.
+
+    The longest first, each to the rank that has the fewest tokens so far.
+    """
+    sizes = [sum(map(len, window)) for window in windows]
+    taken: list[list[int]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for place in sorted(range(len(sizes)), key=lambda place: (-sizes[place], place)):
+        least = loads.index(min(loads))
+        taken[least].append(place)
+        loads[least] += sizes[place]
+    return [sorted(places) for places in taken]
+
+
 def fill(stretches: list[list[Utterance]], tokens: int) -> Iterator[list[list[Utterance]]]:
     """Gather stretches, in their order, into groups of at most `tokens` tokens; a longer one stands alone."""
     taken: list[list[Utterance]] = []

@@ -1,4 +1,4 @@
-"""python -m training.fit: fit a model to conversations.
+"""python -m training.fit: fit a model to conversations, in one process or in several that torchrun starts.
 
 runs/NAME/checkpoint/        the best model so far, ready to talk (half precision)
 runs/NAME/state.safetensors  everything that --resume needs: weights, optimiser, place in the data
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 import random
+import signal
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -22,7 +25,6 @@ from tqdm import tqdm
 from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
-from dialogue.device import choose_device
 from dialogue.models import Batch, ModelClass, ModelModule
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
@@ -30,7 +32,9 @@ from training import batches, build_vocabulary, corpora, word_vectors
 from training.config import FitConfig, ask
 from training.corpora import cleaning, pickled
 from training.corpora.transcript import Complaints
+from training.ranks import ALONE, LostRank, Ranks, device_of, joined
 from training.report import beside_the_bar, forget_rows_after, means, report
+from training.run import folder_of, remember, wanted
 from training.state import Progress, load_state, save_state
 from training.trainer import StepFigures, Trainer
 
@@ -48,6 +52,20 @@ class Data:
     train: batches.Encoded
     validation: list[Batch]
 
+    @property
+    def fingerprint(self) -> int:
+        """Give a number that is the same on two machines where their vocabulary and corpora are."""
+        sizes = [sum(map(len, conversation)) for conversation in self.train.conversations]
+        return zlib.crc32(f"{self.vocabulary.sha256} {sizes} {len(self.validation)}".encode())
+
+
+class Step(NamedTuple):
+    """A batch as one rank sees it."""
+
+    of_epoch: int  # how many steps this epoch has
+    tokens: int  # in the whole batch
+    share: Batch | None  # this rank's part of it; None where there are fewer windows than ranks
+
 
 def fit(
     config: FitConfig,
@@ -59,8 +77,11 @@ def fit(
     resume: bool = False,
     start_from: Checkpoint | None = None,
     kind: ModelClass = HRED,
+    ranks: Ranks = ALONE,
 ) -> Progress:
     """Fit a model of these sizes (ModelConfig without vocab_size) and return how far it came.
+
+    Every rank takes the same steps, each on its share; the first one alone writes into `out`.
 
     start_from: a checkpoint of the same sizes and vocabulary, whose weights are the first ones.
     Raises ValueError where the state to resume from is unusable, or where the loss is no number.
@@ -72,47 +93,50 @@ def fit(
         model.load_state_dict(start_from.model.state_dict())
     elif config.word_vectors and not resume:
         begin_with_word_vectors(model, Path(config.word_vectors), data.vocabulary)
-    trainer = Trainer(model, learning_rate=config.learning_rate, precision=config.precision, device=device)
+    trainer = Trainer(model, learning_rate=config.learning_rate, precision=config.precision, device=device, ranks=ranks)
     state, best = out / "state.safetensors", Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
     if resume:
         progress = load_state(state, model, trainer.optimiser)
         trainer.refresh()
     else:
         progress = Progress()
-        checkpoint.save(out / "checkpoint", best)
-        save_state(state, model, trainer.optimiser, progress)
-    forget_rows_after(progress.step, out)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}, in {out}")
+        if ranks.first:
+            checkpoint.save(out / "checkpoint", best)
+            save_state(state, model, trainer.optimiser, progress)
+    if ranks.first:
+        forget_rows_after(progress.step, out)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} ({ranks.count} ranks), in {out}")
 
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()
     figures: list[StepFigures] = []
-    bar = tqdm(desc="fitting", unit="step", initial=progress.step, smoothing=0.05)
-    for epoch_steps, batch in steps_of(data, config, progress):
-        bar.total = total = round(config.epochs * epoch_steps)
-        progress.seconds = time.monotonic() - begun
+    bar = tqdm(desc="fitting", unit="step", initial=progress.step, smoothing=0.05, disable=not ranks.first)
+    for step in steps_of(data, config, progress, ranks=ranks):
+        bar.total = total = round(config.epochs * step.of_epoch)
+        progress.seconds = ranks.from_first(time.monotonic() - begun)
         if is_over(config, progress, total):
             break
-        figures.append(trainer.step(batch, learning_rate=learning_rate_at(config, progress, total)))
+        figures.append(trainer.step(step.share, learning_rate=learning_rate_at(config, progress, total)))
         progress.step += 1
         progress.batch += 1
-        progress.tokens += int(batch.lengths.sum())
+        progress.tokens += step.tokens
         bar.update()
-        validating = validation_is_due(config, progress, epoch_steps) or progress.step == total
+        validating = validation_is_due(config, progress, step.of_epoch) or progress.step == total
         if validating or progress.step % SHOW_STEPS == 0:
             bar.set_postfix_str(beside_the_bar(figures[-SHOW_STEPS:], progress))
         if validating:
-            validate(trainer, data, best=best, config=config, progress=progress, loss=means(figures)[0], out=out)
+            validate(trainer, data, best=best, config=config, progress=progress, loss=means(figures)[0], out=out, ranks=ranks)
             figures.clear()
-        if validating or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS):
+        if ranks.first and (validating or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS)):
             progress.seconds = time.monotonic() - begun
             save_state(state, model, trainer.optimiser, progress)
             saved = time.monotonic()
     if figures:  # it ends between two validations: the best may be now, but want of gain would not count
         halvings, bad_validations = progress.halvings, progress.bad_validations
-        validate(trainer, data, best=best, config=config, progress=progress, loss=means(figures)[0], out=out)
+        validate(trainer, data, best=best, config=config, progress=progress, loss=means(figures)[0], out=out, ranks=ranks)
         progress.halvings, progress.bad_validations = halvings, bad_validations
     bar.close()
-    save_state(state, model, trainer.optimiser, progress)
+    if ranks.first:
+        save_state(state, model, trainer.optimiser, progress)
     return progress
 
 
@@ -132,25 +156,31 @@ def is_over(config: FitConfig, progress: Progress, total_steps: int) -> bool:
 
 
 def validate(
-    trainer: Trainer, data: Data, *, best: Checkpoint, config: FitConfig, progress: Progress, loss: float, out: Path
+    trainer: Trainer, data: Data, *, best: Checkpoint, config: FitConfig, progress: Progress, loss: float, out: Path, ranks: Ranks
 ) -> None:
-    """Validate, keep the model if it is the best so far, and report."""
-    perplexity, accuracy = trainer.validate(tqdm(data.validation, desc="validating", leave=False))
-    if perplexity < progress.best_perplexity:
+    """Validate, each rank on its share; keep the model if it is the best so far, and report."""
+    share = data.validation[ranks.number :: ranks.count]
+    perplexity, accuracy = trainer.validate(tqdm(share, desc="validating", leave=False, disable=not ranks.first))
+    better = perplexity < progress.best_perplexity
+    if better:
         progress.best_perplexity, progress.bad_validations = perplexity, 0
-        training = {"config": asdict(config), "progress": asdict(progress)}
-        checkpoint.save(out / "checkpoint", replace(best, training=training))
     else:
         progress.bad_validations += 1
         progress.halvings += 1
+    if not ranks.first:
+        return
+    if better:
+        training = {"config": asdict(config), "progress": asdict(progress)}
+        checkpoint.save(out / "checkpoint", replace(best, training=training))
     report(out, best, progress=progress, loss=loss, perplexity=perplexity, accuracy=accuracy)
 
 
-def steps_of(data: Data, config: FitConfig, progress: Progress) -> Iterator[tuple[int, Batch]]:
-    """Yield (steps in this epoch, batch) from where the run stands, without end.
+def steps_of(data: Data, config: FitConfig, progress: Progress, *, ranks: Ranks = ALONE) -> Iterator[Step]:
+    """Yield this rank's share of every batch from where the run stands, without end.
 
     What is random in a step (the order, history dropout, dropout) comes from the seed and the step's number alone, so
-    that a resumed run goes on as if nothing had happened.
+    that a resumed run goes on as if nothing had happened. What belongs to a turn is drawn for the whole batch and then
+    dealt out with it, so that it does not depend on how many ranks there are; dropout within the model does.
     """
     while True:
         rng = random.Random(f"{config.seed} {progress.epoch}")
@@ -158,10 +188,20 @@ def steps_of(data: Data, config: FitConfig, progress: Progress) -> Iterator[tupl
         for planned in plan[progress.batch :]:
             torch.manual_seed((config.seed << 32) + progress.step)
             turns = [len(window) for window in planned]
-            without_history = torch.rand(sum(turns)) < config.history_dropout
-            recognised = batches.recognised_turns(turns, config.recognised) if config.recognised else None
-            pad_id = data.vocabulary.pad_id
-            yield len(plan), batches.collate(planned, pad_id=pad_id, without_history=without_history, recognised=recognised)
+            without_history = torch.split(torch.rand(sum(turns)) < config.history_dropout, turns)
+            recognised = torch.split(batches.recognised_turns(turns, config.recognised), turns) if config.recognised else None
+            if not ranks.first:
+                torch.manual_seed(random.Random(f"{config.seed} {progress.step} {ranks.number}").getrandbits(63))
+            mine = batches.shares(planned, ranks.count)[ranks.number]
+            share = None
+            if mine:
+                share = batches.collate(
+                    [planned[place] for place in mine],
+                    pad_id=data.vocabulary.pad_id,
+                    without_history=torch.cat([without_history[place] for place in mine]),
+                    recognised=None if recognised is None else torch.cat([recognised[place] for place in mine]),
+                )
+            yield Step(len(plan), sum(len(turn) for window in planned for turn in window), share)
         progress.epoch, progress.batch = progress.epoch + 1, 0
 
 
@@ -221,64 +261,44 @@ def load_vocabulary(file: Path, names: Sequence[str]) -> Vocabulary:
 
 def main(arguments: list[str] | None = None) -> int:
     """Fit a model from the command line."""
-    out = None
+    out, place = Path("runs"), ALONE
     try:
         asked = ask(sys.argv[1:] if arguments is None else arguments)
-        names = tuple(asked.pop("data") or ())
-        out, resume, start_from = asked["out"], asked["resume"], None
-        if not resume:
-            names = names or tuple(corpora.default_names())
-            out = out or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names)
-            if (out / "state.safetensors").exists() or (out / "checkpoint").exists():
-                raise ValueError(f"{out} holds a run already; go on with it by --resume, or name another folder with --out")
-            settings: dict[str, Any] = {"data": names}
-            sizes: dict[str, Any] = {}
-            if asked["start_from"]:
-                if asked["vocabulary"]:
-                    raise ValueError("--start-from keeps the vocabulary of the checkpoint; leave --vocabulary out")
-                if "word_vectors" in asked:
-                    raise ValueError("--start-from keeps the embedding of the checkpoint; leave --word-vectors out")
-                start_from = checkpoint.load(asked["start_from"], model_name=asked["model"])
-                sizes = asdict(start_from.config)
-                sizes.pop("vocab_size")
-                for name, size in sizes.items():
-                    if name != "dropout" and asked.get(name, size) != size:
-                        raise ValueError(f"--start-from keeps the checkpoint's sizes; leave --{name} out ({size} there)")
-        else:
-            out = out or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names or corpora.default_names())
-            if asked["start_from"]:
-                raise ValueError("--resume goes on with the run's own weights; leave --start-from out")
-            before = checkpoint.load(out / "checkpoint", model_name=asked["model"])
-            if "config" not in before.training:
-                raise ValueError(f"{out} holds a checkpoint, but no run of training.fit that could go on")
-            if asked["vocabulary"]:
-                raise ValueError("--resume keeps the vocabulary of the run; leave --vocabulary out")
-            # a run that is older than these settings was without them, and goes on so
-            settings, sizes = {"recognised": 0.0, "clean": False, **before.training["config"]}, asdict(before.config)
-            sizes.pop("vocab_size")
-            settings["data"] = names or tuple(settings["data"])
-        settings |= {f.name: asked[f.name] for f in fields(FitConfig) if f.name in asked}
-        sizes |= {f.name: asked[f.name] for f in fields(ModelConfig) if f.name in asked}
-        config = FitConfig(**settings)
-        kept = out / "checkpoint" if resume else asked["start_from"]
-        vocabulary = kept / checkpoint.VOCABULARY if kept else asked["vocabulary"]
-        device, kind = choose_device(asked["device"]), checkpoint.model_class(asked["model"] or checkpoint.DEFAULT_MODEL)
-        ModelConfig(vocab_size=1, **sizes)  # wrong sizes are named before the corpora are read
-        data = prepare(config, vocabulary_file=vocabulary, skip_bad_lines=asked["skip_bad_lines"])
-        if resume:  # what was asked for anew holds for the next --resume, too
-            checkpoint.save_settings(out / "checkpoint", replace(before, training={**before.training, "config": asdict(config)}))
-        progress = fit(config, sizes, data, out=out, device=device, resume=resume, start_from=start_from, kind=kind)
+        out = folder_of(asked)
+        with joined() as ranks, redirect_stdout(sys.stdout if ranks.first else None):  # one rank speaks
+            place = ranks
+            run, device = wanted(asked), device_of(ranks, asked["device"])
+            with ranks.first_goes_ahead():
+                data = prepare(run.config, vocabulary_file=run.vocabulary, skip_bad_lines=asked["skip_bad_lines"])
+            ranks.agree("the corpora", data.fingerprint)
+            if run.before and ranks.first:
+                remember(run)
+            progress = fit(
+                run.config, run.sizes, data, out=out, device=device, resume=run.before is not None,
+                start_from=run.start_from, kind=run.kind, ranks=ranks,
+            )  # fmt: skip
+    except LostRank as error:
+        print(f"rank {place.number}: {error}; {how_to_go_on(out)}", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{f'rank {place.number}: ' if place.count > 1 else ''}error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        began = out is not None and (out / "state.safetensors").exists()
-        print(f"\nstopped; {f'go on with --resume --out {out}' if began else 'nothing was fitted yet'}", file=sys.stderr)
+        if place.first:
+            print(f"\nstopped; {how_to_go_on(out)}", file=sys.stderr)
         return 130
-    print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; talk to it: ", end="")
-    print(f"python -m dialogue --checkpoint {out / 'checkpoint'}" + (f" --model {asked['model']}" if asked["model"] else ""))
+    if place.first:
+        print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; ", end="")
+        named = f" --model {asked['model']}" if asked["model"] else ""
+        print(f"talk to it: python -m dialogue --checkpoint {out / 'checkpoint'}{named}")
     return 0
 
 
+def how_to_go_on(out: Path) -> str:
+    """Say how a run goes on that has ended before its time."""
+    return f"go on with --resume --out {out}" if (out / "state.safetensors").exists() else "nothing was fitted yet"
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # torchrun and service managers stop a process so
     sys.exit(main())

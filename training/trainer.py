@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dialogue.device import computes_in_bf16
 from dialogue.models import Batch, Likelihood, ModelModule
+from training.ranks import ALONE, Ranks
 
 GRADIENT_NORM = 1.0  # Serban et al. 2016
 
@@ -27,35 +28,52 @@ class StepFigures(NamedTuple):
 class Trainer:
     """A model in training: float32 master weights, Adam over them, and where bfloat16 is fast a copy in it that computes."""
 
-    def __init__(self, model: ModelModule[Any], *, learning_rate: float, precision: str, device: torch.device) -> None:
+    def __init__(
+        self, model: ModelModule[Any], *, learning_rate: float, precision: str, device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
         self.model = model.to(device).train()
         self.device = device
+        self._ranks = ranks
         bf16 = computes_in_bf16(device) if precision == "auto" else precision == "bf16"
         self._autocast = bf16 and device.type == "cuda"
         self._computing = copy.deepcopy(self.model).bfloat16() if bf16 and not self._autocast else self.model
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=learning_rate, fused=device.type in ("cpu", "cuda"))
 
-    def step(self, batch: Batch, *, learning_rate: float) -> StepFigures:
-        """Take one optimiser step on the mean loss a token of a batch; of its turns those count that are to be learnt."""
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._autocast):
-            likelihood = self._computing.log_likelihood(batch.to(self.device))
-        if batch.taught is not None:
-            taught = batch.taught.to(self.device)
-            likelihood = Likelihood(*(figures * taught for figures in likelihood))
-        tokens = likelihood.tokens.sum().clamp_min(1)
-        loss = -likelihood.log_probs.sum() / tokens
+    def step(self, batch: Batch | None, *, learning_rate: float) -> StepFigures:
+        """Take one optimiser step on the mean loss a token of a batch; of its turns those count that are to be learnt.
+
+        batch: this rank's share of it, None where nothing fell to it. The mean is over the tokens of all ranks.
+        """
         self._computing.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        masters = list(self.model.parameters())
-        if self._computing is not self.model:
-            for master, twin in zip(masters, self._computing.parameters(), strict=True):
-                master.grad = None if twin.grad is None else twin.grad.float()
+        log_prob, tokens, correct = self._sums(batch)
+        tokens = self._ranks.add_up([tokens])[0].clamp_min(1)
+        loss = -log_prob / tokens
+        if batch is not None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        masters, twins = ([p for p in model.parameters() if p.requires_grad] for model in (self.model, self._computing))
+        # Zeros where a batch does not reach a parameter: another rank's share may, and alone it has to be no different.
+        shares = [torch.zeros_like(twin) if twin.grad is None else twin.grad for twin in twins]
+        *gradients, loss, correct = self._ranks.add_up([*(share.float() for share in shares), loss.detach(), correct])
+        for master, gradient in zip(masters, gradients, strict=True):
+            master.grad = gradient
         norm = nn.utils.clip_grad_norm_(masters, GRADIENT_NORM)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.step()
         self.refresh()
-        return StepFigures(loss.detach(), norm, likelihood.correct.sum() / tokens)
+        return StepFigures(loss, norm, correct / tokens)
+
+    def _sums(self, batch: Batch | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum over the turns of a batch that are to be learnt: log-probability, tokens, and those it would have chosen."""
+        if batch is None:
+            nothing = torch.zeros((), device=self.device)
+            return nothing, nothing, nothing
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._autocast):
+            likelihood = self._computing.log_likelihood(batch.to(self.device))
+        if batch.taught is not None:
+            taught = batch.taught.to(self.device)
+            likelihood = Likelihood(*(figures * taught for figures in likelihood))
+        return likelihood.log_probs.sum(), likelihood.tokens.sum().float(), likelihood.correct.sum().float()
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -65,18 +83,20 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, planned: Iterable[Batch]) -> tuple[float, float]:
-        """Give perplexity a token and token accuracy over batches: of every turn but a conversation's first."""
+        """Give perplexity a token and token accuracy over the batches of all ranks: of every turn but a conversation's first.
+
+        Raises ValueError where there is no such turn.
+        """
         self._computing.eval()
-        log_probs, tokens, correct = 0.0, 0, 0
+        sums = torch.zeros(3, dtype=torch.float64)  # log-probability, tokens, correct ones
         for batch in planned:
             found = self._computing.log_likelihood(batch.to(self.device))
             later = torch.ones(len(batch.lengths), dtype=torch.bool)
             later[batch.turns.cumsum(0) - batch.turns] = False
             later = later.to(self.device)
-            log_probs += float(found.log_probs[later].sum())
-            tokens += int(found.tokens[later].sum())
-            correct += int(found.correct[later].sum())
+            sums += torch.tensor([float(figures[later].sum()) for figures in found], dtype=torch.float64)
         self._computing.train()
+        log_probs, tokens, correct = self._ranks.add_up([sums])[0].tolist()
         if not tokens:
             raise ValueError("the validation split has no turn that follows another; validation needs conversations of two turns")
         return math.exp(min(-log_probs / tokens, 700)), correct / tokens

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig
+from tests.training.conftest import SMALL
 from training import batches, fit, report
 from training.config import FitConfig
 from training.corpora.transcript import split_of
@@ -24,29 +25,6 @@ from training.fit import learning_rate_at
 from training.state import Progress
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"embedding": 8, "utterance": 8, "context": 8, "hidden": 8}
-
-
-@pytest.fixture(scope="module")
-def talk(tmp_path_factory, conversations, word_vocabulary):
-    """The twenty conversations as a corpus, some of them in its validation split too, and a vocabulary."""
-    folder = tmp_path_factory.mktemp("talk")
-    keys = {split: [str(n) for n in range(500) if split_of(str(n)) == split] for split in ("train", "validation")}
-    lines = [{"id": key, "turns": c.turns} for key, c in zip(keys["train"], conversations, strict=False)]
-    lines += [{"id": key, "turns": c.turns[::-1]} for key, c in zip(keys["validation"], conversations[:5], strict=False)]
-    (folder / "talk.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    (folder / "vocabulary.model").write_bytes(word_vocabulary.serialised)
-    return folder
-
-
-@pytest.fixture
-def options(talk, tmp_path):
-    """A small run: 5 batches an epoch, 2 epochs, 4 validations. Its folder is the last of the options."""
-    sizes = [f"--{name}={size}" for name, size in SMALL.items()]
-    return [
-        f"--data={talk / 'talk.jsonl'}", f"--vocabulary={talk / 'vocabulary.model'}", *sizes, "--batch-tokens=100", "--epochs=2",
-        "--validations=2", "--learning-rate=0.05", "--precision=fp32", "--device=cpu", f"--out={tmp_path / 'run'}",
-    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -131,8 +109,8 @@ def test_twenty_conversations_are_learnt_by_heart_in_a_few_hundred_steps(data, t
 def taken(data, config, steps):
     """The first batches of a run: (epoch, token ids, turns without history)."""
     progress, found = Progress(), []
-    for _, batch in fit.steps_of(data, config, progress):
-        found.append((progress.epoch, batch.token_ids.tolist(), batch.without_history.tolist()))
+    for step in fit.steps_of(data, config, progress):
+        found.append((progress.epoch, step.share.token_ids.tolist(), step.share.without_history.tolist()))
         progress.step, progress.batch = progress.step + 1, progress.batch + 1
         if len(found) == steps:
             return found

@@ -1,0 +1,139 @@
+"""Several processes fit one model: real ones, started by torchrun, on the loopback interface."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dialogue import checkpoint
+from tests.training.test_fit import figures, log, progress_of
+from training import batches, fit
+
+ROOT = Path(__file__).parents[2]
+EACH_STEP = ["--validations=1000", "--epochs=5", "--learning-rate=0.01", "--schedule=cosine", "--dropout=0"]
+
+
+def start(count, *arguments):
+    """Start training.fit in so many processes; they end together with the test, whatever happens."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "training.fit", *arguments],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(process, *, seconds=120):
+    try:
+        said, complained = process.communicate(timeout=seconds)
+    finally:
+        process.terminate()  # torchrun ends its ranks
+        process.wait(30)
+    return process.returncode, said, complained
+
+
+def wait_for(found, process, *, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert process.poll() is None, "it ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def ranks_of(process):
+    """Give the process ids of the ranks, the first one first."""
+    found = {}
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        found |= {int(entry[5:]): int(child) for entry in environment if entry.startswith(b"RANK=")}
+    return [found[rank] for rank in sorted(found)]
+
+
+def in_one_process(tmp_path, options):
+    assert fit.main([*options[:-1], f"--out={tmp_path / 'one'}"]) == 0
+    return figures(tmp_path / "one")
+
+
+# --- how a batch is dealt out --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_each_window_goes_to_one_rank_and_the_ranks_have_about_as_many_tokens(count):
+    rng = random.Random(count)
+    windows = [[[1] * rng.randint(1, 9) for _ in range(rng.randint(1, 5))] for _ in range(40)]
+    shares = batches.shares(windows, count)
+    assert sorted(place for share in shares for place in share) == list(range(40))
+    assert all(share == sorted(share) for share in shares)
+    loads = [sum(len(turn) for place in share for turn in windows[place]) for share in shares]
+    assert max(loads) - min(loads) <= max(sum(map(len, window)) for window in windows)
+
+
+def test_with_fewer_windows_than_ranks_some_get_none():
+    assert batches.shares([[[1, 2]], [[1, 2, 3]]], 4) == [[1], [0], [], []]
+
+
+# --- the same losses -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "batch_tokens"), [(2, 100), pytest.param(3, 30, marks=pytest.mark.slow)])
+def test_several_processes_have_the_losses_of_one_on_the_same_batches(options, tmp_path, count, batch_tokens):
+    """In float32 without dropout; history dropout and recognised turns are on. Three ranks share one or two windows a batch."""
+    options = [
+        *options[:-1],
+        *EACH_STEP,
+        f"--batch-tokens={batch_tokens}",
+        "--epochs=2" if count == 3 else "--epochs=5",
+        options[-1],
+    ]
+    alone = in_one_process(tmp_path, options)
+    code, said, complained = finish(start(count, *options))
+    assert code == 0, complained
+    together = figures(tmp_path / "run")
+    assert len(alone) >= 20
+    assert together.keys() == alone.keys()
+    for step, expected in alone.items():
+        assert together[step] == pytest.approx(expected, rel=1e-5), step
+    assert said.count("parameters on cpu") == 1, "one of them speaks"
+    assert [row["tokens"] for row in log(tmp_path / "run")] == [row["tokens"] for row in log(tmp_path / "one")]
+
+
+# --- one is lost -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_ends_the_others_and_one_process_goes_on_from_the_state(options, tmp_path):
+    options = [*options[:-1], *EACH_STEP, options[-1]]
+    out = tmp_path / "run"
+    process = start(2, *options)
+    wait_for(lambda: (out / "log.jsonl").exists() and len(log(out)) >= 3, process)
+    os.kill(ranks_of(process)[1], signal.SIGKILL)
+    code, _, complained = finish(process, seconds=60)
+    assert code != 0
+    assert f"go on with --resume --out {out}" in complained
+    assert checkpoint.load(out / "checkpoint").training["progress"]["step"] >= 1
+    assert 0 < progress_of(out).step < 25
+    assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
+    alone = in_one_process(tmp_path, options)
+    together = figures(out)
+    assert together.keys() == alone.keys()
+    for step, expected in alone.items():
+        assert together[step] == pytest.approx(expected, rel=1e-5), step
+
+
+@pytest.mark.slow
+def test_when_the_first_rank_cannot_write_the_others_end_too(options, tmp_path):
+    options = [*options[:-1], *EACH_STEP, options[-1]]
+    out = tmp_path / "run"
+    process = start(2, *options)
+    wait_for(lambda: (out / "log.jsonl").exists() and len(log(out)) >= 3, process)
+    (out / "loss.png").unlink()
+    (out / "loss.png").mkdir()
+    (out / "loss.png" / "in the way").touch()
+    code, _, complained = finish(process, seconds=60)
+    assert code != 0
+    assert "rank 0: error: " in complained
+    assert "loss.png" in complained

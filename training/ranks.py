@@ -1,0 +1,122 @@
+"""Several processes that fit one model together: `torchrun --nproc-per-node N -m training.fit ...`.
+
+The one file that knows torch.distributed. Every rank takes the same steps on its share of each batch; whatever they must
+have in common (gradients, figures, the clock) goes through here. For a process ALONE nothing changes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dialogue.device import choose_device
+
+LONGEST_WAIT = timedelta(minutes=30)  # for a rank that is silent, not gone: the first one reads the corpora meanwhile
+
+
+class LostRank(Exception):
+    """Another rank has ended, or cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of the processes this one is. The first writes, prints and decides; all compute."""
+
+    number: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Tell whether this is the one that writes."""
+        return self.number == 0
+
+    def add_up(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Sum each tensor over the ranks, all of them in one message. They share a dtype and a device."""
+        if self.count == 1:
+            return list(tensors)
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        with _together():
+            dist.all_reduce(flat)
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def from_first(self, value: float) -> float:
+        """Give every rank the number that the first one has, such as its clock."""
+        if self.count == 1:
+            return value
+        message = torch.tensor(value, dtype=torch.float64)
+        with _together():
+            dist.broadcast(message, src=0)
+        return message.item()
+
+    def agree(self, what: str, value: int) -> None:
+        """Make sure that all ranks have the same number (above 0, below 2**62). Raises ValueError where they differ."""
+        if self.count > 1:
+            ends = torch.tensor([value, -value])
+            with _together():
+                dist.all_reduce(ends, op=dist.ReduceOp.MAX)
+            if ends[0] != -ends[1]:
+                raise ValueError(f"{what} are not the same on all ranks; each machine needs the same files and the same options")
+
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """Run a block on the first rank, then on the others, which find what it has left for them."""
+        if not self.first:
+            self._wait()
+        yield
+        if self.first:
+            self._wait()
+
+    def _wait(self) -> None:
+        if self.count > 1:
+            with _together():
+                dist.all_reduce(torch.zeros(1))  # on the CPU, whatever the device is: a barrier of NCCL would take one
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Join the processes that torchrun has started, where it has. Raises ValueError where they do not find each other."""
+    if not dist.is_available() or not dist.is_torchelastic_launched():
+        yield Ranks()
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=LONGEST_WAIT)
+    except RuntimeError as error:
+        raise ValueError(f"this rank cannot join the others: {error}") from None
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def device_of(ranks: Ranks, name: str | None) -> torch.device:
+    """Choose this rank's device: where there are several, cuda is cuda:LOCAL_RANK. Raises ValueError where it is not there."""
+    device = choose_device(name)
+    if ranks.count == 1 or device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise ValueError(f"several ranks compute on cuda or cpu, not on {device.type}; add --device cpu")
+    device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
+    torch.cuda.set_device(device)
+    return device
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Name what torch's collectives raise where another rank does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()
+        raise LostRank(f"another rank has ended ({reason[0] if reason else type(error).__name__})") from None

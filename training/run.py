@@ -1,0 +1,131 @@
+"""A run: the folder that it lives in, and what was asked for, when it is begun and when it goes on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dialogue import checkpoint
+from dialogue.checkpoint import Checkpoint
+from dialogue.config import ModelConfig
+from dialogue.models import ModelClass
+from training import corpora
+from training.config import FitConfig
+
+WITHOUT = {"recognised": 0.0, "clean": False, "history_dropout": 0.1}  # how a run went that is older than these settings
+
+Asked = Mapping[str, Any]  # the command line; settings that were not given are absent
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be fitted, and where. sizes: of ModelConfig, without vocab_size. vocabulary: None where it is to be built."""
+
+    out: Path
+    config: FitConfig
+    sizes: dict[str, Any]
+    vocabulary: Path | None
+    kind: ModelClass
+    start_from: Checkpoint | None = None  # whose weights are the first ones
+    before: Checkpoint | None = None  # the run's own, where it goes on
+
+
+def wanted(asked: Asked) -> Run:
+    """Settle what is to be done. Nothing is written.
+
+    Raises ValueError on settings that are wrong or do not go together, and on a folder that cannot be written into.
+    """
+    names = tuple(asked["data"] or ())
+    out = folder_of(asked)
+    run = _going_on(asked, out, names) if asked["resume"] else _begun(asked, out, names or tuple(corpora.default_names()))
+    ModelConfig(vocab_size=1, **run.sizes)  # wrong sizes are named before the corpora are read
+    check_writable(out)
+    return run
+
+
+def folder_of(asked: Asked) -> Path:
+    """Say where a run lives: where it was asked to, else by the names of its data."""
+    names = asked["data"] or corpora.default_names()
+    return asked["out"] or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names)
+
+
+def remember(run: Run) -> None:
+    """Write down what was asked for anew, so that it holds for the next --resume, too."""
+    assert run.before is not None, "a run that begins has nothing to remember yet"
+    training = {**run.before.training, "config": asdict(run.config)}
+    checkpoint.save_settings(run.out / "checkpoint", replace(run.before, training=training))
+
+
+def check_writable(folder: Path) -> None:
+    """Try to write where a folder is, or is to be. Raises ValueError where that fails; leaves nothing behind."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there, prefix=".writable-"):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot write into {there}: {error.strerror}; name another folder with --out") from None
+
+
+def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
+    if _holds_a_run(out):
+        raise ValueError(f"{out} holds a run already; go on with it by --resume, or name another folder with --out")
+    config = FitConfig(data=names, **_given(asked, FitConfig))
+    sizes, vocabulary, start_from = _given(asked, ModelConfig), asked["vocabulary"], None
+    if asked["start_from"]:
+        if vocabulary:
+            raise ValueError("--start-from keeps the vocabulary of the checkpoint; leave --vocabulary out")
+        if config.word_vectors:
+            raise ValueError("--start-from keeps the embedding of the checkpoint; leave --word-vectors out")
+        start_from = checkpoint.load(asked["start_from"], model_name=asked["model"])
+        vocabulary = asked["start_from"] / checkpoint.VOCABULARY
+        kept = _sizes_of(start_from)
+        for name, size in kept.items():
+            if name != "dropout" and sizes.get(name, size) != size:
+                raise ValueError(f"--start-from keeps the checkpoint's sizes; leave --{name} out ({size} there)")
+        sizes = kept | sizes
+    return Run(out, config, sizes, vocabulary, _kind(asked), start_from=start_from)
+
+
+def _going_on(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
+    if asked["start_from"]:
+        raise ValueError("--resume goes on with the run's own weights; leave --start-from out")
+    if not _holds_a_run(out) and (out / "checkpoint").exists():
+        raise ValueError(f"the run in {out} was stopped before its first state; begin it again, without --resume")
+    before = checkpoint.load(out / "checkpoint", model_name=asked["model"])
+    if "config" not in before.training:
+        raise ValueError(f"{out} holds a checkpoint, but no run of training.fit that could go on")
+    if asked["vocabulary"]:
+        raise ValueError("--resume keeps the vocabulary of the run; leave --vocabulary out")
+    settings = WITHOUT | before.training["config"]
+    settings["data"] = names or tuple(settings["data"])
+    config = FitConfig(**settings | _given(asked, FitConfig))
+    sizes = _sizes_of(before) | _given(asked, ModelConfig)
+    return Run(out, config, sizes, out / "checkpoint" / checkpoint.VOCABULARY, _kind(asked), before=before)
+
+
+def _holds_a_run(out: Path) -> bool:
+    """Tell whether there is anything to lose: a state, or a checkpoint that is more than a run's untrained beginning."""
+    if (out / "state.safetensors").exists():
+        return True
+    try:
+        training = checkpoint.load(out / "checkpoint").training
+    except ValueError:  # written in part, or another's model
+        return (out / "checkpoint" / checkpoint.WEIGHTS).exists()
+    return "config" not in training or "progress" in training
+
+
+def _given(asked: Asked, settings: type[FitConfig] | type[ModelConfig]) -> dict[str, Any]:
+    return {setting.name: asked[setting.name] for setting in fields(settings) if setting.name != "data" and setting.name in asked}
+
+
+def _sizes_of(model: Checkpoint) -> dict[str, Any]:
+    sizes = asdict(model.config)
+    del sizes["vocab_size"]
+    return sizes
+
+
+def _kind(asked: Asked) -> ModelClass:
+    return checkpoint.model_class(asked["model"] or checkpoint.DEFAULT_MODEL)
