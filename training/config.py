@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dialogue.config import ModelConfig
+from dialogue.models import Objective
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -27,6 +28,10 @@ class FitConfig:
     schedule: str = field(
         default="plateau",
         metadata={"help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs; constant"},
+    )
+    label_smoothing: float = field(default=0.0, metadata={"help": "share of the loss that is the mean over the vocabulary"})
+    unlikelihood: float = field(
+        default=0.0, metadata={"help": "what saying a token of the same turn again costs (Welleck et al. 2020)"}
     )
     truncate: int = field(default=256, metadata={"help": "tokens of a turn, at most"})
     recognised: float = field(
@@ -56,6 +61,10 @@ class FitConfig:
         for name in ("recognised", "history_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it is a share, from 0 to 1")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"--label-smoothing is {self.label_smoothing}; it is a share, from 0 to below 1")
+        if not 0 <= self.unlikelihood < math.inf:
+            raise ValueError(f"--unlikelihood is {self.unlikelihood}; it is a weight, 0 or more")
         if not math.isfinite(self.epochs):
             raise ValueError(f"--epochs is {self.epochs}; it must be a number of passes over the data")
         if self.minutes is not None and not self.minutes > 0:
@@ -66,6 +75,11 @@ class FitConfig:
             raise ValueError(f"--schedule is {self.schedule!r}; it is plateau, cosine or constant")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"--precision is {self.precision!r}; it is auto, fp32 or bf16")
+
+    @property
+    def objective(self) -> Objective:
+        """What is added to cross-entropy."""
+        return Objective(label_smoothing=self.label_smoothing, unlikelihood=self.unlikelihood)
 
 
 def ask(arguments: Sequence[str]) -> dict[str, Any]:

@@ -93,7 +93,14 @@ def fit(
         model.load_state_dict(start_from.model.state_dict())
     elif config.word_vectors and not resume:
         begin_with_word_vectors(model, Path(config.word_vectors), data.vocabulary)
-    trainer = Trainer(model, learning_rate=config.learning_rate, precision=config.precision, device=device, ranks=ranks)
+    trainer = Trainer(
+        model,
+        learning_rate=config.learning_rate,
+        precision=config.precision,
+        device=device,
+        objective=config.objective,
+        ranks=ranks,
+    )
     state, best = out / "state.safetensors", Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
     if resume:
         progress = load_state(state, model, trainer.optimiser)

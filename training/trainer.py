@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dialogue.device import computes_in_bf16
-from dialogue.models import Batch, Likelihood, ModelModule
+from dialogue.models import LIKELIHOOD, Batch, Likelihood, ModelModule, Objective, Penalises
 from training.ranks import ALONE, Ranks
 
 GRADIENT_NORM = 1.0  # Serban et al. 2016
@@ -29,8 +29,22 @@ class Trainer:
     """A model in training: float32 master weights, Adam over them, and where bfloat16 is fast a copy in it that computes."""
 
     def __init__(
-        self, model: ModelModule[Any], *, learning_rate: float, precision: str, device: torch.device, ranks: Ranks = ALONE
+        self,
+        model: ModelModule[Any],
+        *,
+        learning_rate: float,
+        precision: str,
+        device: torch.device,
+        objective: Objective = LIKELIHOOD,
+        ranks: Ranks = ALONE,
     ) -> None:
+        """Raise ValueError where the model knows no objective but its likelihood, and another is asked for."""
+        if objective != LIKELIHOOD and not isinstance(model, Penalises):
+            raise ValueError(
+                f"{type(model).__name__} has no `penalised`, so it is fitted by cross-entropy alone; "
+                "leave --label-smoothing and --unlikelihood out"
+            )
+        self._objective = objective
         self.model = model.to(device).train()
         self.device = device
         self._ranks = ranks
@@ -45,11 +59,11 @@ class Trainer:
         batch: this rank's share of it, None where nothing fell to it. The mean is over the tokens of all ranks.
         """
         self._computing.zero_grad(set_to_none=True)
-        log_prob, tokens, correct = self._sums(batch)
+        loss, penalty, tokens, correct = self._sums(batch)
         tokens = self._ranks.add_up([tokens])[0].clamp_min(1)
-        loss = -log_prob / tokens
+        loss = loss / tokens
         if batch is not None:
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss + penalty / tokens).backward()  # type: ignore[no-untyped-call]
         masters, twins = ([p for p in model.parameters() if p.requires_grad] for model in (self.model, self._computing))
         # Zeros where a batch does not reach a parameter: another rank's share may, and alone it has to be no different.
         shares = [torch.zeros_like(twin) if twin.grad is None else twin.grad for twin in twins]
@@ -63,17 +77,22 @@ class Trainer:
         self.refresh()
         return StepFigures(loss, norm, correct / tokens)
 
-    def _sums(self, batch: Batch | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum over the turns of a batch that are to be learnt: log-probability, tokens, and those it would have chosen."""
+    def _sums(self, batch: Batch | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sum over the turns of a batch that are to be learnt: loss, penalty, tokens, and those it would have chosen."""
+        nothing = torch.zeros((), device=self.device)
         if batch is None:
-            nothing = torch.zeros((), device=self.device)
-            return nothing, nothing, nothing
+            return nothing, nothing, nothing, nothing
         with torch.autocast("cuda", torch.bfloat16, enabled=self._autocast):
-            likelihood = self._computing.log_likelihood(batch.to(self.device))
+            likelihood = self._likelihood(batch.to(self.device))
         if batch.taught is not None:
-            taught = batch.taught.to(self.device)
-            likelihood = Likelihood(*(figures * taught for figures in likelihood))
-        return likelihood.log_probs.sum(), likelihood.tokens.sum().float(), likelihood.correct.sum().float()
+            likelihood = likelihood.of(batch.taught.to(self.device))
+        penalty = nothing if likelihood.penalty is None else likelihood.penalty.sum()
+        return -likelihood.log_probs.sum(), penalty, likelihood.tokens.sum().float(), likelihood.correct.sum().float()
+
+    def _likelihood(self, batch: Batch) -> Likelihood:
+        if isinstance(self._computing, Penalises):
+            return self._computing.penalised(batch, self._objective)
+        return self._computing.log_likelihood(batch)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -93,8 +112,9 @@ class Trainer:
             found = self._computing.log_likelihood(batch.to(self.device))
             later = torch.ones(len(batch.lengths), dtype=torch.bool)
             later[batch.turns.cumsum(0) - batch.turns] = False
-            later = later.to(self.device)
-            sums += torch.tensor([float(figures[later].sum()) for figures in found], dtype=torch.float64)
+            kept = found.of(later.to(self.device))
+            figures = (kept.log_probs, kept.tokens, kept.correct)
+            sums += torch.stack([figure.sum().double() for figure in figures]).cpu()
         self._computing.train()
         log_probs, tokens, correct = self._ranks.add_up([sums])[0].tolist()
         if not tokens:

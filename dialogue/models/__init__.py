@@ -4,6 +4,8 @@ encode_turn(token_ids (N, T), lengths (N,), history | None) -> history       one
 start(history) -> decoder_state                                              where a reply begins
 step(token_ids (R,), decoder_state) -> (log_probs (R, V), decoder_state)     one token further
 log_likelihood(batch) -> Likelihood, per utterance                           for fitting, ranking, re-scoring
+
+Two more calls are a model's own choice: `Prepares` (decoding in fewer bits) and `Penalises` (fitting by more than its likelihood).
 """
 
 from __future__ import annotations
@@ -67,6 +69,28 @@ class Likelihood(NamedTuple):
     log_probs: Tensor  # natural logarithm, summed over the tokens, </s> included
     tokens: Tensor  # how many those are
     correct: Tensor  # how many of them the model would have chosen itself
+    penalty: Tensor | None = None  # what an Objective adds to -log_probs, where one was asked for
+
+    def of(self, chosen: Tensor) -> Likelihood:
+        """Leave out of all figures the utterances that are not chosen: (M,) bool."""
+        penalty = None if self.penalty is None else self.penalty * chosen
+        return Likelihood(self.log_probs * chosen, self.tokens * chosen, self.correct * chosen, penalty)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a model is fitted by beside its likelihood: the loss of an utterance is -log p + penalty, summed over its tokens.
+
+    label_smoothing: eps of (1 - eps) * -log p(target) + eps * mean over the vocabulary of -log p (Szegedy et al. 2016).
+    unlikelihood: alpha of -alpha * sum of log(1 - p(c)) over the different tokens c that the utterance has had before this
+    target, the target left out: the token level of Welleck et al. 2020.
+    """
+
+    label_smoothing: float = 0.0
+    unlikelihood: float = 0.0
+
+
+LIKELIHOOD = Objective()  # nothing beside it: cross-entropy
 
 
 State = TypeVar("State", bound=DecoderState)
@@ -121,6 +145,15 @@ class Decoder(Generic[State]):
     start: Callable[[Tensor], State]
     step: Callable[[Tensor, State], tuple[Tensor, State]]
     precision: str = "fp32"  # of the output layer
+
+
+@runtime_checkable
+class Penalises(Protocol):
+    """A model that can be fitted by an Objective."""
+
+    def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
+        """Score as log_likelihood does, with the penalty of an objective."""
+        ...
 
 
 @runtime_checkable

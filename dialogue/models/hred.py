@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from dialogue.config import ModelConfig
-from dialogue.models import Batch, Decoder, Likelihood
-from dialogue.models.layers import GRU, token_log_probs
+from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
+from dialogue.models.layers import GRU
+from dialogue.models.objectives import penalised_log_probs
 from dialogue.models.projection import choose_precision, lay_out
 
 FOLDED_BYTES = 256 * 2**20  # the most that the table of all tokens' gates may take
@@ -152,6 +153,10 @@ class HRED(nn.Module):
 
         Raises ValueError on a token id out of range.
         """
+        return self.penalised(batch, LIKELIHOOD)
+
+    def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
+        """Score as log_likelihood does, with the penalty of an objective."""
         self._check(batch.token_ids)
         if batch.heard is not None:
             self._check(batch.heard[0])
@@ -166,13 +171,15 @@ class HRED(nn.Module):
         start = torch.tanh(self.initial(history))[targets.sorted_indices]
         states = self.decoder(gates, targets.batch_sizes.tolist(), start)  # (P, H)
         readout = self._read_out(self.dropout(states))
-        log_probs, correct = token_log_probs(readout, self.embedding.weight, self.output_bias, targets.data)
+        output = (readout, self.embedding.weight, self.output_bias)
+        log_probs, correct, penalty = penalised_log_probs(*output, targets.data, rows, objective=objective)
         totals = torch.zeros(len(batch.lengths), device=log_probs.device)
         hits = torch.zeros_like(totals)
         return Likelihood(
             log_probs=totals.index_add(0, rows, log_probs.float()),
             tokens=batch.lengths.to(log_probs.device),
             correct=hits.index_add(0, rows, correct.float()).long(),
+            penalty=None if penalty is None else totals.index_add(0, rows, penalty.float()),
         )
 
     def _read_out(self, states: Tensor) -> Tensor:

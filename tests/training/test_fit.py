@@ -352,6 +352,8 @@ def test_a_run_is_not_begun_over_another(options, tmp_path, capsys):
         ("--learning-rate=nan", "--learning-rate is nan"),
         ("--epochs=-1", "--epochs is -1.0; it must be at least"),
         ("--validations=0", "--validations is 0.0; it must be at least"),
+        ("--label-smoothing=1", "--label-smoothing is 1.0; it is a share, from 0 to below 1"),
+        ("--unlikelihood=-1", "--unlikelihood is -1.0; it is a weight, 0 or more"),
         ("--schedule=linear", "--schedule is 'linear'; it is plateau, cosine or constant"),
         ("--precision=fp8", "--precision is 'fp8'; it is auto, fp32 or bf16"),
         ("--hidden=0", "hidden is 0; it must be 1 or more"),

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from dialogue.models import Objective
 from dialogue.models.hred import HRED
 from training.batches import Utterance, collate
 from training.trainer import GRADIENT_NORM, Trainer
@@ -110,3 +111,27 @@ def test_a_batch_of_which_nothing_is_to_be_learnt_changes_nothing_but_by_adams_m
     found = trainer.step(collate([[Utterance([5, EOS], taught=False)]], pad_id=0), learning_rate=0.01)
     assert float(found.loss) == 0.0
     assert float(found.norm) == 0.0
+
+
+def test_a_step_goes_down_the_penalty_too_where_turns_are_learnt_and_shows_the_plain_loss():
+    """Against autograd on -log p + penalty of the taught turns."""
+    objective = Objective(label_smoothing=0.1, unlikelihood=1.0)
+    untaught = [[Utterance([4, 5, 4, 6, EOS]), Utterance([7, 8, 7, EOS], taught=False), Utterance([8, 9, 8, EOS])]]
+    plain = make().model
+    trainer = Trainer(make().model, learning_rate=1e-2, precision="fp32", device=torch.device("cpu"), objective=objective)
+    found = trainer.step(collate(untaught, pad_id=0), learning_rate=0.01)
+    likelihood = plain.penalised(collate(untaught, pad_id=0), objective)
+    losses = -likelihood.log_probs + likelihood.penalty
+    ((losses[0] + losses[2]) / 9).backward()
+    norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), math.inf)
+    torch.testing.assert_close(found.norm, norm)
+    torch.testing.assert_close(found.loss, -(likelihood.log_probs[0] + likelihood.log_probs[2]).detach() / 9)
+    assert trainer.validate([collate(CONVERSATIONS, pad_id=0)]) == Trainer(
+        trainer.model, learning_rate=1.0, precision="fp32", device=torch.device("cpu")
+    ).validate([collate(CONVERSATIONS, pad_id=0)]), "validation is by the plain likelihood"
+
+
+def test_a_model_that_knows_its_likelihood_alone_is_refused_for_another_objective():
+    model = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="Linear has no `penalised`, so it is fitted by cross-entropy alone"):
+        Trainer(model, learning_rate=1.0, precision="fp32", device=torch.device("cpu"), objective=Objective(unlikelihood=1.0))

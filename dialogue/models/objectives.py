@@ -1,0 +1,114 @@
+"""The output layer of a model that is fitted by more than its likelihood; what an Objective means stands beside it.
+
+The penalties are found in the one (P, V) table that the likelihood needs anyway. Label smoothing does not even look at it:
+log p(target) - mean log p is the target's logit less the mean logit, and that is the logit of a mean row of weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dialogue.models import Objective
+from dialogue.models.layers import token_log_probs
+
+LEAST = 1e-30  # what 1 - p is taken to be at least: what is certain costs 69 nats, and not infinitely many
+
+
+def penalised_log_probs(
+    inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, rows: Tensor, *, objective: Objective
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Give what layers.token_log_probs gives, and what an objective adds to the negative log-probability of each target.
+
+    inputs (P, E), weight (V, E), bias (V,), targets (P,); rows (P,): whose token it is, where the tokens of one utterance
+    stand in their order. -> log_probs (P,) float32, correct (P,) bool, penalty (P,) float32 or None where nothing is added.
+    """
+    penalties = []
+    if objective.unlikelihood:
+        weight, bias = weight.to(inputs.dtype), bias.to(inputs.dtype)  # autocast
+        places, tokens = earlier_tokens(targets, rows)
+        log_probs, correct, unlikelihood = _Unlikelihood.apply(inputs, weight, bias, targets, places, tokens)  # type: ignore[no-untyped-call]
+        penalties.append(objective.unlikelihood * unlikelihood)
+    else:
+        log_probs, correct = token_log_probs(inputs, weight, bias, targets)
+    if objective.label_smoothing:
+        above = F.embedding(targets, weight).float() - weight.float().mean(0)  # (P, E)
+        above_mean = (inputs.float() * above).sum(-1) + bias.float()[targets] - bias.float().mean()
+        penalties.append(objective.label_smoothing * above_mean)
+    return log_probs, correct, torch.stack(penalties).sum(0) if penalties else None
+
+
+@torch.no_grad()
+def earlier_tokens(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """List the different tokens that each token's utterance has had before it, itself left out.
+
+    targets (P,), rows (P,): as above -> places (Q,) among the P, tokens (Q,): at places[q], tokens[q] has been said before.
+    """
+    order = rows.argsort(stable=True)  # utterance by utterance, each in its order
+    ids, rows, at = targets[order], rows[order], torch.arange(len(rows), device=rows.device)
+    # For each token, where its utterance says the same one again; at the end where it does not.
+    again = torch.full_like(at, len(at))
+    alike = (rows * (ids.max() + 1) + ids).argsort(stable=True)
+    same = (ids[alike][1:] == ids[alike][:-1]) & (rows[alike][1:] == rows[alike][:-1])
+    again[alike[:-1][same]] = alike[1:][same]
+    # All pairs (later, earlier) of one utterance.
+    begins = torch.searchsorted(rows, rows)  # (P,): where the utterance of each token begins
+    before = at - begins
+    later = at.repeat_interleave(before)
+    earlier = torch.arange(len(later), device=rows.device) - (before.cumsum(0) - before - begins).repeat_interleave(before)
+    kept = again[earlier] > later  # not said again up to and with the later one: each token once, and never the target
+    return order[later[kept]], ids[earlier[kept]]
+
+
+class _Unlikelihood(torch.autograd.Function):
+    """layers._TokenLogProbs, and the sum of -log(1 - p(c)) over the candidates c of each token, from the same table.
+
+    Where p(c) is near 1, 1 - p(c) is no difference but the sum of all other probabilities; one token at most, the
+    likeliest, can be so. With r(c) = p(c) / (1 - p(c)), the gradient by logit j is r(j) - p(j) * (sum of r), where r(j) is
+    0 for all but the candidates: for the likeliest its own share in that is p(c), which is what is written there.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, places: Tensor, tokens: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        table = F.linear(inputs, weight, bias)  # (P, V) logits
+        every = torch.arange(len(targets), device=targets.device)
+        flat, candidates = every * table.shape[1] + targets, places * table.shape[1] + tokens
+        highest, likeliest = table.max(-1, keepdim=True)
+        target = table.view(-1)[flat]
+        correct = target >= highest.squeeze(1)
+        table.sub_(highest).exp_()
+        table.scatter_(1, likeliest, 0)
+        others = table.sum(-1).float()  # (P,): of all but the likeliest, which has 1
+        table.scatter_(1, likeliest, 1)
+        total = others + 1
+        log_probs = target.float() - highest.squeeze(1).float() - total.log()
+
+        prob = table.view(-1)[candidates].float() / total[places]  # (Q,)
+        top = tokens == likeliest.squeeze(1)[places]
+        remains = torch.where(top, others[places] / total[places], 1 - prob).clamp_min(LEAST)
+        penalty = torch.zeros_like(total).index_add_(0, places, -remains.log())
+        ctx.save_for_backward(table, total, inputs, weight, flat, candidates, places, top, prob, remains)
+        ctx.mark_non_differentiable(correct)
+        return log_probs, correct, penalty
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        grad_log_probs, _, grad_penalty = grad_outputs
+        table, total, inputs, weight, flat, candidates, places, top, prob, remains = ctx.saved_tensors
+        ratio = prob / remains  # (Q,)
+        of_others = torch.zeros_like(total).index_add_(0, places, ratio.masked_fill(top, 0))
+        of_all = of_others.index_add(0, places, ratio.masked_fill(~top, 0))  # (P,)
+        everywhere = grad_log_probs + grad_penalty * of_all  # times -p: what every logit gets
+        # A candidate's own gradient, without the difference of two huge numbers that r - p * (sum of r) is near p = 1.
+        own = torch.where(top, prob - prob * of_others[places], ratio - prob * of_all[places])
+        at_candidates = grad_penalty[places] * own - grad_log_probs[places] * prob
+        at_targets = grad_log_probs - table.view(-1)[flat].float() / total * everywhere
+        table.mul_((-everywhere / total)[:, None].to(table.dtype))
+        table.view(-1)[candidates] = at_candidates.to(table.dtype)
+        table.view(-1)[flat] = at_targets.to(table.dtype)
+        return table @ weight, table.t() @ inputs, table.sum(0), None, None, None
