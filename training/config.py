@@ -12,6 +12,8 @@ from typing import Any
 
 from dialogue.config import ModelConfig
 from dialogue.models import Objective
+from training.scheduled_sampling import WAYS
+from training.trainer import OPTIMIZERS
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -24,7 +26,7 @@ class FitConfig:
     batch_tokens: int = field(default=4000, metadata={"help": "tokens a step"})
     epochs: float = field(default=10.0, metadata={"help": "passes over the data, at most"})
     minutes: float | None = field(default=None, metadata={"help": "stop after so many minutes of training"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "of Adam"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "of the optimizer, after a short warm-up"})
     schedule: str = field(
         default="plateau",
         metadata={"help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs; constant"},
@@ -33,6 +35,14 @@ class FitConfig:
     unlikelihood: float = field(
         default=0.0, metadata={"help": "what saying a token of the same turn again costs (Welleck et al. 2020)"}
     )
+    teacher_forcing: tuple[float, float] = field(
+        default=(1.0, 1.0),
+        metadata={"help": "share of true words that the decoder reads, at the first step and the last, linear between"},
+    )
+    teacher_forcing_by: str = field(
+        default="argmax", metadata={"help": "the words that it reads otherwise: its likeliest (argmax), or drawn by it (sample)"}
+    )
+    optimizer: str = field(default="adam", metadata={"help": "adam, adamw or sgd"})
     truncate: int = field(default=256, metadata={"help": "tokens of a turn, at most"})
     recognised: float = field(
         default=0.5, metadata={"help": "share of conversations whose every other turn is read as a speech recogniser writes it"}
@@ -49,6 +59,7 @@ class FitConfig:
     seed: int = field(default=0, metadata={"help": "of everything random"})
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "teacher_forcing", tuple(self.teacher_forcing))  # a list in JSON and on the command line
         for name, least in (
             ("batch_tokens", 1),
             ("truncate", 2),
@@ -65,6 +76,14 @@ class FitConfig:
             raise ValueError(f"--label-smoothing is {self.label_smoothing}; it is a share, from 0 to below 1")
         if not 0 <= self.unlikelihood < math.inf:
             raise ValueError(f"--unlikelihood is {self.unlikelihood}; it is a weight, 0 or more")
+        if not all(0 <= share <= 1 for share in self.teacher_forcing) or len(self.teacher_forcing) != 2:
+            raise ValueError(
+                f"--teacher-forcing is {' '.join(map(str, self.teacher_forcing))}; it is two shares from 0 to 1: at the first "
+                "step and at the last"
+            )
+        for name, known in (("teacher_forcing_by", WAYS), ("optimizer", tuple(OPTIMIZERS))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)!r}; it is {' or '.join(known)}")
         if not math.isfinite(self.epochs):
             raise ValueError(f"--epochs is {self.epochs}; it must be a number of passes over the data")
         if self.minutes is not None and not self.minutes > 0:
@@ -166,6 +185,10 @@ def options() -> argparse.ArgumentParser:
         words = setting.metadata.get("help", "of the model")
         if isinstance(default, bool):
             add(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=f"{words} (default: {default})")
+        elif isinstance(default, tuple):
+            shown = " ".join(map(str, default))
+            metavar = ("START", "END")
+            add(name, type=float, nargs=2, metavar=metavar, default=argparse.SUPPRESS, help=f"{words} (default: {shown})")
         else:
             add(name, type=kinds[str(setting.type)], default=argparse.SUPPRESS, help=f"{words} (default: {default})")
     return parser

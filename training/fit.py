@@ -35,6 +35,7 @@ from training.corpora.transcript import Complaints
 from training.ranks import ALONE, LostRank, Ranks, device_of, joined
 from training.report import beside_the_bar, forget_rows_after, means, report
 from training.run import folder_of, remember, wanted
+from training.scheduled_sampling import OwnWords
 from training.state import Progress, load_state, save_state
 from training.trainer import StepFigures, Trainer
 
@@ -98,7 +99,9 @@ def fit(
         learning_rate=config.learning_rate,
         precision=config.precision,
         device=device,
+        optimizer=config.optimizer,
         objective=config.objective,
+        own_words=own_words(config, data.vocabulary),
         ranks=ranks,
     )
     state, best = out / "state.safetensors", Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
@@ -122,7 +125,8 @@ def fit(
         progress.seconds = ranks.from_first(time.monotonic() - begun)
         if is_over(config, progress, total):
             break
-        figures.append(trainer.step(step.share, learning_rate=learning_rate_at(config, progress, total)))
+        truth = teacher_forcing_at(config, progress, total)
+        figures.append(trainer.step(step.share, learning_rate=learning_rate_at(config, progress, total), truth=truth))
         progress.step += 1
         progress.batch += 1
         progress.tokens += step.tokens
@@ -187,7 +191,8 @@ def steps_of(data: Data, config: FitConfig, progress: Progress, *, ranks: Ranks 
 
     What is random in a step (the order, history dropout, dropout) comes from the seed and the step's number alone, so
     that a resumed run goes on as if nothing had happened. What belongs to a turn is drawn for the whole batch and then
-    dealt out with it, so that it does not depend on how many ranks there are; dropout within the model does.
+    dealt out with it, so that it does not depend on how many ranks there are; what happens within the model does (dropout,
+    and which words of its own it reads).
     """
     while True:
         rng = random.Random(f"{config.seed} {progress.epoch}")
@@ -224,6 +229,17 @@ def learning_rate_at(config: FitConfig, progress: Progress, total_steps: int) ->
     if config.schedule == "cosine":
         return config.learning_rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress.step / total_steps))))
     return config.learning_rate * warm * (0.5**progress.halvings if config.schedule == "plateau" else 1.0)
+
+
+def teacher_forcing_at(config: FitConfig, progress: Progress, total_steps: int) -> float:
+    """Give the share of true words that the decoder reads at a step: from the first of --teacher-forcing to the second."""
+    start, end = config.teacher_forcing
+    return start + (end - start) * min(1.0, progress.step / total_steps)
+
+
+def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
+    """Say how the decoder finds words of its own, where --teacher-forcing leaves it any."""
+    return None if config.teacher_forcing == (1, 1) else OwnWords(config.teacher_forcing_by, vocabulary.bos_id)
 
 
 def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: bool) -> Data:

@@ -30,36 +30,42 @@ class Progress:
 
 
 def save_state(path: Path, model: ModelModule[Any], optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write weights, Adam's moments and the progress into one file."""
+    """Write weights, what the optimiser keeps of each and the progress into one file."""
     tensors = {}
     for name, parameter in model.named_parameters():
         tensors[f"weights.{name}"] = parameter.detach().cpu()
         for key, value in optimiser.state.get(parameter, {}).items():
-            tensors[f"adam.{key}.{name}"] = value.detach().cpu()
-    metadata = {"progress": json.dumps(asdict(progress))}
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer.{key}.{name}"] = value.detach().cpu()
+    metadata = {"progress": json.dumps(asdict(progress)), "optimizer": type(optimiser).__name__}
     replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
 
 def load_state(path: Path, model: ModelModule[Any], optimiser: torch.optim.Optimizer) -> Progress:
     """Read what save_state wrote into a model and its optimiser.
 
-    Raises ValueError where there is no such file, or where it belongs to a model of other sizes.
+    Raises ValueError where there is no such file, or where it belongs to a model of other sizes or to another optimiser.
     """
     try:
         with safe_open(path, framework="pt") as file, torch.no_grad():
             progress = Progress(**json.loads(file.metadata()["progress"]))
-            names = set(file.keys())
-            for name, parameter in model.named_parameters():
+            kept = file.metadata().get("optimizer", "Adam")  # there was no other
+            if kept != type(optimiser).__name__:
+                raise ValueError(f"it was fitted by {kept} and cannot go on by {type(optimiser).__name__}; leave --optimizer out")
+            parameters = dict(model.named_parameters())
+            for name, parameter in parameters.items():
                 stored = file.get_tensor(f"weights.{name}")
                 if stored.shape != parameter.shape:
                     raise ValueError(
                         f"{name} has the shape {tuple(stored.shape)} there and {tuple(parameter.shape)} in these options"
                     )
                 parameter.copy_(stored)
-                for key in ("step", "exp_avg", "exp_avg_sq"):
-                    if f"adam.{key}.{name}" in names:
-                        value = file.get_tensor(f"adam.{key}.{name}")
-                        optimiser.state[parameter][key] = value.to(parameter.device)
+            for stored_as in file.keys():  # noqa: SIM118 (safe_open is no dict)
+                kind, _, kept_as = stored_as.partition(".")
+                if kind != "weights":  # "optimizer", or "adam" in older states
+                    key, _, name = kept_as.partition(".")
+                    parameter = parameters[name]
+                    optimiser.state[parameter][key] = file.get_tensor(stored_as).to(parameter.device)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"cannot resume from {path}: {error}") from None
     return progress

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -13,8 +14,14 @@ from torch import Tensor, nn
 from dialogue.device import computes_in_bf16
 from dialogue.models import LIKELIHOOD, Batch, Likelihood, ModelModule, Objective, Penalises
 from training.ranks import ALONE, Ranks
+from training.scheduled_sampling import OwnWords
 
 GRADIENT_NORM = 1.0  # Serban et al. 2016
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,  # with torch's weight decay, 0.01
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+}
 
 
 class StepFigures(NamedTuple):
@@ -26,7 +33,7 @@ class StepFigures(NamedTuple):
 
 
 class Trainer:
-    """A model in training: float32 master weights, Adam over them, and where bfloat16 is fast a copy in it that computes."""
+    """A model in training: float32 master weights, their optimiser, and where bfloat16 is fast a copy in it that computes."""
 
     def __init__(
         self,
@@ -35,31 +42,38 @@ class Trainer:
         learning_rate: float,
         precision: str,
         device: torch.device,
+        optimizer: str = "adam",
         objective: Objective = LIKELIHOOD,
+        own_words: OwnWords | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        """Raise ValueError where the model knows no objective but its likelihood, and another is asked for."""
-        if objective != LIKELIHOOD and not isinstance(model, Penalises):
+        """Take a model in hand. own_words: how its decoder finds them, where it is to read other words than the true ones.
+
+        Raises ValueError where more than its likelihood of true words is asked for, and the model does not know that.
+        """
+        if (objective != LIKELIHOOD or own_words is not None) and not isinstance(model, Penalises):
             raise ValueError(
-                f"{type(model).__name__} has no `penalised`, so it is fitted by cross-entropy alone; "
-                "leave --label-smoothing and --unlikelihood out"
+                f"{type(model).__name__} has no `penalised`, so it is fitted by cross-entropy over true words alone; "
+                "leave --label-smoothing, --unlikelihood and --teacher-forcing out"
             )
-        self._objective = objective
+        self._objective, self._own_words = objective, own_words
         self.model = model.to(device).train()
         self.device = device
         self._ranks = ranks
         bf16 = computes_in_bf16(device) if precision == "auto" else precision == "bf16"
         self._autocast = bf16 and device.type == "cuda"
         self._computing = copy.deepcopy(self.model).bfloat16() if bf16 and not self._autocast else self.model
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=learning_rate, fused=device.type in ("cpu", "cuda"))
+        build = OPTIMIZERS[optimizer]
+        self.optimiser = build(self.model.parameters(), lr=learning_rate, fused=device.type in ("cpu", "cuda"))
 
-    def step(self, batch: Batch | None, *, learning_rate: float) -> StepFigures:
+    def step(self, batch: Batch | None, *, learning_rate: float, truth: float = 1.0) -> StepFigures:
         """Take one optimiser step on the mean loss a token of a batch; of its turns those count that are to be learnt.
 
         batch: this rank's share of it, None where nothing fell to it. The mean is over the tokens of all ranks.
+        truth: the share of true words that the decoder reads; the others are its own.
         """
         self._computing.zero_grad(set_to_none=True)
-        loss, penalty, tokens, correct = self._sums(batch)
+        loss, penalty, tokens, correct = self._sums(batch, truth)
         tokens = self._ranks.add_up([tokens])[0].clamp_min(1)
         loss = loss / tokens
         if batch is not None:
@@ -77,15 +91,20 @@ class Trainer:
         self.refresh()
         return StepFigures(loss, norm, correct / tokens)
 
-    def _sums(self, batch: Batch | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _sums(self, batch: Batch | None, truth: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Sum over the turns of a batch that are to be learnt: loss, penalty, tokens, and those it would have chosen."""
         nothing = torch.zeros((), device=self.device)
         if batch is None:
             return nothing, nothing, nothing, nothing
         with torch.autocast("cuda", torch.bfloat16, enabled=self._autocast):
-            likelihood = self._likelihood(batch.to(self.device))
+            batch = batch.to(self.device)
+            if self._own_words is not None:
+                self._computing.eval()  # words as it would say them
+                batch = self._own_words.mix(self._computing, batch, truth=truth)
+                self._computing.train()
+            likelihood = self._likelihood(batch)
         if batch.taught is not None:
-            likelihood = likelihood.of(batch.taught.to(self.device))
+            likelihood = likelihood.of(batch.taught)
         penalty = nothing if likelihood.penalty is None else likelihood.penalty.sum()
         return -likelihood.log_probs.sum(), penalty, likelihood.tokens.sum().float(), likelihood.correct.sum().float()
 

@@ -42,6 +42,7 @@ class Batch:
     without_history (M,) bool or None: turns that are to be predicted as if nothing had been said before.
     heard: another form of every utterance, (token_ids (M, T'), lengths (M,)), which the history is read from; None: the same.
     taught (M,) bool or None: turns that count in fitting; None: all. A model scores them all the same.
+    read (M, T) or None: what the decoder reads in the place of each token, where that is not the token itself.
     """
 
     token_ids: Tensor
@@ -51,6 +52,7 @@ class Batch:
     without_history: Tensor | None = None
     heard: tuple[Tensor, Tensor] | None = None
     taught: Tensor | None = None
+    read: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Move what the model computes with; lengths and turns stay on the CPU, where the batch is laid out."""
@@ -58,8 +60,15 @@ class Batch:
         without = None if self.without_history is None else self.without_history.to(device)
         heard = None if self.heard is None else (self.heard[0].to(device), self.heard[1])
         taught = None if self.taught is None else self.taught.to(device)
+        read = None if self.read is None else self.read.to(device)
         return replace(
-            self, token_ids=self.token_ids.to(device), history=history, without_history=without, heard=heard, taught=taught
+            self,
+            token_ids=self.token_ids.to(device),
+            history=history,
+            without_history=without,
+            heard=heard,
+            taught=taught,
+            read=read,
         )
 
 
@@ -149,10 +158,10 @@ class Decoder(Generic[State]):
 
 @runtime_checkable
 class Penalises(Protocol):
-    """A model that can be fitted by an Objective."""
+    """A model that can be fitted by an Objective, and to a decoder that reads other words than the true ones."""
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
         ...
 
 

@@ -156,7 +156,7 @@ class HRED(nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
         self._check(batch.token_ids)
         if batch.heard is not None:
             self._check(batch.heard[0])
@@ -164,7 +164,8 @@ class HRED(nn.Module):
         if batch.without_history is not None:
             history = history.masked_fill(batch.without_history[:, None], 0)
         targets = _pack(batch.token_ids, batch.lengths)
-        read = F.pad(batch.token_ids[:, :-1], (1, 0), value=self.bos_id)  # <s> w1 w2 ... predicts w1 w2 ... </s>
+        read = batch.token_ids if batch.read is None else batch.read
+        read = F.pad(read[:, :-1], (1, 0), value=self.bos_id)  # <s> w1 w2 ... predicts w1 w2 ... </s>
         inputs = _pack(read, batch.lengths).data
         rows = _rows(targets, batch.token_ids.device)  # (P,): whose token it is
         gates = self.decoder.gates(self.dropout(self._embed(inputs))) + self.context_gates(history)[rows]

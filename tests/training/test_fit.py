@@ -67,9 +67,9 @@ def minute_steps(monkeypatch):
     """A clock on which every training step takes a minute: the time now, in a list."""
     now, original = [1e6], fit.Trainer.step
 
-    def slow(self, batch, *, learning_rate):
+    def slow(self, batch, **options):
         now[0] += 60
-        return original(self, batch, learning_rate=learning_rate)
+        return original(self, batch, **options)
 
     monkeypatch.setattr(fit.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(fit.Trainer, "step", slow)
@@ -80,11 +80,11 @@ def stop_at(monkeypatch, step, error=KeyboardInterrupt):
     """Make the training step of that number fail."""
     original, taken = fit.Trainer.step, []
 
-    def limited(self, batch, *, learning_rate):
-        taken.append(learning_rate)
+    def limited(self, batch, **options):
+        taken.append(options)
         if len(taken) == step:
             raise error
-        return original(self, batch, learning_rate=learning_rate)
+        return original(self, batch, **options)
 
     monkeypatch.setattr(fit.Trainer, "step", limited)
 
@@ -221,11 +221,19 @@ def test_a_run_is_named_by_its_data(options, tmp_path, monkeypatch):
 # --- going on ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_run_that_was_interrupted_goes_on_as_if_nothing_had_happened(options, tmp_path, monkeypatch, capsys, precision):
-    """With dropout and history dropout, whose numbers come from the seed and the step alone."""
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        "--precision=fp32",
+        "--precision=bf16",
+        "--teacher-forcing 0.9 0.2 --teacher-forcing-by=sample --optimizer=sgd",
+        "--unlikelihood=1 --label-smoothing=0.1 --optimizer=adamw",
+    ],
+)
+def test_a_run_that_was_interrupted_goes_on_as_if_nothing_had_happened(options, tmp_path, monkeypatch, capsys, wishes):
+    """With dropout, history dropout and words of its own, whose numbers come from the seed and the step alone."""
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
-    common = [*options[:-1], f"--precision={precision}"]
+    common = [*options[:-1], *wishes.split()]
     assert fit.main([*common, f"--out={undisturbed}"]) == 0
     stop_at(monkeypatch, 8)
     assert fit.main([*common, f"--out={stopped}"]) == 130
@@ -401,8 +409,8 @@ def test_a_checkpoint_that_no_run_wrote_is_not_resumed(talker, tmp_path, capsys)
 def test_a_loss_that_is_no_number_stops_the_run(options, tmp_path, capsys, monkeypatch):
     original = fit.Trainer.step
 
-    def broken(self, batch, *, learning_rate):
-        return original(self, batch, learning_rate=learning_rate)._replace(loss=torch.tensor(float("nan")))
+    def broken(self, batch, **options):
+        return original(self, batch, **options)._replace(loss=torch.tensor(float("nan")))
 
     monkeypatch.setattr(fit.Trainer, "step", broken)
     assert fit.main(options) == 2
@@ -431,14 +439,20 @@ def test_the_cosine_schedule_falls_by_hand():
     assert rates == pytest.approx([0.3, 0.2, 0.1, 0.004, 0.004])
 
 
+def test_the_share_of_true_words_goes_from_the_first_to_the_second_in_a_line():
+    config = FitConfig(data=("x",), teacher_forcing=(0.9, 0.5))
+    shares = [fit.teacher_forcing_at(config, Progress(step=step), 100) for step in (0, 25, 100, 120)]
+    assert shares == pytest.approx([0.9, 0.8, 0.5, 0.5])
+
+
 def validated(monkeypatch, perplexities):
     """Make validation find these perplexities, one after the other, and note the learning rate of each step."""
     left, rates = iter(perplexities), []
     original = fit.Trainer.step
 
-    def step(self, batch, *, learning_rate):
+    def step(self, batch, *, learning_rate, **options):
         rates.append(learning_rate)
-        return original(self, batch, learning_rate=learning_rate)
+        return original(self, batch, learning_rate=learning_rate, **options)
 
     monkeypatch.setattr(fit.Trainer, "step", step)
     monkeypatch.setattr(fit.Trainer, "validate", lambda self, planned: (next(left), 0.5))

@@ -10,6 +10,7 @@ def test_the_papers_recipe_is_the_papers():
     sizes = (asked["embedding"], asked["utterance"], asked["context"], asked["hidden"])
     assert (asked["data"], str(asked["vocabulary"]), sizes) == (["movie_triples"], "dict", (300, 600, 300, 600))
     assert (asked["bidirectional"], asked["readout"], asked["learning_rate"]) == (True, "maxout", 1e-4)
+    assert (asked["optimizer"], asked["teacher_forcing"], asked["schedule"]) == ("adam", [1.0, 1.0], "constant")
     assert (asked["clean"], asked["recognised"], asked["history_dropout"], asked["truncate"]) == (False, 0.0, 0.0, 80)
 
 

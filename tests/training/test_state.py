@@ -8,12 +8,13 @@ from safetensors.torch import load_file, save_file
 
 from dialogue.models.hred import HRED
 from training.state import Progress, load_state, save_state
+from training.trainer import OPTIMIZERS
 
 
-def make(seed=0, *, hidden=7, steps=0):
+def make(seed=0, *, hidden=7, steps=0, optimizer="adam"):
     torch.manual_seed(seed)
     model = HRED(vocab_size=20, bos_id=2, embedding=6, utterance=8, context=5, hidden=hidden, bidirectional=True, dropout=0.0)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
+    optimiser = OPTIMIZERS[optimizer](model.parameters(), lr=1e-2, fused=True)
     for _ in range(steps):
         walk(model, optimiser)
     return model, optimiser
@@ -29,10 +30,11 @@ def walk(model, optimiser):
 PROGRESS = Progress(step=12, epoch=1, batch=3, tokens=999, seconds=4.5, halvings=2, bad_validations=1, best_perplexity=8.25)
 
 
-def test_a_state_read_back_goes_on_as_if_nothing_had_happened(tmp_path):
-    model, optimiser = make(steps=5)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_state_read_back_goes_on_as_if_nothing_had_happened(tmp_path, optimizer):
+    model, optimiser = make(steps=5, optimizer=optimizer)
     save_state(tmp_path / "state", model, optimiser, PROGRESS)
-    other, other_optimiser = make(seed=1)
+    other, other_optimiser = make(seed=1, optimizer=optimizer)
     assert load_state(tmp_path / "state", other, other_optimiser) == PROGRESS
     for _ in range(3):
         walk(model, optimiser)
@@ -108,3 +110,22 @@ def test_a_state_that_lacks_a_tensor_is_refused(tmp_path):
     save_file(tensors, path, metadata={"progress": json.dumps(asdict(PROGRESS))})
     with pytest.raises(ValueError, match=r"cannot resume from .*readout\.weight"):
         load_state(path, *make())
+
+
+def test_a_state_of_another_optimiser_is_refused(tmp_path):
+    save_state(tmp_path / "state", *make(steps=1), PROGRESS)
+    with pytest.raises(ValueError, match="fitted by Adam and cannot go on by SGD; leave --optimizer out"):
+        load_state(tmp_path / "state", *make(optimizer="sgd"))
+
+
+def test_a_state_from_before_there_was_a_choice_goes_on_by_adam(tmp_path):
+    path = tmp_path / "state"
+    model, optimiser = make(steps=3)
+    save_state(path, model, optimiser, PROGRESS)
+    tensors = {name.replace("optimizer.", "adam.", 1): tensor for name, tensor in load_file(path).items()}
+    save_file(tensors, path, metadata={"progress": json.dumps(asdict(PROGRESS))})
+    other, other_optimiser = make(seed=1)
+    load_state(path, other, other_optimiser)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        for key, value in optimiser.state[one].items():
+            assert torch.equal(value, other_optimiser.state[two][key]), key

@@ -1,4 +1,6 @@
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -6,22 +8,38 @@ import torch
 from dialogue.models import Objective
 from dialogue.models.hred import HRED
 from training.batches import Utterance, collate
+from training.scheduled_sampling import OwnWords
 from training.trainer import GRADIENT_NORM, Trainer
 
 EOS = 3
 CONVERSATIONS = [[[4, 5, 6, EOS], [7, EOS], [8, 9, EOS]], [[5, EOS]], [[6, 6, EOS], [4, 4, 4, 4, EOS]]]
 
 
-def make(*, precision="fp32", dropout=0.0):
+def make(*, precision="fp32", dropout=0.0, optimizer="adam", own_words=None):
     torch.manual_seed(0)
     model = HRED(vocab_size=12, bos_id=2, embedding=6, utterance=8, context=5, hidden=7, bidirectional=True, dropout=dropout)
-    return Trainer(model, learning_rate=1e-2, precision=precision, device=torch.device("cpu"))
+    return Trainer(
+        model,
+        learning_rate=1e-2,
+        precision=precision,
+        device=torch.device("cpu"),
+        optimizer=optimizer,
+        own_words=own_words,
+    )
 
 
-def test_a_step_is_adam_on_the_mean_loss_a_token_with_the_gradient_clipped():
-    """Against the plain way: autograd, clip_grad_norm_ and torch's own Adam."""
-    trainer, plain = make(), make().model
-    optimiser = torch.optim.Adam(plain.parameters(), lr=0.02)
+@pytest.mark.parametrize(
+    ("optimizer", "plain_way"),
+    [
+        ("adam", torch.optim.Adam),
+        ("adamw", torch.optim.AdamW),
+        ("sgd", partial(torch.optim.SGD, momentum=0.9, nesterov=True)),
+    ],
+)
+def test_a_step_is_the_optimisers_on_the_mean_loss_a_token_with_the_gradient_clipped(optimizer, plain_way):
+    """Against the plain way: autograd, clip_grad_norm_ and torch's own optimiser."""
+    trainer, plain = make(optimizer=optimizer), make().model
+    optimiser = plain_way(plain.parameters(), lr=0.02)
     for _ in range(4):
         found = trainer.step(collate(CONVERSATIONS, pad_id=0), learning_rate=0.02)
         likelihood = plain.log_likelihood(collate(CONVERSATIONS, pad_id=0))
@@ -131,7 +149,27 @@ def test_a_step_goes_down_the_penalty_too_where_turns_are_learnt_and_shows_the_p
     ).validate([collate(CONVERSATIONS, pad_id=0)]), "validation is by the plain likelihood"
 
 
-def test_a_model_that_knows_its_likelihood_alone_is_refused_for_another_objective():
+@pytest.mark.parametrize("more", [{"objective": Objective(unlikelihood=1.0)}, {"own_words": OwnWords("argmax", 2)}])
+def test_a_model_that_knows_its_likelihood_alone_is_refused_for_another_objective(more):
     model = torch.nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="Linear has no `penalised`, so it is fitted by cross-entropy alone"):
-        Trainer(model, learning_rate=1.0, precision="fp32", device=torch.device("cpu"), objective=Objective(unlikelihood=1.0))
+    with pytest.raises(ValueError, match="Linear has no `penalised`, so it is fitted by cross-entropy over true words alone"):
+        Trainer(model, learning_rate=1.0, precision="fp32", device=torch.device("cpu"), **more)
+
+
+def test_a_step_with_words_of_its_own_learns_the_true_words_after_reading_its_own():
+    own, batch = OwnWords("argmax", 2), collate(CONVERSATIONS, pad_id=0)
+    trainer, plain = make(own_words=own), make().model
+    torch.manual_seed(5)
+    found = trainer.step(batch, learning_rate=0.0, truth=0.3)
+    torch.manual_seed(5)
+    read = own.mix(plain, batch, truth=0.3)
+    likelihood = plain.log_likelihood(read)
+    torch.testing.assert_close(found.loss, (-likelihood.log_probs.sum() / likelihood.tokens.sum()).detach())
+    assert not torch.allclose(plain.log_likelihood(batch).log_probs, likelihood.log_probs)
+    assert torch.equal(replace(read, read=None).token_ids, batch.token_ids)
+    assert trainer.validate([batch]) == make().validate([batch]), "validation reads the true words"
+
+
+def test_in_bf16_a_step_with_words_of_its_own_can_be_taken():
+    trainer = make(precision="bf16", own_words=OwnWords("sample", 2), dropout=0.2)
+    assert math.isfinite(float(trainer.step(collate(CONVERSATIONS, pad_id=0), learning_rate=0.1, truth=0.5).norm))
