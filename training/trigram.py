@@ -1,0 +1,247 @@
+"""python -m training.trigram: what counting words reaches, by the figures of training.evaluate: an interpolated trigram.
+
+Kneser-Ney smoothing (Kneser and Ney 1995) as Chen and Goodman 1999 interpolate it, one discount D for each order:
+
+    p(w | u v) = max(c(u v w) - D, 0) / c(u v) + what the discount left / c(u v) * p(w | v)
+    p(w | v)   = the same of c(v w) = how many different u stand before v w
+    p(w)       = the same of c(w) = how many different v stand before w, and then 1 / V
+
+The discounts are those that make validation likeliest: a corpus of triples holds most utterances three times over, so that
+counts of one and two, which discounts are usually read off, say little there.
+
+A conversation is one running text; its turns end with </s>, and before the first stands </s> </s>. It is a model like any
+other, with the four calls: what it keeps of a conversation are its last two tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dialogue.agent import DialogueAgent
+from dialogue.checkpoint import Checkpoint
+from dialogue.config import ModelConfig
+from dialogue.models import Batch, Likelihood
+from dialogue.vocabulary import Vocabulary
+from training import batches, corpora
+from training.corpora.transcript import Complaints
+from training.evaluate import evaluate
+from training.fit import load_vocabulary
+
+DISCOUNTS = (0.25, 0.5, 0.75, 0.9, 1.25, 1.75, 2.25, 2.75, 3.5, 4.5)
+Conversations = Sequence[Sequence[Sequence[int]]]  # turns of token ids, each closed by </s>
+
+
+class Counts(NamedTuple):
+    """One order: what is seen after each context, contexts and their words in order of their numbers."""
+
+    keys: Tensor  # (K,) context * V + word
+    shares: Tensor  # (K,) what its count leaves to the word after the discount
+    contexts: Tensor  # (X,)
+    begins: Tensor  # (X + 1,): where the words of each context stand among the K
+    backoff: Tensor  # (X,) what is left for the lower order
+
+    @classmethod
+    def of(cls, keys: Tensor, counts: Tensor, vocab_size: int, *, discount: float) -> Counts:
+        """Discount the counts (K,) of the n-grams `keys` (K,), which are sorted."""
+        contexts, inverse, types = torch.unique_consecutive(keys // vocab_size, return_inverse=True, return_counts=True)
+        counts = counts.double()
+        totals, left = (
+            torch.zeros(len(contexts), dtype=torch.float64).index_add_(0, inverse, summed)
+            for summed in (counts, counts.clamp_max(discount))
+        )
+        begins = torch.cat([torch.zeros(1, dtype=torch.long), types.cumsum(0)])
+        return cls(keys, (counts - discount).clamp_min(0) / totals[inverse], contexts, begins, left / totals)
+
+    def places(self, contexts: Tensor) -> tuple[Tensor, Tensor]:
+        """Find contexts (R,) among the X, and tell which are there: (R,), (R,) bool."""
+        places = torch.searchsorted(self.contexts, contexts.contiguous()).clamp_max(len(self.contexts) - 1)
+        return places, self.contexts[places] == contexts
+
+    def prob(self, contexts: Tensor, words: Tensor, lower: Tensor, vocab_size: int) -> Tensor:
+        """Interpolate the probability of each word after its context with the lower order's: (P,) each."""
+        keys = contexts * vocab_size + words
+        places = torch.searchsorted(self.keys, keys).clamp_max(len(self.keys) - 1)
+        share = torch.where(self.keys[places] == keys, self.shares[places], 0)
+        places, known = self.places(contexts)
+        return share + torch.where(known, self.backoff[places], 1) * lower
+
+    def rows(self, contexts: Tensor, lower: Tensor) -> Tensor:
+        """Interpolate the probabilities of all words after each context with the lower order's: (R,), (R, V) -> (R, V)."""
+        places, known = self.places(contexts)
+        table = torch.where(known, self.backoff[places], 1)[:, None] * lower
+        counts = (self.begins[places + 1] - self.begins[places]) * known
+        rows = torch.arange(len(contexts)).repeat_interleave(counts)
+        within = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
+        seen = self.begins[places][rows] + within
+        return table.index_put_((rows, self.keys[seen] % lower.shape[1]), self.shares[seen], accumulate=True)
+
+
+@dataclass(frozen=True)
+class LastTokens:
+    """The two tokens before the next one: (R, 2)."""
+
+    tokens: Tensor
+
+    def repeat(self, times: int) -> LastTokens:
+        """Give every row `times` times in a row."""
+        return LastTokens(self.tokens.repeat_interleave(times, dim=0))
+
+    def select(self, rows: Tensor) -> LastTokens:
+        """Take rows (R,) in their order."""
+        return LastTokens(self.tokens.index_select(0, rows))
+
+
+class Trigram(nn.Module):
+    """The four calls over counts. A history (N, 2) holds the last two tokens, each plus one; zeros are the empty one."""
+
+    def __init__(self, trigrams: Tensor, *, vocab_size: int, bos_id: int, eos_id: int, discounts: Sequence[float]) -> None:
+        """Count trigrams (P,), as trigrams_of gives them. discounts: of trigrams, bigrams, single tokens."""
+        super().__init__()
+        self.vocab_size, self.bos_id, self.eos_id, self.discounts = vocab_size, bos_id, eos_id, tuple(discounts)
+        trigrams, counts = torch.unique_consecutive(trigrams.sort().values, return_counts=True)
+        bigrams, different = torch.unique_consecutive((trigrams % vocab_size**2).sort().values, return_counts=True)
+        self._trigrams = Counts.of(trigrams, counts, vocab_size, discount=discounts[0])
+        self._bigrams = Counts.of(bigrams, different, vocab_size, discount=discounts[1])
+        words, different = torch.unique_consecutive((bigrams % vocab_size).sort().values, return_counts=True)
+        unigrams = Counts.of(words, different, vocab_size, discount=discounts[2])  # the one context is 0
+        even = torch.full((1, vocab_size), 1 / vocab_size, dtype=torch.float64)
+        self.unigrams = nn.Parameter(unigrams.rows(torch.zeros(1, dtype=torch.long), even)[0], requires_grad=False)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, *, bos_id: int) -> Trigram:
+        """Raise ValueError: there is nothing to build before anything is counted."""
+        raise ValueError("a trigram is counted, not fitted or loaded: python -m training.trigram")
+
+    @property
+    def size(self) -> int:
+        """Tell how many numbers it keeps."""
+        return len(self._trigrams.keys) + len(self._bigrams.keys) + self.vocab_size
+
+    def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
+        """Keep the last two tokens: token_ids (N, T), lengths (N,), (N, 2) -> (N, 2)."""
+        before = torch.zeros(len(lengths), 2) if history is None else history
+        text = torch.cat([before, token_ids.float() + 1], dim=1)
+        return text.gather(1, lengths[:, None] + torch.arange(2))
+
+    def start(self, history: Tensor) -> LastTokens:
+        """Begin a reply to each history: (N, 2) -> N rows."""
+        return LastTokens(torch.where(history == 0, self.eos_id, history.long() - 1))
+
+    def step(self, token_ids: Tensor, state: LastTokens) -> tuple[Tensor, LastTokens]:
+        """Read one token a row, (R,), and give the log-probabilities of the next, (R, V). <s> is not part of the text."""
+        read = torch.stack([state.tokens[:, 1], token_ids], dim=1)
+        tokens = torch.where((token_ids == self.bos_id)[:, None], state.tokens, read)
+        return self._log_probs(tokens), LastTokens(tokens)
+
+    def prob(self, trigrams: Tensor) -> Tensor:
+        """Give the probability of the last token of each trigram (P,) after its first two: (P,)."""
+        pairs, words = trigrams // self.vocab_size, trigrams % self.vocab_size
+        lower = self._bigrams.prob(pairs % self.vocab_size, words, self.unigrams[words], self.vocab_size)
+        return self._trigrams.prob(pairs, words, lower, self.vocab_size)
+
+    def _log_probs(self, tokens: Tensor) -> Tensor:
+        lower = self._bigrams.rows(tokens[:, 1], self.unigrams.expand(len(tokens), -1))
+        return self._trigrams.rows(tokens[:, 0] * self.vocab_size + tokens[:, 1], lower).log().float()
+
+    def log_likelihood(self, batch: Batch) -> Likelihood:
+        """Score every utterance after the two tokens before it. Per utterance, (M,)."""
+        history = torch.zeros(len(batch.turns), 2) if batch.history is None else batch.history
+        heard = batch.heard or (batch.token_ids, batch.lengths)
+        first = batch.turns.cumsum(0) - batch.turns
+        before = torch.zeros(len(batch.lengths), 2)
+        for turn in range(int(batch.turns.max())):
+            going_on = batch.turns > turn
+            before[first[going_on] + turn] = history[going_on]
+            said = (first + turn).clamp_max(len(batch.lengths) - 1)
+            history = self.encode_turn(heard[0][said], heard[1][said], history)
+        if batch.without_history is not None:
+            before = before.masked_fill(batch.without_history[:, None], 0)
+        text = torch.cat([self.start(before).tokens, batch.token_ids], dim=1)  # (M, 2 + T)
+        real = torch.arange(batch.token_ids.shape[1]) < batch.lengths[:, None]
+        rows, words = real.nonzero()[:, 0], batch.token_ids[real]
+        tokens = torch.stack([text[:, :-2][real], text[:, 1:-1][real]], dim=1)  # (P, 2)
+        pairs = tokens[:, 0] * self.vocab_size + tokens[:, 1]
+        probs = self.prob(pairs * self.vocab_size + words)
+        keys, order = pairs.sort()
+        contexts, which = torch.unique_consecutive(keys, return_inverse=True)
+        pairs = torch.stack([contexts // self.vocab_size, contexts % self.vocab_size], dim=1)
+        likeliest = torch.cat([self._log_probs(part).argmax(-1) for part in torch.split(pairs, 256)])
+        correct = torch.empty_like(real[real]).index_put_((order,), likeliest[which] == words[order])
+        totals = torch.zeros(len(batch.lengths), dtype=torch.float64)
+        return Likelihood(
+            log_probs=totals.index_add(0, rows, probs.log()).float(),
+            tokens=batch.lengths,
+            correct=totals.index_add(0, rows, correct.double()).long(),
+        )
+
+
+def trigrams_of(conversations: Conversations, *, vocab_size: int, eos_id: int) -> Tensor:
+    """Number each token with the two before it, (u * V + v) * V + w: (P,)."""
+    found = []
+    for conversation in conversations:
+        text = torch.tensor([eos_id, eos_id, *(token for turn in conversation for token in turn)])
+        found.append((text[:-2] * vocab_size + text[1:-1]) * vocab_size + text[2:])
+    return torch.cat(found)
+
+
+def count(train: Conversations, validation: Conversations, vocabulary: Vocabulary) -> Trigram:
+    """Count the trigrams of conversations, with the discounts that make others likeliest, one order after the other."""
+    size, eos_id = len(vocabulary), vocabulary.eos_id
+    seen, held_out = (trigrams_of(part, vocab_size=size, eos_id=eos_id) for part in (train, validation))
+    discounts = [0.75, 0.75, 0.75]
+
+    def counted() -> Trigram:
+        return Trigram(seen, vocab_size=size, bos_id=vocabulary.bos_id, eos_id=eos_id, discounts=discounts)
+
+    for order in tqdm((0, 1, 2, 0), desc="discounts", leave=False, disable=None):
+        likelihoods = {}
+        for discounts[order] in DISCOUNTS:
+            likelihoods[discounts[order]] = counted().prob(held_out).log().sum().item()
+        discounts[order] = max(likelihoods, key=likelihoods.__getitem__)
+    return counted()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Count a corpus and measure what that reaches, from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.trigram", description="An interpolated trigram's figures.")
+    add = parser.add_argument
+    add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)")
+    add("--vocabulary", type=Path, default=Path("dict"), metavar="FILE|dict", help="as training.fit (default: %(default)s)")
+    add("--split", default="test", help="what it is measured on (default: %(default)s)")
+    add("--limit", type=int, metavar="N", help="answer and rank N histories at most (default: one in each conversation)")
+    options = parser.parse_args(arguments)
+    names = options.data or corpora.default_names()
+    try:
+        vocabulary = load_vocabulary(options.vocabulary, names)
+        train, validation = (
+            batches.encode(corpora.load(names, split, Complaints()), vocabulary, truncate=None).conversations
+            for split in ("train", "validation")
+        )
+        model = count(train, validation, vocabulary)
+        agent = DialogueAgent(Checkpoint(model.eval(), vocabulary, ModelConfig(vocab_size=len(vocabulary)), {}))
+        figures, _ = evaluate(agent, corpora.load(names, options.split, Complaints()), limit=options.limit)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    table = Table("figure", "value")
+    table.add_row("discounts", ", ".join(map(str, model.discounts)))
+    table.add_row("numbers kept", f"{model.size:,}")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:,.4g}")
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
