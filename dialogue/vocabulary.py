@@ -108,6 +108,12 @@ class Vocabulary:
         ids: list[int] = self._pieces.encode(normalise(text))
         return ids
 
+    def encode_beginning(self, text: str) -> list[int]:
+        """Encode what a text begins with: where a space ends it, that stays, if the vocabulary has a piece for it."""
+        space = self._pieces.piece_to_id("\u2581")
+        known = self._pieces.id_to_piece(space) == "\u2581"
+        return [*self.encode(text), space] if known and text.strip() and text[-1].isspace() else self.encode(text)
+
     def encode_all(self, texts: Sequence[str], *, spaced: bool = False) -> list[list[int]]:
         """Encode many texts in one call. spaced: they are words apart by spaces, which a list of words takes as they are."""
         if spaced and isinstance(self._pieces, WordList):

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from training.corpora import chitchat, movie_triples, self_dialogue
+from training.corpora import chitchat, movie_triples, self_dialogue, subsequence, text
 from training.corpora.transcript import SPLITS, Complain, Complaints, Transcript
 
 
@@ -26,8 +26,9 @@ def default_names() -> list[str]:
 def load(names: list[str], split: str, complaints: Complaints) -> list[Transcript]:
     """Read corpora by name or path: their conversations of one split, in the order of the files.
 
-    names: `movie_triples`, `chitchat`, `self_dialogue`, a MovieTriples folder, or a JSONL file of conversations.
-    split: train, validation, test or all. Raises ValueError on an unknown name, a missing or empty corpus, a bad line.
+    names: `movie_triples`, `chitchat`, `self_dialogue`, `subsequence`, a MovieTriples folder, a JSONL file of conversations,
+    plain text (.txt) or AG News' table (.csv). split: train, validation, test or all.
+    Raises ValueError on an unknown name, a missing or empty corpus, a bad line.
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f"unknown split {split!r}; it is one of {', '.join(SPLITS)}, all")
@@ -59,14 +60,18 @@ def word_list_of(names: Sequence[str]) -> Path:
 def _read(name: str, split: str, complaints: Complain) -> Iterator[Transcript]:
     if name == "chitchat":
         return chitchat.read(split, complaints)
+    if name == "subsequence":
+        return subsequence.read(split)
     if name == "self_dialogue":
         return self_dialogue.read(self_dialogue.find(corpora_folder()), split, complaints)
     path = path_of(name)
     if path.is_dir():
         return movie_triples.read(path, split, complaints)
+    if path.is_file() and text.is_text(path):
+        return text.read(path, split, complaints)
     if path.is_file():
         return self_dialogue.read(path, split, complaints, corpus=path.name.split(".")[0])
     raise ValueError(
         f"there is no corpus {name!r} (looked for {path}); --data takes movie_triples, chitchat, self_dialogue, "
-        "a MovieTriples folder, or a JSONL file of conversations"
+        "subsequence, a MovieTriples folder, a JSONL file of conversations, plain text (.txt) or AG News' table (.csv)"
     )

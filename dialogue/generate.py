@@ -1,0 +1,113 @@
+"""python -m dialogue.generate: let a model write on from a prompt, token by token, to look at what it has learnt.
+
+Nothing is searched for, re-ranked or filtered here; that is the agent's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dialogue import checkpoint
+from dialogue.checkpoint import PRETRAINED, Checkpoint, replace_file
+from dialogue.device import choose_device
+
+BAR_TOKENS = 500  # texts of so many tokens or more show a progress bar
+
+
+@torch.no_grad()
+def generate(source: Checkpoint, prompt: str, *, length: int, temperature: float = 1.0, seed: int = 0) -> str:
+    """Write `length` tokens after a prompt, each drawn as the model finds it likely; the text comes with the prompt.
+
+    Lines are turns: a line that ends is taken into the history, and the next one begins. temperature: divides the logits;
+    0 takes the likeliest token. Same seed, same text, on every device that computes the same probabilities.
+    Raises ValueError on a length below 1 or a temperature below 0.
+    """
+    if length < 1:
+        raise ValueError(f"--length is {length}; it must be at least 1")
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"--temperature is {temperature}; it must be 0 or above")
+    model, vocabulary = source.model, source.vocabulary
+    device = next(model.parameters()).device
+    random = torch.Generator().manual_seed(seed)
+    silent = torch.tensor(vocabulary.never_generated, device=device)
+
+    def taken_in(turn: list[int], history: Tensor | None) -> Tensor:
+        closed = [*turn, vocabulary.eos_id]
+        return model.encode_turn(torch.tensor([closed], device=device), torch.tensor([len(closed)]), history)
+
+    def read(tokens: list[int], state: Any) -> tuple[Tensor, Any]:
+        for token in tokens:
+            log_probs, state = model.step(torch.tensor([token], device=device), state)
+        return log_probs[0], state
+
+    *before, line = prompt.split("\n")
+    lines, turn = before, vocabulary.encode_beginning(line)
+    read_as, stays = vocabulary.decode(turn).rstrip(), line.rstrip()  # a prompt is shown as it was written
+    history = torch.zeros_like(taken_in([], None))  # the empty one
+    for said in before:
+        history = taken_in(vocabulary.encode(said), history)
+    log_probs, state = read([vocabulary.bos_id, *turn], model.start(history))
+    for _ in tqdm(range(length), desc="writing", unit="token", leave=False, disable=None if length >= BAR_TOKENS else True):
+        log_probs[silent] = -torch.inf
+        if not turn:
+            log_probs[vocabulary.eos_id] = -torch.inf  # a line has something in it
+        token = int(_drawn(log_probs, temperature, random))
+        if token != vocabulary.eos_id:
+            turn.append(token)
+            log_probs, state = read([token], state)
+            continue
+        history = taken_in(turn, history)
+        lines.append(stays + vocabulary.decode(turn).removeprefix(read_as))
+        turn, read_as, stays = [], "", ""
+        log_probs, state = read([vocabulary.bos_id], model.start(history))
+    return "\n".join([*lines, stays + vocabulary.decode(turn).removeprefix(read_as)])
+
+
+def _drawn(log_probs: Tensor, temperature: float, random: torch.Generator) -> Tensor:
+    """Draw a token (V,) -> (): the largest after Gumbel's noise (Maddison et al. 2014), which falls as softmax would draw."""
+    if temperature == 0:
+        return log_probs.argmax()
+    noise = -torch.empty(log_probs.shape).exponential_(generator=random).log()
+    return (log_probs / temperature + noise.to(log_probs.device)).argmax()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write on from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m dialogue.generate", description="Let a model write on from a prompt.")
+    add = parser.add_argument
+    add("--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder (env CHECKPOINT)")
+    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
+    add("--prompt", default="", help="what the text begins with")
+    add("--length", type=int, default=200, metavar="N", help="tokens to write (default: %(default)s)")
+    add(
+        "--temperature",
+        type=float,
+        default=1.0,
+        help="below 1 surer, above 1 wilder, 0: the likeliest (default: %(default)s)",
+    )
+    add("--seed", type=int, default=0, help="same seed, same text (default: %(default)s)")
+    add("--out", type=Path, metavar="FILE", help="write the text there (default: print it)")
+    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    options = parser.parse_args(arguments)
+    try:
+        source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
+        text = generate(source, options.prompt, length=options.length, temperature=options.temperature, seed=options.seed)
+        if options.out:
+            replace_file(options.out, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.length:,} tokens written to {options.out}" if options.out else text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

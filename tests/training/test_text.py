@@ -1,0 +1,62 @@
+import gzip
+
+import pytest
+
+from training import corpora
+from training.corpora.transcript import SPLITS, Complaints
+
+NEWS = """"Class Index","Title","Description"
+"3","Oil is up","Brent rose \\\\to a high; it#39;s &lt;b&gt;news&lt;/b&gt;."
+"1","Two lines","the first
+and the second"
+"2","Short"
+"x","No class","it is not a number"
+"""
+
+
+def load(path, split, complaints=None):
+    return corpora.load([str(path)], split, complaints or Complaints())
+
+
+def test_a_texts_splits_are_its_lines_in_their_order_nine_tenths_of_them_for_training(tmp_path):
+    path = tmp_path / "book.txt"
+    lines = [f"line {number:03}" for number in range(100)]
+    path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    parts = [load(path, split) for split in SPLITS]
+    assert [len(part) for part in parts] == [1, 1, 1], "each split is one long conversation"
+    assert [part[0].turns for part in parts] == [tuple(lines[:90]), tuple(lines[90:95]), tuple(lines[95:])]
+    assert len({part[0].id for part in parts}) == 3
+
+
+def test_a_text_may_be_packed_and_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "book.txt.gz"
+    path.write_bytes(gzip.compress("\ufeffone line\n".encode()))
+    assert load(path, "train")[0].turns == ("one line",)
+    with pytest.raises(ValueError, match="has no conversation in its split 'test'"):
+        load(path, "test")
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    path = tmp_path / "book.txt"
+    path.write_bytes(b"good\n\xff bad\nmore\n")
+    with pytest.raises(ValueError, match=r"book\.txt, line 2: invalid UTF-8"):
+        load(path, "train")
+    assert load(path, "train", Complaints(skip=True))[0].turns == ("good", "more")
+
+
+def test_each_row_of_news_is_a_title_and_a_text_as_one_reads_them(tmp_path):
+    path = tmp_path / "news.csv"
+    path.write_text(NEWS, encoding="utf-8")
+    complaints = Complaints(skip=True)
+    found = {turns for split in SPLITS for turns in (t.turns for t in corpora._read(str(path), split, complaints))}
+    assert found == {("Oil is up", "Brent rose   to a high; it's <b>news</b>."), ("Two lines", "the first\nand the second")}
+    assert complaints.count == 2 * len(SPLITS)
+    assert "line 5: 2 columns where class, title and text are expected" in complaints.first
+
+
+def test_a_row_is_in_one_split_by_the_rule_of_all_ids(tmp_path):
+    path = tmp_path / "news.csv"
+    path.write_text("".join(f'"1","title {n}","text"\n' for n in range(300)), encoding="utf-8")
+    parts = [{t.id for t in load(path, split)} for split in SPLITS]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 300
+    assert len(parts[0]) > 240
