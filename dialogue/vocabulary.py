@@ -13,7 +13,7 @@ from typing import Any
 
 import sentencepiece
 
-from dialogue.word_list import WordList
+from dialogue.word_list import WordList, stretches
 
 PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
 CONTINUED = "<continued_utterance>"
@@ -24,6 +24,7 @@ _QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "´": "'", "`": "'",
 _SPACING = re.compile("[\\s\x00-\x1f\x7f-\x9f\u2581\ud800-\udfff\ufeff\u200b]+")
 _DOUBLED_QUOTE = re.compile(r"''+")
 _CONTRACTION = re.compile(r"(?<=[\w>]) ' ?(?=(?:s|t|m|re|ve|ll|d)\b)")
+_CONTINUATION_BYTE = re.compile(r"<0x[89AB][0-9A-F]>")  # of UTF-8: one that does not begin a character
 _SPACED_STOP = re.compile(r" (?=[.,!?;:](?:\s|[.,!?;:]|$))")
 
 
@@ -35,6 +36,11 @@ def normalise(text: str) -> str:
     text = _DOUBLED_QUOTE.sub('"', text.translate(_QUOTES))
     text = _SPACING.sub(" ", text.lower()).strip()
     return _SPACED_STOP.sub("", _CONTRACTION.sub("'", text))
+
+
+def spaceless(text: str) -> str:
+    """Give the characters of a text in the form that the model reads, without the spaces between them."""
+    return normalise(text).replace(" ", "")
 
 
 def without_marks(text: str) -> str:
@@ -120,6 +126,21 @@ class Vocabulary:
             return [self._pieces.encode_words(text.split()) for text in texts]
         ids: list[list[int]] = self._pieces.encode([normalise(text) for text in texts])
         return ids
+
+    def widths(self, text: str, *, spaced: bool = False) -> list[int]:
+        """Count the characters of the normalised text, without spaces, that each of its tokens stands for.
+
+        In the order of the tokens of `encode_all`. Of a character that is read as bytes the last one stands for it.
+        """
+        if isinstance(self._pieces, WordList):
+            return [len(spaceless(word)) for word in (text.split() if spaced else stretches(normalise(text)))]
+        pieces: list[str] = self._pieces.encode(normalise(text), out_type=str)  # what is unknown stands for itself here
+        goes_on = [bool(_CONTINUATION_BYTE.fullmatch(piece)) for piece in [*pieces, ""][1:]]
+        is_byte = [self._pieces.is_byte(token_id) for token_id in self.encode(text)]
+        return [
+            int(not more) if byte else len(piece.replace("\u2581", ""))
+            for piece, byte, more in zip(pieces, is_byte, goes_on, strict=True)
+        ]
 
     def decode(self, token_ids: Iterable[int]) -> str:
         """Turn token ids into text; <s>, </s> and <pad> vanish. Raises ValueError where an id is out of range."""

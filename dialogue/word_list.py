@@ -16,7 +16,12 @@ _TOKEN = re.compile(r"<\w+>|\w+|[^\w\s]+")
 
 def taken_apart(text: str) -> list[str]:
     """Split a written text into the words that MovieTriples would have of it."""
-    return ["<number>" if token.isdigit() else token for token in _TOKEN.findall(text.lower())]
+    return ["<number>" if stretch.isdigit() else stretch for stretch in stretches(text)]
+
+
+def stretches(text: str) -> list[str]:
+    """Split a written text where `taken_apart` does, numbers as they are."""
+    return _TOKEN.findall(text.lower())
 
 
 class WordList:

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,20 @@ from dialogue.config import METHODS, DecodeConfig
 from dialogue.words import words
 from training import batches, corpora
 from training.corpora.transcript import Complaints, Transcript
-from training.figures import Exchange, Figures, answers, by_hash, chosen_exchanges, exchanges_of, reply_figures, score
+from training.figures.exchanges import Exchange, Figures, by_hash, chosen_exchanges, exchanges_of
+from training.figures.prediction import score
+from training.figures.replies import answers, overlap_figures, reply_figures
 
-SHOWN = ("unique_replies", "distinct_1", "distinct_2", "repeated_2gram", "repeated_3gram", "mean_length", "fallbacks")
+REPLIES = 250  # to compare ways to decode by
+COLUMNS = (
+    "token_f1", "bleu", "unique_replies", "distinct_1", "distinct_2", "repeated_2gram", "repeated_3gram", "mean_length",
+    "fallbacks", "reply_perplexity", "nats_a_word", "ms",
+)  # fmt: skip
+MEANINGS = {
+    "reply_perplexity": "a token's, of the replies given their histories, by the model itself, </s> included",
+    "nats_a_word": "by how much the history raises the log-likelihood of a reply, over its words",
+    "ms": "milliseconds a reply takes, in batches",
+}
 
 
 def settings_of(text: str, default: DecodeConfig) -> DecodeConfig:
@@ -50,25 +61,44 @@ def settings_of(text: str, default: DecodeConfig) -> DecodeConfig:
 def measure(
     agent: DialogueAgent, chosen: Sequence[Exchange], *, exchanges: Sequence[Exchange], transcripts: Sequence[Transcript]
 ) -> tuple[Figures, list[Reply]]:
-    """Answer the chosen histories by the agent's settings: the figures of its replies, and how likely it finds them itself.
-
-    reply_perplexity: a token's, of the replies given their histories, </s> included. nats_a_word: by how much the history
-    raises a reply's log-likelihood, over its words. ms: a reply's, in batches.
-    """
+    """Answer the chosen histories by the agent's settings: the figures of its replies, and how likely it finds them itself."""
     begun = time.perf_counter()
     replies = answers(agent, chosen, exchanges=exchanges, transcripts=transcripts)
     seconds = time.perf_counter() - begun
     said = [[*agent.vocabulary.encode(reply.conversation.turns[-1].text), agent.vocabulary.eos_id] for reply in replies]
-    given, _ = score(agent.model, said, histories=[exchange.history for exchange in chosen], name="replies scored")
-    blank, _ = score(agent.model, said, histories=None, name="the same without history")
+    given = score(agent.model, said, histories=[exchange.history for exchange in chosen], name="replies scored")
+    blank = score(agent.model, said, histories=None, name="the same without history")
     total, spoken = given.sum().item(), sum(len(words(reply.text)) for reply in replies)
-    figures = reply_figures(replies)
+    truth = [transcripts[exchange.conversation].turns[exchange.turn] for exchange in chosen]
+    figures = reply_figures(replies) | overlap_figures(replies, truth)[0]
     figures |= {
         "reply_perplexity": math.exp(-total / sum(map(len, said))),
         "nats_a_word": (total - blank.sum().item()) / max(1, spoken),
         "ms": 1e3 * seconds / len(replies),
     }
     return figures, replies
+
+
+def side_by_side(
+    agents: Mapping[str, DialogueAgent],
+    chosen: Sequence[Exchange],
+    *,
+    exchanges: Sequence[Exchange],
+    transcripts: Sequence[Transcript],
+) -> Iterator[tuple[dict[str, Any], list[Reply]]]:
+    """Measure agents, by the names of their settings, on the same histories: a row of COLUMNS for each, and its replies."""
+    for name, agent in agents.items():
+        figures, replies = measure(agent, chosen, exchanges=exchanges, transcripts=transcripts)
+        yield {"settings": name, **{column: round(figures[column], 4) for column in COLUMNS}}, replies
+
+
+def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print what was measured of each way to decode, side by side."""
+    table = Table("settings", *COLUMNS)
+    for row in rows:
+        table.add_row(row["settings"], *(f"{row[name]:.3g}" for name in COLUMNS))
+    console.width = max(console.width, 180)
+    console.print(table)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
     add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)")
     add("--split", default="validation", help="train, validation, test or all (default: %(default)s)")
-    add("--limit", type=int, default=250, metavar="N", help="answer N histories at most (default: %(default)s)")
+    add("--limit", type=int, default=REPLIES, metavar="N", help="answer N histories at most (default: %(default)s)")
     add(
         "--try",
         action="append",
@@ -109,18 +139,13 @@ def main(arguments: list[str] | None = None) -> int:
     encoded = batches.encode(transcripts, first.vocabulary, truncate=None).conversations
     exchanges = exchanges_of(first.model, encoded, first.device)
     chosen = chosen_exchanges(exchanges, transcripts, limit=options.limit)
-    columns = (*SHOWN, "reply_perplexity", "nats_a_word", "ms")
-    table = Table("settings", *columns)
     rows = []
-    for text, agent in zip(tried, agents, strict=True):
-        figures, replies = measure(agent, chosen, exchanges=exchanges, transcripts=transcripts)
-        rows.append({"settings": text or "default", **{name: round(figures[name], 4) for name in columns}})
-        table.add_row(text or "default", *(f"{figures[name]:.3g}" for name in columns))
+    named = dict(zip((text or "default" for text in tried), agents, strict=True))
+    for row, replies in side_by_side(named, chosen, exchanges=exchanges, transcripts=transcripts):
+        rows.append(row)
         for exchange, reply in list(zip(chosen, replies, strict=True))[: options.replies]:
             print(f"  {transcripts[exchange.conversation].turns[exchange.turn - 1]}\n    -> {reply.text}")
-    console = Console(stderr=True)
-    console.width = max(console.width, 150)
-    console.print(table)
+    show(rows, Console(stderr=True))
     print(json.dumps({"replies": len(chosen), "rows": rows}))
     return 0
 

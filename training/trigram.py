@@ -35,7 +35,7 @@ from dialogue.models import Batch, Likelihood
 from dialogue.vocabulary import Vocabulary
 from training import batches, corpora
 from training.corpora.transcript import Complaints
-from training.evaluate import evaluate
+from training.figures.evaluation import evaluate
 from training.fit import load_vocabulary
 
 DISCOUNTS = (0.25, 0.5, 0.75, 0.9, 1.25, 1.75, 2.25, 2.75, 3.5, 4.5)
@@ -230,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         model = count(train, validation, vocabulary)
         agent = DialogueAgent(Checkpoint(model.eval(), vocabulary, ModelConfig(vocab_size=len(vocabulary)), {}))
-        figures, _ = evaluate(agent, corpora.load(names, options.split, Complaints()), limit=options.limit)
+        figures = evaluate(agent, corpora.load(names, options.split, Complaints()), limit=options.limit).figures
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -232,3 +232,19 @@ def test_a_sentencepiece_model_without_our_special_pieces_is_refused(lacking):
 )
 def test_a_mark_is_the_end_of_a_sentence(written, spoken):
     assert without_marks(written) == spoken
+
+
+# --- widths ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+@given(TEXTS)
+def test_tokens_stand_for_all_characters_of_a_text_and_for_each_once(kind, text):
+    vocabulary = VOCABULARIES[kind]
+    widths = vocabulary.widths(text)
+    assert len(widths) == len(vocabulary.encode(text))
+    assert sum(widths) == len(normalise(text).replace(" ", ""))
+
+
+def test_a_character_of_several_bytes_stands_at_its_last_one():
+    assert VOCABULARIES["char"].widths("hi漢i")[-6:] == [1, 1, 0, 0, 1, 1]

@@ -76,3 +76,9 @@ def test_a_list_that_is_none_is_refused(words, complaint):
 def test_a_file_that_is_no_list_is_refused(serialised):
     with pytest.raises(ValueError, match="no list of words"):
         Vocabulary(serialised)
+
+
+def test_each_word_stands_for_its_characters_numbers_and_unknown_ones_too(vocabulary):
+    assert vocabulary.widths("I don't know quux 1984") == [1, 3, 1, 1, 4, 4, 4]
+    assert vocabulary.widths("`` I don ' t <number>", spaced=True) == [1, 1, 3, 1, 1, 8]
+    assert len(vocabulary.encode_all(["`` I don ' t <number>"], spaced=True)[0]) == 6

@@ -4,7 +4,9 @@ import pytest
 
 from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
+from dialogue.config import METHODS
 from training import evaluate
+from training.figures.evaluation import MEANINGS
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +15,7 @@ def agent(talker):
 
 
 def test_a_model_that_has_learnt_its_conversations_needs_their_true_histories(agent, conversations):
-    figures, _ = evaluate.evaluate(agent, list(conversations))
+    figures = evaluate.evaluate(agent, list(conversations)).figures
     assert figures["perplexity_per_word"] < 3
     assert figures["perplexity_per_word_shuffled_history"] > 3 * figures["perplexity_per_word"]
     assert figures["hits_at_1_of_20_mean_loss"] > 0.9  # it never learnt what is likely without a history
@@ -31,9 +33,28 @@ def test_the_command_prints_json_alone_with_a_dash_and_the_names_that_scripts_re
         "perplexity_per_token", "perplexity_per_word", "perplexity_per_word_shuffled_history", "token_accuracy", "distinct_1",
         "distinct_2", "unique_replies", "repeated_2gram", "repeated_3gram", "mean_length", "hits_at_1_of_20",
         "hits_at_1_of_20_mean_loss", "fallbacks", "replies", "placeholders", "perplexity_per_word_recognised", "repeated_replies",
-        "replies_in_conversations", "listed_words",
+        "replies_in_conversations", "listed_words", "perplexity_per_word_all", "perplexity_per_word_u3", "word_error_rate",
+        "word_error_rate_u3", "repeated_4grams_across_turns", "token_f1", "bleu", "bleu_signature", "hits_at_5_of_20",
+        "mean_reciprocal_rank",
     }  # fmt: skip
     assert figures["replies"] == 5
+
+
+def test_every_figure_has_a_meaning(agent, conversations):
+    assert set(evaluate.evaluate(agent, conversations, limit=2).figures) == set(MEANINGS)
+
+
+def test_ways_to_decode_are_measured_beside_the_default(talker, conversations, tmp_path, capsys):
+    checkpoint.save(tmp_path / "model", talker)
+    lines = [json.dumps({"id": t.id, "turns": t.turns}) for t in conversations]
+    (tmp_path / "talk.jsonl").write_text("\n".join(lines))
+    arguments = ["--checkpoint", str(tmp_path / "model"), "--data", str(tmp_path / "talk.jsonl"), "--split", "all", "--json", "-"]
+    assert evaluate.main([*arguments, "--limit", "4", "--methods"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    rows = {row["settings"]: row for row in figures["methods"]}
+    assert rows.keys() == {f"method={method}" for method in METHODS}
+    for name in ("token_f1", "bleu", "distinct_2", "repeated_2gram"):
+        assert rows["method=top-k"][name] == pytest.approx(figures[name], abs=1e-4), "the default, on the same histories"
 
 
 @pytest.mark.parametrize("arguments", [["--limit", "0"], ["--checkpoint", "nowhere"], ["--data", "nowhere"], ["--split", "dev"]])

@@ -1,0 +1,88 @@
+"""All figures of a model on held-out conversations, and what they were measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from dialogue.agent import DialogueAgent, Reply
+from training import batches
+from training.corpora.transcript import Transcript
+from training.figures import prediction, ranking, replies, talks
+from training.figures.exchanges import Exchange, Figures, by_hash, chosen_exchanges, exchanges_of, openings_of
+from training.figures.prediction import Prediction, history_figures, predict, prediction_figures
+from training.figures.ranking import ranking_figures, ranks
+from training.figures.replies import answers, overlap_figures, reply_figures
+from training.figures.talks import Talk, hold_talks, talk_figures
+
+MEANINGS = prediction.MEANINGS | ranking.MEANINGS | replies.MEANINGS | talks.MEANINGS
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, and on what.
+
+    chosen: the exchanges that were answered and ranked, with the replies and the true reply's rank among 20, (M,).
+    exchanges: every turn but the first of each conversation, with the prediction of them, and their log p after another
+    conversation's history. bleu_signature: how sacrebleu computed BLEU.
+    """
+
+    figures: Figures
+    transcripts: list[Transcript]
+    exchanges: list[Exchange]
+    prediction: Prediction
+    shuffled: Tensor  # (len(exchanges),)
+    chosen: list[Exchange]
+    replies: list[Reply]
+    ranks: Tensor
+    talks: list[Talk]
+    bleu_signature: str
+
+    def turn(self, exchange: Exchange, *, before: int = 0) -> str:
+        """Give the text of an exchange's turn, or of one before it."""
+        return self.transcripts[exchange.conversation].turns[exchange.turn - before]
+
+
+def evaluate(agent: DialogueAgent, transcripts: Iterable[Transcript], *, limit: int | None = None) -> Evaluation:
+    """Compute all figures; answer and rank `limit` exchanges at most. Nothing of the text is cut.
+
+    Raises ValueError where the conversations are too few or too short for a figure.
+    """
+    transcripts = by_hash(transcripts)
+    encoded = batches.encode(transcripts, agent.vocabulary, truncate=None, heard=True).conversations
+    exchanges = exchanges_of(agent.model, encoded, agent.device)
+    chosen = chosen_exchanges(exchanges, transcripts, limit=limit)
+    if not chosen:
+        raise ValueError("no conversation has three turns: there is nothing to answer after a history of two")
+    spoken = [[batches.Utterance(turn.heard or turn) for turn in turns] for turns in encoded]
+    histories_heard = {(e.conversation, e.turn): e.history for e in exchanges_of(agent.model, spoken, agent.device)}
+    recognised = [replace(exchange, history=histories_heard[exchange.conversation, exchange.turn]) for exchange in exchanges]
+    given = answers(agent, chosen, exchanges=exchanges, transcripts=transcripts)
+    held = hold_talks(agent, transcripts)
+
+    turns = [*exchanges, *openings_of(encoded, like=exchanges[0].history)]
+    predicted = predict(agent.decoder, turns, transcripts=transcripts, vocabulary=agent.vocabulary)
+    counted = predicted.counted[: len(exchanges)]
+    other, shuffled = history_figures(agent.model, exchanges, recognised=recognised, counted=counted)
+    ranked, by_mean_loss = ranks(agent.model, chosen, exchanges=exchanges, transcripts=transcripts)
+    truth = [transcripts[exchange.conversation].turns[exchange.turn] for exchange in chosen]
+    overlap, signature = overlap_figures(given, truth)
+    return Evaluation(
+        figures=prediction_figures(predicted)
+        | other
+        | ranking_figures(ranked, by_mean_loss)
+        | overlap
+        | reply_figures(given)
+        | talk_figures(held),
+        transcripts=transcripts,
+        exchanges=exchanges,
+        prediction=predicted,
+        shuffled=shuffled,
+        chosen=chosen,
+        replies=given,
+        ranks=ranked,
+        talks=held,
+        bleu_signature=signature,
+    )

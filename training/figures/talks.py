@@ -1,0 +1,69 @@
+"""Whole conversations that an agent holds, and what it says again in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from dialogue.agent import DialogueAgent, Reply
+from dialogue.conversation import Conversation
+from dialogue.words import words
+from training.corpora.transcript import Transcript
+from training.figures.exchanges import Figures
+from training.figures.replies import BATCH_REPLIES, ngrams
+
+TALKS, TALK_TURNS = 50, 12  # how many the agent holds, and turns that a transcript must have for that
+MEANINGS = {
+    "repeated_replies": "share of replies said before in their conversation, where the agent holds whole ones",
+    "repeated_4grams_across_turns": "share of their four words in a row that an earlier reply of the same conversation has",
+    "replies_in_conversations": "how many were given in whole conversations, against what one speaker truly said",
+}
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A conversation that the agent held: what one speaker of a transcript said, and what it answered to each."""
+
+    transcript: Transcript
+    replies: tuple[Reply, ...]
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """What the agent heard: every other turn of the transcript."""
+        return self.transcript.turns[::2]
+
+
+def hold_talks(agent: DialogueAgent, transcripts: Sequence[Transcript], *, limit: int = TALKS) -> list[Talk]:
+    """Let the agent hold whole conversations, against what one speaker of each long enough transcript said."""
+    talks = [Talk(transcript, ()) for transcript in transcripts if len(transcript.turns) >= TALK_TURNS][:limit]
+    for turn in tqdm(range(max((len(talk.heard) for talk in talks), default=0)), desc="conversations", leave=False, disable=None):
+        going_on = [index for index, talk in enumerate(talks) if turn < len(talk.heard)]
+        for begin in range(0, len(going_on), BATCH_REPLIES):
+            part = going_on[begin : begin + BATCH_REPLIES]
+            so_far = [talks[index].replies[-1].conversation if turn else Conversation() for index in part]
+            replies = agent.answer(so_far, [talks[index].heard[turn] for index in part])
+            for index, reply in zip(part, replies, strict=True):
+                talks[index] = Talk(talks[index].transcript, (*talks[index].replies, reply))
+    return talks
+
+
+def talk_figures(talks: Sequence[Talk]) -> Figures:
+    """Measure what the agent says again within its conversations, by the words of dialogue.words."""
+    replies = said_again = grams = grams_again = 0
+    for talk in talks:
+        said: set[tuple[str, ...]] = set()
+        known: set[tuple[str, ...]] = set()
+        for reply in talk.replies:
+            spoken = tuple(words(reply.text))
+            found = list(ngrams(spoken, 4))
+            replies, said_again = replies + 1, said_again + (spoken in said)
+            grams, grams_again = grams + len(found), grams_again + sum(gram in known for gram in found)
+            said.add(spoken)
+            known.update(found)
+    return {
+        "repeated_replies": said_again / max(1, replies),
+        "repeated_4grams_across_turns": grams_again / max(1, grams),
+        "replies_in_conversations": replies,
+    }
