@@ -3,6 +3,7 @@
 runs/NAME/checkpoint/        the best model so far, ready to talk (half precision)
 runs/NAME/state.safetensors  everything that --resume needs: weights, optimiser, place in the data
 runs/NAME/log.jsonl          a line a validation; loss.png draws it
+runs/NAME/run.json           its settings, data, code and machine, and how far it has come
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import signal
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,10 +29,10 @@ from dialogue.config import ModelConfig
 from dialogue.models import Batch, ModelClass, ModelModule
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
-from training import batches, build_vocabulary, corpora, word_vectors
+from training import batches, build_vocabulary, corpora, record, word_vectors
 from training.config import FitConfig, ask
 from training.corpora import cleaning, pickled
-from training.corpora.transcript import Complaints
+from training.corpora.transcript import Complaints, sha256_of
 from training.ranks import ALONE, LostRank, Ranks, device_of, joined
 from training.report import beside_the_bar, forget_rows_after, means, report
 from training.run import folder_of, remember, wanted
@@ -52,6 +53,7 @@ class Data:
     vocabulary: Vocabulary
     train: batches.Encoded
     validation: list[Batch]
+    sha256: Mapping[str, str] = field(default_factory=dict)  # of the conversations of each split, as they were read
 
     @property
     def fingerprint(self) -> int:
@@ -115,6 +117,7 @@ def fit(
             save_state(state, model, trainer.optimiser, progress)
     if ranks.first:
         forget_rows_after(progress.step, out)
+        record.begin(out, best, corpora=data.sha256, device=device, ranks=ranks.count)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} ({ranks.count} ranks), in {out}")
 
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()
@@ -148,6 +151,7 @@ def fit(
     bar.close()
     if ranks.first:
         save_state(state, model, trainer.optimiser, progress)
+        record.bring_up_to_date(out, progress, ended=True)
     return progress
 
 
@@ -251,6 +255,7 @@ def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: 
     transcripts = {split: corpora.load(list(config.data), split, complaints) for split in ("train", "validation")}
     if complaints.count:
         print(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
+    sha256 = {split: sha256_of(found) for split, found in transcripts.items()}
     if config.clean:
         transcripts["train"], touched = cleaning.clean(transcripts["train"])
         print("cleaned: " + (", ".join(f"{count} {kind}" for kind, count in touched.items() if count) or "nothing to clean"))
@@ -269,7 +274,7 @@ def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: 
         print(f"{tokens:,} tokens, {part.truncated:,} turns cut at {config.truncate}")
     planned = batches.plan(encoded["validation"].conversations, batch_tokens=config.batch_tokens, rng=random.Random(0))
     validation = [batches.collate(windows, pad_id=vocabulary.pad_id) for windows in planned]
-    return Data(vocabulary, encoded["train"], validation)
+    return Data(vocabulary, encoded["train"], validation, sha256)
 
 
 def load_vocabulary(file: Path, names: Sequence[str]) -> Vocabulary:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import Checkpoint, replace_file
 from dialogue.conversation import Conversation
+from training import record
 from training.state import Progress
 from training.trainer import StepFigures
 
@@ -35,10 +36,11 @@ def beside_the_bar(figures: list[StepFigures], progress: Progress) -> str:
 
 
 def report(out: Path, model: Checkpoint, *, progress: Progress, loss: float, perplexity: float, accuracy: float) -> None:
-    """Print a validation with a few replies, append it to log.jsonl, and draw the curves anew."""
+    """Print a validation with a few replies, append it to log.jsonl, bring run.json up to date, and draw the curves anew."""
     row = {**asdict(progress), "loss": loss, "perplexity": perplexity, "accuracy": accuracy}
     with (out / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(row) + "\n")
+    record.bring_up_to_date(out, progress)
     tqdm.write(
         f"step {progress.step:,}, {progress.seconds / 60:.1f} min: training loss {loss:.3f}, "
         f"validation perplexity {perplexity:.2f} a token, accuracy {accuracy:.3f}" + ("" if progress.bad_validations else " (best)")

@@ -146,7 +146,8 @@ def test_the_seed_decides_what_is_random_in_every_step(data):
 def test_a_run_leaves_a_checkpoint_a_state_a_log_and_its_curves(options, talk, tmp_path, capsys):
     assert fit.main([*options, "--seed=3", "--dropout=0.1", "--no-bidirectional"]) == 0
     out = tmp_path / "run"
-    assert sorted(path.name for path in out.iterdir()) == ["checkpoint", "log.jsonl", "loss.png", "state.safetensors"]
+    files = ["checkpoint", "log.jsonl", "loss.png", "run.json", "state.safetensors"]
+    assert sorted(path.name for path in out.iterdir()) == files
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
     settings = json.loads((out / "checkpoint" / "config.json").read_text(encoding="utf-8"))

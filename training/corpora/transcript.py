@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,14 @@ def split_of(conversation_id: str) -> str:
     """Name the split of a conversation: one rule for every corpus with ids."""
     twentieth = int(hashlib.sha1(conversation_id.encode()).hexdigest(), 16) % 20
     return {0: "test", 1: "validation"}.get(twentieth, "train")
+
+
+def sha256_of(transcripts: Iterable[Transcript]) -> str:
+    """Name conversations by their content: sha256 of their ids and turns, in their order."""
+    content = hashlib.sha256()
+    for transcript in transcripts:
+        content.update(json.dumps([transcript.id, transcript.turns]).encode() + b"\n")
+    return content.hexdigest()
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
