@@ -9,6 +9,8 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import PRETRAINED
 from dialogue.config import METHODS, DecodeConfig
 from dialogue.device import choose_device
-from training import corpora, methods
-from training.corpora.transcript import Complaints
+from training import corpora, methods, page, record
+from training.corpora.transcript import Complaints, sha256_of
 from training.figures.evaluation import Evaluation, evaluate
+from training.run import check_writable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"--limit is {options.limit}; it must be at least 1")
         if options.json not in (None, "-") and not Path(options.json).absolute().parent.is_dir():
             raise ValueError(f"--json {options.json}: its folder is not there")
+        if options.report:
+            check_writable(options.report, option="--report")
         agent = _load(options, DecodeConfig())
         transcripts = corpora.load(options.data or corpora.default_names(), options.split, complaints)
         found = evaluate(agent, transcripts, limit=options.limit)
@@ -51,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
         methods.show(by_method, console)
     for exchange, reply in list(zip(found.chosen, found.replies, strict=True))[: options.replies]:
         console.print(f"  {found.turn(exchange, before=1)}\n    -> {reply.text}", markup=False, highlight=False)
+    if options.report:
+        facts = _facts(agent, options, found)
+        console.print(f"the page is {page.write(options.report, found, facts=facts, by_method=by_method)}", markup=False)
     if options.json:
         text = json.dumps(_as_json(found, by_method), indent=2)
         print(text) if options.json == "-" else Path(options.json).write_text(text + "\n", encoding="utf-8")
@@ -69,6 +77,7 @@ def _options() -> argparse.ArgumentParser:
     add("--limit", type=int, metavar="N", help="answer and rank N histories at most (default: one in each conversation)")
     add("--methods", action="store_true", help=f"measure every way to decode, too, by {methods.REPLIES} replies each")
     add("--json", metavar="FILE|-", help="write the figures as JSON; with - standard output holds nothing else")
+    add("--report", type=Path, metavar="DIR", help="write a page with tables, plots and conversations there: DIR/index.html")
     add("--replies", type=int, default=10, metavar="N", help="show so many replies (default: %(default)s)")
     add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
@@ -78,6 +87,22 @@ def _options() -> argparse.ArgumentParser:
 def _load(options: argparse.Namespace, decode: DecodeConfig) -> DialogueAgent:
     device = choose_device(options.device)
     return DialogueAgent.load(options.checkpoint, device=device, model_name=options.model, precision="fp32", decode=decode)
+
+
+def _facts(agent: DialogueAgent, options: argparse.Namespace, found: Evaluation) -> dict[str, str]:
+    """Say what was evaluated, and how, for the page."""
+    parameters = sum(parameter.numel() for parameter in agent.model.parameters())
+    turns = sum(len(transcript.turns) for transcript in found.transcripts)
+    return {
+        "model": f"{type(agent.model).__name__}, {parameters:,} parameters, from {options.checkpoint}",
+        "vocabulary": f"{len(agent.vocabulary):,} tokens",
+        "data": f"{', '.join(options.data or corpora.default_names())}, split {options.split}: "
+        f"{len(found.transcripts):,} conversations, {turns:,} turns, sha256 {sha256_of(found.transcripts)[:16]}",
+        "answered and ranked": f"{len(found.chosen):,} histories",
+        "decoding": ", ".join(f"{name} {value}" for name, value in asdict(agent.decode).items() if value not in ("", ())),
+        "versions": ", ".join(f"{name} {number}" for name, number in record.versions().items()),
+        "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    }
 
 
 def _by_method(options: argparse.Namespace, found: Evaluation) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def by_turn(found: Evaluation) -> bytes:
 
 def by_length(found: Evaluation) -> bytes:
     """Draw what the history is worth, in nats a word, by how many words the turn has."""
-    figure, axes = _axes("words of the turn, its end included", "nats a word that the history gives")
+    figure, axes = _axes("words of the turn, its end included", "nats a word")
     later = found.prediction.where(found.prediction.turn > 0)
     gain = later.log_probs - found.shuffled
     lengths = [n for n in range(2, SHOWN_WORDS + 1) if (later.counted == n).sum() >= LEAST_TURNS]

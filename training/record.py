@@ -46,7 +46,7 @@ def begin(out: Path, model: Checkpoint, *, corpora: Mapping[str, str], device: t
             "seeds": {"torch": config["seed"], "random": config["seed"]},
             "data_sha256": dict(corpora),  # of conversations as read: ids and turns, before cleaning, cutting and encoding
             "vocabulary_sha256": model.vocabulary.sha256,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+            "versions": versions(),
             "code": commit(),
             "device": str(device),
             "device_name": torch.cuda.get_device_name(device)
@@ -80,6 +80,11 @@ def read(out: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def versions() -> dict[str, str]:
+    """Tell the versions of Python and of what computes."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
 def commit(root: Path = ROOT) -> dict[str, Any] | None:

@@ -59,14 +59,14 @@ def remember(run: Run) -> None:
     checkpoint.save_settings(run.out / "checkpoint", replace(run.before, training=training))
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, *, option: str = "--out") -> None:
     """Try to write where a folder is, or is to be. Raises ValueError where that fails; leaves nothing behind."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
         with tempfile.TemporaryDirectory(dir=there, prefix=".writable-"):
             pass
     except OSError as error:
-        raise ValueError(f"cannot write into {there}: {error.strerror}; name another folder with --out") from None
+        raise ValueError(f"cannot write into {there}: {error.strerror}; name another folder with {option}") from None
 
 
 def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
