@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -73,55 +74,49 @@ class _GRUSequence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor, start: Tensor, batch_sizes: Sequence[int]) -> Tensor:
-        hidden = weight.shape[1]
-        states = gates.new_empty(gates.shape[0], hidden)
-        saved = gates.new_empty(gates.shape[0], 4 * hidden)  # reset, update, candidate, and the state's share of it
-        state, offset = start, 0
-        for rows in batch_sizes:
-            here = slice(offset, offset + rows)
-            state = state[:rows]
-            from_state = F.linear(state, weight, bias)
-            kept = saved[here]
-            torch.add(gates[here, : 2 * hidden], from_state[:, : 2 * hidden], out=kept[:, : 2 * hidden])
-            reset_update = kept[:, : 2 * hidden].sigmoid_()
-            kept[:, 3 * hidden :] = from_state[:, 2 * hidden :]
-            candidate = kept[:, 2 * hidden : 3 * hidden]
-            torch.addcmul(gates[here, 2 * hidden :], reset_update[:, :hidden], kept[:, 3 * hidden :], out=candidate)
-            candidate.tanh_()
-            state = torch.lerp(candidate, state, reset_update[:, hidden:])
-            states[here] = state
-            offset += rows
-        ctx.save_for_backward(saved, states, weight, start)
+        of_state = (gates.shape[0], weight.shape[1])
+        reset, update, share, candidate, states = (gates.new_empty(of_state) for _ in range(5))
+        state = start
+        for here in _steps(batch_sizes):
+            state = state[: here.stop - here.start]
+            given, found = gates[here].chunk(3, dim=1), F.linear(state, weight, bias).chunk(3, dim=1)
+            torch.add(given[0], found[0], out=reset[here]).sigmoid_()
+            torch.add(given[1], found[1], out=update[here]).sigmoid_()
+            share[here] = found[2]  # what the state has in the candidate
+            torch.addcmul(given[2], reset[here], found[2], out=candidate[here]).tanh_()
+            state = torch.lerp(candidate[here], state, update[here], out=states[here])
+        ctx.save_for_backward(reset, update, share, candidate, states, weight, start)
         ctx.batch_sizes = batch_sizes
         return states
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        (grad_states,) = grad_outputs
-        saved, states, weight, start = ctx.saved_tensors
-        batch_sizes, hidden = ctx.batch_sizes, weight.shape[1]
-        grad_gates = saved.new_empty(saved.shape[0], 3 * hidden)
-        grad_from_state = saved.new_empty(saved.shape[0], 3 * hidden)
-        before = torch.empty_like(states)  # the state that each step began from
-        grad_state, end = states.new_zeros(0, hidden), saved.shape[0]
-        for time in range(len(batch_sizes) - 1, -1, -1):
-            rows = batch_sizes[time]
-            here = slice(end - rows, end)
-            end -= rows
-            previous = start if time == 0 else states[end - batch_sizes[time - 1] : end]
-            before[here] = previous[:rows]
-            grad = grad_states[here].clone()
-            grad[: grad_state.shape[0]] += grad_state
-            reset, update, candidate, from_candidate = saved[here].chunk(4, dim=1)
-            pre = grad * (1 - update) * (1 - candidate * candidate)
-            out, out_state = grad_gates[here], grad_from_state[here]
-            torch.mul(pre * from_candidate, reset * (1 - reset), out=out[:, :hidden])
-            torch.mul(grad * (before[here] - candidate), update * (1 - update), out=out[:, hidden : 2 * hidden])
-            out[:, 2 * hidden :] = pre
-            out_state[:, : 2 * hidden] = out[:, : 2 * hidden]
-            torch.mul(pre, reset, out=out_state[:, 2 * hidden :])
-            grad_state = torch.addmm(grad.mul_(update), out_state, weight)
-        return grad_gates, grad_from_state.t() @ before, grad_from_state.sum(0), grad_state, None
+        reset, update, share, candidate, states, weight, start = ctx.saved_tensors
+        steps = _steps(ctx.batch_sizes)
+        before = torch.cat([start, *(states[here][:rows] for here, rows in zip(steps, ctx.batch_sizes[1:], strict=False))])
+        # Every gradient within a step is a multiple of its state's; the factors are found for all steps at once.
+        by_candidate = (1 - update).mul_(1 - candidate * candidate)
+        by_reset = (by_candidate * share).mul_(reset).mul_(1 - reset)
+        by_update = (before - candidate).mul_(update).mul_(1 - update)
+        factors = torch.stack([by_reset, by_update, by_candidate * reset], dim=1)  # (P, 3, H)
+        grad_found = torch.empty_like(factors)
+        grad_states, grad_start = grad_outputs[0].clone(), torch.zeros_like(start)
+        for time in range(len(steps) - 1, -1, -1):
+            here = steps[time]
+            grad = grad_states[here]  # whole: the later steps have added their shares
+            torch.mul(factors[here], grad[:, None], out=grad_found[here])
+            earlier = (grad_states[steps[time - 1]] if time else grad_start)[: len(grad)]
+            earlier.addcmul_(grad, update[here]).addmm_(grad_found[here].flatten(1), weight)
+        grad_gates = grad_found.clone()
+        torch.mul(grad_states, by_candidate, out=grad_gates[:, 2])
+        grad_found = grad_found.flatten(1)  # (P, 3H)
+        return grad_gates.flatten(1), grad_found.t() @ before, grad_found.sum(0), grad_start, None
+
+
+def _steps(batch_sizes: Sequence[int]) -> list[slice]:
+    """Tell where each time step stands among packed rows."""
+    ends = list(accumulate(batch_sizes))
+    return [slice(end - rows, end) for end, rows in zip(ends, batch_sizes, strict=True)]
 
 
 def token_log_probs(inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
