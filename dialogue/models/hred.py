@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from dialogue.config import ModelConfig
 from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
-from dialogue.models.layers import GRU
+from dialogue.models.layers import GRU, Dropout
 from dialogue.models.objectives import penalised_log_probs
 from dialogue.models.projection import choose_precision, lay_out
 
@@ -69,7 +69,7 @@ class HRED(nn.Module):
         self.maxout = readout == "maxout"
         self.readout = nn.Linear(hidden, embedding * (2 if self.maxout else 1))
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
 
@@ -168,7 +168,8 @@ class HRED(nn.Module):
         read = F.pad(read[:, :-1], (1, 0), value=self.bos_id)  # <s> w1 w2 ... predicts w1 w2 ... </s>
         inputs = _pack(read, batch.lengths).data
         rows = _rows(targets, batch.token_ids.device)  # (P,): whose token it is
-        gates = self.decoder.gates(self.dropout(self._embed(inputs))) + self.context_gates(history)[rows]
+        of_history = F.embedding(rows, self.context_gates(history))  # (P, 3H); indexing's backward pass is many times slower
+        gates = self.decoder.gates(self.dropout(self._embed(inputs))).add_(of_history)
         start = torch.tanh(self.initial(history))[targets.sorted_indices]
         states = self.decoder(gates, targets.batch_sizes.tolist(), start)  # (P, H)
         readout = self._read_out(self.dropout(states))

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from dialogue.models.layers import GRU, token_log_probs
+from dialogue.models.layers import GRU, Dropout, token_log_probs
 
 INPUT, HIDDEN = 5, 7
 LENGTHS = torch.tensor([3, 6, 1, 4, 6])
@@ -162,3 +162,35 @@ def test_token_log_probs_in_bfloat16_stay_near_those_in_float32(projection):
     for value, rough_value in zip(values, rough_values, strict=True):
         assert rough_value.grad.dtype == torch.bfloat16
         torch.testing.assert_close(rough_value.grad.float(), value.grad, atol=0.06, rtol=0.06)
+
+
+# --- dropout -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_dropout_keeps_its_share_of_elements_scaled_and_passes_their_gradient_alone(dtype, share):
+    """As torch.nn.functional.dropout: all but noughts are the inputs over 1 - share, in every column and at either end."""
+    torch.manual_seed(0)
+    inputs = torch.ones(20_000, 3, dtype=dtype, requires_grad=True)
+    found = Dropout(share)(inputs)
+    found.sum().backward()
+    kept = found.detach() != 0
+    torch.testing.assert_close(found[kept].float(), torch.full((int(kept.sum()),), 1 / (1 - share)), rtol=0.004, atol=0)
+    torch.testing.assert_close(inputs.grad, found.detach())
+    for part in (*kept.unbind(1), kept[:10_000], kept[10_000:], kept[::4]):
+        assert part.float().mean().item() == pytest.approx(1 - share, abs=0.015)
+    both = kept[1:] & kept[:-1]
+    assert both.float().mean().item() == pytest.approx((1 - share) ** 2, abs=0.015), "neighbours drop independently"
+
+
+def test_dropout_is_repeated_by_a_seed_and_rests_outside_training():
+    layer, inputs = Dropout(0.3), torch.randn(5, 7)
+    draws = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        draws.append(layer(inputs))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    assert torch.equal(layer.eval()(inputs), inputs)
+    assert torch.equal(Dropout(0.0)(inputs), inputs)
