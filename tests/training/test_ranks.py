@@ -27,7 +27,7 @@ def start(count, *arguments):
     )  # fmt: skip
 
 
-def finish(process, *, seconds=120):
+def finish(process, *, seconds=300):
     try:
         said, complained = process.communicate(timeout=seconds)
     finally:
