@@ -96,7 +96,7 @@ def _by_method(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [
         [
             _cell(row["settings"].removeprefix("method="), "name"),
-            *(_cell(f"{row[name]:.3g}", "number best" if row[name] == best.get(name) else "number") for name in methods.COLUMNS),
+            *(_cell(_number(row[name]), "number best" if row[name] == best.get(name) else "number") for name in methods.COLUMNS),
         ]
         for row in rows
     ]
@@ -174,7 +174,10 @@ def _cell(text: str, kind: str = "") -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) and abs(value) >= 1 else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+    """Write a number so that a column of its like stands in line: three figures, or all of a whole number."""
+    if value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:,.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
 def _image(png: bytes, title: str) -> str:

@@ -96,13 +96,13 @@ def test_replies_stand_beside_what_was_truly_said(found, outline):
 
 
 def test_the_best_of_a_column_stands_out_and_less_is_better_where_it_is(html):
-    assert re.findall(r'<td class="number best">([^<]*)</td>', html) == ["0.75", "0.25"], "and nothing where all are the same"
+    assert re.findall(r'<td class="number best">([^<]*)</td>', html) == ["0.750", "0.250"], "and nothing where all are the same"
     assert page._by_method([]) == ""
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0.0, "0"), (0.123456, "0.123"), (56.14, "56.1"), (1, "1"), (712, "712"), (12345.6, "12,346"), (1e-5, "1e-05")],
+    [(0.0, "0"), (0.123456, "0.123"), (0.1, "0.100"), (2.5, "2.50"), (56.14, "56.1"), (1, "1"), (712, "712"), (12345.6, "12,346")],
 )
 def test_numbers_have_three_figures(value, expected):
     assert page._number(value) == expected
