@@ -117,7 +117,7 @@ def fit(
             save_state(state, model, trainer.optimiser, progress)
     if ranks.first:
         forget_rows_after(progress.step, out)
-        record.begin(out, best, corpora=data.sha256, device=device, ranks=ranks.count)
+        record.begin(out, best, corpora=data.sha256, device=device, ranks=ranks.count, resume=resume)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} ({ranks.count} ranks), in {out}")
 
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()

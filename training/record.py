@@ -26,18 +26,20 @@ LIBRARIES = ("torch", "sentencepiece", "numpy", "safetensors")
 ROOT = Path(__file__).parent.parent
 
 
-def begin(out: Path, model: Checkpoint, *, corpora: Mapping[str, str], device: torch.device, ranks: int) -> None:
-    """Write down what is fitted, on what and by what. A run that goes on keeps when it was begun, and when it went on.
+def begin(
+    out: Path, model: Checkpoint, *, corpora: Mapping[str, str], device: torch.device, ranks: int, resume: bool = False
+) -> None:
+    """Write down what is fitted, on what and by what. A run that goes on keeps when it was begun, where that is known.
 
     corpora: sha256 of the conversations of each split, as transcript.sha256_of has it.
     """
-    now, before = datetime.now(UTC).isoformat(timespec="seconds"), read(out)
+    now, before = datetime.now(UTC).isoformat(timespec="seconds"), read(out) if resume else {}
     kind, config = type(model.model), model.training["config"]
     _write(
         out,
         {
-            "begun": before.get("begun", now),
-            "went_on": [*before.get("went_on", []), *([now] if before else [])],
+            "begun": before.get("begun") if resume else now,
+            "went_on": [*before.get("went_on", []), now] if resume else [],
             "ended": None,
             "model": f"{kind.__module__}:{kind.__qualname__}",
             "sizes": asdict(model.config),

@@ -54,6 +54,24 @@ def test_a_run_that_goes_on_keeps_when_it_was_begun(options, tmp_path):
     assert found["data_sha256"] == first["data_sha256"]
 
 
+def test_a_run_that_is_older_than_the_record_does_not_know_when_it_was_begun(options, tmp_path):
+    assert fit.main([*options, "--epochs=1"]) == 0
+    (tmp_path / "run" / "run.json").unlink()
+    assert fit.main(["--resume", "--epochs=2", f"--out={tmp_path / 'run'}", "--device=cpu"]) == 0
+    found = record.read(tmp_path / "run")
+    assert found["begun"] is None
+    assert len(found["went_on"]) == 1
+
+
+def test_a_run_that_is_begun_again_is_another_one(options, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"begun": "2001-01-01T00:00:00+00:00", "went_on": ["x"], "seconds": 3}')
+    assert fit.main([*options, "--epochs=1"]) == 0
+    found = record.read(tmp_path / "run")
+    assert found["begun"] > "2001-01-02"
+    assert found["went_on"] == []
+
+
 def test_a_validation_brings_it_up_to_date_and_what_is_no_number_is_null(tmp_path):
     (tmp_path / "run.json").write_text('{"begun": "x"}')
     record.bring_up_to_date(tmp_path, Progress(step=4, tokens=100, seconds=8.0))
