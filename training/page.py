@@ -55,7 +55,9 @@ def page(found: Evaluation, *, facts: Mapping[str, str], by_method: Sequence[Map
     """Lay out an evaluation. facts: what was evaluated, and how. by_method: rows of methods.side_by_side."""
     about = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     tiles = "".join(
-        f"<div><b>{_number(found.figures[name])}</b><span>{words_for}</span></div>" for name, words_for in TILES.items()
+        f"<div><b>{_number(found.figures[name])}</b><span>{words_for}</span></div>"
+        for name, words_for in TILES.items()
+        if found.talks or name not in talks.MEANINGS
     )
     drawn = "".join(
         f"<figure><figcaption>{title}</figcaption>{_image(draw(found), title)}</figure>" for title, draw in PLOTS.items()

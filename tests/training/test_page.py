@@ -100,6 +100,13 @@ def test_the_best_of_a_column_stands_out_and_less_is_better_where_it_is(html):
     assert page._by_method([]) == ""
 
 
+def test_where_no_conversation_is_long_enough_none_is_shown(found, html):
+    without = page.page(replace(found, talks=[]), facts={})
+    for part in ("<h2>Whole conversations", page.TILES["repeated_replies"]):
+        assert part in html
+        assert part not in without
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(0.0, "0"), (0.123456, "0.123"), (0.1, "0.100"), (2.5, "2.50"), (56.14, "56.1"), (1, "1"), (712, "712"), (12345.6, "12,346")],
