@@ -1,0 +1,1 @@
+"""python -m training.bench: how fast training steps are, beside a plain loop, the bare operations, and several processes."""

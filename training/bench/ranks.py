@@ -1,0 +1,87 @@
+"""Several processes beside one, each pinned to a core of its own: `python -m training.bench --processes 2`.
+
+torchrun starts this module as it starts training.fit, with one thread a process. Runs of one process and of several take
+turns, each with the same batches, so that a noisy machine is noisy for both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from dialogue.config import ModelConfig
+from dialogue.models.hred import HRED
+from training import batches
+from training.ranks import joined
+from training.trainer import Trainer
+
+
+def check_cores(count: int) -> None:
+    """Make sure that every process can have a core of its own. Raises ValueError where it cannot."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    if not 2 <= count <= cores:
+        raise ValueError(f"--processes {count}: each of two or more is pinned to a core of its own, and {cores} can be had here")
+
+
+def compare(count: int, plan: Sequence[Sequence[Sequence[list[int]]]], config: ModelConfig, *, rounds: int) -> dict[str, float]:
+    """Time `count` processes and one in turns on the same batches: tokens a second of each, and the median of their ratios.
+
+    Raises ValueError where a process fails.
+    """
+    rates: dict[int, list[float]] = {1: [], count: []}
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder) / "work.json"
+        work.write_text(json.dumps({"config": asdict(config), "plan": plan}))
+        for _ in range(rounds):
+            for several, found in rates.items():
+                found.append(_run(several, work))
+    return {
+        "processes": count,
+        "tokens_per_s": round(statistics.median(rates[count])),
+        "one_process_tokens_per_s": round(statistics.median(rates[1])),
+        "ratio": round(statistics.median(many / one for many, one in zip(rates[count], rates[1], strict=True)), 2),
+    }
+
+
+def _run(count: int, work: Path) -> float:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    ended = subprocess.run(
+        [*torchrun, "-m", "training.bench.ranks", str(work)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if ended.returncode:
+        raise ValueError(f"{count} processes failed: {ended.stderr.strip()[-2000:]}")
+    return float(ended.stdout.splitlines()[-1])
+
+
+def work_as_rank(work: Path) -> None:
+    """Take this rank's share of every step, and let the first print tokens a second: the median over steps."""
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[int(os.environ["LOCAL_RANK"])]})  # before any thread is there
+    told = json.loads(work.read_text())
+    torch.manual_seed(0)
+    with joined() as ranks:
+        model = HRED.from_config(ModelConfig(**told["config"]), bos_id=0)
+        trainer = Trainer(model, learning_rate=1e-3, precision="auto", device=torch.device("cpu"), ranks=ranks)
+        rates = []
+        for planned in told["plan"]:
+            places = batches.shares(planned, ranks.count)[ranks.number]
+            batch = batches.collate([planned[place] for place in places], pad_id=0) if places else None
+            start = time.perf_counter()
+            trainer.step(batch, learning_rate=1e-3)  # ends together: nobody has the gradients before all have
+            rates.append(sum(len(turn) for window in planned for turn in window) / (time.perf_counter() - start))
+        if ranks.first:
+            print(statistics.median(rates[1:] or rates))  # the first step warms up
+
+
+if __name__ == "__main__":
+    work_as_rank(Path(sys.argv[1]))
