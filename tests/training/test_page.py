@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -102,7 +103,7 @@ def test_the_best_of_a_column_stands_out_and_less_is_better_where_it_is(html):
 
 def test_where_no_conversation_is_long_enough_none_is_shown(found, html):
     without = page.page(replace(found, talks=[]), facts={})
-    for part in ("<h2>Whole conversations", page.TILES["repeated_replies"]):
+    for part in ("<h2>Whole conversations", f"<span>{page.TILES['repeated_replies']}</span>"):
         assert part in html
         assert part not in without
 

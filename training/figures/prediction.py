@@ -19,7 +19,7 @@ from training import batches
 from training.corpora.transcript import Transcript
 from training.figures.exchanges import Exchange, Figures
 
-BATCH_TOKENS = 6000
+BATCH_TOKENS, BATCH_TURNS = 6000, 512
 MEANINGS = {
     "perplexity_per_token": "of every turn but a conversation's first, given the turns before it",
     "perplexity_per_word": "the same over runs of letters, numbers and other marks, each one word, and one end a turn",
@@ -186,7 +186,7 @@ def score(model: ModelModule[Any], replies: Sequence[Sequence[int]], *, historie
 def _by_tokens(order: Sequence[int], replies: Sequence[Sequence[int]]) -> Iterator[list[int]]:
     taken: list[int] = []
     for row in order:  # the longest comes last: its length is the padded one
-        if taken and (len(taken) + 1) * len(replies[row]) > BATCH_TOKENS:
+        if taken and (len(taken) == BATCH_TURNS or (len(taken) + 1) * len(replies[row]) > BATCH_TOKENS):
             yield taken
             taken = []
         taken.append(row)
