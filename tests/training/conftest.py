@@ -1,10 +1,14 @@
-"""A small corpus on disk, and the options of a small run of training.fit over it."""
+"""A small corpus on disk, the options of a small run of training.fit over it, and how to read what a run leaves."""
 
 import json
 
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from training.corpora.transcript import split_of
+from training.state import Progress
 
 SMALL = {"embedding": 8, "utterance": 8, "context": 8, "hidden": 8}
 
@@ -29,3 +33,30 @@ def options(talk, tmp_path):
         f"--data={talk / 'talk.jsonl'}", f"--vocabulary={talk / 'vocabulary.model'}", *sizes, "--batch-tokens=100", "--epochs=2",
         "--validations=2", "--learning-rate=0.05", "--precision=fp32", "--device=cpu", f"--out={tmp_path / 'run'}",
     ]  # fmt: skip
+
+
+def log(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def figures(out):
+    """What a run measured at each step that it validated at. A step that was validated twice shows the last figures."""
+    return {row["step"]: (row["loss"], row["perplexity"], row["accuracy"], row["best_perplexity"]) for row in log(out)}
+
+
+def progress_of(out):
+    with safe_open(out / "state.safetensors", framework="pt") as file:
+        return Progress(**json.loads(file.metadata()["progress"]))
+
+
+def close(found, expected):
+    assert found.keys() == expected.keys()
+    for step in expected:
+        assert found[step] == pytest.approx(expected[step], rel=1e-6), step
+
+
+def same_weights(one, other):
+    ours, theirs = load_file(one / "state.safetensors"), load_file(other / "state.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-5, atol=1e-7, msg=name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dialogue import checkpoint
-from tests.training.test_fit import figures, log, progress_of
+from tests.training.conftest import figures, log, progress_of
 from training import batches, fit
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,145 @@
+"""A run that was interrupted, or has ended, goes on."""
+
+import json
+import time
+
+import pytest
+
+from dialogue import checkpoint
+from tests.training.conftest import close, figures, log, progress_of, same_weights
+from training import fit, report
+
+
+@pytest.fixture
+def minute_steps(monkeypatch):
+    """A clock on which every training step takes a minute: the time now, in a list."""
+    now, original = [1e6], fit.Trainer.step
+
+    def slow(self, batch, **options):
+        now[0] += 60
+        return original(self, batch, **options)
+
+    monkeypatch.setattr(fit.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(fit.Trainer, "step", slow)
+    return now
+
+
+def stop_at(monkeypatch, step, error=KeyboardInterrupt):
+    """Make the training step of that number fail."""
+    original, taken = fit.Trainer.step, []
+
+    def limited(self, batch, **options):
+        taken.append(options)
+        if len(taken) == step:
+            raise error
+        return original(self, batch, **options)
+
+    monkeypatch.setattr(fit.Trainer, "step", limited)
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        "--precision=fp32",
+        "--precision=bf16",
+        "--teacher-forcing 0.9 0.2 --teacher-forcing-by=sample --optimizer=sgd",
+        "--unlikelihood=1 --label-smoothing=0.1 --optimizer=adamw",
+    ],
+)
+def test_a_run_that_was_interrupted_goes_on_as_if_nothing_had_happened(options, tmp_path, monkeypatch, capsys, wishes):
+    """With dropout, history dropout and words of its own, whose numbers come from the seed and the step alone."""
+    undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
+    common = [*options[:-1], *wishes.split()]
+    assert fit.main([*common, f"--out={undisturbed}"]) == 0
+    stop_at(monkeypatch, 8)
+    assert fit.main([*common, f"--out={stopped}"]) == 130
+    assert "go on with --resume" in capsys.readouterr().err
+    assert 0 < len(log(stopped)) < len(log(undisturbed))
+    monkeypatch.undo()
+    assert fit.main(["--resume", f"--out={stopped}", "--device=cpu"]) == 0
+    close(figures(stopped), figures(undisturbed))
+    same_weights(stopped, undisturbed)
+
+
+def test_a_finished_run_goes_on_with_more_epochs_as_one_that_was_longer_from_the_start(options, tmp_path):
+    long, short = tmp_path / "long", tmp_path / "short"
+    assert fit.main([*options[:-1], "--epochs=3", f"--out={long}"]) == 0
+    assert fit.main([*options[:-1], "--epochs=1", f"--out={short}"]) == 0
+    assert fit.main(["--resume", "--epochs=3", f"--out={short}", "--device=cpu"]) == 0
+    close(figures(short), figures(long))
+    same_weights(short, long)
+    assert checkpoint.load(short / "checkpoint").training["config"]["epochs"] == 3
+
+
+def test_what_is_asked_for_at_a_resumption_holds_for_the_next_one_though_nothing_gets_better(options, tmp_path):
+    """It was written down with the next best validation only; until then the next resumption went back to the old wish."""
+    out = tmp_path / "run"
+    assert fit.main([*options[:-1], "--epochs=1", f"--out={out}"]) == 0
+    before = checkpoint.load(out / "checkpoint").training
+    assert fit.main(["--resume", "--learning-rate=0.5", f"--out={out}", "--device=cpu"]) == 0
+    after = checkpoint.load(out / "checkpoint").training
+    assert after["config"] == {**before["config"], "learning_rate": 0.5}
+    assert after["progress"] == before["progress"]
+
+
+@pytest.mark.parametrize("validation", [1, 2])
+def test_a_run_that_died_between_its_log_and_its_state_logs_each_step_once(options, tmp_path, monkeypatch, validation):
+    """The row of a validation is written before the state; killed between them, the run that went on wrote the row again."""
+    shown = []
+
+    def die(model):
+        shown.append(model)
+        if len(shown) == validation:
+            raise KeyboardInterrupt
+        return [""] * len(report.OPENINGS)
+
+    monkeypatch.setattr(report, "sample_replies", die)
+    assert fit.main(options) == 130
+    out = tmp_path / "run"
+    assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
+    steps = [row["step"] for row in log(out)]
+    assert len(steps) == 4
+    assert steps == sorted(set(steps))
+
+
+def test_the_state_is_saved_at_each_validation_however_long_the_machine_is_up(options, tmp_path, monkeypatch):
+    """The clock counts from the machine's start: in its first five minutes "never saved" looked like "saved just now"."""
+    start = time.monotonic()
+    real = time.monotonic
+    monkeypatch.setattr(fit.time, "monotonic", lambda: real() - start + 10)
+    stop_at(monkeypatch, 8)
+    assert fit.main(options) == 130
+    assert (tmp_path / "run" / "state.safetensors").is_file()
+
+
+def test_a_run_stops_when_its_minutes_are_over_and_goes_on_when_given_more(options, tmp_path, minute_steps):
+    undisturbed, timed = tmp_path / "undisturbed", tmp_path / "timed"
+    assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
+    assert fit.main([*options[:-1], "--minutes=3.5", f"--out={timed}"]) == 0
+    assert progress_of(timed).step == 4
+    minute_steps[0] += 1e5  # a night between the two processes does not count
+    assert fit.main(["--resume", "--minutes=1000", f"--out={timed}", "--device=cpu"]) == 0
+    assert progress_of(timed).seconds == pytest.approx(60 * log(undisturbed)[-1]["step"])
+    same_weights(timed, undisturbed)
+
+
+def test_a_run_that_its_minutes_end_keeps_what_it_has_learnt(options, tmp_path, minute_steps, capsys):
+    """It left without a validation: the checkpoint was the one of the last validation, or the untrained model that it began with."""
+    assert fit.main([*options, "--minutes=2.5", "--validations=0.5"]) == 0
+    assert "perplexity inf" not in capsys.readouterr().out
+    assert [row["step"] for row in log(tmp_path / "run")] == [3]
+    assert checkpoint.load(tmp_path / "run" / "checkpoint").training["progress"]["step"] == 3
+
+
+def test_a_run_from_before_cleaning_goes_on_without_it(options, tmp_path, capsys):
+    """What a checkpoint does not speak of was not done: the corpus and the batches of the run stay what they were."""
+    assert fit.main([*options, "--epochs=0.2", "--no-clean", "--recognised=0"]) == 0
+    file = tmp_path / "run" / "checkpoint" / "config.json"
+    settings = json.loads(file.read_text())
+    for name in ("clean", "recognised"):
+        del settings["training"]["config"][name]
+    file.write_text(json.dumps(settings))
+    capsys.readouterr()
+    assert fit.main(["--resume", f"--out={tmp_path / 'run'}", "--device=cpu", "--epochs=0.4"]) == 0
+    assert "cleaned:" not in capsys.readouterr().out
+    assert json.loads(file.read_text())["training"]["config"]["recognised"] == 0.0
