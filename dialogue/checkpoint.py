@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -143,10 +144,20 @@ def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path`, flush it to disk, then put it in its place: readers see the old one or the new one."""
+    """Write a file beside `path`, flush it to disk, then put it in its place: readers see the old one or the new one.
+
+    Raises OSError that names the file where it cannot be written, such as on a full disk; nothing new is left behind.
+    """
     partial = path.with_name(path.name + ".partial")
-    write(partial)
-    partial.chmod(0o644)  # safetensors writes for its owner alone
-    with partial.open("rb+") as written:
-        os.fsync(written.fileno())
-    partial.replace(path)
+    try:
+        write(partial)
+        partial.chmod(0o644)  # safetensors writes for its owner alone
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OSError(f"cannot write {path}: {reason}; what stood there before is unharmed") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink()

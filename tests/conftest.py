@@ -9,7 +9,7 @@ from hypothesis import settings
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
-from training import batches, build_vocabulary
+from training import batches, build_vocabulary, cache
 from training.corpora.transcript import Transcript
 from training.trainer import Trainer
 
@@ -57,6 +57,14 @@ def device(request):
 def on_device(device):
     """Make the tensors of a test where --device says."""
     with device:
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_user(tmp_path_factory):
+    """Tokenised corpora of the tests stay among the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "FOLDER", tmp_path_factory.mktemp("cache"))
         yield
 
 

@@ -178,6 +178,7 @@ def options() -> argparse.ArgumentParser:
     add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not HRED: docs/your_own_model.md builds one")
     add("--resume", action="store_true", help="go on with the run in --out; options that are not given again stay as they were")
     add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
+    add("--no-cache", action="store_true", help="tokenise the corpora anew, and keep nothing of it in runs/.cache")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
     kinds = {"int": int, "str": str, "float": float, "float | None": float, "str | None": str}
     for setting in (*fields(FitConfig)[1:], *fields(ModelConfig)[1:]):

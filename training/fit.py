@@ -13,10 +13,9 @@ import random
 import signal
 import sys
 import time
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,10 +28,9 @@ from dialogue.config import ModelConfig
 from dialogue.models import Batch, ModelClass, ModelModule
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
-from training import batches, build_vocabulary, corpora, record, word_vectors
+from training import batches, cache, record, word_vectors
 from training.config import FitConfig, ask
-from training.corpora import cleaning, pickled
-from training.corpora.transcript import Complaints, sha256_of
+from training.data import Data, prepare
 from training.ranks import ALONE, LostRank, Ranks, device_of, joined
 from training.report import beside_the_bar, forget_rows_after, means, report
 from training.run import folder_of, remember, wanted
@@ -44,22 +42,6 @@ WARMUP_STEPS = 200
 PATIENCE = 4  # validations without gain before it stops
 SAVE_SECONDS = 300
 SHOW_STEPS = 20
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a run learns from."""
-
-    vocabulary: Vocabulary
-    train: batches.Encoded
-    validation: list[Batch]
-    sha256: Mapping[str, str] = field(default_factory=dict)  # of the conversations of each split, as they were read
-
-    @property
-    def fingerprint(self) -> int:
-        """Give a number that is the same on two machines where their vocabulary and corpora are."""
-        sizes = [sum(map(len, conversation)) for conversation in self.train.conversations]
-        return zlib.crc32(f"{self.vocabulary.sha256} {sizes} {len(self.validation)}".encode())
 
 
 class Step(NamedTuple):
@@ -77,7 +59,7 @@ def fit(
     *,
     out: Path,
     device: torch.device,
-    resume: bool = False,
+    before: Checkpoint | None = None,
     start_from: Checkpoint | None = None,
     kind: ModelClass = HRED,
     ranks: Ranks = ALONE,
@@ -86,15 +68,17 @@ def fit(
 
     Every rank takes the same steps, each on its share; the first one alone writes into `out`.
 
+    before: the run's own checkpoint, where it goes on.
     start_from: a checkpoint of the same sizes and vocabulary, whose weights are the first ones.
-    Raises ValueError where the state to resume from is unusable, or where the loss is no number.
+    Raises ValueError where the state to resume from is unusable or of other data, or where the loss is no number; OSError
+    where a file cannot be written. State and checkpoint are then what they were before.
     """
     torch.manual_seed(config.seed)
     model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
     model = kind.from_config(model_config, bos_id=data.vocabulary.bos_id)
     if start_from is not None:
         model.load_state_dict(start_from.model.state_dict())
-    elif config.word_vectors and not resume:
+    elif config.word_vectors and before is None:
         begin_with_word_vectors(model, Path(config.word_vectors), data.vocabulary)
     trainer = Trainer(
         model,
@@ -107,14 +91,16 @@ def fit(
         ranks=ranks,
     )
     state, best = out / "state.safetensors", Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
-    if resume:
-        progress = load_state(state, model, trainer.optimiser)
+    if before is not None:
+        progress = load_state(state, model, trainer.optimiser, data=data.named)
         trainer.refresh()
+        if ranks.first:
+            remember(out, before, config)  # not sooner: what cannot go on so must not be wished for at the next --resume
     else:
         progress = Progress()
         if ranks.first:
             checkpoint.save(out / "checkpoint", best)
-            save_state(state, model, trainer.optimiser, progress)
+            save_state(state, model, trainer.optimiser, progress, data=data.named)
     if ranks.first:
         forget_rows_after(progress.step, out)
         record.begin(out, best, corpora=data.sha256, device=device, ranks=ranks.count, resume=resume)
@@ -138,19 +124,19 @@ def fit(
         if validating or progress.step % SHOW_STEPS == 0:
             bar.set_postfix_str(beside_the_bar(figures[-SHOW_STEPS:], progress))
         if validating:
-            validate(trainer, data, best=best, config=config, progress=progress, loss=means(figures)[0], out=out, ranks=ranks)
+            validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, ranks=ranks)
             figures.clear()
         if ranks.first and (validating or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS)):
             progress.seconds = time.monotonic() - begun
-            save_state(state, model, trainer.optimiser, progress)
+            save_state(state, model, trainer.optimiser, progress, data=data.named)
             saved = time.monotonic()
     if figures:  # it ends between two validations: the best may be now, but want of gain would not count
         halvings, bad_validations = progress.halvings, progress.bad_validations
-        validate(trainer, data, best=best, config=config, progress=progress, loss=means(figures)[0], out=out, ranks=ranks)
+        validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, ranks=ranks)
         progress.halvings, progress.bad_validations = halvings, bad_validations
     bar.close()
     if ranks.first:
-        save_state(state, model, trainer.optimiser, progress)
+        save_state(state, model, trainer.optimiser, progress, data=data.named)
         record.bring_up_to_date(out, progress, ended=True)
     return progress
 
@@ -171,11 +157,27 @@ def is_over(config: FitConfig, progress: Progress, total_steps: int) -> bool:
 
 
 def validate(
-    trainer: Trainer, data: Data, *, best: Checkpoint, config: FitConfig, progress: Progress, loss: float, out: Path, ranks: Ranks
+    trainer: Trainer,
+    data: Data,
+    *,
+    best: Checkpoint,
+    config: FitConfig,
+    progress: Progress,
+    figures: list[StepFigures],
+    out: Path,
+    ranks: Ranks,
 ) -> None:
-    """Validate, each rank on its share; keep the model if it is the best so far, and report."""
+    """Validate, each rank on its share; keep the model if it is the best so far, and report.
+
+    The state is to be saved after that: a run that is killed in between takes the same steps again from the state before,
+    finds the same perplexity, and writes the same checkpoint and row. figures: of the steps since the last time.
+    Raises ValueError where loss or perplexity is no number.
+    """
+    loss, _, _ = means(figures, progress.step)
     share = data.validation[ranks.number :: ranks.count]
     perplexity, accuracy = trainer.validate(tqdm(share, desc="validating", leave=False, disable=not ranks.first))
+    if not math.isfinite(perplexity):
+        raise ValueError(f"the validation perplexity is {perplexity} at step {progress.step}; lower --learning-rate, and --resume")
     better = perplexity < progress.best_perplexity
     if better:
         progress.best_perplexity, progress.bad_validations = perplexity, 0
@@ -246,47 +248,6 @@ def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
     return None if config.teacher_forcing == (1, 1) else OwnWords(config.teacher_forcing_by, vocabulary.bos_id)
 
 
-def prepare(config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: bool) -> Data:
-    """Read and encode the corpora of a run, building the vocabulary from the training split where none is given.
-
-    Raises ValueError on a corpus or vocabulary that is missing or broken.
-    """
-    complaints = Complaints(skip=skip_bad_lines)
-    transcripts = {split: corpora.load(list(config.data), split, complaints) for split in ("train", "validation")}
-    if complaints.count:
-        print(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
-    sha256 = {split: sha256_of(found) for split, found in transcripts.items()}
-    if config.clean:
-        transcripts["train"], touched = cleaning.clean(transcripts["train"])
-        print("cleaned: " + (", ".join(f"{count} {kind}" for kind, count in touched.items() if count) or "nothing to clean"))
-    if vocabulary_file is None:
-        print("building the vocabulary")
-        vocabulary = build_vocabulary.build(turn for transcript in transcripts["train"] for turn in transcript.turns)
-    else:
-        vocabulary = load_vocabulary(vocabulary_file, config.data)
-    encoded = {
-        split: batches.encode(found, vocabulary, truncate=config.truncate, heard=split == "train" and config.recognised > 0)
-        for split, found in transcripts.items()
-    }
-    for split, part in encoded.items():
-        tokens = sum(len(turn) for conversation in part.conversations for turn in conversation)
-        print(f"{split}: {len(part.conversations):,} conversations, {part.utterances:,} turns, ", end="")
-        print(f"{tokens:,} tokens, {part.truncated:,} turns cut at {config.truncate}")
-    planned = batches.plan(encoded["validation"].conversations, batch_tokens=config.batch_tokens, rng=random.Random(0))
-    validation = [batches.collate(windows, pad_id=vocabulary.pad_id) for windows in planned]
-    return Data(vocabulary, encoded["train"], validation, sha256)
-
-
-def load_vocabulary(file: Path, names: Sequence[str]) -> Vocabulary:
-    """Read a vocabulary, or MovieTriples' list of words as one: `dict`, where the corpora of these names lie, or its file.
-
-    Raises ValueError where there is none.
-    """
-    if str(file) == "dict":
-        file = corpora.word_list_of(names)
-    return pickled.vocabulary(file) if file.suffix == ".pkl" else Vocabulary.load(file)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Fit a model from the command line."""
     out, place = Path("runs"), ALONE
@@ -297,13 +258,14 @@ def main(arguments: list[str] | None = None) -> int:
             place = ranks
             run, device = wanted(asked), device_of(ranks, asked["device"])
             with ranks.first_goes_ahead():
-                data = prepare(run.config, vocabulary_file=run.vocabulary, skip_bad_lines=asked["skip_bad_lines"])
+                data = prepare(
+                    run.config, vocabulary_file=run.vocabulary, skip_bad_lines=asked["skip_bad_lines"],
+                    kept_in=None if asked["no_cache"] else cache.FOLDER, keep=ranks.first,
+                )  # fmt: skip
             ranks.agree("the corpora", data.fingerprint)
-            if run.before and ranks.first:
-                remember(run)
             progress = fit(
-                run.config, run.sizes, data, out=out, device=device, resume=run.before is not None,
-                start_from=run.start_from, kind=run.kind, ranks=ranks,
+                run.config, run.sizes, data, out=out, device=device, before=run.before, start_from=run.start_from,
+                kind=run.kind, ranks=ranks,
             )  # fmt: skip
     except LostRank as error:
         print(f"rank {place.number}: {error}; {how_to_go_on(out)}", file=sys.stderr)

@@ -20,17 +20,23 @@ from training.trainer import StepFigures
 OPENINGS = ("hi", "how are you?", "what's your favorite movie?", "do you like music?")
 
 
-def means(figures: list[StepFigures]) -> tuple[float, float, float]:
-    """Give the mean loss, gradient norm and accuracy of some steps."""
+def means(figures: list[StepFigures], step: int) -> tuple[float, float, float]:
+    """Give the mean loss, gradient norm and accuracy of the steps up to this one.
+
+    Raises ValueError where one of them had no number for its loss or norm: its weights are none either, or soon will be.
+    """
     loss, norm, accuracy = (torch.stack(values).float().mean().item() for values in zip(*figures, strict=True))
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise ValueError(
+            f"the loss is {loss} at step {step} and the gradient's norm {norm}, as means of {len(figures)} steps; lower "
+            "--learning-rate; --resume goes on from the last state, whose weights are sound"
+        )
     return loss, norm, accuracy
 
 
 def beside_the_bar(figures: list[StepFigures], progress: Progress) -> str:
-    """Word the last steps' figures. Raises ValueError where the loss is no number: nothing after it would mean anything."""
-    loss, norm, accuracy = means(figures)
-    if not math.isfinite(loss):
-        raise ValueError(f"the loss is {loss} at step {progress.step}; lower --learning-rate; --resume goes on from the last state")
+    """Word the last steps' figures. Raises ValueError where they are no numbers."""
+    loss, norm, accuracy = means(figures, progress.step)
     rate = progress.tokens / max(progress.seconds, 1e-9)
     return f"{rate:,.0f} tokens/s, loss {loss:.3f}, norm {norm:.2f}, accuracy {accuracy:.3f}"
 
@@ -38,8 +44,9 @@ def beside_the_bar(figures: list[StepFigures], progress: Progress) -> str:
 def report(out: Path, model: Checkpoint, *, progress: Progress, loss: float, perplexity: float, accuracy: float) -> None:
     """Print a validation with a few replies, append it to log.jsonl, bring run.json up to date, and draw the curves anew."""
     row = {**asdict(progress), "loss": loss, "perplexity": perplexity, "accuracy": accuracy}
-    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(row) + "\n")
+    log = out / "log.jsonl"
+    rows = (log.read_text(encoding="utf-8") if log.exists() else "") + json.dumps(row) + "\n"
+    replace_file(log, lambda path: path.write_text(rows, encoding="utf-8"))  # no half row, even where the disk is full
     record.bring_up_to_date(out, progress)
     tqdm.write(
         f"step {progress.step:,}, {progress.seconds / 60:.1f} min: training loss {loss:.3f}, "

@@ -52,11 +52,10 @@ def folder_of(asked: Asked) -> Path:
     return asked["out"] or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names)
 
 
-def remember(run: Run) -> None:
+def remember(out: Path, before: Checkpoint, config: FitConfig) -> None:
     """Write down what was asked for anew, so that it holds for the next --resume, too."""
-    assert run.before is not None, "a run that begins has nothing to remember yet"
-    training = {**run.before.training, "config": asdict(run.config)}
-    checkpoint.save_settings(run.out / "checkpoint", replace(run.before, training=training))
+    training = {**before.training, "config": asdict(config)}
+    checkpoint.save_settings(out / "checkpoint", replace(before, training=training))
 
 
 def check_writable(folder: Path, *, option: str = "--out") -> None:

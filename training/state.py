@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,6 +15,8 @@ from safetensors.torch import save_file
 
 from dialogue.checkpoint import replace_file
 from dialogue.models import ModelModule
+
+NO_DATA: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass
@@ -29,26 +33,38 @@ class Progress:
     best_perplexity: float = float("inf")
 
 
-def save_state(path: Path, model: ModelModule[Any], optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write weights, what the optimiser keeps of each and the progress into one file."""
+def save_state(
+    path: Path, model: ModelModule[Any], optimiser: torch.optim.Optimizer, progress: Progress, *, data: Mapping[str, str] = NO_DATA
+) -> None:
+    """Write weights, what the optimiser keeps of each and the progress into one file.
+
+    data: what the run learns from, each part with its sha256.
+    Raises ValueError where a weight is no number, or the file cannot be written: the one before it stays.
+    """
     tensors = {}
     for name, parameter in model.named_parameters():
-        tensors[f"weights.{name}"] = parameter.detach().cpu()
+        tensors[f"weights.{name}"] = weights = parameter.detach().cpu()
+        if not weights.isfinite().all():
+            raise ValueError(f"{name} holds what is no number at step {progress.step}; lower --learning-rate, and --resume")
         for key, value in optimiser.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
                 tensors[f"optimizer.{key}.{name}"] = value.detach().cpu()
-    metadata = {"progress": json.dumps(asdict(progress)), "optimizer": type(optimiser).__name__}
+    metadata = {"progress": json.dumps(asdict(progress)), "optimizer": type(optimiser).__name__, "data": json.dumps(dict(data))}
     replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
 
-def load_state(path: Path, model: ModelModule[Any], optimiser: torch.optim.Optimizer) -> Progress:
+def load_state(
+    path: Path, model: ModelModule[Any], optimiser: torch.optim.Optimizer, *, data: Mapping[str, str] = NO_DATA
+) -> Progress:
     """Read what save_state wrote into a model and its optimiser.
 
-    Raises ValueError where there is no such file, or where it belongs to a model of other sizes or to another optimiser.
+    Raises ValueError where there is no such file, or where it belongs to a model of other sizes, to another optimiser or to
+    other data. What either side does not name (older states name none) is taken to be the same.
     """
     try:
         with safe_open(path, framework="pt") as file, torch.no_grad():
             progress = Progress(**json.loads(file.metadata()["progress"]))
+            _check_same_data(json.loads(file.metadata().get("data", "{}")), data, path)
             kept = file.metadata().get("optimizer", "Adam")  # there was no other
             if kept != type(optimiser).__name__:
                 raise ValueError(f"it was fitted by {kept} and cannot go on by {type(optimiser).__name__}; leave --optimizer out")
@@ -69,3 +85,12 @@ def load_state(path: Path, model: ModelModule[Any], optimiser: torch.optim.Optim
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"cannot resume from {path}: {error}") from None
     return progress
+
+
+def _check_same_data(before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:
+    for part in before.keys() & now.keys():
+        if before[part] != now[part]:
+            raise ValueError(
+                f"the {part} is not what it was (sha256 {before[part][:12]}... then, {now[part][:12]}... now), so the place in it "
+                f"means nothing; put it back, or begin anew: --start-from {path.parent / 'checkpoint'} --out ANOTHER_FOLDER"
+            )

@@ -1,44 +1,385 @@
 """Nothing is lost: what a kill, a full disk, other data or a broken loss may not do to a run."""
 
+import ast
+import json
 import os
+import random
+import resource
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from dialogue import checkpoint
 from tests.training.conftest import close, figures, log, progress_of, same_weights
-from training import fit
+from training import build_vocabulary, fit
+from training.corpora.transcript import split_of
 
 ROOT = Path(__file__).parents[2]
+WRITTEN = (  # in the order of a validation
+    "checkpoint/vocabulary.model", "checkpoint/config.json", "checkpoint/model.safetensors", "log.jsonl", "run.json", "loss.png",
+    "state.safetensors",
+)  # fmt: skip
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def is_whole(out):
+    """Make sure that a run's folder holds nothing in part: what can be loaded is loaded."""
+    assert not list(out.rglob("*.partial"))
+    assert all(torch.isfinite(weights).all() for weights in checkpoint.load(out / "checkpoint").model.state_dict().values())
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(out / "state.safetensors").values())
+    steps = [row["step"] for row in log(out)] if (out / "log.jsonl").exists() else []
+    assert steps == sorted(set(steps))
+
+
+# --- killed --------------------------------------------------------------------------------------------------------------
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.fit", "--no-cache", *arguments],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    try:
+        _, said = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+
+
+def kill(process, *, when, seconds=60):
+    """Kill a process the moment that something is true. Return whether it was."""
+    try:
+        deadline = time.monotonic() + seconds
+        while not (true := when()) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.0005)
+    finally:
+        process.kill()
+        _, said = process.communicate()
+    assert process.returncode == -signal.SIGKILL, said
+    return true
+
+
+def rows(out):
+    """Give what a run has logged, but for the time that it took."""
+    found = log(out) if (out / "log.jsonl").exists() else []
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in found]
+
+
+def in_the_write_of(path, *, times):
+    """Tell, when asked often enough, that a file is being written for the time of that number."""
+    partial, seen, there = path.with_name(path.name + ".partial"), [], [False]
+
+    def asked():
+        now = partial.exists()
+        if now and not there[0]:
+            seen.append(now)
+        there[0] = now
+        return now and len(seen) >= times
+
+    return asked
+
+
+def after(out, seconds):
+    """Tell that a run has begun or gone on, and so many seconds have passed since."""
+    before, since = (out / "run.json").stat().st_mtime_ns if (out / "run.json").exists() else 0, []
+
+    def asked():
+        if not since and (out / "run.json").exists() and (out / "run.json").stat().st_mtime_ns != before:
+            since.append(time.monotonic())
+        return bool(since) and time.monotonic() - since[0] >= seconds
+
+    return asked
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(options, tmp_path):
-    """A real process and a real SIGKILL, as soon as its second validation shows in the log."""
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    common = [*options[:-1], "--epochs=4"]
-    assert fit.main([*common, f"--out={undisturbed}"]) == 0
-    process = subprocess.Popen(
-        [sys.executable, "-m", "training.fit", *common, f"--out={killed}"],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversations, tmp_path):
+    """Real processes and a real SIGKILL: in the write of each file, and whenever it may be. It validates at every step.
+
+    It validates on what it learns, so that the model gets better and is saved almost every time.
+    """
+    undisturbed, out, corpus = tmp_path / "undisturbed", tmp_path / "killed", tmp_path / "talk.jsonl"
+    keys = {split: [str(n) for n in range(600) if split_of(str(n)) == split] for split in ("train", "validation")}
+    lines = [{"id": keys[split][n], "turns": talk.turns} for split in keys for n, talk in enumerate(conversations)]
+    corpus.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    larger = [f"--{name}=96" for name in ("embedding", "utterance", "context", "hidden")]
+    common = [
+        f"--data={corpus}",
+        *options[1:-1],
+        *larger,
+        "--epochs=16",
+        "--validations=5",
+        "--dropout=0.1",
+        "--learning-rate=0.005",
+    ]
+    finish(start(*common, f"--out={undisturbed}"))
+    expected = rows(undisturbed)
+    assert len(expected) == 80
+
+    rng = random.Random(1)
+    places = [*WRITTEN[1:], *2 * ("state.safetensors", "checkpoint/model.safetensors")]
+    moments = [in_the_write_of(out / place, times=rng.choice((2, 3))) for place in places]
+    moments += [None] * (20 - len(moments))
+    rng.shuffle(moments)
+    kill(start(*common, f"--out={out}"), when=lambda: (out / "state.safetensors").exists())
+    inside, steps = 0, [0]
+    for moment in moments[1:]:
+        kill(start("--resume", f"--out={out}", "--device=cpu"), when=moment or after(out, rng.uniform(0, 1.5)), seconds=20)
+        inside += bool(list(out.rglob("*.partial")))
+        checkpoint.load(out / "checkpoint")
+        found = rows(out)
+        assert found == expected[: len(found)], "each step once, with the figures that it has without a kill"
+        steps.append(progress_of(out).step)
+    assert steps == sorted(steps)
+    assert 0 < steps[-1] < 80, "every one of them was killed"
+    assert inside >= 5, "some of them in the middle of a write"
+    finish(start("--resume", f"--out={out}", "--device=cpu"))
+    assert rows(out) == expected
+    is_whole(out)
+    ours, theirs = load_file(out / "state.safetensors"), load_file(undisturbed / "state.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert (
+        checkpoint.load(out / "checkpoint").training["progress"]["step"] == min(expected, key=lambda row: row["perplexity"])["step"]
+    )
+
+
+@pytest.mark.parametrize("file", WRITTEN)
+def test_a_run_that_dies_in_the_write_of_a_file_goes_on_as_if_nothing_had_happened(options, tmp_path, monkeypatch, file):
+    """At its second validation, half of the file being written: as if it was killed there, but for the process."""
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
+    assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
+
+    class Killed(BaseException):
+        pass
+
+    validations, validate, write = [], fit.Trainer.validate, Path.replace
+
+    def counted(self, planned):
+        validations.append(1)
+        return validate(self, planned)
+
+    def killed(self, target):
+        if len(validations) >= 2 and Path(target) == out / file:
+            half = self.read_bytes()[: self.stat().st_size // 2]
+            monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # a process that is killed cleans nothing up
+            self.write_bytes(half)
+            raise Killed
+        return write(self, target)
+
+    monkeypatch.setattr(fit.Trainer, "validate", counted)
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(Killed):
+        fit.main(options)
+    monkeypatch.undo()
+    assert (out / f"{file}.partial").exists()
+    assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
+    close(figures(out), figures(undisturbed))
+    assert [row["step"] for row in log(out)] == [row["step"] for row in log(undisturbed)]
+    same_weights(out, undisturbed)
+    is_whole(out)
+
+
+# --- a full disk, a folder that cannot be written into ---------------------------------------------------------------------
+
+
+@contextmanager
+def files_of_at_most(size):
+    """Let no file grow beyond so many bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        deadline = time.monotonic() + 60
-        while not (killed / "log.jsonl").exists() or (killed / "log.jsonl").read_bytes().count(b"\n") < 2:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        yield
     finally:
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-    assert len(log(killed)) < len(log(undisturbed)) == 8
-    assert fit.main(["--resume", f"--out={killed}", "--device=cpu"]) == 0
-    close(figures(killed), figures(undisturbed))
-    same_weights(killed, undisturbed)
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("file", ["checkpoint/config.json", "checkpoint/model.safetensors", "loss.png", "state.safetensors"])
+def test_on_a_full_disk_a_run_ends_with_a_word_and_goes_on_when_there_is_room(options, tmp_path, monkeypatch, capsys, file):
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
+    assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
+    capsys.readouterr()
+    size = (undisturbed / file).stat().st_size
+
+    def validate(self, planned):
+        found = original(self, planned)
+        full.append(1)
+        if len(full) == 2:
+            limit.__enter__()
+        return found
+
+    full, original, limit = [], fit.Trainer.validate, files_of_at_most(size // 2)
+    monkeypatch.setattr(fit.Trainer, "validate", validate)
+    try:
+        assert fit.main(options) == 2
+    finally:
+        limit.__exit__(None, None, None)
+    monkeypatch.undo()
+    said = capsys.readouterr().err
+    assert "error: cannot write " in said
+    assert "what stood there before is unharmed" in said
+    is_whole(out)
+    assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
+    close(figures(out), figures(undisturbed))
+    same_weights(out, undisturbed)
+    is_whole(out)
+
+
+def test_where_not_even_the_first_file_has_room_nothing_is_left(options, tmp_path, capsys):
+    with files_of_at_most(100):
+        assert fit.main([*options, "--no-cache"]) == 2
+    assert "error: cannot write " in capsys.readouterr().err
+    assert not contents(tmp_path / "run")
+    assert fit.main([*options, "--epochs=0.2"]) == 0, "it can be begun again"
+
+
+@pytest.mark.parametrize("place", ["/proc/run", "a file/run"])
+def test_a_folder_that_cannot_be_written_into_is_named_before_the_corpora_are_read(options, tmp_path, monkeypatch, capsys, place):
+    (tmp_path / "a file").touch()
+    monkeypatch.setattr(fit, "prepare", None)
+    assert fit.main([*options[:-1], f"--out={tmp_path / place}"]) == 2
+    assert "cannot write into" in capsys.readouterr().err
+
+
+# --- other data ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def corpus(talk, tmp_path):
+    """A copy of the corpus that may be changed."""
+    path = tmp_path / "talk.jsonl"
+    path.write_bytes((talk / "talk.jsonl").read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_run_does_not_go_on_with_a_corpus_that_has_changed(options, corpus, tmp_path, capsys, split):
+    out = tmp_path / "run"
+    assert fit.main([f"--data={corpus}", *options[1:], "--epochs=0.4"]) == 0
+    before, lines = contents(out), corpus.read_bytes()
+    key = next(str(n) for n in range(600, 900) if split_of(str(n)) == split)
+    corpus.write_bytes(lines + json.dumps({"id": key, "turns": ["hi", "hello"]}).encode() + b"\n")
+    capsys.readouterr()
+    assert fit.main(["--resume", f"--out={out}", "--device=cpu", "--epochs=2"]) == 2
+    said = capsys.readouterr().err
+    assert f"the {split} split is not what it was (sha256 " in said
+    assert f"--start-from {out / 'checkpoint'} --out " in said
+    assert contents(out) == before, "not even what was asked for is remembered"
+    corpus.write_bytes(lines)
+    assert fit.main(["--resume", f"--out={out}", "--device=cpu", "--epochs=1"]) == 0
+
+
+def test_a_run_from_before_corpora_were_named_goes_on(options, corpus, tmp_path):
+    out = tmp_path / "run"
+    assert fit.main([f"--data={corpus}", *options[1:], "--epochs=0.4"]) == 0
+    with safe_open(out / "state.safetensors", framework="pt") as file:
+        metadata = {name: value for name, value in file.metadata().items() if name != "data"}
+    save_file(load_file(out / "state.safetensors"), out / "state.safetensors", metadata=metadata)
+    with corpus.open("a", encoding="utf-8") as more:
+        more.write(json.dumps({"id": "4", "turns": ["hi", "hello"]}) + "\n")
+    assert fit.main(["--resume", f"--out={out}", "--device=cpu", "--epochs=1"]) == 0
+
+
+@pytest.mark.parametrize("option", ["--hidden=12", "--optimizer=sgd"])
+def test_a_wish_with_which_a_run_cannot_go_on_is_not_remembered(options, tmp_path, option):
+    """It was written down before the state was read, so that the next --resume, without it, failed as well."""
+    out = tmp_path / "run"
+    assert fit.main([*options, "--epochs=0.4"]) == 0
+    before = contents(out)
+    assert fit.main(["--resume", f"--out={out}", "--device=cpu", option]) == 2
+    assert contents(out) == before
+    assert fit.main(["--resume", f"--out={out}", "--device=cpu", "--epochs=1"]) == 0
+
+
+@pytest.mark.parametrize("how", ["--resume", "--start-from"])
+def test_another_vocabulary_beside_the_weights_is_refused(options, tmp_path, capsys, how):
+    assert fit.main([*options, "--epochs=0.4"]) == 0
+    out = tmp_path / "run"
+    other = build_vocabulary.build(["quite other words"], size=300, model_type="char")
+    (out / "checkpoint" / "vocabulary.model").write_bytes(other.serialised)
+    before = contents(out)
+    asked = (
+        ["--resume", f"--out={out}"]
+        if how == "--resume"
+        else [options[0], f"--start-from={out / 'checkpoint'}", f"--out={tmp_path / 'second'}"]
+    )
+    assert fit.main([*asked, "--device=cpu"]) == 2
+    assert "is not the one that the model was trained with" in capsys.readouterr().err
+    assert contents(out) == before
+    assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.parametrize(
+    ("talks", "complaint"),
+    [
+        ([], "no conversation in its split 'train'"),
+        ([["train", ["hi", "hello", "how are you?"]]], "no conversation in its split 'validation'"),
+        ([["validation", ["hi", "hello", "how are you?"]]], "no conversation in its split 'train'"),
+        ([["train", ["hi", "hello"]], ["validation", ["hi"]]], "the validation split has no turn that follows another"),
+    ],
+)  # fmt: skip
+def test_a_corpus_without_enough_to_learn_and_to_validate_on_is_named_before_anything_is_written(
+    options, tmp_path, capsys, talks, complaint
+):
+    keys = {split: next(str(n) for n in range(99) if split_of(str(n)) == split) for split in ("train", "validation")}
+    corpus = tmp_path / "small.jsonl"
+    corpus.write_text("".join(json.dumps({"id": keys[split], "turns": turns}) + "\n" for split, turns in talks))
+    assert fit.main([f"--data={corpus}", *options[1:]]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+# --- losses and weights that are no numbers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", ["loss", "norm", "perplexity", "weights", "weights at the end"])
+def test_what_is_no_number_is_noticed_before_it_is_saved(options, tmp_path, capsys, monkeypatch, broken):
+    """At the seventh step: the state is that of the validation before it, and goes on to what an undisturbed run comes to."""
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
+    assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
+    step, validate, taken = fit.Trainer.step, fit.Trainer.validate, []
+    nan = torch.tensor(float("nan"))
+
+    def breaking(self, batch, **settings):
+        found = step(self, batch, **settings)
+        taken.append(found)
+        if len(taken) == (10 if broken == "weights at the end" else 7):
+            if broken.startswith("weights"):
+                with torch.no_grad():
+                    self.model.get_parameter("embedding.weight")[-1] = nan  # of a word that nobody says
+            if broken in ("loss", "norm"):
+                return found._replace(**{broken: nan})
+        return found
+
+    def validation(self, planned):
+        perplexity, accuracy = validate(self, planned)
+        return (float("nan") if broken == "perplexity" and len(taken) > 5 else perplexity), accuracy
+
+    monkeypatch.setattr(fit.Trainer, "step", breaking)
+    monkeypatch.setattr(fit.Trainer, "validate", validation)
+    assert fit.main(options) == 2
+    said = capsys.readouterr().err
+    assert "error: " in said
+    assert "lower --learning-rate" in said
+    monkeypatch.undo()
+    is_whole(out)
+    assert 0 < progress_of(out).step < 10
+    assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
+    close(figures(out), figures(undisturbed))
+    same_weights(out, undisturbed)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(options, tmp_path, capsys, monkeypatch):
@@ -51,3 +392,19 @@ def test_a_loss_that_is_no_number_stops_the_run(options, tmp_path, capsys, monke
     assert fit.main(options) == 2
     assert "the loss is nan at step" in capsys.readouterr().err
     assert progress_of(tmp_path / "run").step == 0, "the state before it is kept"
+
+
+# --- what is read is data -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_but_the_reader_of_pickled_corpora_can_read_a_pickle():
+    """A pickle runs what it names; weights, states and caches are safetensors and JSON."""
+    for path in [path for package in ("dialogue", "training", "skill") for path in (ROOT / package).rglob("*.py")]:
+        source = path.read_text(encoding="utf-8")
+        names = {ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute | ast.Name)}
+        modules = {alias.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
+        assert not names & {"torch.load", "torch.save", "np.load", "numpy.load"}, path
+        assert "allow_pickle" not in source, path
+        if path != ROOT / "training" / "corpora" / "pickled.py":
+            assert not modules & {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "_pickle"}, path

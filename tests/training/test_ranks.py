@@ -21,7 +21,7 @@ EACH_STEP = ["--validations=1000", "--epochs=5", "--learning-rate=0.01", "--sche
 def start(count, *arguments):
     """Start training.fit in so many processes; they end together with the test, whatever happens."""
     return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "training.fit", *arguments],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "training.fit", "--no-cache", *arguments],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -58,6 +58,12 @@ def in_one_process(tmp_path, options):
     return figures(tmp_path / "one")
 
 
+def have_the_losses_of(alone, together):
+    assert together.keys() == alone.keys()
+    for step, expected in alone.items():
+        assert together[step] == pytest.approx(expected, rel=1e-5), step
+
+
 # --- how a batch is dealt out --------------------------------------------------------------------------------------------
 
 
@@ -92,11 +98,8 @@ def test_several_processes_have_the_losses_of_one_on_the_same_batches(options, t
     alone = in_one_process(tmp_path, options)
     code, said, complained = finish(start(count, *options))
     assert code == 0, complained
-    together = figures(tmp_path / "run")
     assert len(alone) >= 20
-    assert together.keys() == alone.keys()
-    for step, expected in alone.items():
-        assert together[step] == pytest.approx(expected, rel=1e-5), step
+    have_the_losses_of(alone, figures(tmp_path / "run"))
     assert said.count("parameters on cpu") == 1, "one of them speaks"
     assert [row["tokens"] for row in log(tmp_path / "run")] == [row["tokens"] for row in log(tmp_path / "one")]
 
@@ -105,23 +108,44 @@ def test_several_processes_have_the_losses_of_one_on_the_same_batches(options, t
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_killed_ends_the_others_and_one_process_goes_on_from_the_state(options, tmp_path):
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_rank_that_is_killed_ends_the_others_and_one_process_goes_on_from_the_state(options, tmp_path, lost):
+    """The first rank writes, and may be lost in the middle of it."""
     options = [*options[:-1], *EACH_STEP, options[-1]]
     out = tmp_path / "run"
     process = start(2, *options)
     wait_for(lambda: (out / "log.jsonl").exists() and len(log(out)) >= 3, process)
-    os.kill(ranks_of(process)[1], signal.SIGKILL)
+    os.kill(ranks_of(process)[lost], signal.SIGKILL)
     code, _, complained = finish(process, seconds=60)
     assert code != 0
+    assert f"rank {1 - lost}: another rank has ended" in complained
     assert f"go on with --resume --out {out}" in complained
     assert checkpoint.load(out / "checkpoint").training["progress"]["step"] >= 1
     assert 0 < progress_of(out).step < 25
     assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
+    have_the_losses_of(in_one_process(tmp_path, options), figures(out))
+
+
+@pytest.mark.slow
+def test_what_one_process_began_two_go_on_with(options, tmp_path):
+    options = [*options[:-1], *EACH_STEP, "--epochs=3", options[-1]]
+    out = tmp_path / "run"
     alone = in_one_process(tmp_path, options)
-    together = figures(out)
-    assert together.keys() == alone.keys()
-    for step, expected in alone.items():
-        assert together[step] == pytest.approx(expected, rel=1e-5), step
+    with pytest.MonkeyPatch.context() as patch:
+        step, taken = fit.Trainer.step, []
+
+        def limited(self, batch, **settings):
+            taken.append(1)
+            if len(taken) == 6:
+                raise KeyboardInterrupt
+            return step(self, batch, **settings)
+
+        patch.setattr(fit.Trainer, "step", limited)
+        assert fit.main(options) == 130
+    assert progress_of(out).step == 5
+    code, _, complained = finish(start(2, "--resume", f"--out={out}", "--device=cpu"))
+    assert code == 0, complained
+    have_the_losses_of(alone, figures(out))
 
 
 @pytest.mark.slow

@@ -129,3 +129,30 @@ def test_a_state_from_before_there_was_a_choice_goes_on_by_adam(tmp_path):
     for one, two in zip(model.parameters(), other.parameters(), strict=True):
         for key, value in optimiser.state[one].items():
             assert torch.equal(value, other_optimiser.state[two][key]), key
+
+
+DATA = {"vocabulary": "a" * 64, "train split": "b" * 64}
+
+
+def test_a_state_belongs_to_its_data(tmp_path):
+    path = tmp_path / "state"
+    save_state(path, *make(steps=1), PROGRESS, data=DATA)
+    assert load_state(path, *make(), data=DATA) == PROGRESS
+    model, optimiser = make(seed=1)
+    before = [parameter.clone() for parameter in model.parameters()]
+    with pytest.raises(ValueError, match=r"the vocabulary is not what it was \(sha256 a{12}\.\.\. then, c{12}\.\.\. now\)"):
+        load_state(path, model, optimiser, data={**DATA, "vocabulary": "c" * 64})
+    assert all(torch.equal(one, two) for one, two in zip(before, model.parameters(), strict=True)), "nothing was read"
+    assert load_state(path, *make(), data={"another split": "d"}) == PROGRESS, "what only one of them names is not compared"
+
+
+def test_weights_that_are_no_numbers_are_not_saved_over_those_that_are(tmp_path):
+    path = tmp_path / "state"
+    model, optimiser = make(steps=1)
+    save_state(path, model, optimiser, PROGRESS)
+    content = path.read_bytes()
+    with torch.no_grad():
+        model.readout.weight[3, 1] = float("inf")
+    with pytest.raises(ValueError, match=r"readout\.weight holds what is no number at step 12; lower --learning-rate"):
+        save_state(path, model, optimiser, PROGRESS)
+    assert path.read_bytes() == content

@@ -37,7 +37,10 @@ def load(names: list[str], split: str, complaints: Complaints) -> list[Transcrip
         wanted = [split] if split != "all" else list(SPLITS)
         found = [transcript for part in wanted for transcript in _read(name, part, complaints)]
         if not found:
-            raise ValueError(f"the corpus {name} has no conversation in its split {split!r}")
+            raise ValueError(
+                f"the corpus {name} has no conversation in its split {split!r}: it is empty, or too small to have a share in "
+                "each split (by its id, one conversation in twenty is for validation, one for the test); take a larger one"
+            )
         transcripts.extend(found)
     return transcripts
 
@@ -46,6 +49,18 @@ def path_of(name: str) -> Path:
     """Say where a corpus that is named by a path, or movie_triples, lies; whether it is there is another question."""
     folder = corpora_folder()
     return movie_triples.find(folder) or folder / "movie_triples" if name == "movie_triples" else Path(name)
+
+
+def files_of(name: str) -> list[Path]:
+    """List the files that a corpus is read from; none for one that is made up, or is not there."""
+    if name == "subsequence":
+        return []
+    if name == "chitchat":
+        return [chitchat.find()]
+    if name == "self_dialogue":
+        return [self_dialogue.find(corpora_folder())]
+    path = path_of(name)
+    return movie_triples.files_of(path) if path.is_dir() else [path] if path.is_file() else []
 
 
 def word_list_of(names: Sequence[str]) -> Path:

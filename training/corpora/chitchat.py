@@ -12,16 +12,21 @@ from dialogue.vocabulary import CONTINUED
 from training.corpora.transcript import Complain, Transcript, split_of
 
 
+def find() -> Path:
+    """Find the corpus in its package. Raises ValueError where that is not installed."""
+    spec = find_spec("chitchat_dataset")
+    if spec is None or spec.origin is None:
+        raise ValueError("the chitchat corpus is not installed; pip install -r requirements.txt brings it")
+    return Path(spec.origin).with_name("dataset.json")
+
+
 def read(split: str, complain: Complain) -> Iterator[Transcript]:
     """Yield the conversations of one split, by the rule for corpora with ids.
 
     Messages of one sender in a row are one turn, with <continued_utterance> between them, as MovieTriples writes it.
     Raises ValueError where the package is not installed; complains of a conversation without a readable message.
     """
-    spec = find_spec("chitchat_dataset")
-    if spec is None or spec.origin is None:
-        raise ValueError("the chitchat corpus is not installed; pip install -r requirements.txt brings it")
-    path = Path(spec.origin).with_name("dataset.json")
+    path = find()
     for key, conversation in json.loads(path.read_text(encoding="utf-8")).items():
         if split_of(key) != split:
             continue

@@ -33,6 +33,11 @@ def read(folder: Path, split: str, complain: Complain) -> Iterator[Transcript]:
         yield Transcript(f"{folder.name}/{split}/{number}", folder.name, turns, spaced=True)
 
 
+def files_of(folder: Path) -> list[Path]:
+    """List whatever a folder has that `read` may take: the splits in both shapes, and the list of words."""
+    return sorted(path for name in _NAMES.values() for path in folder.glob(f"{name}*") if path.is_file())
+
+
 def dict_of(folder: Path) -> Path:
     """Find the list of words. Raises ValueError where the folder has none."""
     if not (folder / DICT).is_file():
