@@ -103,7 +103,7 @@ def fit(
             save_state(state, model, trainer.optimiser, progress, data=data.named)
     if ranks.first:
         forget_rows_after(progress.step, out)
-        record.begin(out, best, corpora=data.sha256, device=device, ranks=ranks.count, resume=resume)
+        record.begin(out, best, corpora=data.sha256, device=device, ranks=ranks.count, resume=before is not None)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} ({ranks.count} ranks), in {out}")
 
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()
