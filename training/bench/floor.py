@@ -62,7 +62,7 @@ def _alive(lengths: Tensor) -> list[int]:
     """Count the rows that are alive at each time step."""
     if not lengths.numel():
         return []
-    return (lengths[:, None] > torch.arange(int(lengths.max()))).sum(0).tolist()  # type: ignore[no-any-return]
+    return (lengths[:, None] > torch.arange(int(lengths.max()))).sum(0).tolist()
 
 
 def _linear(
