@@ -1,6 +1,7 @@
 """The benchmarks end with the line of JSON that scripts read. No timing is asserted."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -19,7 +20,6 @@ from dialogue.models.projection import precisions
 from training.batches import collate
 from training.bench import __main__ as training_bench
 from training.bench import floor as training_floor
-from training.bench import ranks as training_ranks
 from training.bench.plain import PlainHRED
 
 
@@ -213,7 +213,8 @@ def test_training_bench_ends_with_its_rows(small_training, capsys):
 
 @pytest.mark.slow
 def test_training_bench_measures_several_processes_beside_one(small_training, capsys):
-    training_ranks.check_cores(2)
+    if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("two processes need two cores")
     assert training_bench.main([*small_training, "--processes=2"]) == 0
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["processes"]
     assert set(row) == {"sizes", "processes", "tokens_per_s", "one_process_tokens_per_s", "ratio"}
