@@ -26,8 +26,10 @@ from dialogue.vocabulary import Vocabulary
 
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.model"
 PRETRAINED = Path(__file__).parent / "pretrained"
-DEFAULT_MODEL = "dialogue.models.hred:HRED"  # also of checkpoints that name none: they are older than the choice
-OUR_MODELS = (DEFAULT_MODEL,)
+OUR_MODELS = {
+    "hred": "dialogue.models.hred:HRED",
+}
+DEFAULT_MODEL = "hred"  # also of checkpoints that name none: they are older than the choice
 MODEL_CALLS = ("from_config", "encode_turn", "start", "step", "log_likelihood")
 
 
@@ -63,7 +65,7 @@ def save_settings(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(folder: str | Path, *, device: torch.device | None = None, model_name: str | None = None) -> Checkpoint:
-    """Read a checkpoint in float32, in evaluation mode. model_name: "package.module:Class", needed where it is not of this project.
+    """Read a checkpoint in float32, in evaluation mode. model_name: needed where it is not of this project, as model_class has it.
 
     Raises ValueError that names the file where one is missing, unreadable, or does not belong to the others.
     """
@@ -82,7 +84,7 @@ def load(folder: str | Path, *, device: torch.device | None = None, model_name: 
             f"{folder}: the vocabulary ({len(vocabulary)} pieces) is not the one that the model was trained with "
             f"({config.vocab_size} pieces); take both files from the same checkpoint"
         )
-    kind = model_class(_agreed_name(settings.get("class", DEFAULT_MODEL), model_name, folder / CONFIG))
+    kind = model_class(_agreed_name(settings.get("class", OUR_MODELS[DEFAULT_MODEL]), model_name, folder / CONFIG))
     with torch.device("meta"):  # sizes are compared before any memory is taken
         model = kind.from_config(config, bos_id=vocabulary.bos_id)
     _load_weights(model, folder / WEIGHTS)
@@ -96,10 +98,14 @@ def load(folder: str | Path, *, device: torch.device | None = None, model_name: 
 
 
 def model_class(name: str) -> ModelClass:
-    """Import the class that "package.module:Class" names. Raises ValueError where there is no model of that name."""
+    """Import the class that one of OUR_MODELS or "package.module:Class" names.
+
+    Raises ValueError where there is no model of that name.
+    """
+    name = OUR_MODELS.get(name, name)
     module, colon, class_name = name.partition(":")
     if not (module and colon and class_name):
-        raise ValueError(f"the model {name!r} is not named as package.module:Class")
+        raise ValueError(f"the model {name!r} is none of {', '.join(OUR_MODELS)}, and not named as package.module:Class")
     try:
         found = getattr(importlib.import_module(module), class_name)
     except (ImportError, AttributeError) as error:
@@ -114,7 +120,9 @@ def _agreed_name(found: object, asked: str | None, path: Path) -> str:
     """Settle which class to import: what the file names, where it is ours or the caller names it, too."""
     if not isinstance(found, str):
         raise ValueError(f"{path} is no configuration of this project: its class is {found!r}")
-    if asked is None and found not in OUR_MODELS:
+    if asked is not None:
+        asked = OUR_MODELS.get(asked, asked)
+    elif found not in OUR_MODELS.values():
         raise ValueError(
             f"{path} names the model {found}, which is not of this project; to load it is to run its code: "
             f"if you trust it, name it yourself by --model {found}"

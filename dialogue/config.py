@@ -20,6 +20,7 @@ METHODS = {
     "delayed-nucleus-beam": "the first `delay` tokens as nucleus, then beam",
 }
 READOUTS = ("linear", "maxout")
+CELLS = ("gru", "lstm", "rnn")
 
 
 def _at_least(config: object, least: float, *names: str, whole: bool = True) -> None:
@@ -39,23 +40,34 @@ def _known_fields(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _setting(default: Value, meaning: str) -> Value:
+    """Give a field its default, and the line that --help says of it."""
+    return field(default=default, metadata={"help": meaning})
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of an HRED. Letters as in dialogue/__init__.py."""
+    """Sizes of a model; each takes its own of them (SETTINGS of its class). Letters as in dialogue/__init__.py."""
 
     vocab_size: int
-    embedding: int = 256
-    utterance: int = 512  # of both directions together
-    context: int = 512
-    hidden: int = 512
-    bidirectional: bool = True
-    readout: str = "linear"  # from the decoder to an embedding's size; maxout: the larger of two (Goodfellow et al. 2013)
-    dropout: float = 0.2
+    embedding: int = _setting(256, "size of a token's vector")
+    utterance: int = _setting(512, "size of hred's utterance vector, of both directions together")
+    context: int = _setting(512, "size of hred's history vector")
+    hidden: int = _setting(512, "size of the decoder's state")
+    bidirectional: bool = _setting(True, "whether hred reads utterances in both directions")
+    readout: str = _setting("linear", "of hred's output: linear, or maxout, the larger of two (Goodfellow et al. 2013)")
+    dropout: float = _setting(0.2, "share of inputs and outputs that are left out in training")
+    cell: str = _setting("gru", f"of seq2seq and language-model: {', '.join(CELLS)}")
+    layers: int = _setting(1, "of seq2seq, language-model and transformer, one above the other")
+    heads: int = _setting(4, "of the transformer's attention")
+    window: int = _setting(256, "tokens that the transformer sees")
 
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
             raise ValueError(f"readout is {self.readout!r}; it must be one of {', '.join(READOUTS)}")
-        _at_least(self, 1, "vocab_size", "embedding", "utterance", "context", "hidden")
+        if self.cell not in CELLS:
+            raise ValueError(f"cell is {self.cell!r}; it must be one of {', '.join(CELLS)}")
+        _at_least(self, 1, "vocab_size", "embedding", "utterance", "context", "hidden", "layers", "heads", "window")
         if self.bidirectional and self.utterance % 2:
             raise ValueError(f"utterance is {self.utterance}; a bidirectional encoder needs an even size, half for each direction")
         if not 0 <= self.dropout < 1:
@@ -67,11 +79,6 @@ class ModelConfig:
         if "vocab_size" not in values:
             raise ValueError("the model's configuration lacks vocab_size")
         return cls(**_known_fields(cls, values))
-
-
-def _setting(default: Value, meaning: str) -> Value:
-    """Give a field its default, and the line that --help says of it."""
-    return field(default=default, metadata={"help": meaning})
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dialogue.checkpoint import DEFAULT_MODEL, OUR_MODELS
 from dialogue.config import ModelConfig
 from dialogue.models import Objective
 from training.scheduled_sampling import WAYS
@@ -175,7 +176,11 @@ def options() -> argparse.ArgumentParser:
         metavar="CHECKPOINT",
         help="begin with the weights of a checkpoint's folder, whose vocabulary and sizes are kept",
     )
-    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not HRED: docs/your_own_model.md builds one")
+    add(
+        "--model",
+        metavar="NAME|MODULE:CLASS",
+        help=f"what is fitted: {', '.join(OUR_MODELS)}, or a class of your own (default: {DEFAULT_MODEL})",
+    )
     add("--resume", action="store_true", help="go on with the run in --out; options that are not given again stay as they were")
     add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
     add("--no-cache", action="store_true", help="tokenise the corpora anew, and keep nothing of it in runs/.cache")
@@ -183,7 +188,7 @@ def options() -> argparse.ArgumentParser:
     kinds = {"int": int, "str": str, "float": float, "float | None": float, "str | None": str}
     for setting in (*fields(FitConfig)[1:], *fields(ModelConfig)[1:]):
         name, default = f"--{setting.name.replace('_', '-')}", setting.default
-        words = setting.metadata.get("help", "of the model")
+        words = setting.metadata["help"]
         if isinstance(default, bool):
             add(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=f"{words} (default: {default})")
         elif isinstance(default, tuple):

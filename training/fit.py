@@ -279,7 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     if place.first:
         print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; ", end="")
-        named = f" --model {asked['model']}" if asked["model"] else ""
+        named = f" --model {asked['model']}" if ":" in (asked["model"] or "") else ""
         print(f"talk to it: python -m dialogue --checkpoint {out / 'checkpoint'}{named}")
     return 0
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
@@ -41,9 +41,21 @@ def wanted(asked: Asked) -> Run:
     names = tuple(asked["data"] or ())
     out = folder_of(asked)
     run = _going_on(asked, out, names) if asked["resume"] else _begun(asked, out, names or tuple(corpora.default_names()))
+    check_settings(run.kind, _given(asked, ModelConfig))
     ModelConfig(vocab_size=1, **run.sizes)  # wrong sizes are named before the corpora are read
     check_writable(out)
     return run
+
+
+def check_settings(kind: ModelClass, given: Iterable[str]) -> None:
+    """Refuse settings that a model does not take, where its class says which it does. Raises ValueError that names both."""
+    taken = getattr(kind, "SETTINGS", None)
+    if taken is None:
+        return
+    unknown = [name for name in given if name not in taken]
+    if unknown:
+        name = getattr(kind, "__name__", kind)
+        raise ValueError(f"{name} has no {_as_options(unknown)}; it takes {_as_options(sorted(taken))}")
 
 
 def folder_of(asked: Asked) -> Path:
@@ -85,7 +97,7 @@ def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
             if name != "dropout" and sizes.get(name, size) != size:
                 raise ValueError(f"--start-from keeps the checkpoint's sizes; leave --{name} out ({size} there)")
         sizes = kept | sizes
-    return Run(out, config, sizes, vocabulary, _kind(asked), start_from=start_from)
+    return Run(out, config, sizes, vocabulary, _kind(asked, start_from), start_from=start_from)
 
 
 def _going_on(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
@@ -102,7 +114,7 @@ def _going_on(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
     settings["data"] = names or tuple(settings["data"])
     config = FitConfig(**settings | _given(asked, FitConfig))
     sizes = _sizes_of(before) | _given(asked, ModelConfig)
-    return Run(out, config, sizes, out / "checkpoint" / checkpoint.VOCABULARY, _kind(asked), before=before)
+    return Run(out, config, sizes, out / "checkpoint" / checkpoint.VOCABULARY, _kind(asked, before), before=before)
 
 
 def _holds_a_run(out: Path) -> bool:
@@ -126,5 +138,12 @@ def _sizes_of(model: Checkpoint) -> dict[str, Any]:
     return sizes
 
 
-def _kind(asked: Asked) -> ModelClass:
+def _kind(asked: Asked, loaded: Checkpoint | None) -> ModelClass:
+    """Settle the class: that of the checkpoint that the run comes from, else the one that was asked for."""
+    if loaded is not None:
+        return cast(ModelClass, type(loaded.model))
     return checkpoint.model_class(asked["model"] or checkpoint.DEFAULT_MODEL)
+
+
+def _as_options(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)

@@ -44,6 +44,8 @@ class HREDState:
 class HRED(nn.Module):
     """Serban's model, with one embedding for reading and writing (tied) and its four calls."""
 
+    SETTINGS = frozenset({"embedding", "utterance", "context", "hidden", "bidirectional", "readout", "dropout"})
+
     def __init__(
         self,
         *,

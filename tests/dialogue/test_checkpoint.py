@@ -137,7 +137,7 @@ def test_a_truncated_weights_file_is_refused(saved, share):
         "{}",
         '{"model": 3}',
         '{"model": {}}',
-        '{"model": {"vocab_size": 9, "layers": 2}}',
+        '{"model": {"vocab_size": 9, "stories": 2}}',
         '{"model": {"vocab_size": "9"}}',
     ],
 )

@@ -30,8 +30,8 @@ def test_a_model_configuration_survives_being_written_down():
 
 
 def test_an_unknown_setting_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown setting layers; ModelConfig knows bidirectional, context"):
-        ModelConfig.from_dict({"vocab_size": 40, "layers": 3})
+    with pytest.raises(ValueError, match=r"unknown setting stories; ModelConfig knows bidirectional, cell, context"):
+        ModelConfig.from_dict({"vocab_size": 40, "stories": 3})
 
 
 def test_a_configuration_without_the_size_of_its_vocabulary_is_refused():

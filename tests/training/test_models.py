@@ -1,0 +1,50 @@
+"""--model and the settings that each model takes, from the command line of training.fit."""
+
+import json
+
+import pytest
+
+from dialogue import checkpoint
+from dialogue.config import ModelConfig
+from training import fit
+from training.run import check_settings
+
+
+@pytest.mark.parametrize("name", checkpoint.OUR_MODELS)
+def test_each_short_name_is_that_of_a_class_whose_settings_are_real(name):
+    kind = checkpoint.model_class(name)
+    assert f"{kind.__module__}:{kind.__qualname__}" == checkpoint.OUR_MODELS[name]
+    assert kind.SETTINGS.issubset(ModelConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("name", checkpoint.OUR_MODELS)
+def test_settings_that_a_model_does_not_take_are_refused_with_those_that_it_takes(name):
+    kind = checkpoint.model_class(name)
+    check_settings(kind, kind.SETTINGS)
+    others = ModelConfig.__dataclass_fields__.keys() - {"vocab_size"} - kind.SETTINGS
+    assert others
+    for other in others:
+        with pytest.raises(ValueError, match=rf"{kind.__name__} has no --{other.replace('_', '-')}; it takes --.*--embedding"):
+            check_settings(kind, [other])
+
+
+def test_fit_names_an_option_of_another_model_before_it_reads_anything(tmp_path, capsys):
+    assert fit.main(["--data=nowhere", f"--out={tmp_path / 'run'}", "--cell=lstm", "--window=9"]) == 2
+    assert "HRED has no --cell, --window; it takes --bidirectional, --context" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_of_before_the_choice_of_models_reads_as_it_was(talker, tmp_path):
+    checkpoint.save(tmp_path, talker)
+    settings = json.loads((tmp_path / checkpoint.CONFIG).read_text())
+    for newer in ("cell", "layers", "heads", "window"):
+        del settings["model"][newer]
+    del settings["class"]
+    (tmp_path / checkpoint.CONFIG).write_text(json.dumps(settings))
+    assert checkpoint.load(tmp_path).config == talker.config
+
+
+@pytest.mark.parametrize(("setting", "value"), [("cell", "mgu"), ("layers", 0), ("heads", 0), ("window", 1.5)])
+def test_settings_of_the_models_that_are_out_of_range_are_named(setting, value):
+    with pytest.raises(ValueError, match=f"{setting} is "):
+        ModelConfig(vocab_size=9, **{setting: value})
