@@ -28,6 +28,7 @@ WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.mo
 PRETRAINED = Path(__file__).parent / "pretrained"
 OUR_MODELS = {
     "hred": "dialogue.models.hred:HRED",
+    "seq2seq": "dialogue.models.seq2seq:Seq2Seq",
 }
 DEFAULT_MODEL = "hred"  # also of checkpoints that name none: they are older than the choice
 MODEL_CALLS = ("from_config", "encode_turn", "start", "step", "log_likelihood")

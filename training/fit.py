@@ -143,7 +143,7 @@ def fit(
 
 def begin_with_word_vectors(model: ModelModule[Any], path: Path, vocabulary: Vocabulary) -> None:
     """Put word vectors of a file into a model's embedding. Raises ValueError where it has none, or the file is none."""
-    embedding = dict(model.named_parameters()).get("embedding.weight")
+    embedding = next((weight for name, weight in model.named_parameters() if name.endswith("embedding.weight")), None)
     if embedding is None:
         raise ValueError(f"--word-vectors: {type(model).__name__} has no embedding.weight that they could go into")
     share = word_vectors.initialise(embedding, path, vocabulary)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from dialogue.config import ModelConfig
 from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
-from dialogue.models.layers import GRU, Dropout
-from dialogue.models.objectives import penalised_log_probs
+from dialogue.models.layers import GRU, Dropout, check_ids
+from dialogue.models.objectives import likelihood
+from dialogue.models.packing import last_positions, pack, rows
 from dialogue.models.projection import choose_precision, lay_out
 
 FOLDED_BYTES = 256 * 2**20  # the most that the table of all tokens' gates may take
@@ -98,7 +98,7 @@ class HRED(nn.Module):
 
         Raises ValueError on a token id out of range.
         """
-        self._check(token_ids)
+        check_ids(token_ids, self.embedding)
         vectors = self._utterance_vectors(token_ids, lengths)  # (N, U)
         if history is None:
             history = vectors.new_zeros(vectors.shape[0], self.context.hidden_size)
@@ -159,32 +159,24 @@ class HRED(nn.Module):
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
         """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
-        self._check(batch.token_ids)
+        check_ids(batch.token_ids, self.embedding)
         if batch.heard is not None:
-            self._check(batch.heard[0])
+            check_ids(batch.heard[0], self.embedding)
         history = self._history_before(batch)  # (M, C)
         if batch.without_history is not None:
             history = history.masked_fill(batch.without_history[:, None], 0)
-        targets = _pack(batch.token_ids, batch.lengths)
+        targets = pack(batch.token_ids, batch.lengths)
         read = batch.token_ids if batch.read is None else batch.read
         read = F.pad(read[:, :-1], (1, 0), value=self.bos_id)  # <s> w1 w2 ... predicts w1 w2 ... </s>
-        inputs = _pack(read, batch.lengths).data
-        rows = _rows(targets, batch.token_ids.device)  # (P,): whose token it is
-        of_history = F.embedding(rows, self.context_gates(history))  # (P, 3H); indexing's backward pass is many times slower
+        inputs = pack(read, batch.lengths).data
+        owners = rows(targets, batch.token_ids.device)  # (P,): whose token it is
+        of_history = F.embedding(owners, self.context_gates(history))  # (P, 3H); indexing's backward pass is many times slower
         gates = self.decoder.gates(self.dropout(self._embed(inputs))).add_(of_history)
         start = torch.tanh(self.initial(history))[targets.sorted_indices]
         states = self.decoder(gates, targets.batch_sizes.tolist(), start)  # (P, H)
         readout = self._read_out(self.dropout(states))
         output = (readout, self.embedding.weight, self.output_bias)
-        log_probs, correct, penalty = penalised_log_probs(*output, targets.data, rows, objective=objective)
-        totals = torch.zeros(len(batch.lengths), device=log_probs.device)
-        hits = torch.zeros_like(totals)
-        return Likelihood(
-            log_probs=totals.index_add(0, rows, log_probs.float()),
-            tokens=batch.lengths.to(log_probs.device),
-            correct=hits.index_add(0, rows, correct.float()).long(),
-            penalty=None if penalty is None else totals.index_add(0, rows, penalty.float()),
-        )
+        return likelihood(*output, targets.data, owners, batch.lengths, objective=objective)
 
     def _read_out(self, states: Tensor) -> Tensor:
         """Bring decoder states (..., H) to the size of an embedding, (..., E)."""
@@ -194,29 +186,20 @@ class HRED(nn.Module):
         """Take the larger of each pair, where the readout is a maxout: (..., 2E) -> (..., E)."""
         return torch.maximum(*pieces.chunk(2, dim=-1)) if self.maxout else pieces
 
-    def _check(self, token_ids: Tensor) -> None:
-        """Refuse ids that the embedding lacks: a GPU would not name them, and stay broken for the process."""
-        size = self.embedding.num_embeddings
-        lowest, highest = int(token_ids.min()), int(token_ids.max())
-        if lowest < 0 or highest >= size:
-            raise ValueError(
-                f"token ids from {lowest} to {highest}: this model has {size}, 0 to {size - 1}; is it another vocabulary's text?"
-            )
-
     def _embed(self, token_ids: Tensor) -> Tensor:
         vectors: Tensor = self.embedding(token_ids) * self.embedding_scale
         return vectors
 
     def _utterance_vectors(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Encode utterances: (M, T), lengths (M,) -> (M, U), the last state of each direction."""
-        forwards = _pack(token_ids, lengths)
+        forwards = pack(token_ids, lengths)
         sizes = forwards.batch_sizes.tolist()
-        last = _last_positions(forwards, lengths).to(token_ids.device)  # (M,)
+        last = last_positions(forwards, lengths).to(token_ids.device)  # (M,)
         orders = [forwards]
         if len(self.encoder) == 2:
             at = torch.arange(token_ids.shape[1], device=token_ids.device)
             reverse = (lengths.to(token_ids.device)[:, None] - 1 - at).clamp_min(0)  # (M, T)
-            orders.append(_pack(token_ids.gather(1, reverse), lengths))
+            orders.append(pack(token_ids.gather(1, reverse), lengths))
         vectors = []
         for encoder, packed in zip(self.encoder, orders, strict=True):
             assert isinstance(encoder, GRU)
@@ -242,7 +225,7 @@ class HRED(nn.Module):
         states = begin
         if bool(going_on.any()):
             table = first[going_on, None] + columns  # (N', columns) indices among the M
-            packed = _pack(table, turns[going_on] - 1)
+            packed = pack(table, turns[going_on] - 1)
             read = packed.data  # (P',): utterances in the order of the context GRU
             token_ids, lengths = batch.heard or (batch.token_ids, batch.lengths)
             vectors = self._utterance_vectors(token_ids[read.to(device)], lengths[read])
@@ -252,24 +235,3 @@ class HRED(nn.Module):
             source[read + 1] = conversations + torch.arange(len(read))
             states = torch.cat([begin, after])
         return states[source.to(device)]
-
-
-def _pack(padded: Tensor, lengths: Tensor) -> PackedSequence:
-    return pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
-
-
-def _rows(packed: PackedSequence, device: torch.device) -> Tensor:
-    """Tell for each packed token whose it is: (P,)."""
-    order = _sorted(packed)
-    return torch.cat([order[:alive] for alive in packed.batch_sizes.tolist()]).to(device)
-
-
-def _last_positions(packed: PackedSequence, lengths: Tensor) -> Tensor:
-    """Tell where among the packed tokens each row's last one stands: (M,)."""
-    offsets = packed.batch_sizes.cumsum(0) - packed.batch_sizes
-    return offsets[lengths - 1] + _sorted(packed).argsort()
-
-
-def _sorted(packed: PackedSequence) -> Tensor:
-    assert packed.sorted_indices is not None, "rows are packed by _pack, which sorts them"
-    return packed.sorted_indices.cpu()

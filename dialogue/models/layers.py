@@ -19,6 +19,16 @@ from torch import Tensor, nn
 from dialogue.models.projection import lay_out
 
 
+def check_ids(token_ids: Tensor, embedding: nn.Embedding) -> None:
+    """Refuse ids that an embedding lacks: a GPU would not name them, and stay broken for the process. Raises ValueError."""
+    size = embedding.num_embeddings
+    lowest, highest = int(token_ids.min()), int(token_ids.max())
+    if lowest < 0 or highest >= size:
+        raise ValueError(
+            f"token ids from {lowest} to {highest}: this model has {size}, 0 to {size - 1}; is it another vocabulary's text?"
+        )
+
+
 class GRU(nn.Module):
     """One direction of a GRU (Cho et al. 2014) with the weights, gates and order (r, z, n) of torch.nn.GRU.
 

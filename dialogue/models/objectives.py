@@ -12,10 +12,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dialogue.models import Objective
+from dialogue.models import Likelihood, Objective
 from dialogue.models.layers import token_log_probs
 
 LEAST = 1e-30  # what 1 - p is taken to be at least: what is certain costs 69 nats, and not infinitely many
+
+
+def likelihood(
+    inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, rows: Tensor, lengths: Tensor, *, objective: Objective
+) -> Likelihood:
+    """Sum what penalised_log_probs gives for the tokens of each utterance; lengths (M,): how many those are."""
+    log_probs, correct, penalty = penalised_log_probs(inputs, weight, bias, targets, rows, objective=objective)
+    nothing = torch.zeros(len(lengths), device=log_probs.device)
+    return Likelihood(
+        log_probs=nothing.index_add(0, rows, log_probs.float()),
+        tokens=lengths.to(log_probs.device),
+        correct=nothing.index_add(0, rows, correct.float()).long(),
+        penalty=None if penalty is None else nothing.index_add(0, rows, penalty.float()),
+    )
 
 
 def penalised_log_probs(

@@ -48,3 +48,24 @@ def test_a_configuration_of_before_the_choice_of_models_reads_as_it_was(talker, 
 def test_settings_of_the_models_that_are_out_of_range_are_named(setting, value):
     with pytest.raises(ValueError, match=f"{setting} is "):
         ModelConfig(vocab_size=9, **{setting: value})
+
+
+def test_a_run_of_another_model_begins_goes_on_and_loads_by_its_checkpoint_alone(talk, tmp_path, capsys):
+    options = [
+        f"--data={talk / 'talk.jsonl'}", f"--vocabulary={talk / 'vocabulary.model'}", "--embedding=8", "--hidden=8", "--layers=2",
+        "--cell=lstm", "--batch-tokens=100", "--precision=fp32", "--device=cpu",
+    ]  # fmt: skip
+    out = tmp_path / "run"
+    assert fit.main([*options, "--model=seq2seq", "--epochs=0.4", f"--out={out}"]) == 0
+    said = capsys.readouterr().out
+    assert "after 2 steps" in said
+    assert "--model" not in said
+    assert type(checkpoint.load(out / "checkpoint").model) is checkpoint.model_class("seq2seq")
+    assert fit.main(["--resume", "--epochs=0.8", f"--out={out}"]) == 0
+    assert "after 4 steps" in capsys.readouterr().out
+    assert fit.main([*options[:2], f"--start-from={out / 'checkpoint'}", "--epochs=0.2", f"--out={tmp_path / 'second'}"]) == 2
+    assert "leave --vocabulary out" in capsys.readouterr().err
+    assert fit.main([options[0], f"--start-from={out / 'checkpoint'}", "--epochs=0.2", f"--out={tmp_path / 'second'}"]) == 0
+    loaded = checkpoint.load(tmp_path / "second" / "checkpoint")
+    assert type(loaded.model) is checkpoint.model_class("seq2seq")
+    assert (loaded.config.cell, loaded.config.layers) == ("lstm", 2)

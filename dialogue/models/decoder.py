@@ -1,0 +1,101 @@
+"""A recurrent decoder: what reads a token and says how likely each is to come next, whatever the history is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dialogue.models import Batch, Likelihood, Objective
+from dialogue.models.layers import check_ids
+from dialogue.models.objectives import likelihood
+from dialogue.models.packing import pack, rows
+from dialogue.models.projection import choose_precision, lay_out
+from dialogue.models.recurrent import Stack
+
+
+@dataclass(frozen=True)
+class RecurrentState:
+    """The state of all layers between two tokens: (R, C)."""
+
+    values: Tensor
+
+    def repeat(self, times: int) -> RecurrentState:
+        """Give every row `times` times in a row."""
+        return RecurrentState(self.values.repeat_interleave(times, dim=0))
+
+    def select(self, rows: Tensor) -> RecurrentState:
+        """Take rows (R,) in their order."""
+        return RecurrentState(self.values.index_select(0, rows))
+
+
+class RecurrentDecoder(nn.Module):
+    """Embedding (tied: it reads and writes), recurrent layers, readout; dropout after the embedding and after each layer."""
+
+    def __init__(self, *, vocab_size: int, embedding: int, hidden: int, cell: str, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, embedding)
+        self.stack = Stack(cell, embedding, hidden, layers=layers, dropout=dropout)
+        self.readout = nn.Linear(hidden, embedding)
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+        self.dropout = nn.Dropout(dropout)
+        self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
+        nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Read tokens: (...) -> (..., E)."""
+        vectors: Tensor = self.dropout(self.embedding(token_ids) * self.embedding_scale)
+        return vectors
+
+    def empty(self, count: int) -> Tensor:
+        """Give states in which nothing was read: (count, C)."""
+        return self.embedding.weight.new_zeros(count, self.stack.state_size)
+
+    def read(self, token_ids: Tensor, state: Tensor) -> Tensor:
+        """Read one token a row: (R,), (R, C) -> (R, C)."""
+        return self.stack.step(self.embed(token_ids), state)
+
+    def log_probs(self, state: Tensor) -> Tensor:
+        """Say how likely each token comes next: (R, C) -> (R, V), float32."""
+        logits = F.linear(self.readout(self.stack.output(state)), self.embedding.weight, self.output_bias)
+        return F.log_softmax(logits.float(), dim=-1)
+
+    def check(self, batch: Batch) -> None:
+        """Refuse token ids out of range, of what is written and of what is heard. Raises ValueError."""
+        check_ids(batch.token_ids, self.embedding)
+        if batch.heard is not None:
+            check_ids(batch.heard[0], self.embedding)
+
+    @torch.no_grad()
+    def prepare(self, precision: str) -> tuple[Callable[[Tensor], Tensor], str]:
+        """Lay `log_probs` out for decoding, in a precision of dialogue.models.projection; "auto" is settled, too."""
+        weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
+        if self.stack.hidden_size <= weight.shape[1]:  # the readout folded in does not make the output layer wider
+            weight, bias, read_out = weight @ self.readout.weight, bias + weight @ self.readout.bias, None
+        else:
+            read_out = lay_out(self.readout.weight, self.readout.bias, precision="fp32")
+        if precision == "auto":
+            precision = choose_precision(weight, bias)
+        project = lay_out(weight, bias, precision=precision)
+
+        def log_probs(state: Tensor) -> Tensor:
+            output = self.stack.output(state)
+            logits = project(output if read_out is None else read_out(output))
+            return torch.log_softmax(logits, dim=-1, out=logits)
+
+        return log_probs, precision
+
+    def states(self, token_ids: Tensor, lengths: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Read rows of tokens: (M, T), lengths (M,), start (M, C) -> packed states after each (P, C), whose they are (P,)."""
+        packed = pack(token_ids, lengths)
+        start = start[packed.sorted_indices]
+        return self.stack(self.embed(packed.data), packed.batch_sizes.tolist(), start), rows(packed, token_ids.device)
+
+    def score(self, outputs: Tensor, targets: Tensor, rows: Tensor, lengths: Tensor, *, objective: Objective) -> Likelihood:
+        """Score targets (P,) of utterances `rows` (P,), given the output of the layers before each, (P, H)."""
+        inputs = self.readout(self.dropout(outputs))
+        return likelihood(inputs, self.embedding.weight, self.output_bias, targets, rows, lengths, objective=objective)

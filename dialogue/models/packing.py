@@ -1,0 +1,34 @@
+"""Rows of uneven lengths without their padding: torch's PackedSequence, time-major, the longest row first."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+
+def pack(padded: Tensor, lengths: Tensor) -> PackedSequence:
+    """Leave the padding of (M, T, ...) out; lengths (M,), on the CPU."""
+    return pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
+
+
+def rows(packed: PackedSequence, device: torch.device) -> Tensor:
+    """Tell for each packed token whose it is: (P,)."""
+    order = _sorted(packed)
+    return torch.cat([order[:alive] for alive in packed.batch_sizes.tolist()]).to(device)
+
+
+def last_positions(packed: PackedSequence, lengths: Tensor) -> Tensor:
+    """Tell where among the packed tokens each row's last one stands: (M,)."""
+    return positions(packed, torch.arange(len(lengths)), lengths - 1)
+
+
+def positions(packed: PackedSequence, rows: Tensor, times: Tensor) -> Tensor:
+    """Tell where among the packed tokens the token of a row at a time stands: rows (Q,), times (Q,) -> (Q,), on the CPU."""
+    offsets = packed.batch_sizes.cumsum(0) - packed.batch_sizes
+    return offsets[times] + _sorted(packed).argsort()[rows]
+
+
+def _sorted(packed: PackedSequence) -> Tensor:
+    assert packed.sorted_indices is not None, "rows are packed by `pack`, which sorts them"
+    return packed.sorted_indices.cpu()

@@ -1,0 +1,125 @@
+"""The flat encoder-decoder of Sutskever et al. 2014 (arXiv 1409.3215): a reply to the last utterance, whatever came before.
+
+    utterance (T tokens) --encoder--> its state after the last token (C) --decoder, from that state--> reply
+
+The history vector is that state, of all layers, so that a turn takes the place of the one before it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dialogue.config import ModelConfig
+from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
+from dialogue.models.decoder import RecurrentDecoder, RecurrentState
+from dialogue.models.layers import check_ids
+from dialogue.models.packing import last_positions, pack
+from dialogue.models.recurrent import Stack
+
+
+class Seq2Seq(nn.Module):
+    """Two recurrent stacks of one cell and size, with one embedding for reading and writing."""
+
+    SETTINGS = frozenset({"embedding", "hidden", "cell", "layers", "dropout"})
+
+    def __init__(
+        self, *, vocab_size: int, bos_id: int, embedding: int, hidden: int, cell: str, layers: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.bos_id = bos_id
+        self.decoder = RecurrentDecoder(
+            vocab_size=vocab_size, embedding=embedding, hidden=hidden, cell=cell, layers=layers, dropout=dropout
+        )
+        self.encoder = Stack(cell, embedding, hidden, layers=layers, dropout=dropout)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, *, bos_id: int) -> Seq2Seq:
+        """Build the model that a configuration describes."""
+        return cls(
+            vocab_size=config.vocab_size,
+            bos_id=bos_id,
+            embedding=config.embedding,
+            hidden=config.hidden,
+            cell=config.cell,
+            layers=config.layers,
+            dropout=config.dropout,
+        )
+
+    # --- talking -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
+        """Read an utterance, (N, T) closed by </s>, lengths (N,): its state (N, C). What was said before it is forgotten.
+
+        Raises ValueError on a token id out of range.
+        """
+        check_ids(token_ids, self.decoder.embedding)
+        return self._encode(token_ids, lengths)
+
+    @torch.no_grad()
+    def start(self, history: Tensor) -> RecurrentState:
+        """Begin a reply to each history: (N, C) -> N rows."""
+        return RecurrentState(history)
+
+    @torch.no_grad()
+    def step(self, token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """Read one token a row, (R,), and give the log-probabilities of the next, (R, V)."""
+        after = self.decoder.read(token_ids, state.values)
+        return self.decoder.log_probs(after), RecurrentState(after)
+
+    @torch.no_grad()
+    def prepare(self, precision: str) -> Decoder[RecurrentState]:
+        """Lay start and step out for decoding, the output layer in a precision of dialogue.models.projection."""
+        log_probs, precision = self.decoder.prepare(precision)
+
+        def step(token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+            after = self.decoder.read(token_ids, state.values)
+            return log_probs(after), RecurrentState(after)
+
+        return Decoder(self.start, step, precision)
+
+    # --- all turns of a batch at once ------------------------------------------------------------------------------
+
+    def log_likelihood(self, batch: Batch) -> Likelihood:
+        """Score every utterance given the one before it; gradients flow. Per utterance, (M,).
+
+        Raises ValueError on a token id out of range.
+        """
+        return self.penalised(batch, LIKELIHOOD)
+
+    def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
+        self.decoder.check(batch)
+        history = self._history_before(batch)
+        read = batch.token_ids if batch.read is None else batch.read
+        read = F.pad(read[:, :-1], (1, 0), value=self.bos_id)  # <s> w1 w2 ... predicts w1 w2 ... </s>
+        states, rows = self.decoder.states(read, batch.lengths, history)
+        targets = pack(batch.token_ids, batch.lengths).data
+        return self.decoder.score(self.decoder.stack.output(states), targets, rows, batch.lengths, objective=objective)
+
+    def _history_before(self, batch: Batch) -> Tensor:
+        """Give the state that the decoder begins from at each utterance: (M, C)."""
+        conversations, device = len(batch.turns), batch.token_ids.device
+        begin = self.decoder.empty(conversations) if batch.history is None else batch.history
+        first = batch.turns.cumsum(0) - batch.turns  # (N,): where each conversation begins among the M
+        follows = torch.ones(len(batch.lengths), dtype=torch.bool)
+        follows[first] = False
+        later = follows.nonzero().squeeze(1)  # (M - N,)
+        source = torch.empty_like(batch.lengths)  # (M,): the row of `states` below that stands before each utterance
+        source[first] = torch.arange(conversations)
+        states = begin
+        if len(later):
+            token_ids, lengths = batch.heard or (batch.token_ids, batch.lengths)
+            source[later] = conversations + torch.arange(len(later))
+            states = torch.cat([begin, self._encode(token_ids[(later - 1).to(device)], lengths[later - 1])])
+        history = states[source.to(device)]
+        return history if batch.without_history is None else history.masked_fill(batch.without_history[:, None], 0)
+
+    def _encode(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Read utterances: (M, T), lengths (M,) -> the states after their last tokens (M, C)."""
+        packed = pack(token_ids, lengths)
+        start = self.decoder.empty(len(lengths))
+        states: Tensor = self.encoder(self.decoder.embed(packed.data), packed.batch_sizes.tolist(), start)
+        return states[last_positions(packed, lengths).to(token_ids.device)]
