@@ -55,6 +55,10 @@ class RecurrentDecoder(nn.Module):
         """Give states in which nothing was read: (count, C)."""
         return self.embedding.weight.new_zeros(count, self.stack.state_size)
 
+    def begin(self, batch: Batch) -> Tensor:
+        """Give the states that the conversations of a batch go on from: (N, C)."""
+        return self.empty(len(batch.turns)) if batch.history is None else batch.history.to(self.embedding.weight.dtype)
+
     def read(self, token_ids: Tensor, state: Tensor) -> Tensor:
         """Read one token a row: (R,), (R, C) -> (R, C)."""
         return self.stack.step(self.embed(token_ids), state)

@@ -102,7 +102,7 @@ class Seq2Seq(nn.Module):
     def _history_before(self, batch: Batch) -> Tensor:
         """Give the state that the decoder begins from at each utterance: (M, C)."""
         conversations, device = len(batch.turns), batch.token_ids.device
-        begin = self.decoder.empty(conversations) if batch.history is None else batch.history
+        begin = self.decoder.begin(batch)
         first = batch.turns.cumsum(0) - batch.turns  # (N,): where each conversation begins among the M
         follows = torch.ones(len(batch.lengths), dtype=torch.bool)
         follows[first] = False

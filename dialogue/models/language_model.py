@@ -1,0 +1,152 @@
+"""A recurrent language model of the running text (Mikolov et al. 2010): a conversation is one text, its turns end with </s>.
+
+The history vector is the state of all layers after the text so far; a reply is what the text goes on with. <s> is no part of
+the text: where `step` reads it, nothing is read.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from dialogue.config import ModelConfig
+from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
+from dialogue.models.decoder import RecurrentDecoder, RecurrentState
+from dialogue.models.layers import check_ids
+from dialogue.models.packing import last_positions, pack, positions
+
+
+class LanguageModel(nn.Module):
+    """A recurrent decoder that reads everything, whoever said it."""
+
+    SETTINGS = frozenset({"embedding", "hidden", "cell", "layers", "dropout"})
+
+    def __init__(
+        self, *, vocab_size: int, bos_id: int, embedding: int, hidden: int, cell: str, layers: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.bos_id = bos_id
+        self.decoder = RecurrentDecoder(
+            vocab_size=vocab_size, embedding=embedding, hidden=hidden, cell=cell, layers=layers, dropout=dropout
+        )
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, *, bos_id: int) -> LanguageModel:
+        """Build the model that a configuration describes."""
+        return cls(
+            vocab_size=config.vocab_size,
+            bos_id=bos_id,
+            embedding=config.embedding,
+            hidden=config.hidden,
+            cell=config.cell,
+            layers=config.layers,
+            dropout=config.dropout,
+        )
+
+    # --- talking -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
+        """Read on: token_ids (N, T) closed by </s>, lengths (N,), state (N, C) -> (N, C).
+
+        Raises ValueError on a token id out of range.
+        """
+        check_ids(token_ids, self.decoder.embedding)
+        states, _ = self.decoder.states(token_ids, lengths, self.decoder.empty(len(lengths)) if history is None else history)
+        return states[last_positions(pack(token_ids, lengths), lengths).to(token_ids.device)]
+
+    @torch.no_grad()
+    def start(self, history: Tensor) -> RecurrentState:
+        """Go on from each text: (N, C) -> N rows."""
+        return RecurrentState(history)
+
+    @torch.no_grad()
+    def step(self, token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """Read one token a row, (R,), and give the log-probabilities of the next, (R, V)."""
+        after = self._read(token_ids, state.values)
+        return self.decoder.log_probs(after), RecurrentState(after)
+
+    @torch.no_grad()
+    def prepare(self, precision: str) -> Decoder[RecurrentState]:
+        """Lay start and step out for decoding, the output layer in a precision of dialogue.models.projection."""
+        log_probs, precision = self.decoder.prepare(precision)
+
+        def step(token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+            after = self._read(token_ids, state.values)
+            return log_probs(after), RecurrentState(after)
+
+        return Decoder(self.start, step, precision)
+
+    def _read(self, token_ids: Tensor, state: Tensor) -> Tensor:
+        return torch.where((token_ids == self.bos_id)[:, None], state, self.decoder.read(token_ids, state))
+
+    # --- all turns of a batch at once ------------------------------------------------------------------------------
+
+    def log_likelihood(self, batch: Batch) -> Likelihood:
+        """Score every utterance as the text so far goes on; gradients flow. Per utterance, (M,).
+
+        Raises ValueError on a token id out of range.
+        """
+        return self.penalised(batch, LIKELIHOOD)
+
+    def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given.
+
+        The text is read once. Turns that it does not hold as they are to be scored are read apart, from where they begin.
+        """
+        self.decoder.check(batch)
+        device, count = batch.token_ids.device, len(batch.turns)
+        heard, lengths = batch.heard or (batch.token_ids, batch.lengths)
+        texts = torch.zeros(count, dtype=torch.long).index_add_(0, torch.arange(count).repeat_interleave(batch.turns), lengths)
+        text = _joined(heard, lengths)  # (Q,)
+        states, before = self._states(text, texts, self.decoder.begin(batch))
+        history = states[before[(lengths.cumsum(0) - lengths).to(device)]]  # (M, C)
+        if batch.without_history is not None:
+            history = history.masked_fill(batch.without_history[:, None], 0)
+
+        apart = _apart(batch)  # (M,)
+        kept = (~apart).repeat_interleave(lengths).to(device)
+        owners = torch.arange(len(lengths)).repeat_interleave(lengths).to(device)  # (Q,): whose token it is
+        outputs = [self.decoder.stack.output(states)[before[kept]]]
+        targets, rows = [text[kept]], [owners[kept]]
+        if bool(apart.any()):
+            these, lengths = apart.nonzero().squeeze(1), batch.lengths[apart]
+            chosen = these.to(device)
+            read = batch.token_ids if batch.read is None else batch.read
+            states, before = self._states(_joined(read[chosen], lengths), lengths, history[chosen])
+            outputs.append(self.decoder.stack.output(states)[before])
+            targets.append(_joined(batch.token_ids[chosen], lengths))
+            rows.append(these.repeat_interleave(lengths).to(device))
+        return self.decoder.score(torch.cat(outputs), torch.cat(targets), torch.cat(rows), batch.lengths, objective=objective)
+
+    def _states(self, text: Tensor, lengths: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Read texts that stand one after the other: (Q,), how long each is (N,), the states that they begin from (N, C).
+
+        -> states (N + Q, C), and for each token the row of the one before it (Q,).
+        """
+        packed = pack(pad_sequence(list(torch.split(text, lengths.tolist())), batch_first=True), lengths)
+        after = self.decoder.stack(self.decoder.embed(packed.data), packed.batch_sizes.tolist(), start[packed.sorted_indices])
+        rows = torch.arange(len(lengths)).repeat_interleave(lengths)
+        times = torch.arange(len(text)) - (lengths.cumsum(0) - lengths)[rows]
+        before = torch.where(times == 0, rows, len(lengths) + positions(packed, rows, times).roll(1))
+        return torch.cat([start, after]), before.to(text.device)
+
+
+def _joined(token_ids: Tensor, lengths: Tensor) -> Tensor:
+    """Lay rows (M, T) one after the other without their padding: (Q,)."""
+    return token_ids[(torch.arange(token_ids.shape[1]) < lengths[:, None]).to(token_ids.device)]
+
+
+def _apart(batch: Batch) -> Tensor:
+    """Tell which turns are not scored as they stand in the text that was heard: (M,), on the CPU."""
+    apart = torch.full((len(batch.lengths),), batch.read is not None)
+    if batch.without_history is not None:
+        apart |= batch.without_history.cpu()
+    if batch.heard is not None:
+        heard, lengths = batch.heard
+        width = min(heard.shape[1], batch.token_ids.shape[1])
+        real = (torch.arange(width) < lengths[:, None]).to(heard.device)
+        other = ((heard[:, :width] != batch.token_ids[:, :width]) & real).any(1)
+        apart |= other.cpu() | (lengths != batch.lengths)
+    return apart
