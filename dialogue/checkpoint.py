@@ -30,6 +30,7 @@ OUR_MODELS = {
     "hred": "dialogue.models.hred:HRED",
     "seq2seq": "dialogue.models.seq2seq:Seq2Seq",
     "language-model": "dialogue.models.language_model:LanguageModel",
+    "transformer": "dialogue.models.transformer:Transformer",
 }
 DEFAULT_MODEL = "hred"  # also of checkpoints that name none: they are older than the choice
 MODEL_CALLS = ("from_config", "encode_turn", "start", "step", "log_likelihood")

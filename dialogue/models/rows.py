@@ -1,0 +1,128 @@
+"""A batch of conversations as rows of tokens that see each other, for a model that reads a conversation's text in one pass.
+
+A row goes on as long as its history is not cut; the next one begins with what is left of it. Along a row runs its history. A
+turn that is predicted otherwise than it is remembered (heard otherwise, without history, fed other words) branches off it:
+
+    history     <s> w w w <s> w w <s> w ...           each token sees what is before it
+    branch                <s> x x                     sees the history before its turn, or nothing, and itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dialogue.models import Batch
+
+MAIN = 0  # the branch of the history itself
+
+
+@dataclass(frozen=True)
+class Rows:
+    """P tokens, row by row.
+
+    source (P,): the token's place among the texts as remembered (M, T'), as the decoder reads them (M, T) and the histories given
+    (N, C), all of them flattened, one after the other. branch (P,): MAIN, or one for each turn that branches off. position (P,): in
+    the row. start (P,): tokens of a branch see what of MAIN has a smaller position; 0 for MAIN, where each sees what is before it.
+    sizes (B,): tokens of each row, on the CPU. scored: the places of those that predict, utterance by utterance.
+    """
+
+    source: Tensor
+    branch: Tensor
+    position: Tensor
+    start: Tensor
+    sizes: Tensor
+    scored: Tensor
+
+    def cells(self) -> Tensor:
+        """Tell where each token stands when the rows are padded to the longest, (B, L), flattened: (P,)."""
+        real = torch.arange(int(self.sizes.max())) < self.sizes[:, None]
+        return real.view(-1).nonzero().squeeze(1).to(self.source.device)
+
+    def visible(self, cells: Tensor) -> Tensor:
+        """Tell which tokens each one sees, itself among them: (B, L, L). Padding sees padding alone."""
+        shape = (len(self.sizes), int(self.sizes.max()))
+
+        def padded(packed: Tensor, value: int) -> Tensor:
+            return packed.new_full((shape[0] * shape[1],), value).index_copy_(0, cells, packed).view(shape)
+
+        branch, position, start = padded(self.branch, -1), padded(self.position, 0), padded(self.start, 0)
+        own = (branch[:, :, None] == branch[:, None]) & (position[:, :, None] >= position[:, None])
+        return own | (branch[:, None] == MAIN) & (position[:, None] < start[:, :, None])
+
+
+def rows_of(batch: Batch, *, window: int) -> Rows:
+    """Lay a batch out. window: tokens of the longest history; one that would grow beyond it is cut to its last window // 2."""
+    heard_ids, heard_lengths = batch.heard or (batch.token_ids, batch.lengths)
+    remembered = _places(heard_ids, heard_lengths, 0)
+    read = _places(batch.token_ids, batch.lengths, heard_ids.numel())
+    given = _given(batch, heard_ids.numel() + batch.token_ids.numel())
+    alone = [False] * len(read) if batch.without_history is None else batch.without_history.tolist()
+    differs = _differs(batch)
+    tokens: list[tuple[int, int, int, int]] = []  # source, branch, position, start
+    sizes: list[int] = []
+    scored: list[int] = []
+
+    def add(places: Sequence[int], *, branch: int = MAIN, position: int = 0, start: int = 0) -> None:
+        tokens.extend((place, branch, position + i, start) for i, place in enumerate(places))
+
+    first = 0
+    for history, turns in zip(given, batch.turns.tolist(), strict=True):
+        row, last = len(tokens), first + turns - 1
+        add(history)
+        for utterance in range(first, last + 1):
+            said, before = remembered[utterance], len(history)
+            branches = alone[utterance] or differs[utterance]
+            scored.extend(range(len(tokens), len(tokens) + len(read[utterance])))
+            if branches:
+                start = 0 if alone[utterance] else before
+                add(read[utterance], branch=utterance + 1, position=start, start=start)
+            else:
+                add(said, position=before)
+            if utterance == last:
+                break
+            history = [*history, *said]
+            if len(history) > window:
+                history = history[len(history) - window // 2 :]
+                sizes.append(len(tokens) - row)
+                row = len(tokens)
+                add(history)
+            elif branches:
+                add(said, position=before)
+        first += turns
+        sizes.append(len(tokens) - row)
+    device = batch.token_ids.device
+    source, branch, position, start = torch.tensor(tokens, device=device).t()
+    return Rows(source, branch, position, start, torch.tensor(sizes), torch.tensor(scored, device=device))
+
+
+def _places(token_ids: Tensor, lengths: Tensor, offset: int) -> list[range]:
+    """List where the tokens of each utterance stand, (M, T) being flattened from an offset on."""
+    begins = range(offset, offset + token_ids.numel(), token_ids.shape[1])
+    return [range(begin, begin + length) for begin, length in zip(begins, lengths.tolist(), strict=True)]
+
+
+def _given(batch: Batch, offset: int) -> list[list[int]]:
+    """List where the tokens stand of the history that each conversation goes on from, right-aligned in (N, C)."""
+    if batch.history is None:
+        return [[] for _ in batch.turns]
+    width = batch.history.shape[1]
+    known = (batch.history > 0).sum(1).tolist()
+    return [list(range(offset + (n + 1) * width - count, offset + (n + 1) * width)) for n, count in enumerate(known)]
+
+
+def _differs(batch: Batch) -> list[bool]:
+    """Tell which utterances are read by the decoder otherwise than they are remembered: (M,)."""
+    if batch.read is not None:
+        return [True] * len(batch.lengths)
+    if batch.heard is None:
+        return [False] * len(batch.lengths)
+    token_ids, lengths = batch.heard
+    width = min(token_ids.shape[1], batch.token_ids.shape[1])
+    real = (torch.arange(width) < batch.lengths[:, None]).to(token_ids.device)
+    other = ((token_ids[:, :width] != batch.token_ids[:, :width]) & real).any(1).cpu()
+    found: list[bool] = (other | (lengths != batch.lengths)).tolist()
+    return found

@@ -1,0 +1,307 @@
+"""A decoder-only Transformer over the flattened conversation (Vaswani et al. 2017; pre-norm, rotary positions, tied embedding).
+
+    <s> w w w <s> w w <s> w ...      every turn is read behind <s>, which also parts it from the turn before
+
+Where a recurrent model has a history vector, this one has the text itself: `history` (N, C) is the last tokens of the
+conversation, each one's id plus one, right-aligned behind noughts, as float32, which holds ids up to 2**24 exactly. It is bounded
+by a rule: a history that would grow beyond C tokens is cut to its last C // 2. Cut so seldom, a stretch of turns has one
+beginning, so that a batch reads it in one row; a window that slid with every turn would ask for a row each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dialogue.config import ModelConfig
+from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
+from dialogue.models.objectives import penalised_log_probs
+from dialogue.models.projection import Linear, choose_precision, lay_out
+from dialogue.models.rows import Rows, rows_of
+
+ROTARY_BASE = 10_000.0  # Su et al. 2021 (RoFormer, arXiv 2104.09864)
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys, values (P, heads, D) -> (P, heads, D)
+
+
+@dataclass(frozen=True)
+class TransformerState:
+    """The decoder between two tokens: keys and values, which hypotheses of one conversation share as far as it is theirs.
+
+    history (layers, 2, N, heads, T, D), real (N, T) bool: not padding. reply (layers, 2, R, heads, t, D): of the t tokens read
+    so far. Row r goes on from the history r // (R / N).
+    """
+
+    history: Tensor
+    real: Tensor
+    reply: Tensor
+
+    def repeat(self, times: int) -> TransformerState:
+        """Give every row `times` times in a row; the history is not copied."""
+        return replace(self, reply=self.reply.repeat_interleave(times, dim=2))
+
+    def select(self, rows: Tensor) -> TransformerState:
+        """Take rows (R,) in their order; rows that were made by `repeat` stay together, R / N of one conversation in a row."""
+        sharing = self.reply.shape[2] // len(self.real)
+        origins = (rows // sharing).view(-1, sharing)
+        torch._assert_async((origins == origins[:, :1]).all(), "rows of different conversations were mixed")
+        reply = self.reply.index_select(2, rows)
+        if sharing > 1 and len(rows) == self.reply.shape[2]:  # a beam that follows its parents: all conversations are still there
+            return replace(self, reply=reply)
+        kept = origins[:, 0]
+        return TransformerState(self.history.index_select(2, kept), self.real.index_select(0, kept), reply)
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward network, each normalised before and added to what came in."""
+
+    def __init__(self, *, embedding: int, hidden: int, heads: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(embedding), nn.LayerNorm(embedding)
+        self.queries_keys_values = nn.Linear(embedding, 3 * embedding, bias=False)
+        self.attended = nn.Linear(embedding, embedding)
+        self.widen, self.narrow = nn.Linear(embedding, hidden), nn.Linear(hidden, embedding)
+        self.dropout = nn.Dropout(dropout)
+        for last in (self.attended, self.narrow):  # 2 * layers of these are added up (Radford et al. 2019)
+            last.weight.data /= math.sqrt(2 * layers)
+
+    def forward(self, inputs: Tensor, attend: Attend) -> Tensor:
+        """Take tokens (P, E) one layer further; attend: who sees whom."""
+        parts = self.queries_keys_values(self.attention_norm(inputs)).view(len(inputs), 3, self.heads, -1)
+        seen = attend(*parts.unbind(1)).reshape(inputs.shape)
+        inputs = inputs + self.dropout(self.attended(seen))
+        wide = F.gelu(self.widen(self.feed_forward_norm(inputs)))
+        outputs: Tensor = inputs + self.dropout(self.narrow(wide))
+        return outputs
+
+
+class Transformer(nn.Module):
+    """A small Transformer with one embedding for reading and writing (tied) and its four calls."""
+
+    SETTINGS = frozenset({"embedding", "hidden", "layers", "heads", "window", "dropout"})
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        bos_id: int,
+        embedding: int,
+        hidden: int,
+        layers: int,
+        heads: int,
+        window: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if embedding % (2 * heads):
+            raise ValueError(f"embedding is {embedding} and heads {heads}; each head needs an even share of the embedding")
+        self.bos_id, self.window, self.heads = bos_id, window, heads
+        self.embedding = nn.Embedding(vocab_size, embedding)
+        self.blocks = nn.ModuleList(
+            Block(embedding=embedding, hidden=hidden, heads=heads, layers=layers, dropout=dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(embedding)
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+        self.dropout = nn.Dropout(dropout)
+        self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
+        nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, *, bos_id: int) -> Transformer:
+        """Build the model that a configuration describes; hidden is the width of its feed-forward networks."""
+        return cls(
+            vocab_size=config.vocab_size,
+            bos_id=bos_id,
+            embedding=config.embedding,
+            hidden=config.hidden,
+            layers=config.layers,
+            heads=config.heads,
+            window=config.window,
+            dropout=config.dropout,
+        )
+
+    # --- talking -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
+        """Write one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,), (N, C) -> (N, C).
+
+        The network is not run. Raises ValueError on a token id out of range.
+        """
+        self._check(token_ids)
+        said = (self._behind_bos(token_ids) + 1).float()
+        if history is None:
+            history = said.new_zeros(len(said), self.window)
+        lengths = lengths.to(said.device)[:, None]  # (N, 1)
+        both = torch.cat([history, said], dim=1)
+        total = (history > 0).sum(1, keepdim=True) + lengths
+        kept = torch.where(total > self.window, self.window // 2, total)
+        back = torch.arange(self.window - 1, -1, -1, device=said.device)  # how far before the last token each place stands
+        source = (self.window + lengths - 1 - back).clamp_min(0)  # the utterance's last token stands at window + length - 1
+        return both.gather(1, source) * (back < kept)
+
+    @torch.no_grad()
+    def start(self, history: Tensor) -> TransformerState:
+        """Begin a reply to each history: (N, C) -> N rows. Reads the text anew, C tokens at most, whatever the conversation."""
+        longest = int((history > 0).sum(1).max())
+        token_ids = history[:, history.shape[1] - longest :].long() - 1  # (N, T)
+        real = token_ids >= 0
+        rows, time = token_ids.shape
+        size = self.embedding.embedding_dim // self.heads
+        caches = self.embedding.weight.new_zeros(len(self.blocks), 2, rows, self.heads, time, size)
+        if not time:
+            return TransformerState(caches, real, caches)
+        at = torch.arange(time, device=history.device)
+        # Padding sees itself, so that softmax has something to sum up.
+        visible = (at[:, None] >= at) & real[:, None] | (at[:, None] == at)  # (N, T, T)
+        turn = _rotation(at.repeat(rows), size)
+        inputs = self._embed(token_ids.clamp_min(0).view(-1))  # (N * T, E)
+
+        def attend(cache: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            parts = (_rotated(queries, turn), _rotated(keys, turn), values)
+            query, key, value = (part.view(rows, time, *part.shape[1:]).transpose(1, 2) for part in parts)
+            cache[0], cache[1] = key, value
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None]).transpose(1, 2).flatten(0, 1)
+
+        for block, cache in zip(self.blocks, caches, strict=True):
+            inputs = block(inputs, partial(attend, cache))
+        return TransformerState(caches, real, caches[:, :, :, :, :0])
+
+    @torch.no_grad()
+    def step(self, token_ids: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
+        """Read one token a row, (R,), and give the log-probabilities of the next, (R, V)."""
+        outputs, state = self._further(token_ids, state)
+        logits = F.linear(outputs, self.embedding.weight, self.output_bias)
+        return F.log_softmax(logits.float(), dim=-1), state
+
+    @torch.no_grad()
+    def prepare(self, precision: str) -> Decoder[TransformerState]:
+        """Lay out the output layer for decoding, in a precision of dialogue.models.projection."""
+        weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
+        if precision == "auto":
+            precision = choose_precision(weight, bias)
+        project: Linear = lay_out(weight, bias, precision=precision)
+
+        @torch.no_grad()
+        def step(token_ids: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
+            outputs, state = self._further(token_ids, state)
+            logits = project(outputs)
+            return torch.log_softmax(logits, dim=-1, out=logits), state
+
+        return Decoder(self.start, step, precision)
+
+    def _further(self, token_ids: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
+        """Read one token a row, (R,): what the output layer gets, (R, E), and the state behind it."""
+        _, _, rows, heads, time, size = state.reply.shape
+        conversations, past = state.real.shape
+        sharing = rows // conversations  # rows that go on from one history
+        turn = _rotation(torch.full_like(token_ids, past + time), size)
+        caches = F.pad(state.reply, (0, 0, 0, 1))  # (layers, 2, R, heads, t + 1, D)
+        unseen = ~state.real[:, None, None]  # (N, 1, 1, T)
+
+        def attend(before: Tensor, cache: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            """Attend to the history and to the reply, with one softmax over both."""
+            cache[0, :, :, time], cache[1, :, :, time] = _rotated(keys, turn), values
+            query = _rotated(queries, turn) / math.sqrt(size)
+            together = query.view(conversations, sharing, heads, size).transpose(1, 2)  # (N, heads, R / N, D)
+            to_history = (together @ before[0].transpose(-1, -2)).masked_fill(unseen, -torch.inf).transpose(1, 2).flatten(0, 1)
+            to_reply = (cache[0] @ query[..., None]).squeeze(-1)  # (R, heads, t + 1)
+            weights = torch.cat([to_history, to_reply], dim=-1).softmax(-1)
+            of_history = weights[..., :past].reshape(conversations, sharing, heads, past).transpose(1, 2)
+            seen = (of_history @ before[1]).transpose(1, 2).reshape(rows, heads, size)
+            seen += (weights[..., None, past:] @ cache[1]).squeeze(-2)
+            return seen
+
+        outputs = self._embed(token_ids)
+        for block, before, cache in zip(self.blocks, state.history, caches, strict=True):
+            outputs = block(outputs, partial(attend, before, cache))
+        return self.norm(outputs), replace(state, reply=caches)
+
+    # --- all turns of a batch at once ------------------------------------------------------------------------------
+
+    def log_likelihood(self, batch: Batch) -> Likelihood:
+        """Score every utterance given its conversation so far; gradients flow. Per utterance, (M,).
+
+        Raises ValueError on a token id out of range.
+        """
+        return self.penalised(batch, LIKELIHOOD)
+
+    def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
+        heard = batch.token_ids if batch.heard is None else batch.heard[0]
+        for token_ids in (batch.token_ids, heard):
+            self._check(token_ids)
+        device = batch.token_ids.device
+        read = batch.token_ids if batch.read is None else batch.read
+        texts = [self._behind_bos(heard), self._behind_bos(read)]
+        if batch.history is not None:
+            texts.append(batch.history.long() - 1)
+        rows = rows_of(batch, window=self.window)
+        outputs = self._read(torch.cat([text.flatten() for text in texts])[rows.source], rows)  # (P, E)
+        real = (torch.arange(batch.token_ids.shape[1]) < batch.lengths[:, None]).to(device)  # (M, T)
+        whose = torch.arange(len(batch.lengths)).repeat_interleave(batch.lengths).to(device)
+        output = (self.norm(outputs[rows.scored]), self.embedding.weight, self.output_bias)
+        log_probs, correct, penalty = penalised_log_probs(*output, batch.token_ids[real], whose, objective=objective)
+        totals = torch.zeros(len(batch.lengths), device=device)
+        return Likelihood(
+            log_probs=totals.index_add(0, whose, log_probs.float()),
+            tokens=batch.lengths.to(device),
+            correct=totals.index_add(0, whose, correct.float()).long(),
+            penalty=None if penalty is None else totals.index_add(0, whose, penalty.float()),
+        )
+
+    def _read(self, token_ids: Tensor, rows: Rows) -> Tensor:
+        """Run over tokens that are packed row by row: (P,) -> (P, E). Only attention sees the rows padded, (B, L)."""
+        cells, shape = rows.cells(), (len(rows.sizes), int(rows.sizes.max()))
+        visible = rows.visible(cells)[:, None]
+        turn = _rotation(rows.position, self.embedding.embedding_dim // self.heads)
+
+        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            parts = torch.stack([_rotated(queries, turn), _rotated(keys, turn), values], dim=1)  # (P, 3, heads, D)
+            padded = parts.new_zeros(math.prod(shape), *parts.shape[1:]).index_copy(0, cells, parts)
+            query, key, value = padded.view(*shape, *parts.shape[1:]).permute(2, 0, 3, 1, 4)  # (B, heads, L, D) each
+            seen = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+            return seen.transpose(1, 2).flatten(0, 1)[cells]
+
+        outputs: Tensor = self.dropout(self._embed(token_ids))
+        for block in self.blocks:
+            outputs = block(outputs, attend)
+        return outputs
+
+    def _behind_bos(self, token_ids: Tensor) -> Tensor:
+        """Give what is read where each token is predicted: <s> w1 w2 ... for w1 w2 ... </s>, (M, T)."""
+        return F.pad(token_ids[:, :-1], (1, 0), value=self.bos_id)
+
+    def _embed(self, token_ids: Tensor) -> Tensor:
+        vectors: Tensor = self.embedding(token_ids) * self.embedding_scale
+        return vectors
+
+    def _check(self, token_ids: Tensor) -> None:
+        """Refuse ids that the embedding lacks: a GPU would not name them, and stay broken for the process."""
+        size = self.embedding.num_embeddings
+        lowest, highest = int(token_ids.min()), int(token_ids.max())
+        if lowest < 0 or highest >= size:
+            raise ValueError(
+                f"token ids from {lowest} to {highest}: this model has {size}, 0 to {size - 1}; is it another vocabulary's text?"
+            )
+
+
+def _rotation(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Give cosine and sine of every position's angles: (P,) -> (P, 1, D / 2) each."""
+    rates = ROTARY_BASE ** (-torch.arange(0, size, 2, device=positions.device) / size)
+    angles = (positions[:, None] * rates)[:, None]
+    return angles.cos(), angles.sin()
+
+
+def _rotated(vectors: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn the two halves of each vector, (P, heads, D), as pairs by the angles of its position."""
+    cosine, sine = (part.to(vectors.dtype) for part in turn)
+    one, other = vectors.chunk(2, dim=-1)
+    return torch.cat([one * cosine - other * sine, one * sine + other * cosine], dim=-1)
