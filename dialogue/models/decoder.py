@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dialogue.models import Batch, Likelihood, Objective
-from dialogue.models.layers import check_ids
+from dialogue.models.layers import Dropout, check_ids
 from dialogue.models.objectives import likelihood
 from dialogue.models.packing import pack, rows
 from dialogue.models.projection import choose_precision, lay_out
@@ -42,7 +42,7 @@ class RecurrentDecoder(nn.Module):
         self.stack = Stack(cell, embedding, hidden, layers=layers, dropout=dropout)
         self.readout = nn.Linear(hidden, embedding)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dialogue.models.layers import GRU
+from dialogue.models.layers import GRU, Dropout
 
 
 class LSTM(nn.Module):
@@ -84,7 +84,7 @@ class Stack(nn.Module):
         super().__init__()
         kind = CELLS[cell]
         self.layers = nn.ModuleList(kind(hidden_size if number else input_size, hidden_size) for number in range(layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.hidden_size = hidden_size
         self.each = hidden_size * (2 if cell == "lstm" else 1)
         self.state_size = layers * self.each  # C
