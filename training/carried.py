@@ -1,0 +1,78 @@
+"""python -m training.carried: what it is worth to a model that its state is carried on through a text.
+
+Of every line but the first of each text: its perplexity after all lines before it, and with nothing before it; the first also
+in bits a character, a line's end counting as one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dialogue import checkpoint
+from dialogue.checkpoint import Checkpoint
+from dialogue.device import choose_device
+from dialogue.vocabulary import normalise
+from training import batches, corpora
+from training.corpora.transcript import Complaints, Transcript
+from training.figures.exchanges import Figures, exchanges_of
+from training.figures.prediction import score
+
+
+def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> Figures:
+    """Measure texts of two lines or more; of others there is nothing to carry. Raises ValueError where there are none."""
+    device = next(source.model.parameters()).device
+    encoded = batches.encode(transcripts, source.vocabulary, truncate=None).conversations
+    exchanges = exchanges_of(source.model, encoded, device)
+    if not exchanges:
+        raise ValueError("no text has a second line: there is no state to carry on to one")
+    lines = [exchange.token_ids for exchange in exchanges]
+    tokens = sum(map(len, lines))
+    texts = [normalise(transcripts[exchange.conversation].turns[exchange.turn]) for exchange in exchanges]
+    words = sum(len(text.split()) + 1 for text in texts)
+    carried, reset = (
+        -score(source.model, lines, histories=histories, name=name).sum().item()
+        for name, histories in (("carried", [exchange.history for exchange in exchanges]), ("reset", None))
+    )
+    return {
+        "perplexity a token, state carried": math.exp(carried / tokens),
+        "perplexity a token, state reset": math.exp(reset / tokens),
+        "perplexity a word, state carried": math.exp(carried / words),
+        "perplexity a word, state reset": math.exp(reset / words),
+        "bits a character, state carried": carried / math.log(2) / sum(len(text) + 1 for text in texts),
+        "lines": len(lines),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure a checkpoint from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.carried", description="What a carried state is worth to a model.")
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="the model's folder")
+    add("--model", metavar="NAME|MODULE:CLASS", help="the model's class, where it is not of this project")
+    add("--data", action="append", metavar="NAME|PATH", help="a text or corpus, any number of times (default: as training.fit)")
+    add("--split", default="test", help="train, validation, test or all (default: %(default)s)")
+    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    options = parser.parse_args(arguments)
+    try:
+        source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
+        transcripts = corpora.load(options.data or corpora.default_names(), options.split, Complaints())
+        figures = measure(source, transcripts)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    table = Table("figure", "value")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:,.4g}")
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
