@@ -59,6 +59,7 @@ class ModelConfig:
     dropout: float = _setting(0.2, "share of inputs and outputs that are left out in training")
     cell: str = _setting("gru", f"of seq2seq and language-model: {', '.join(CELLS)}")
     layers: int = _setting(1, "of seq2seq, language-model and transformer, one above the other")
+    one_hot: bool = _setting(False, "whether language-model reads tokens as they are, without an embedding: for characters")
     heads: int = _setting(4, "of the transformer's attention")
     window: int = _setting(256, "tokens that the transformer sees")
 

@@ -34,17 +34,26 @@ class RecurrentState:
 
 
 class RecurrentDecoder(nn.Module):
-    """Embedding (tied: it reads and writes), recurrent layers, readout; dropout after the embedding and after each layer."""
+    """Embedding (tied: it reads and writes), recurrent layers, readout; dropout after the embedding and after each layer.
 
-    def __init__(self, *, vocab_size: int, embedding: int, hidden: int, cell: str, layers: int, dropout: float) -> None:
+    one_hot: the embedding is the identity, of the vocabulary's size, and stays so; the readout is the output layer then.
+    """
+
+    def __init__(
+        self, *, vocab_size: int, embedding: int, hidden: int, cell: str, layers: int, dropout: float, one_hot: bool = False
+    ) -> None:
         super().__init__()
+        embedding = vocab_size if one_hot else embedding
         self.embedding = nn.Embedding(vocab_size, embedding)
         self.stack = Stack(cell, embedding, hidden, layers=layers, dropout=dropout)
         self.readout = nn.Linear(hidden, embedding)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
         self.dropout = Dropout(dropout)
         self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
-        nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
+        if one_hot:
+            nn.init.eye_(self.embedding.weight.requires_grad_(False))
+        else:
+            nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Read tokens: (...) -> (..., E)."""

@@ -21,15 +21,24 @@ from dialogue.models.packing import last_positions, pack, positions
 class LanguageModel(nn.Module):
     """A recurrent decoder that reads everything, whoever said it."""
 
-    SETTINGS = frozenset({"embedding", "hidden", "cell", "layers", "dropout"})
+    SETTINGS = frozenset({"embedding", "one_hot", "hidden", "cell", "layers", "dropout"})
 
     def __init__(
-        self, *, vocab_size: int, bos_id: int, embedding: int, hidden: int, cell: str, layers: int, dropout: float
+        self,
+        *,
+        vocab_size: int,
+        bos_id: int,
+        embedding: int,
+        hidden: int,
+        cell: str,
+        layers: int,
+        dropout: float,
+        one_hot: bool = False,
     ) -> None:
         super().__init__()
         self.bos_id = bos_id
         self.decoder = RecurrentDecoder(
-            vocab_size=vocab_size, embedding=embedding, hidden=hidden, cell=cell, layers=layers, dropout=dropout
+            vocab_size=vocab_size, embedding=embedding, hidden=hidden, cell=cell, layers=layers, dropout=dropout, one_hot=one_hot
         )
 
     @classmethod
@@ -43,6 +52,7 @@ class LanguageModel(nn.Module):
             cell=config.cell,
             layers=config.layers,
             dropout=config.dropout,
+            one_hot=config.one_hot,
         )
 
     # --- talking -------------------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 import json
 
 import pytest
+import torch
 
-from dialogue import checkpoint
+from dialogue import checkpoint, generate
 from dialogue.config import ModelConfig
-from training import fit
+from training import build_vocabulary, fit
 from training.run import check_settings
 
 
@@ -69,3 +70,21 @@ def test_a_run_of_another_model_begins_goes_on_and_loads_by_its_checkpoint_alone
     loaded = checkpoint.load(tmp_path / "second" / "checkpoint")
     assert type(loaded.model) is checkpoint.model_class("seq2seq")
     assert (loaded.config.cell, loaded.config.layers) == ("lstm", 2)
+
+
+def test_a_language_model_of_characters_is_fitted_goes_on_and_writes(talk, conversations, tmp_path, capsys):
+    vocabulary = build_vocabulary.build((turn for c in conversations for turn in c.turns), size=400, model_type="char")
+    (tmp_path / "characters.model").write_bytes(vocabulary.serialised)
+    out = tmp_path / "run"
+    arguments = [
+        f"--data={talk / 'talk.jsonl'}", f"--vocabulary={tmp_path / 'characters.model'}", "--model=language-model", "--one-hot",
+        "--hidden=16", "--batch-tokens=600", "--epochs=0.2", "--precision=bf16", "--device=cpu", f"--out={out}",
+    ]  # fmt: skip
+    assert fit.main(arguments) == 0
+    assert fit.main(["--resume", "--epochs=0.4", f"--out={out}"]) == 0
+    model = checkpoint.load(out / "checkpoint").model
+    identity = dict(model.named_parameters())["decoder.embedding.weight"]
+    assert torch.equal(identity, torch.eye(len(vocabulary)))
+    capsys.readouterr()
+    assert generate.main([f"--checkpoint={out / 'checkpoint'}", "--prompt=hi", "--length=5", "--seed=1"]) == 0
+    assert capsys.readouterr().out.startswith("hi")
