@@ -93,12 +93,15 @@ def in_the_write_of(path, *, times):
     return asked
 
 
-def after(out, seconds):
-    """Tell that a run has begun or gone on, and so many seconds have passed since."""
-    before, since = (out / "run.json").stat().st_mtime_ns if (out / "run.json").exists() else 0, []
+def replaced(path, *, times, seconds=0.0):
+    """Tell that so many seconds have passed since a file was replaced for the time of that number."""
+    versions = [path.stat().st_ino]
+    since = []
 
     def asked():
-        if not since and (out / "run.json").exists() and (out / "run.json").stat().st_mtime_ns != before:
+        if (now := path.stat().st_ino) != versions[-1]:
+            versions.append(now)
+        if len(versions) > times and not since:
             since.append(time.monotonic())
         return bool(since) and time.monotonic() - since[0] >= seconds
 
@@ -120,22 +123,26 @@ def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversat
     lines = [{"id": keys[split][n], "turns": talk.turns} for split in keys for n, talk in enumerate(conversations)]
     corpus.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     sizes = [f"--{name}=96" for name in ("embedding", "utterance", "context", "hidden")]
-    steady = ["--learning-rate=0.002", "--schedule=constant", "--epochs=16", "--validations=1000", "--dropout=0.1"]
+    steady = ["--learning-rate=0.002", "--schedule=constant", "--epochs=14", "--validations=1000", "--dropout=0.1"]
     common = [f"--data={corpus}", *options[1:-1], *sizes, *steady]
     finish(start(*common, f"--out={undisturbed}"))
     expected = rows(undisturbed)
     assert len(expected) > 60, "a validation at each step, and gain enough to go on"
 
-    rng = random.Random(1)
-    places = [*WRITTEN[1:], *2 * ("state.safetensors", "checkpoint/model.safetensors")]
-    moments = [in_the_write_of(out / place, times=rng.choice((2, 3))) for place in places]
-    moments += [None] * (20 - len(moments))
-    rng.shuffle(moments)
-    kill(start(*common, f"--out={out}"), when=lambda: (out / "state.safetensors").exists())
+    rng, state = random.Random(1), out / "state.safetensors"
+    written = [*WRITTEN[1:], *2 * ("state.safetensors", "checkpoint/model.safetensors")]
+    places = written + [None] * (19 - len(written))
+    rng.shuffle(places)
+    kill(start(*common, f"--out={out}"), when=state.exists)
     inside, steps = 0, [0]
-    for moment in moments[1:]:
-        late = after(out, 2 if moment else rng.uniform(0, 1))  # a write may be over before it is seen
-        kill(start("--resume", f"--out={out}", "--device=cpu"), when=first_of(*([moment] if moment else []), late))
+    for place in places:
+        if place:  # a write may be over before it is seen
+            moment = first_of(in_the_write_of(out / place, times=rng.choice((2, 3))), replaced(state, times=3))
+        elif saves := rng.choice((0, 1, 2)):
+            moment = replaced(state, times=saves, seconds=rng.uniform(0, 0.5))
+        else:
+            moment = replaced(out / "checkpoint" / "config.json", times=1, seconds=rng.uniform(0, 0.1))
+        kill(start("--resume", f"--out={out}", "--device=cpu"), when=moment)
         inside += bool(list(out.rglob("*.partial")))
         checkpoint.load(out / "checkpoint")
         found = rows(out)
