@@ -273,9 +273,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"{f'rank {place.number}: ' if place.count > 1 else ''}error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        if place.first:
-            print(f"\nstopped; {how_to_go_on(out)}", file=sys.stderr)
+    except KeyboardInterrupt:  # of several ranks each says so: the first may be the one that is lost
+        print(f"\n{f'rank {place.number}: ' if place.count > 1 else ''}stopped; {how_to_go_on(out)}", file=sys.stderr)
         return 130
     if place.first:
         print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; ", end="")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -118,8 +119,7 @@ def test_a_rank_that_is_killed_ends_the_others_and_one_process_goes_on_from_the_
     os.kill(ranks_of(process)[lost], signal.SIGKILL)
     code, _, complained = finish(process, seconds=60)
     assert code != 0
-    assert f"rank {1 - lost}: another rank has ended" in complained
-    assert f"go on with --resume --out {out}" in complained
+    assert re.search(rf"rank {1 - lost}: (another rank has ended \(.*\)|stopped); go on with --resume --out {out}", complained)
     assert checkpoint.load(out / "checkpoint").training["progress"]["step"] >= 1
     assert 0 < progress_of(out).step < 25
     assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
