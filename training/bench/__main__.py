@@ -134,7 +134,9 @@ def main(arguments: list[str] | None = None) -> int:
         table = Table(*found[0])
         for row in found:
             table.add_row(*map(str, row.values()))
-        Console(stderr=True).print(table)
+        console = Console(stderr=True)
+        console.width = max(console.width, 140)  # a cut heading says nothing
+        console.print(table)
     print(json.dumps({"rows": rows, "processes": together}))
     return 0
 
