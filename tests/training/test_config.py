@@ -34,7 +34,7 @@ def test_an_option_out_of_reach_is_a_sentence(options, tmp_path, capsys, option,
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("option", ["--epochs=many", "--layers=3", "--batch-tokens=1.5"])
+@pytest.mark.parametrize("option", ["--epochs=many", "--shoe-size=44", "--batch-tokens=1.5"])
 def test_an_option_that_is_none_shows_the_usage(options, capsys, option):
     with pytest.raises(SystemExit) as stopped:
         fit.main([*options, option])
