@@ -18,6 +18,7 @@ from tqdm import tqdm
 from dialogue import checkpoint
 from dialogue.checkpoint import PRETRAINED, Checkpoint, replace_file
 from dialogue.device import choose_device
+from dialogue.vocabulary import CONTINUED, without_marks
 
 BAR_TOKENS = 500  # texts of so many tokens or more show a progress bar
 
@@ -68,7 +69,8 @@ def generate(source: Checkpoint, prompt: str, *, length: int, temperature: float
         lines.append(stays + vocabulary.decode(turn).removeprefix(read_as))
         turn, read_as, stays = [], "", ""
         log_probs, state = read([vocabulary.bos_id], model.start(history))
-    return "\n".join([*lines, stays + vocabulary.decode(turn).removeprefix(read_as)])
+    lines.append(stays + vocabulary.decode(turn).removeprefix(read_as))
+    return "\n".join(without_marks(line) if CONTINUED in line else line for line in lines)
 
 
 def _drawn(log_probs: Tensor, temperature: float, random: torch.Generator) -> Tensor:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from dialogue.config import ModelConfig
 from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
-from dialogue.models.objectives import penalised_log_probs
+from dialogue.models.layers import Dropout, check_ids
+from dialogue.models.objectives import likelihood
 from dialogue.models.projection import Linear, choose_precision, lay_out
 from dialogue.models.rows import Rows, rows_of
 
@@ -68,7 +69,7 @@ class Block(nn.Module):
         self.queries_keys_values = nn.Linear(embedding, 3 * embedding, bias=False)
         self.attended = nn.Linear(embedding, embedding)
         self.widen, self.narrow = nn.Linear(embedding, hidden), nn.Linear(hidden, embedding)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for last in (self.attended, self.narrow):  # 2 * layers of these are added up (Radford et al. 2019)
             last.weight.data /= math.sqrt(2 * layers)
 
@@ -109,7 +110,7 @@ class Transformer(nn.Module):
         )
         self.norm = nn.LayerNorm(embedding)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
 
@@ -135,7 +136,7 @@ class Transformer(nn.Module):
 
         The network is not run. Raises ValueError on a token id out of range.
         """
-        self._check(token_ids)
+        check_ids(token_ids, self.embedding)
         said = (self._behind_bos(token_ids) + 1).float()
         if history is None:
             history = said.new_zeros(len(said), self.window)
@@ -237,7 +238,7 @@ class Transformer(nn.Module):
         """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
         heard = batch.token_ids if batch.heard is None else batch.heard[0]
         for token_ids in (batch.token_ids, heard):
-            self._check(token_ids)
+            check_ids(token_ids, self.embedding)
         device = batch.token_ids.device
         read = batch.token_ids if batch.read is None else batch.read
         texts = [self._behind_bos(heard), self._behind_bos(read)]
@@ -248,14 +249,7 @@ class Transformer(nn.Module):
         real = (torch.arange(batch.token_ids.shape[1]) < batch.lengths[:, None]).to(device)  # (M, T)
         whose = torch.arange(len(batch.lengths)).repeat_interleave(batch.lengths).to(device)
         output = (self.norm(outputs[rows.scored]), self.embedding.weight, self.output_bias)
-        log_probs, correct, penalty = penalised_log_probs(*output, batch.token_ids[real], whose, objective=objective)
-        totals = torch.zeros(len(batch.lengths), device=device)
-        return Likelihood(
-            log_probs=totals.index_add(0, whose, log_probs.float()),
-            tokens=batch.lengths.to(device),
-            correct=totals.index_add(0, whose, correct.float()).long(),
-            penalty=None if penalty is None else totals.index_add(0, whose, penalty.float()),
-        )
+        return likelihood(*output, batch.token_ids[real], whose, batch.lengths, objective=objective)
 
     def _read(self, token_ids: Tensor, rows: Rows) -> Tensor:
         """Run over tokens that are packed row by row: (P,) -> (P, E). Only attention sees the rows padded, (B, L)."""
@@ -282,15 +276,6 @@ class Transformer(nn.Module):
     def _embed(self, token_ids: Tensor) -> Tensor:
         vectors: Tensor = self.embedding(token_ids) * self.embedding_scale
         return vectors
-
-    def _check(self, token_ids: Tensor) -> None:
-        """Refuse ids that the embedding lacks: a GPU would not name them, and stay broken for the process."""
-        size = self.embedding.num_embeddings
-        lowest, highest = int(token_ids.min()), int(token_ids.max())
-        if lowest < 0 or highest >= size:
-            raise ValueError(
-                f"token ids from {lowest} to {highest}: this model has {size}, 0 to {size - 1}; is it another vocabulary's text?"
-            )
 
 
 def _rotation(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:

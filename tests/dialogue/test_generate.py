@@ -40,6 +40,12 @@ def test_the_likeliest_token_at_temperature_0_is_what_step_by_step_says(talker):
     assert found.rstrip("\n") == "\n".join(lines)
 
 
+def test_where_a_speaker_goes_on_a_sentence_ends_as_in_a_reply(talker):
+    """The mark <continued_utterance> stood in the text."""
+    text = generate.generate(talker, "hello\nwell <continued_utterance> yes", length=1, temperature=0)
+    assert text.startswith("hello\nwell. yes")
+
+
 def test_the_seed_decides_and_the_temperature_makes_it_surer(talker):
     def written(**options):
         return generate.generate(talker, "i like", length=30, **options)
