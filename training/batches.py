@@ -1,4 +1,4 @@
-"""Conversations -> tensors: encoded once, cut into windows, gathered into batches of about as many tokens each."""
+"""Conversations -> tensors: encoded once, cut into windows (or one running text), gathered into batches of about as many tokens."""
 
 from __future__ import annotations
 
@@ -136,6 +136,22 @@ def plan(conversations: Sequence[list[Utterance]], *, batch_tokens: int, rng: ra
         batches.extend(fill(pool, batch_tokens))
     rng.shuffle(batches)
     return batches
+
+
+def contiguous(conversations: Sequence[list[Utterance]], *, batch_tokens: int, length: int) -> list[list[list[Utterance]]]:
+    """Cut all that is taught, one turn after the other, into rows of equal length that go on from batch to batch.
+
+    Each batch is a stretch of `length` tokens of every row, as one utterance; the last may be shorter. There are as many rows
+    as batch_tokens has room for; of the text fewer tokens than there are rows stay unread.
+    Raises ValueError where the text is shorter than there are rows.
+    """
+    text = [token for conversation in conversations for turn in conversation if turn.taught for token in turn]
+    rows = batch_tokens // length
+    each = len(text) // rows
+    if not each:
+        raise ValueError(f"{len(text)} tokens cannot be cut into {rows} rows; lower --batch-tokens, or raise --bptt")
+    streams = [text[begin : begin + each] for begin in range(0, rows * each, each)]
+    return [[[Utterance(stream[place : place + length])] for stream in streams] for place in range(0, each, length)]
 
 
 def shares(windows: Sequence[Sequence[list[int]]], count: int) -> list[list[int]]:

@@ -44,6 +44,13 @@ class FitConfig:
         default="argmax", metadata={"help": "the words that it reads otherwise: its likeliest (argmax), or drawn by it (sample)"}
     )
     optimizer: str = field(default="adam", metadata={"help": "adam, adamw or sgd"})
+    bptt: int | None = field(
+        default=None,
+        metadata={
+            "help": "of language-model: contiguous batches of so many tokens a row, its state carried on from each to the next and "
+            "gradients within each alone; all conversations are one text then (default: whole conversations in random order)"
+        },
+    )
     truncate: int = field(default=256, metadata={"help": "tokens of a turn, at most"})
     recognised: float = field(
         default=0.5, metadata={"help": "share of conversations whose every other turn is read as a speech recogniser writes it"}
@@ -53,6 +60,9 @@ class FitConfig:
     )
     clean: bool = field(default=True, metadata={"help": "leave private details out, and learn nothing offensive"})
     validations: float = field(default=2.0, metadata={"help": "how many an epoch"})
+    sample_every: int | None = field(
+        default=None, metadata={"help": "steps from one sample of what it says to the next (default: at each validation)"}
+    )
     precision: str = field(default="auto", metadata={"help": "fp32, bf16, or auto: bf16 where the device is fast in it"})
     word_vectors: str | None = field(
         default=None, metadata={"help": "a text file of word2vec or GloVe vectors, as many numbers each as --embedding says"}
@@ -67,8 +77,9 @@ class FitConfig:
             ("learning_rate", 1e-12),
             ("epochs", 1e-6),
             ("validations", 1e-6),
+            ("sample_every", 1),
         ):
-            if not getattr(self, name) >= least:
+            if getattr(self, name) is not None and not getattr(self, name) >= least:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}")
         for name in ("recognised", "history_dropout"):
             if not 0 <= getattr(self, name) <= 1:
@@ -85,6 +96,10 @@ class FitConfig:
         for name, known in (("teacher_forcing_by", WAYS), ("optimizer", tuple(OPTIMIZERS))):
             if getattr(self, name) not in known:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)!r}; it is {' or '.join(known)}")
+        if self.bptt is not None:
+            if not 1 <= self.bptt <= self.batch_tokens:
+                raise ValueError(f"--bptt is {self.bptt}; it is from 1 to --batch-tokens, {self.batch_tokens}")
+            object.__setattr__(self, "recognised", 0.0)  # a text is read as it is written
         if not math.isfinite(self.epochs):
             raise ValueError(f"--epochs is {self.epochs}; it must be a number of passes over the data")
         if self.minutes is not None and not self.minutes > 0:
@@ -185,7 +200,7 @@ def options() -> argparse.ArgumentParser:
     add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
     add("--no-cache", action="store_true", help="tokenise the corpora anew, and keep nothing of it in runs/.cache")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
-    kinds = {"int": int, "str": str, "float": float, "float | None": float, "str | None": str}
+    kinds = {"int": int, "str": str, "float": float, "int | None": int, "float | None": float, "str | None": str}
     for setting in (*fields(FitConfig)[1:], *fields(ModelConfig)[1:]):
         name, default = f"--{setting.name.replace('_', '-')}", setting.default
         words = setting.metadata["help"]

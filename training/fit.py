@@ -32,7 +32,7 @@ from training import batches, cache, record, word_vectors
 from training.config import FitConfig, ask
 from training.data import Data, prepare
 from training.ranks import ALONE, LostRank, Ranks, device_of, joined
-from training.report import beside_the_bar, forget_rows_after, means, report
+from training.report import beside_the_bar, forget_rows_after, means, report, show_sample
 from training.run import folder_of, remember, wanted
 from training.scheduled_sampling import OwnWords
 from training.state import Progress, load_state, save_state
@@ -70,9 +70,12 @@ def fit(
 
     before: the run's own checkpoint, where it goes on.
     start_from: a checkpoint of the same sizes and vocabulary, whose weights are the first ones.
-    Raises ValueError where the state to resume from is unusable or of other data, or where the loss is no number; OSError
-    where a file cannot be written. State and checkpoint are then what they were before.
+    Raises ValueError where the state to resume from is unusable or of other data, where the loss is no number, or where more
+    than one rank is to read contiguous batches; OSError where a file cannot be written. State and checkpoint are then what
+    they were before.
     """
+    if config.bptt is not None and ranks.count > 1:
+        raise ValueError(f"--bptt carries one state on from batch to batch; it runs in one process, not in {ranks.count}")
     torch.manual_seed(config.seed)
     model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
     model = kind.from_config(model_config, bos_id=data.vocabulary.bos_id)
@@ -88,19 +91,19 @@ def fit(
         optimizer=config.optimizer,
         objective=config.objective,
         own_words=own_words(config, data.vocabulary),
+        carries=config.bptt is not None,
         ranks=ranks,
     )
     state, best = out / "state.safetensors", Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
     if before is not None:
-        progress = load_state(state, model, trainer.optimiser, data=data.named)
-        trainer.refresh()
+        progress = load_state(state, trainer, data=data.named)
         if ranks.first:
             remember(out, before, config)  # not sooner: what cannot go on so must not be wished for at the next --resume
     else:
         progress = Progress()
         if ranks.first:
             checkpoint.save(out / "checkpoint", best)
-            save_state(state, model, trainer.optimiser, progress, data=data.named)
+            save_state(state, trainer, progress, data=data.named)
     if ranks.first:
         forget_rows_after(progress.step, out)
         record.begin(out, best, corpora=data.sha256, device=device, ranks=ranks.count, resume=before is not None)
@@ -115,6 +118,8 @@ def fit(
         if is_over(config, progress, total):
             break
         truth = teacher_forcing_at(config, progress, total)
+        if not progress.batch:
+            trainer.carried = None  # the text begins
         figures.append(trainer.step(step.share, learning_rate=learning_rate_at(config, progress, total), truth=truth))
         progress.step += 1
         progress.batch += 1
@@ -126,9 +131,11 @@ def fit(
         if validating:
             validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, ranks=ranks)
             figures.clear()
+        if ranks.first and (progress.step % config.sample_every == 0 if config.sample_every else validating):
+            show_sample(best)
         if ranks.first and (validating or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS)):
             progress.seconds = time.monotonic() - begun
-            save_state(state, model, trainer.optimiser, progress, data=data.named)
+            save_state(state, trainer, progress, data=data.named)
             saved = time.monotonic()
     if figures:  # it ends between two validations: the best may be now, but want of gain would not count
         halvings, bad_validations = progress.halvings, progress.bad_validations
@@ -136,7 +143,9 @@ def fit(
         progress.halvings, progress.bad_validations = halvings, bad_validations
     bar.close()
     if ranks.first:
-        save_state(state, model, trainer.optimiser, progress, data=data.named)
+        if figures:
+            show_sample(best)
+        save_state(state, trainer, progress, data=data.named)
         record.bring_up_to_date(out, progress, ended=True)
     return progress
 
@@ -202,7 +211,10 @@ def steps_of(data: Data, config: FitConfig, progress: Progress, *, ranks: Ranks 
     """
     while True:
         rng = random.Random(f"{config.seed} {progress.epoch}")
-        plan = batches.plan(data.train.conversations, batch_tokens=config.batch_tokens, rng=rng)
+        if config.bptt is None:
+            plan = batches.plan(data.train.conversations, batch_tokens=config.batch_tokens, rng=rng)
+        else:
+            plan = batches.contiguous(data.train.conversations, batch_tokens=config.batch_tokens, length=config.bptt)
         for planned in plan[progress.batch :]:
             torch.manual_seed((config.seed << 32) + progress.step)
             turns = [len(window) for window in planned]

@@ -1,4 +1,4 @@
-"""What a run shows of itself: figures beside the progress bar, a line a validation, curves, sample replies."""
+"""What a run shows of itself: figures beside the progress bar, a line a validation, curves, samples of what it says."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from tqdm import tqdm
 from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import Checkpoint, replace_file
 from dialogue.conversation import Conversation
+from dialogue.generate import generate
+from dialogue.models import ReadsOn
 from training import record
 from training.state import Progress
 from training.trainer import StepFigures
 
+SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 200, 0.8
 OPENINGS = ("hi", "how are you?", "what's your favorite movie?", "do you like music?")
 
 
@@ -42,7 +45,7 @@ def beside_the_bar(figures: list[StepFigures], progress: Progress) -> str:
 
 
 def report(out: Path, model: Checkpoint, *, progress: Progress, loss: float, perplexity: float, accuracy: float) -> None:
-    """Print a validation with a few replies, append it to log.jsonl, bring run.json up to date, and draw the curves anew."""
+    """Print a validation, append it to log.jsonl, bring run.json up to date, and draw the curves anew."""
     row = {**asdict(progress), "loss": loss, "perplexity": perplexity, "accuracy": accuracy}
     log = out / "log.jsonl"
     rows = (log.read_text(encoding="utf-8") if log.exists() else "") + json.dumps(row) + "\n"
@@ -52,7 +55,6 @@ def report(out: Path, model: Checkpoint, *, progress: Progress, loss: float, per
         f"step {progress.step:,}, {progress.seconds / 60:.1f} min: training loss {loss:.3f}, "
         f"validation perplexity {perplexity:.2f} a token, accuracy {accuracy:.3f}" + ("" if progress.bad_validations else " (best)")
     )
-    tqdm.write("\n".join(f"    {opening}  ->  {reply}" for opening, reply in zip(OPENINGS, sample_replies(model), strict=True)))
     draw_curves(out)
 
 
@@ -65,12 +67,16 @@ def forget_rows_after(step: int, out: Path) -> None:
         replace_file(log, lambda path: path.write_text("".join(kept), encoding="utf-8"))
 
 
-def sample_replies(model: Checkpoint) -> list[str]:
-    """Answer a few openings."""
+def show_sample(model: Checkpoint) -> None:
+    """Print what a model says now: a text, where it is a model of texts, else replies to a few openings."""
     model.model.eval()
-    replies = DialogueAgent(model).answer([Conversation()] * len(OPENINGS), OPENINGS)
+    if isinstance(model.model, ReadsOn):
+        lines = generate(model, "", length=SAMPLE_TOKENS, temperature=SAMPLE_TEMPERATURE).split("\n")
+    else:
+        replies = DialogueAgent(model).answer([Conversation()] * len(OPENINGS), OPENINGS)
+        lines = [f"{opening}  ->  {reply.text}" for opening, reply in zip(OPENINGS, replies, strict=True)]
     model.model.train()
-    return [reply.text for reply in replies]
+    tqdm.write("\n".join(f"    {line}" for line in lines))
 
 
 def draw_curves(out: Path) -> None:

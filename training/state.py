@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dialogue.checkpoint import replace_file
-from dialogue.models import ModelModule
+from training.trainer import Trainer
 
 NO_DATA: Mapping[str, str] = MappingProxyType({})
 
@@ -33,16 +32,15 @@ class Progress:
     best_perplexity: float = float("inf")
 
 
-def save_state(
-    path: Path, model: ModelModule[Any], optimiser: torch.optim.Optimizer, progress: Progress, *, data: Mapping[str, str] = NO_DATA
-) -> None:
-    """Write weights, what the optimiser keeps of each and the progress into one file.
+def save_state(path: Path, trainer: Trainer, progress: Progress, *, data: Mapping[str, str] = NO_DATA) -> None:
+    """Write weights, what the optimiser keeps of each, the state that is carried on and the progress into one file.
 
     data: what the run learns from, each part with its sha256.
     Raises ValueError where a weight is no number, or the file cannot be written: the one before it stays.
     """
-    tensors = {}
-    for name, parameter in model.named_parameters():
+    optimiser = trainer.optimiser
+    tensors = {} if trainer.carried is None else {"carried": trainer.carried.cpu()}
+    for name, parameter in trainer.model.named_parameters():
         tensors[f"weights.{name}"] = weights = parameter.detach().cpu()
         if not weights.isfinite().all():
             raise ValueError(f"{name} holds what is no number at step {progress.step}; lower --learning-rate, and --resume")
@@ -53,14 +51,13 @@ def save_state(
     replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
 
-def load_state(
-    path: Path, model: ModelModule[Any], optimiser: torch.optim.Optimizer, *, data: Mapping[str, str] = NO_DATA
-) -> Progress:
-    """Read what save_state wrote into a model and its optimiser.
+def load_state(path: Path, trainer: Trainer, *, data: Mapping[str, str] = NO_DATA) -> Progress:
+    """Read what save_state wrote into a trainer, whose model computes with it from then on.
 
     Raises ValueError where there is no such file, or where it belongs to a model of other sizes, to another optimiser or to
     other data. What either side does not name (older states name none) is taken to be the same.
     """
+    model, optimiser = trainer.model, trainer.optimiser
     try:
         with safe_open(path, framework="pt") as file, torch.no_grad():
             progress = Progress(**json.loads(file.metadata()["progress"]))
@@ -78,12 +75,15 @@ def load_state(
                 parameter.copy_(stored)
             for stored_as in file.keys():  # noqa: SIM118 (safe_open is no dict)
                 kind, _, kept_as = stored_as.partition(".")
-                if kind != "weights":  # "optimizer", or "adam" in older states
+                if kind == "carried":
+                    trainer.carried = file.get_tensor(stored_as)
+                elif kind != "weights":  # "optimizer", or "adam" in older states
                     key, _, name = kept_as.partition(".")
                     parameter = parameters[name]
                     optimiser.state[parameter][key] = file.get_tensor(stored_as).to(parameter.device)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"cannot resume from {path}: {error}") from None
+    trainer.refresh()
     return progress
 
 

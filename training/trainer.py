@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dialogue.device import computes_in_bf16
-from dialogue.models import LIKELIHOOD, Batch, Likelihood, ModelModule, Objective, Penalises
+from dialogue.models import LIKELIHOOD, Batch, Likelihood, ModelModule, Objective, Penalises, ReadsOn
 from training.ranks import ALONE, Ranks
 from training.scheduled_sampling import OwnWords
 
@@ -45,18 +46,25 @@ class Trainer:
         optimizer: str = "adam",
         objective: Objective = LIKELIHOOD,
         own_words: OwnWords | None = None,
+        carries: bool = False,
         ranks: Ranks = ALONE,
     ) -> None:
         """Take a model in hand. own_words: how its decoder finds them, where it is to read other words than the true ones.
 
+        carries: every batch goes on where the one before it stopped, from `carried`, the model's state there.
         Raises ValueError where more than its likelihood of true words is asked for, and the model does not know that.
         """
+        if carries and not isinstance(model, ReadsOn):
+            raise ValueError(
+                f"{type(model).__name__} has no `read_on`: no state of it goes on from batch to batch; leave --bptt out"
+            )
         if (objective != LIKELIHOOD or own_words is not None) and not isinstance(model, Penalises):
             raise ValueError(
                 f"{type(model).__name__} has no `penalised`, so it is fitted by cross-entropy over true words alone; "
                 "leave --label-smoothing, --unlikelihood and --teacher-forcing out"
             )
-        self._objective, self._own_words = objective, own_words
+        self._objective, self._own_words, self._carries = objective, own_words, carries
+        self.carried: Tensor | None = None  # (N, C); None where the batch to come is the first
         self.model = model.to(device).train()
         self.device = device
         self._ranks = ranks
@@ -71,6 +79,7 @@ class Trainer:
 
         batch: this rank's share of it, None where nothing fell to it. The mean is over the tokens of all ranks.
         truth: the share of true words that the decoder reads; the others are its own.
+        Raises ValueError where the state that is carried on is not that of this batch's rows.
         """
         self._computing.zero_grad(set_to_none=True)
         loss, penalty, tokens, correct = self._sums(batch, truth)
@@ -97,6 +106,13 @@ class Trainer:
         if batch is None:
             return nothing, nothing, nothing, nothing
         with torch.autocast("cuda", torch.bfloat16, enabled=self._autocast):
+            if self._carries and self.carried is not None:
+                if len(self.carried) != len(batch.turns):
+                    raise ValueError(
+                        f"a state of {len(self.carried)} rows cannot go on in a batch of {len(batch.turns)}; leave --batch-tokens "
+                        "and --bptt as they were"
+                    )
+                batch = replace(batch, history=self.carried)
             batch = batch.to(self.device)
             if self._own_words is not None:
                 self._computing.eval()  # words as it would say them
@@ -109,6 +125,10 @@ class Trainer:
         return -likelihood.log_probs.sum(), penalty, likelihood.tokens.sum().float(), likelihood.correct.sum().float()
 
     def _likelihood(self, batch: Batch) -> Likelihood:
+        if self._carries:
+            assert isinstance(self._computing, ReadsOn)  # or it would have been refused
+            found, self.carried = self._computing.read_on(batch, self._objective)
+            return found
         if isinstance(self._computing, Penalises):
             return self._computing.penalised(batch, self._objective)
         return self._computing.log_likelihood(batch)

@@ -5,7 +5,8 @@ start(history) -> decoder_state                                              whe
 step(token_ids (R,), decoder_state) -> (log_probs (R, V), decoder_state)     one token further
 log_likelihood(batch) -> Likelihood, per utterance                           for fitting, ranking, re-scoring
 
-Two more calls are a model's own choice: `Prepares` (decoding in fewer bits) and `Penalises` (fitting by more than its likelihood).
+Three more calls are a model's own choice: `Prepares` (decoding in fewer bits), `Penalises` (fitting by more than its likelihood)
+and `ReadsOn` (fitting to a text that goes on from batch to batch).
 """
 
 from __future__ import annotations
@@ -162,6 +163,15 @@ class Penalises(Protocol):
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
         """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
+        ...
+
+
+@runtime_checkable
+class ReadsOn(Protocol):
+    """A model of running text: a batch may go on where the one before it stopped, be it within an utterance."""
+
+    def read_on(self, batch: Batch, objective: Objective) -> tuple[Likelihood, Tensor]:
+        """Score as penalised does, and give the state after each conversation, (N, C), which no gradient flows through."""
         ...
 
 

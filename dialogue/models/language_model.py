@@ -102,7 +102,11 @@ class LanguageModel(nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given.
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
+        return self.read_on(batch, objective)[0]
+
+    def read_on(self, batch: Batch, objective: Objective) -> tuple[Likelihood, Tensor]:
+        """Score as penalised does, and give the state after each conversation, (N, C), which no gradient flows through.
 
         The text is read once. Turns that it does not hold as they are to be scored are read apart, from where they begin.
         """
@@ -111,7 +115,8 @@ class LanguageModel(nn.Module):
         heard, lengths = batch.heard or (batch.token_ids, batch.lengths)
         texts = torch.zeros(count, dtype=torch.long).index_add_(0, torch.arange(count).repeat_interleave(batch.turns), lengths)
         text = _joined(heard, lengths)  # (Q,)
-        states, before = self._states(text, texts, self.decoder.begin(batch))
+        states, before, ends = self._states(text, texts, self.decoder.begin(batch))
+        carried = states[ends].detach()
         history = states[before[(lengths.cumsum(0) - lengths).to(device)]]  # (M, C)
         if batch.without_history is not None:
             history = history.masked_fill(batch.without_history[:, None], 0)
@@ -125,23 +130,26 @@ class LanguageModel(nn.Module):
             these, lengths = apart.nonzero().squeeze(1), batch.lengths[apart]
             chosen = these.to(device)
             read = batch.token_ids if batch.read is None else batch.read
-            states, before = self._states(_joined(read[chosen], lengths), lengths, history[chosen])
+            states, before, _ = self._states(_joined(read[chosen], lengths), lengths, history[chosen])
             outputs.append(F.embedding(before, self.decoder.stack.output(states)))
             targets.append(_joined(batch.token_ids[chosen], lengths))
             rows.append(these.repeat_interleave(lengths).to(device))
-        return self.decoder.score(torch.cat(outputs), torch.cat(targets), torch.cat(rows), batch.lengths, objective=objective)
+        parts = torch.cat(outputs), torch.cat(targets), torch.cat(rows)
+        return self.decoder.score(*parts, batch.lengths, objective=objective), carried
 
-    def _states(self, text: Tensor, lengths: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    def _states(self, text: Tensor, lengths: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read texts that stand one after the other: (Q,), how long each is (N,), the states that they begin from (N, C).
 
-        -> states (N + Q, C), and for each token the row of the one before it (Q,).
+        -> states (N + Q, C), for each token the row of the one before it (Q,), and for each text that of its last one (N,).
         """
         packed = pack(pad_sequence(list(torch.split(text, lengths.tolist())), batch_first=True), lengths)
         after = self.decoder.stack(self.decoder.embed(packed.data), packed.batch_sizes.tolist(), start[packed.sorted_indices])
         rows = torch.arange(len(lengths)).repeat_interleave(lengths)
-        times = torch.arange(len(text)) - (lengths.cumsum(0) - lengths)[rows]
-        before = torch.where(times == 0, rows, len(lengths) + positions(packed, rows, times).roll(1))
-        return torch.cat([start, after]), before.to(text.device)
+        last = lengths.cumsum(0) - 1
+        times = torch.arange(len(text)) - (last - lengths + 1)[rows]
+        behind = len(lengths) + positions(packed, rows, times)  # (Q,): the row of the state after each token
+        before = torch.where(times == 0, rows, behind.roll(1))
+        return torch.cat([start, after]), before.to(text.device), behind[last].to(text.device)
 
 
 def _joined(token_ids: Tensor, lengths: Tensor) -> Tensor:

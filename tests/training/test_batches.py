@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import batches
-from training.batches import WINDOW_TURNS, Utterance, collate, encode, plan, windows
+from training.batches import WINDOW_TURNS, Utterance, collate, contiguous, encode, plan, windows
 from training.corpora.transcript import Transcript
 
 PAD, EOS = 0, 3
@@ -210,3 +210,31 @@ def test_every_other_turn_of_the_chosen_conversations_is_recognised():
     assert not batches.recognised_turns(turns, 0.0).any()
     first = batches.recognised_turns(turns, 1.0).view(400, 7)[:, 0]
     assert 150 < int(first.sum()) < 250, "either speaker may be the user"
+
+
+# --- contiguous batches --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("batch_tokens", "length"), [(40, 10), (7, 7), (100, 33), (45, 2)])
+def test_rows_that_go_on_from_batch_to_batch_are_the_text_in_its_order(batch_tokens, length):
+    conversations = made_up(30, seed=2)
+    text = [token for conversation in conversations for turn in conversation for token in turn]
+    found = contiguous([[Utterance(turn) for turn in c] for c in conversations], batch_tokens=batch_tokens, length=length)
+    count = batch_tokens // length
+    assert {len(batch) for batch in found} == {count}
+    assert all([len(row) for row in batch] == [1] * count for batch in found), "each row a conversation of one utterance"
+    rows = [[token for batch in found for token in batch[row][0]] for row in range(count)]
+    assert list(itertools.chain(*rows)) == text[: len(text) // count * count]
+    assert len({len(row) for row in rows}) == 1
+    assert {len(batch[0][0]) for batch in found[:-1]} == {length}
+    assert 0 < len(found[-1][0][0]) <= length
+
+
+def test_what_is_not_to_be_learnt_is_no_part_of_the_running_text():
+    conversation = [Utterance([5, EOS]), Utterance([6, 6, EOS], taught=False), Utterance([7, EOS])]
+    assert contiguous([conversation], batch_tokens=2, length=2) == [[[[5, EOS]]], [[[7, EOS]]]]
+
+
+def test_a_text_that_is_shorter_than_there_are_rows_is_refused():
+    with pytest.raises(ValueError, match="3 tokens cannot be cut into 5 rows; lower --batch-tokens, or raise --bptt"):
+        contiguous([[Utterance([5, 6, EOS])]], batch_tokens=10, length=2)
