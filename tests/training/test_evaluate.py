@@ -35,7 +35,7 @@ def test_the_command_prints_json_alone_with_a_dash_and_the_names_that_scripts_re
         "hits_at_1_of_20_mean_loss", "fallbacks", "replies", "placeholders", "perplexity_per_word_recognised", "repeated_replies",
         "replies_in_conversations", "listed_words", "perplexity_per_word_all", "perplexity_per_word_u3", "word_error_rate",
         "word_error_rate_u3", "repeated_4grams_across_turns", "token_f1", "bleu", "bleu_signature", "hits_at_5_of_20",
-        "mean_reciprocal_rank",
+        "mean_reciprocal_rank", "perplexity_per_word_from_u4",
     }  # fmt: skip
     assert figures["replies"] == 5
 

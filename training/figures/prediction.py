@@ -28,6 +28,7 @@ MEANINGS = {
     "token_accuracy": "share of those tokens that the model finds the likeliest",
     "perplexity_per_word_all": "of all turns, the first from nothing; spaces part MovieTriples' words (Serban et al. 2016)",
     "perplexity_per_word_u3": "of third turns alone (Serban et al. 2016, @U3), words as in _all",
+    "perplexity_per_word_from_u4": "of fourth turns and all after them, words as in _all",
     "word_error_rate": "share of those words and ends of all turns of which the model does not find every token the likeliest",
     "word_error_rate_u3": "the same of third turns alone",
 }
@@ -83,8 +84,9 @@ def predict(
 
 
 def prediction_figures(prediction: Prediction) -> Figures:
-    """Measure a prediction of all turns of conversations, their first ones included. @U3 lacks where none has a third."""
-    later, third = (prediction.where(chosen) for chosen in (prediction.turn > 0, prediction.turn == 2))
+    """Measure a prediction of all turns of conversations, their first ones included. What no conversation reaches is left out."""
+    turn = prediction.turn
+    later, third, from_fourth = (prediction.where(chosen) for chosen in (turn > 0, turn == 2, turn > 2))
     figures = {
         "perplexity_per_token": perplexity(later.log_probs, later.tokens),
         "perplexity_per_word": perplexity(later.log_probs, later.counted),
@@ -95,6 +97,8 @@ def prediction_figures(prediction: Prediction) -> Figures:
     if len(third.turn):
         figures["perplexity_per_word_u3"] = perplexity(third.log_probs, third.words)
         figures["word_error_rate_u3"] = third.wrong.sum().item() / third.words.sum().item()
+    if len(from_fourth.turn):
+        figures["perplexity_per_word_from_u4"] = perplexity(from_fourth.log_probs, from_fourth.words)
     return figures
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -87,6 +88,8 @@ def test_figures_of_a_table_by_hand():
         }
     )
     assert "perplexity_per_word_u3" not in prediction_figures(table.where(table.turn < 2))
+    longer = replace(table, turn=torch.tensor([0, 1, 2, 3, 4, 5]))
+    assert prediction_figures(longer)["perplexity_per_word_from_u4"] == pytest.approx(math.exp(15 / 8))
 
 
 def test_words_of_a_spaced_corpus_stand_between_spaces_and_the_old_count_stays(agent, heard):
