@@ -1,4 +1,8 @@
-"""python -m training.compare RUN...: runs of training.fit side by side, as a table and as curves."""
+"""python -m training.compare RUN...: runs of training.fit side by side, as a table and as curves.
+
+Where a run's folder holds what `python -m training.evaluate --checkpoint RUN/checkpoint --json RUN/figures.json` has measured,
+the table has it, too.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +25,26 @@ from training.config import FitConfig
 from training.run import WITHOUT
 
 ABSENT = "–"
+EVALUATION = "figures.json"
+EVALUATED = (
+    "perplexity_per_word_all", "perplexity_per_word_u3", "perplexity_per_word_from_u4", "word_error_rate", "distinct_2",
+    "repeated_2gram", "repeated_3gram", "hits_at_1_of_20", "replies",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RunLog:
-    """A run as its folder tells it. settings: of model and fitting; rows: its validations, one at least; record: run.json."""
+    """A run as its folder tells it. settings: of model and fitting; rows: its validations, one at least; record: run.json.
+
+    figures: of training.evaluate; none where it was not evaluated.
+    """
 
     settings: dict[str, Any]
     parameters: int
     vocabulary: str
     rows: list[dict[str, Any]]
     record: dict[str, Any]
+    figures: dict[str, Any]
 
     @property
     def best(self) -> dict[str, Any]:
@@ -60,7 +73,20 @@ def read_run(folder: Path) -> RunLog:
             f"{folder} is no run of training.fit: {log.name} has {len(rows)} lines, {sum(complete)} of them validations"
         )
     settings["data"] = ", ".join(settings["data"])
-    return RunLog(settings, parameters, str(written.get("vocabulary_sha256", ""))[:8], rows, record.read(folder))
+    vocabulary = str(written.get("vocabulary_sha256", ""))[:8]
+    return RunLog(settings, parameters, vocabulary, rows, record.read(folder), _figures(folder / EVALUATION))
+
+
+def _figures(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"cannot read {path}: {error}; write it with python -m training.evaluate --json") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no figures; write it with python -m training.evaluate --json")
+    return found
 
 
 def _defaults() -> dict[str, Any]:
@@ -77,6 +103,7 @@ def _product(shape: Sequence[int]) -> int:
 
 
 FACTS: dict[str, Callable[[RunLog], str]] = {
+    "model": lambda run: str(run.record.get("model", ABSENT)).rpartition(":")[2],
     "data": lambda run: str(run.settings["data"]),
     "data sha256": lambda run: (run.record.get("data_sha256") or {}).get("train", ABSENT)[:8],
     "vocabulary": lambda run: f"{run.settings['vocab_size']:,} tokens, {run.vocabulary}",
@@ -109,6 +136,10 @@ def side_by_side(runs: dict[str, RunLog]) -> Table:
     table.add_section()
     for name, fact in COURSE.items():
         table.add_row(name, *map(fact, runs.values()))
+    table.add_section()
+    for name in EVALUATED:
+        if any(name in run.figures for run in runs.values()):
+            table.add_row(name, *(f"{run.figures[name]:,.4g}" if name in run.figures else ABSENT for run in runs.values()))
     return table
 
 

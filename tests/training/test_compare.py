@@ -98,6 +98,25 @@ def test_runs_in_folders_of_the_same_name_are_told_apart(run, tmp_path):
     assert compare.names_of([one]) == ["one"]
 
 
+def test_what_was_evaluated_stands_below(run):
+    one, two = run("one", record={"model": "dialogue.models.seq2seq:Seq2Seq", "ranks": 1, "device": "cpu"}), run("two")
+    assert "perplexity_per_word_all" not in cells(one, two)
+    (one / "figures.json").write_text(json.dumps({"perplexity_per_word_all": 45.678, "replies": 1000, "token_f1": 0.1}))
+    table = cells(one, two)
+    assert table["model"] == ["Seq2Seq", "–"]
+    assert table["perplexity_per_word_all"] == ["45.68", "–"]
+    assert table["replies"] == ["1,000", "–"]
+    assert "token_f1" not in table
+
+
+@pytest.mark.parametrize("content", ["no json", "[1]"])
+def test_figures_that_are_none_are_named(run, capsys, content):
+    folder = run("one")
+    (folder / "figures.json").write_text(content)
+    assert compare.main([str(folder)]) == 2
+    assert f"{folder / 'figures.json'}" in capsys.readouterr().err
+
+
 def empty_log(folder):
     (folder / "log.jsonl").write_text("", encoding="utf-8")
 

@@ -27,6 +27,18 @@ def test_each_recipe_names_options_that_check_themselves(name):
     check_settings(checkpoint.model_class(asked["model"] or checkpoint.DEFAULT_MODEL), sizes)
 
 
+def test_the_small_recipes_differ_in_the_model_alone_and_are_of_one_size():
+    asked = {name: config.ask(["--recipe", f"small-{name}"]) for name in checkpoint.OUR_MODELS}
+    sizes = {name: {key: one[key] for key in one if key in ModelConfig.__dataclass_fields__} for name, one in asked.items()}
+    apart = [{key: one[key] for key in one if key not in {*sizes[name], "model", "recipe"}} for name, one in asked.items()]
+    assert all(one == apart[0] for one in apart)
+    counts = []
+    for name in asked:
+        model = checkpoint.model_class(name).from_config(ModelConfig(vocab_size=10_005, **sizes[name]), bos_id=2)
+        counts.append(sum(parameter.numel() for parameter in model.parameters()))
+    assert max(counts) < 1.05 * min(counts)
+
+
 def test_what_the_command_line_says_goes_before_the_recipe():
     asked = config.ask(["--recipe", "serban2016", "--data", "chitchat", "--hidden", "8", "--no-bidirectional", "--clean"])
     assert (asked["data"], asked["hidden"], asked["bidirectional"], asked["clean"]) == (["chitchat"], 8, False, True)
