@@ -35,6 +35,10 @@ def options(talk, tmp_path):
     ]  # fmt: skip
 
 
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 def log(out):
     return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
