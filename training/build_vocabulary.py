@@ -49,7 +49,10 @@ def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram"
             minloglevel=2,
         )  # fmt: skip
     except RuntimeError as error:
-        raise ValueError(f"sentencepiece cannot build a {model_type} vocabulary of {size} pieces: {error}") from None
+        raise ValueError(
+            f"sentencepiece cannot build a {model_type} vocabulary of {size} pieces: {error}; raise --size: marks, 256 bytes (but "
+            "for words) and every character of the texts come first"
+        ) from None
     return Vocabulary(written.getvalue())
 
 
