@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -146,6 +146,19 @@ class ModelClass(Protocol):
     def from_config(self, config: ModelConfig, *, bos_id: int) -> ModelModule[Any]:
         """Build a model, taking of the sizes what it needs. bos_id: the token that every reply is read after."""
         ...
+
+
+class Configured:
+    """A model whose constructor takes vocab_size, bos_id and its SETTINGS, by the names that they have in ModelConfig."""
+
+    SETTINGS: ClassVar[frozenset[str]]
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, *, bos_id: int) -> Self:
+        """Build the model that a configuration describes. Raises ValueError on sizes that do not go together."""
+        settings = {name: getattr(config, name) for name in cls.SETTINGS}
+        model: Self = cast(Any, cls)(vocab_size=config.vocab_size, bos_id=bos_id, **settings)
+        return model
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dialogue.config import ModelConfig
-from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
+from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
 from dialogue.models.layers import GRU, Dropout, check_ids
 from dialogue.models.objectives import likelihood
 from dialogue.models.packing import last_positions, pack, rows
@@ -41,7 +40,7 @@ class HREDState:
         return HREDState(self.hidden.index_select(0, rows), self.context_gates.index_select(0, rows))
 
 
-class HRED(nn.Module):
+class HRED(Configured, nn.Module):
     """Serban's model, with one embedding for reading and writing (tied) and its four calls."""
 
     SETTINGS = frozenset({"embedding", "utterance", "context", "hidden", "bidirectional", "readout", "dropout"})
@@ -74,21 +73,6 @@ class HRED(nn.Module):
         self.dropout = Dropout(dropout)
         self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
-
-    @classmethod
-    def from_config(cls, config: ModelConfig, *, bos_id: int) -> HRED:
-        """Build the model that a configuration describes."""
-        return cls(
-            vocab_size=config.vocab_size,
-            bos_id=bos_id,
-            embedding=config.embedding,
-            utterance=config.utterance,
-            context=config.context,
-            hidden=config.hidden,
-            bidirectional=config.bidirectional,
-            readout=config.readout,
-            dropout=config.dropout,
-        )
 
     # --- talking -------------------------------------------------------------------------------------------------
 

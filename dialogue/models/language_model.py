@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from dialogue.config import ModelConfig
-from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
+from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
 from dialogue.models.decoder import RecurrentDecoder, RecurrentState
 from dialogue.models.layers import check_ids
 from dialogue.models.packing import last_positions, pack, positions
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(Configured, nn.Module):
     """A recurrent decoder that reads everything, whoever said it."""
 
     SETTINGS = frozenset({"embedding", "one_hot", "hidden", "cell", "layers", "dropout"})
@@ -39,20 +38,6 @@ class LanguageModel(nn.Module):
         self.bos_id = bos_id
         self.decoder = RecurrentDecoder(
             vocab_size=vocab_size, embedding=embedding, hidden=hidden, cell=cell, layers=layers, dropout=dropout, one_hot=one_hot
-        )
-
-    @classmethod
-    def from_config(cls, config: ModelConfig, *, bos_id: int) -> LanguageModel:
-        """Build the model that a configuration describes."""
-        return cls(
-            vocab_size=config.vocab_size,
-            bos_id=bos_id,
-            embedding=config.embedding,
-            hidden=config.hidden,
-            cell=config.cell,
-            layers=config.layers,
-            dropout=config.dropout,
-            one_hot=config.one_hot,
         )
 
     # --- talking -------------------------------------------------------------------------------------------------

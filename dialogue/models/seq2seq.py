@@ -11,15 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dialogue.config import ModelConfig
-from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
+from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
 from dialogue.models.decoder import RecurrentDecoder, RecurrentState
 from dialogue.models.layers import check_ids
 from dialogue.models.packing import last_positions, pack
 from dialogue.models.recurrent import Stack
 
 
-class Seq2Seq(nn.Module):
+class Seq2Seq(Configured, nn.Module):
     """Two recurrent stacks of one cell and size, with one embedding for reading and writing."""
 
     SETTINGS = frozenset({"embedding", "hidden", "cell", "layers", "dropout"})
@@ -33,19 +32,6 @@ class Seq2Seq(nn.Module):
             vocab_size=vocab_size, embedding=embedding, hidden=hidden, cell=cell, layers=layers, dropout=dropout
         )
         self.encoder = Stack(cell, embedding, hidden, layers=layers, dropout=dropout)
-
-    @classmethod
-    def from_config(cls, config: ModelConfig, *, bos_id: int) -> Seq2Seq:
-        """Build the model that a configuration describes."""
-        return cls(
-            vocab_size=config.vocab_size,
-            bos_id=bos_id,
-            embedding=config.embedding,
-            hidden=config.hidden,
-            cell=config.cell,
-            layers=config.layers,
-            dropout=config.dropout,
-        )
 
     # --- talking -------------------------------------------------------------------------------------------------
 

@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dialogue.config import ModelConfig
-from dialogue.models import LIKELIHOOD, Batch, Decoder, Likelihood, Objective
+from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
 from dialogue.models.layers import Dropout, check_ids
 from dialogue.models.objectives import likelihood
 from dialogue.models.projection import Linear, choose_precision, lay_out
@@ -83,8 +82,8 @@ class Block(nn.Module):
         return outputs
 
 
-class Transformer(nn.Module):
-    """A small Transformer with one embedding for reading and writing (tied) and its four calls."""
+class Transformer(Configured, nn.Module):
+    """A small Transformer with one embedding for reading and writing and its four calls; hidden is its feed-forward width."""
 
     SETTINGS = frozenset({"embedding", "hidden", "layers", "heads", "window", "dropout"})
 
@@ -113,20 +112,6 @@ class Transformer(nn.Module):
         self.dropout = Dropout(dropout)
         self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
-
-    @classmethod
-    def from_config(cls, config: ModelConfig, *, bos_id: int) -> Transformer:
-        """Build the model that a configuration describes; hidden is the width of its feed-forward networks."""
-        return cls(
-            vocab_size=config.vocab_size,
-            bos_id=bos_id,
-            embedding=config.embedding,
-            hidden=config.hidden,
-            layers=config.layers,
-            heads=config.heads,
-            window=config.window,
-            dropout=config.dropout,
-        )
 
     # --- talking -------------------------------------------------------------------------------------------------
 
