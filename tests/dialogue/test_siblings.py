@@ -25,6 +25,8 @@ MODELS = {
     "language-model lstm": ("language-model", {"cell": "lstm"}),
     "language-model rnn": ("language-model", {"cell": "rnn"}),
     "language-model of one-hot tokens": ("language-model", {"cell": "lstm", "one_hot": True}),
+    "transformer": ("transformer", {"embedding": 12, "layers": 2, "heads": 2, "window": 200}),
+    "transformer whose window cuts": ("transformer", {"embedding": 12, "layers": 2, "heads": 2, "window": 9}),
 }
 
 

@@ -11,10 +11,10 @@ from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import CONFIG, Checkpoint
 from dialogue.config import DecodeConfig, ModelConfig
-from dialogue.models import Objective, prepare
+from dialogue.models import Objective
 from dialogue.models.transformer import Transformer
 from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, history_after, make_conversation
-from tests.dialogue.test_hred import UNEVEN, close, score, teacher_forced
+from tests.dialogue.test_hred import UNEVEN, close
 from training import batches, fit
 from training.scheduled_sampling import OwnWords
 from training.trainer import Trainer
@@ -44,15 +44,6 @@ def empty(model):
     return torch.zeros(1, model.window)
 
 
-def by_steps(model, history, utterance, *, read=None):
-    """The log-probability of an utterance by `step`, where the decoder may read other words than those that are scored."""
-    state, total = model.start(history), 0.0
-    for before, target in zip([BOS, *(read or utterance)[:-1]], utterance, strict=True):
-        log_probs, state = model.step(torch.tensor([before]), state)
-        total += float(log_probs[0, target])
-    return total
-
-
 def cut(conversation, window):
     """The slow, obvious twin of the history's rule, in lists: what is left of a conversation's text."""
     kept = []
@@ -61,18 +52,6 @@ def cut(conversation, window):
         if len(kept) > window:
             kept = kept[len(kept) - window // 2 :]
     return kept
-
-
-def test_the_likelihood_of_a_turn_is_the_sum_of_its_steps(model):
-    found, row = score(model, UNEVEN), 0
-    for conversation in UNEVEN:
-        for turn, utterance in enumerate(conversation):
-            history = history_after(model, conversation[:turn]) if turn else empty(model)
-            total, correct = teacher_forced(model, history, utterance)
-            assert float(found.log_probs[row]) == pytest.approx(total, abs=1e-5 * max(1, abs(total)))
-            assert int(found.correct[row]) == correct
-            row += 1
-    assert row == len(found.log_probs)
 
 
 @pytest.mark.parametrize("window", [LONG, SHORT, 2, 1])
@@ -84,83 +63,10 @@ def test_the_history_is_the_text_so_far_cut_to_its_last_half_where_it_is_too_lon
         assert history == [0] * (window - len(kept)) + [token + 1 for token in kept]
 
 
-def test_histories_of_one_turn_at_a_time_are_those_of_each_conversation_alone(model):
-    utterances = [conversation[0] for conversation in UNEVEN]
-    before = [history_after(model, make_conversation(turns, seed=9)) if turns else empty(model) for turns in range(6)]
-    batch = as_batch([[utterance] for utterance in utterances])
-    together = model.encode_turn(batch.token_ids, batch.lengths, torch.cat(before))
-    for row, utterance in enumerate(utterances):
-        alone = model.encode_turn(torch.tensor([utterance]), batch.lengths[row : row + 1], before[row])
-        torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=0)
-
-
-def test_a_batch_of_uneven_conversations_scores_each_as_alone(model):
-    together, alone = score(model, UNEVEN), [score(model, [conversation]) for conversation in UNEVEN]
-    close(together.log_probs, torch.cat([one.log_probs for one in alone]))
-    assert together.tokens.tolist() == [len(utterance) for conversation in UNEVEN for utterance in conversation]
-    assert together.correct.tolist() == [n for one in alone for n in one.correct.tolist()]
-
-
-def test_conversations_that_go_on_score_as_if_they_had_been_whole(model):
-    split = [(conversation[: len(conversation) // 2], conversation[len(conversation) // 2 :]) for conversation in UNEVEN]
-    histories = torch.cat([history_after(model, before) if before else empty(model) for before, _ in split])
-    whole = score(model, UNEVEN).log_probs.split([len(conversation) for conversation in UNEVEN])
-    expected = torch.cat([scores[len(before) :] for scores, (before, _) in zip(whole, split, strict=True)])
-    close(score(model, [after for _, after in split], history=histories).log_probs, expected)
-
-
-def test_turns_without_history_score_as_first_turns_and_the_others_as_before(model):
-    plain = score(model, UNEVEN).log_probs
-    without = torch.arange(len(plain)) % 3 == 1
-    masked = score(model, UNEVEN, without_history=without).log_probs
-    as_first = torch.cat([score(model, [[utterance]]).log_probs for turns in UNEVEN for utterance in turns])
-    close(masked, torch.where(without, as_first, plain))
-    assert float((masked - plain).abs().max()) > 1e-3
-
-
-def test_histories_are_read_from_the_form_that_was_heard_and_replies_scored_as_written(model):
-    heard = [[utterance if len(utterance) % 2 else [9, *utterance] for utterance in conversation] for conversation in UNEVEN]
-    other, written = as_batch(heard), as_batch(UNEVEN)
-    found, row = model.log_likelihood(replace(written, heard=(other.token_ids, other.lengths))).log_probs.tolist(), 0
-    for conversation, as_heard in zip(UNEVEN, heard, strict=True):
-        for turn, utterance in enumerate(conversation):
-            history = history_after(model, as_heard[:turn]) if turn else empty(model)
-            assert found[row] == pytest.approx(by_steps(model, history, utterance), rel=1e-5)
-            row += 1
-
-
-def test_the_decoder_reads_other_words_where_they_are_given_and_remembers_the_true_ones(model):
-    batch = as_batch(UNEVEN)
-    read = torch.where(torch.arange(batch.token_ids.shape[1]) % 2 == 0, 5, batch.token_ids)
-    found, row = model.log_likelihood(replace(batch, read=read)).log_probs.tolist(), 0
-    for conversation in UNEVEN:
-        for turn, utterance in enumerate(conversation):
-            history = history_after(model, conversation[:turn]) if turn else empty(model)
-            words = read[row, : len(utterance)].tolist()
-            assert found[row] == pytest.approx(by_steps(model, history, utterance, read=words), rel=1e-5)
-            row += 1
-
-
 def test_a_decoder_in_training_reads_words_of_its_own(model):
     batch = OwnWords(by="argmax", bos_id=BOS).mix(model, as_batch(UNEVEN), truth=0.0)
     assert torch.isfinite(model.log_likelihood(batch).log_probs).all()
     assert not torch.equal(batch.read, batch.token_ids)
-
-
-def test_what_stands_in_the_padding_never_matters(model):
-    batch, noisy = as_batch(UNEVEN), as_batch(UNEVEN)
-    padding = torch.arange(batch.token_ids.shape[1]) >= batch.lengths[:, None]
-    noisy.token_ids[padding] = torch.randint(VOCABULARY, (int(padding.sum()),), generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(model.log_likelihood(noisy), model.log_likelihood(batch), rtol=0, atol=0)
-    heard = (noisy.token_ids, noisy.lengths)
-    torch.testing.assert_close(model.log_likelihood(replace(batch, heard=heard)), model.log_likelihood(batch), rtol=0, atol=0)
-    clean = model.encode_turn(batch.token_ids, batch.lengths, None)
-    torch.testing.assert_close(model.encode_turn(noisy.token_ids, batch.lengths, None), clean, rtol=0, atol=0)
-
-
-def test_no_history_is_a_history_of_noughts(model):
-    token_ids, lengths = torch.tensor([[5, 6, EOS]]), torch.tensor([3])
-    torch.testing.assert_close(model.encode_turn(token_ids, lengths, None), model.encode_turn(token_ids, lengths, empty(model)))
 
 
 def test_histories_of_different_lengths_step_in_one_batch_as_alone(model):
@@ -222,13 +128,6 @@ def test_the_gradient_reaches_every_parameter(model, form):
         assert float(parameter.grad.abs().sum()) > 0, name
 
 
-def test_dropout_acts_in_training_alone():
-    model, batch = make(dropout=0.5), as_batch(UNEVEN)
-    torch.testing.assert_close(model.log_likelihood(batch), model.log_likelihood(batch), rtol=0, atol=0)
-    model.train()
-    assert not torch.equal(model.log_likelihood(batch).log_probs, model.log_likelihood(batch).log_probs)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("read", [None, "own"])
 def test_an_objective_adds_what_it_does_to_each_step(model, read):
@@ -265,27 +164,6 @@ def test_a_history_keeps_the_largest_ids_exactly_whatever_the_model_computes_in(
     history = model.encode_turn(torch.tensor([[49_999, 50_000, EOS]]), torch.tensor([3]), None)
     assert history.dtype == torch.float32
     assert history.tolist() == [[BOS + 1, 50_000, 50_001]]
-
-
-def test_the_output_layer_decodes_in_fewer_bits(model):
-    history = torch.cat([history_after(model, make_conversation(2, seed=n)) for n in range(3)])
-    tokens = torch.tensor([BOS, 5, 6])
-    expected, _ = model.step(tokens, model.start(history))
-    for precision, tolerance in (("fp32", 1e-5), ("bf16", 0.1), ("int8", 0.1)):
-        decoder = prepare(model, precision)
-        found, _ = decoder.step(tokens, decoder.start(history))
-        torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
-
-
-@pytest.mark.parametrize("ids", [[[VOCABULARY, EOS]], [[-1, EOS]]])
-def test_ids_out_of_range_are_named(model, ids):
-    with pytest.raises(ValueError, match="is it another vocabulary's text"):
-        model.encode_turn(torch.tensor(ids), torch.tensor([2]), None)
-    with pytest.raises(ValueError, match="is it another vocabulary's text"):
-        model.log_likelihood(as_batch([ids]))
-    written = as_batch([[[4, EOS]]])
-    with pytest.raises(ValueError, match="is it another vocabulary's text"):
-        model.log_likelihood(replace(written, heard=(torch.tensor(ids), written.lengths)))
 
 
 def test_an_embedding_that_the_heads_cannot_share_is_refused():
