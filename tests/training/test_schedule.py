@@ -4,9 +4,9 @@ import pytest
 
 from dialogue import checkpoint
 from tests.training.conftest import log
-from training import fit, report
+from training import course, fit, report
 from training.config import FitConfig
-from training.fit import learning_rate_at
+from training.course import learning_rate_at, teacher_forcing_at
 from training.state import Progress
 
 
@@ -30,7 +30,7 @@ def test_the_cosine_schedule_falls_by_hand():
 
 def test_the_share_of_true_words_goes_from_the_first_to_the_second_in_a_line():
     config = FitConfig(data=("x",), teacher_forcing=(0.9, 0.5))
-    shares = [fit.teacher_forcing_at(config, Progress(step=step), 100) for step in (0, 25, 100, 120)]
+    shares = [teacher_forcing_at(config, Progress(step=step), 100) for step in (0, 25, 100, 120)]
     assert shares == pytest.approx([0.9, 0.8, 0.5, 0.5])
 
 
@@ -45,7 +45,7 @@ def validated(monkeypatch, perplexities):
 
     monkeypatch.setattr(fit.Trainer, "step", step)
     monkeypatch.setattr(fit.Trainer, "validate", lambda self, planned: (next(left), 0.5))
-    monkeypatch.setattr(fit, "WARMUP_STEPS", 1)
+    monkeypatch.setattr(course, "WARMUP_STEPS", 1)
     monkeypatch.setattr(report, "draw_curves", lambda out: None)
     return rates
 
