@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from dialogue.bench.timing import Call
 from dialogue.config import ModelConfig
-from dialogue.models.projection import engines, lay_out, prepack_int8
+from dialogue.models.projection import adds_int8_exactly, engines, lay_out, prepack_int8
 
 BLOCKS = 24  # of the two-stage top-k; they divide the reference's vocabulary
 
@@ -75,7 +75,9 @@ def _offered(weight: torch.Tensor, bias: torch.Tensor, rows: torch.Tensor, *, de
     }
     for engine in torch.backends.quantized.supported_engines if device.type == "cpu" else ():
         if engine not in ("none", "qnnpack"):
-            found["int8", engine] = partial(torch.ops.quantized.linear_dynamic, rows, prepack_int8(weight, engine=engine), False)
+            found["int8", engine] = partial(
+                torch.ops.quantized.linear_dynamic, rows, prepack_int8(weight, engine=engine), not adds_int8_exactly()
+            )
     return found
 
 

@@ -126,14 +126,19 @@ def _half_packed(weight: Tensor, bias: Tensor) -> Linear:
     return lambda rows: linear(rows.bfloat16()).float()
 
 
+def adds_int8_exactly() -> bool:
+    """Tell whether the CPU adds products of int8 in 32 bits. Older ones add pairs of them in 16, which overflow at full range."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_vnni") or able.get("avx_vnni"))
+
+
 def _int8(weight: Tensor, bias: Tensor) -> Linear:
     """Bring every row to [-1, 1] by its own largest value, so that one fixed scale fits all rows, and undo it afterwards.
 
     quantize_dynamic would take one scale from all rows together, and a row's scores would depend on who else talks. Few
     rows go through FBGEMM, many through oneDNN, which is faster there; the whole numbers that they add up are the same.
     """
-    able = torch.cpu.get_capabilities()
-    steps = 255 if able.get("avx512_vnni") or able.get("avx_vnni") else 127  # older CPUs add pairs in 16 bits, which overflow
+    steps = 255 if adds_int8_exactly() else 127
     few = prepack_int8(weight, engine="fbgemm")
     many = prepack_int8(weight, engine="onednn") if "onednn" in torch.backends.quantized.supported_engines else None
     range_row = torch.ones(1, weight.shape[1])  # oneDNN's scale comes from the rows' range: this one makes it [-1, 1]
