@@ -120,3 +120,16 @@ def test_no_module_imports_itself_in_a_circle():
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
     assert set(order) == set(SOURCES)
+
+
+def test_nothing_but_the_reader_of_pickled_corpora_can_read_a_pickle():
+    """A pickle runs what it names; weights, states and caches are safetensors and JSON."""
+    for path in [path for package in ("dialogue", "training", "skill") for path in (ROOT / package).rglob("*.py")]:
+        source = path.read_text(encoding="utf-8")
+        names = {ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute | ast.Name)}
+        modules = {alias.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
+        assert not names & {"torch.load", "torch.save", "np.load", "numpy.load"}, path
+        assert "allow_pickle" not in source, path
+        if path != ROOT / "training" / "corpora" / "pickled.py":
+            assert not modules & {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "_pickle"}, path

@@ -53,7 +53,10 @@ class FitConfig:
     )
     truncate: int = field(default=256, metadata={"help": "tokens of a turn, at most"})
     recognised: float = field(
-        default=0.5, metadata={"help": "share of conversations whose every other turn is read as a speech recogniser writes it"}
+        default=0.5,
+        metadata={
+            "help": "share of conversations whose every other turn is read as a speech recogniser writes it; none with --bptt"
+        },
     )
     history_dropout: float = field(
         default=0.1, metadata={"help": "share of turns learnt without their history: what log p(reply | no history) rests on"}

@@ -162,6 +162,8 @@ def test_what_stands_in_the_padding_never_matters(model):
     noise = torch.randint(VOCABULARY, batch.token_ids.shape, generator=torch.Generator().manual_seed(3))
     noisy.token_ids[padding] = noise[padding]
     torch.testing.assert_close(model.log_likelihood(noisy), model.log_likelihood(batch), rtol=0, atol=0)
+    heard = (noisy.token_ids, noisy.lengths)
+    torch.testing.assert_close(model.log_likelihood(replace(batch, heard=heard)), model.log_likelihood(batch), rtol=0, atol=0)
     assert torch.equal(
         model.encode_turn(noisy.token_ids, batch.lengths, None), model.encode_turn(batch.token_ids, batch.lengths, None)
     )
@@ -178,7 +180,7 @@ def test_rows_of_a_state_repeat_in_place_and_follow_their_parents(model):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_a_decoder_that_is_laid_out_gives_what_the_model_does(model, precision):
     decoder, state = prepare(model, precision), model.start(histories := history_after(model, UNEVEN[0]))
     laid_out = decoder.start(histories)
@@ -199,11 +201,12 @@ def test_the_gradient_reaches_every_parameter(model):
         assert bool(parameter.grad.isfinite().all()), name
 
 
-def test_ids_out_of_range_are_refused_in_what_is_written_and_what_is_heard(model):
+@pytest.mark.parametrize(("wrong_id", "found"), [(VOCABULARY, f"from 3 to {VOCABULARY}"), (-1, "from -1 to 5")])
+def test_ids_out_of_range_are_refused_in_what_is_written_and_what_is_heard(model, wrong_id, found):
     written = as_batch([[[4, EOS], [5, EOS]]])
     wrong = written.token_ids.clone()
-    wrong[0, 0] = VOCABULARY
-    refused = pytest.raises(ValueError, match=f"token ids from 3 to {VOCABULARY}")
+    wrong[0, 0] = wrong_id
+    refused = pytest.raises(ValueError, match=f"token ids {found}")
     with refused:
         model.log_likelihood(replace(written, token_ids=wrong))
     with refused:

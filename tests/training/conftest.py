@@ -7,6 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from dialogue import checkpoint
 from training.corpora.transcript import split_of
 from training.state import Progress
 
@@ -37,6 +38,15 @@ def options(talk, tmp_path):
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def is_whole(out):
+    """Make sure that a run's folder holds nothing in part: what can be loaded is loaded."""
+    assert not list(out.rglob("*.partial"))
+    assert all(torch.isfinite(weights).all() for weights in checkpoint.load(out / "checkpoint").model.state_dict().values())
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(out / "state.safetensors").values())
+    steps = [row["step"] for row in log(out)] if (out / "log.jsonl").exists() else []
+    assert steps == sorted(set(steps))
 
 
 def log(out):

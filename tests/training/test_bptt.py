@@ -52,15 +52,13 @@ def test_the_state_behind_a_conversation_is_that_of_its_history_whatever_branche
 
 @pytest.fixture
 def options(options):
-    """A small run over 20 conversations as one text: 10 rows of 9 tokens a batch."""
-    kept = [option for option in options if not option.startswith(("--utterance", "--context"))]
+    """A small run over 20 conversations as one text: 11 rows of 9 tokens a batch."""
+    kept = [option for option in options if not option.startswith(("--utterance", "--context", "--batch-tokens"))]
     return [kept[0], "--model=language-model", "--bptt=9", "--batch-tokens=99", *kept[1:]]
 
 
 def test_a_model_that_reads_on_learns_and_says_what_it_has_learnt(options, tmp_path, capsys):
-    assert (
-        fit.main([*options, "--batch-tokens=99", "--epochs=120", "--validations=0.05", "--hidden=32", "--learning-rate=0.02"]) == 0
-    )
+    assert fit.main([*options, "--epochs=120", "--validations=0.05", "--hidden=32", "--learning-rate=0.02"]) == 0
     said = capsys.readouterr().out
     assert "hi  ->" not in said, "a model of texts writes one"
     assert "    do you like" in said
@@ -75,7 +73,7 @@ def test_a_model_that_reads_on_learns_and_says_what_it_has_learnt(options, tmp_p
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_run_that_was_interrupted_goes_on_from_the_state_that_it_carried(options, tmp_path, monkeypatch, precision):
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
-    common = [*options[:-1], "--batch-tokens=99", "--dropout=0.1", f"--precision={precision}"]
+    common = [*options[:-1], "--dropout=0.1", f"--precision={precision}"]
     assert fit.main([*common, f"--out={undisturbed}"]) == 0
     stop_at(monkeypatch, 7)
     assert fit.main([*common, f"--out={stopped}"]) == 130
@@ -86,7 +84,7 @@ def test_a_run_that_was_interrupted_goes_on_from_the_state_that_it_carried(optio
 
 
 def test_a_state_does_not_go_on_in_other_rows(options, tmp_path, monkeypatch, capsys):
-    common = [*options[:-1], "--batch-tokens=99", f"--out={tmp_path / 'run'}"]
+    common = [*options[:-1], f"--out={tmp_path / 'run'}"]
     stop_at(monkeypatch, 7)
     assert fit.main(common) == 130
     monkeypatch.undo()
@@ -106,7 +104,7 @@ def test_a_new_pass_begins_the_text_anew(options, tmp_path, monkeypatch):
         return original(self, batch, **more)
 
     monkeypatch.setattr(fit.Trainer, "step", watched)
-    assert fit.main([*options[:-1], "--batch-tokens=99", f"--out={tmp_path / 'run'}"]) == 0
+    assert fit.main([*options[:-1], f"--out={tmp_path / 'run'}"]) == 0
     assert begun.count(True) == 2
     assert begun[0]
     assert len(begun) > 4
@@ -114,9 +112,9 @@ def test_a_new_pass_begins_the_text_anew(options, tmp_path, monkeypatch):
 
 def test_models_that_carry_no_state_and_rows_that_do_not_fit_are_refused(options, tmp_path, capsys):
     plain = [option for option in options if not option.startswith("--model")]
-    assert fit.main([*plain, "--batch-tokens=99"]) == 2
+    assert fit.main(plain) == 2
     assert "HRED has no `read_on`: no state of it goes on from batch to batch; leave --bptt out" in capsys.readouterr().err
-    assert fit.main([*options, "--bptt=100", "--batch-tokens=99"]) == 2
+    assert fit.main([*options, "--bptt=100"]) == 2
     assert "--bptt is 100; it is from 1 to --batch-tokens, 99" in capsys.readouterr().err
     assert not (tmp_path / "run" / "state.safetensors").exists()
 

@@ -1,6 +1,5 @@
-"""Nothing is lost: what a kill, a full disk or a broken loss may not do to a run."""
+"""Nothing is lost: what a kill or a full disk may not do to a run."""
 
-import ast
 import json
 import os
 import random
@@ -17,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from dialogue import checkpoint
-from tests.training.conftest import close, contents, figures, log, progress_of, same_weights
+from tests.training.conftest import close, contents, figures, is_whole, log, progress_of, same_weights
 from training import fit
 from training.corpora.transcript import split_of
 
@@ -26,15 +25,6 @@ WRITTEN = (  # in the order of a validation
     "checkpoint/vocabulary.model", "checkpoint/config.json", "checkpoint/model.safetensors", "log.jsonl", "run.json", "loss.png",
     "state.safetensors",
 )  # fmt: skip
-
-
-def is_whole(out):
-    """Make sure that a run's folder holds nothing in part: what can be loaded is loaded."""
-    assert not list(out.rglob("*.partial"))
-    assert all(torch.isfinite(weights).all() for weights in checkpoint.load(out / "checkpoint").model.state_dict().values())
-    assert all(torch.isfinite(tensor).all() for tensor in load_file(out / "state.safetensors").values())
-    steps = [row["step"] for row in log(out)] if (out / "log.jsonl").exists() else []
-    assert steps == sorted(set(steps))
 
 
 # --- killed --------------------------------------------------------------------------------------------------------------
@@ -252,71 +242,3 @@ def test_a_folder_that_cannot_be_written_into_is_named_before_the_corpora_are_re
     monkeypatch.setattr(fit, "prepare", None)
     assert fit.main([*options[:-1], f"--out={tmp_path / place}"]) == 2
     assert "cannot write into" in capsys.readouterr().err
-
-
-# --- losses and weights that are no numbers ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("broken", ["loss", "norm", "perplexity", "weights", "weights at the end"])
-def test_what_is_no_number_is_noticed_before_it_is_saved(options, tmp_path, capsys, monkeypatch, broken):
-    """At the seventh step: the state is that of the validation before it, and goes on to what an undisturbed run comes to."""
-    undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
-    assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
-    step, validate, taken = fit.Trainer.step, fit.Trainer.validate, []
-    nan = torch.tensor(float("nan"))
-
-    def breaking(self, batch, **settings):
-        found = step(self, batch, **settings)
-        taken.append(found)
-        if len(taken) == (10 if broken == "weights at the end" else 7):
-            if broken.startswith("weights"):
-                with torch.no_grad():
-                    self.model.get_parameter("embedding.weight")[-1] = nan  # of a word that nobody says
-            if broken in ("loss", "norm"):
-                return found._replace(**{broken: nan})
-        return found
-
-    def validation(self, planned):
-        perplexity, accuracy = validate(self, planned)
-        return (float("nan") if broken == "perplexity" and len(taken) > 5 else perplexity), accuracy
-
-    monkeypatch.setattr(fit.Trainer, "step", breaking)
-    monkeypatch.setattr(fit.Trainer, "validate", validation)
-    assert fit.main(options) == 2
-    said = capsys.readouterr().err
-    assert "error: " in said
-    assert "lower --learning-rate" in said
-    monkeypatch.undo()
-    is_whole(out)
-    assert 0 < progress_of(out).step < 10
-    assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
-    close(figures(out), figures(undisturbed))
-    same_weights(out, undisturbed)
-
-
-def test_a_loss_that_is_no_number_stops_the_run(options, tmp_path, capsys, monkeypatch):
-    original = fit.Trainer.step
-
-    def broken(self, batch, **options):
-        return original(self, batch, **options)._replace(loss=torch.tensor(float("nan")))
-
-    monkeypatch.setattr(fit.Trainer, "step", broken)
-    assert fit.main(options) == 2
-    assert "the loss is nan at step" in capsys.readouterr().err
-    assert progress_of(tmp_path / "run").step == 0, "the state before it is kept"
-
-
-# --- what is read is data -------------------------------------------------------------------------------------------------
-
-
-def test_nothing_but_the_reader_of_pickled_corpora_can_read_a_pickle():
-    """A pickle runs what it names; weights, states and caches are safetensors and JSON."""
-    for path in [path for package in ("dialogue", "training", "skill") for path in (ROOT / package).rglob("*.py")]:
-        source = path.read_text(encoding="utf-8")
-        names = {ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute | ast.Name)}
-        modules = {alias.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for alias in node.names}
-        modules |= {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
-        assert not names & {"torch.load", "torch.save", "np.load", "numpy.load"}, path
-        assert "allow_pickle" not in source, path
-        if path != ROOT / "training" / "corpora" / "pickled.py":
-            assert not modules & {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "_pickle"}, path
