@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from dialogue.agent import FALLBACK, DialogueAgent
 from dialogue.checkpoint import CONFIG, Checkpoint
 from dialogue.config import ModelConfig
 from dialogue.models import Decoder, prepare
-from tests.dialogue.conftest import BOS, VOCABULARY, as_batch, make_conversation
+from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, make_conversation
 from tests.dialogue.test_hred import UNEVEN, close, score
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +68,15 @@ def test_its_likelihood_is_the_sum_of_its_steps_after_turns_taken_one_by_one(tal
             assert float(scores[row]) == pytest.approx(total, abs=1e-4)
             history = model.encode_turn(torch.tensor([utterance]), torch.tensor([len(utterance)]), history)
             row += 1
+
+
+def test_its_history_holds_what_was_heard(talker_class):
+    model = build(talker_class)
+    said, heard = [[5, 6, EOS], [7, EOS], [8, 9, 9, EOS]], [[9, EOS], [5, 5, 5, 5, EOS], [6, EOS]]
+    batch, other = as_batch([said]), as_batch([heard])
+    found = model.log_likelihood(replace(batch, heard=(other.token_ids, other.lengths))).log_probs
+    for turn, log_prob in enumerate(found):
+        close(log_prob, score(model, [[*heard[:turn], said[turn]]]).log_probs[turn])
 
 
 def test_a_batch_scores_each_as_alone_and_turns_without_history_as_first_ones(talker_class):

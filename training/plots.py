@@ -25,7 +25,7 @@ def by_turn(found: Evaluation) -> bytes:
     later = found.prediction.where(found.prediction.turn > 0)
     numbers = [turn for turn in range(1, SHOWN_TURNS) if (later.turn == turn).sum() >= LEAST_TURNS]
     for log_probs, colour, label in (
-        (found.shuffled, ORANGE, "another conversation's history"),
+        (later.shuffled, ORANGE, "another conversation's history"),
         (later.log_probs, BLUE, "its own"),
     ):
         values = [perplexity(log_probs[later.turn == turn], later.counted[later.turn == turn]) for turn in numbers]
@@ -41,7 +41,7 @@ def by_length(found: Evaluation) -> bytes:
     """Draw what the history is worth, in nats a word, by how many words the turn has."""
     figure, axes = _axes("words of the turn, its end included", "nats a word")
     later = found.prediction.where(found.prediction.turn > 0)
-    gain = later.log_probs - found.shuffled
+    gain = later.log_probs - later.shuffled
     lengths = [n for n in range(2, SHOWN_WORDS + 1) if (later.counted == n).sum() >= LEAST_TURNS]
     axes.bar(lengths, [gain[later.counted == n].sum().item() / (n * int((later.counted == n).sum())) for n in lengths], color=BLUE)
     axes.axhline(0, color=GREY, linewidth=0.8)

@@ -182,7 +182,7 @@ class Trigram(nn.Module):
         return Likelihood(
             log_probs=totals.index_add(0, rows, probs.log()).float(),
             tokens=batch.lengths,
-            correct=totals.index_add(0, rows, correct.double()).long(),
+            right=real.masked_scatter(real, correct),
         )
 
 

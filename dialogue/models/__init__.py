@@ -74,17 +74,22 @@ class Batch:
 
 
 class Likelihood(NamedTuple):
-    """How likely each utterance of a batch is, given what was said before it. All (M,), float32 and long."""
+    """How likely each utterance of a batch is, given what was said before it: float32, long and bool."""
 
-    log_probs: Tensor  # natural logarithm, summed over the tokens, </s> included
-    tokens: Tensor  # how many those are
-    correct: Tensor  # how many of them the model would have chosen itself
-    penalty: Tensor | None = None  # what an Objective adds to -log_probs, where one was asked for
+    log_probs: Tensor  # (M,): natural logarithm, summed over the tokens, </s> included
+    tokens: Tensor  # (M,): how many those are
+    right: Tensor  # (M, T): which of them the model would have chosen itself; of padding, none
+    penalty: Tensor | None = None  # (M,): what an Objective adds to -log_probs, where one was asked for
+
+    @property
+    def correct(self) -> Tensor:
+        """How many tokens of each utterance the model would have chosen itself, (M,)."""
+        return self.right.sum(1)
 
     def of(self, chosen: Tensor) -> Likelihood:
         """Leave out of all figures the utterances that are not chosen: (M,) bool."""
         penalty = None if self.penalty is None else self.penalty * chosen
-        return Likelihood(self.log_probs * chosen, self.tokens * chosen, self.correct * chosen, penalty)
+        return Likelihood(self.log_probs * chosen, self.tokens * chosen, self.right & chosen[:, None], penalty)
 
 
 @dataclass(frozen=True)

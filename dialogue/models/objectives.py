@@ -21,13 +21,14 @@ LEAST = 1e-30  # what 1 - p is taken to be at least: what is certain costs 69 na
 def likelihood(
     inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, rows: Tensor, lengths: Tensor, *, objective: Objective
 ) -> Likelihood:
-    """Sum what penalised_log_probs gives for the tokens of each utterance; lengths (M,): how many those are."""
+    """Sum what penalised_log_probs gives for the tokens of each utterance; lengths (M,), on the CPU: how many those are."""
     log_probs, correct, penalty = penalised_log_probs(inputs, weight, bias, targets, rows, objective=objective)
     nothing = torch.zeros(len(lengths), device=log_probs.device)
+    real = (torch.arange(int(lengths.max())) < lengths[:, None]).to(log_probs.device)  # (M, T)
     return Likelihood(
         log_probs=nothing.index_add(0, rows, log_probs.float()),
         tokens=lengths.to(log_probs.device),
-        correct=nothing.index_add(0, rows, correct.float()).long(),
+        right=real.masked_scatter(real, correct[rows.argsort(stable=True)]),  # utterance by utterance, each in its order
         penalty=None if penalty is None else nothing.index_add(0, rows, penalty.float()),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -11,8 +11,8 @@ from dialogue.agent import DialogueAgent, Reply
 from training import batches
 from training.corpora.transcript import Transcript
 from training.figures import prediction, ranking, replies, talks
-from training.figures.exchanges import Exchange, Figures, by_hash, chosen_exchanges, exchanges_of, openings_of
-from training.figures.prediction import Prediction, history_figures, predict, prediction_figures
+from training.figures.exchanges import Exchange, Figures, by_hash, chosen_exchanges, exchanges_of
+from training.figures.prediction import Prediction, predict, prediction_figures
 from training.figures.ranking import ranking_figures, ranks
 from training.figures.replies import answers, overlap_figures, reply_figures
 from training.figures.talks import Talk, hold_talks, talk_figures
@@ -24,16 +24,14 @@ MEANINGS = prediction.MEANINGS | ranking.MEANINGS | replies.MEANINGS | talks.MEA
 class Evaluation:
     """What was measured, and on what.
 
-    chosen: the exchanges that were answered and ranked, with the replies and the true reply's rank among 20, (M,).
-    exchanges: every turn but the first of each conversation, with the prediction of them, and their log p after another
-    conversation's history. bleu_signature: how sacrebleu computed BLEU.
+    exchanges: every turn but the first of each conversation. chosen: those of them that were answered and ranked, with the
+    replies and the true reply's rank among 20, (M,). bleu_signature: how sacrebleu computed BLEU.
     """
 
     figures: Figures
     transcripts: list[Transcript]
     exchanges: list[Exchange]
     prediction: Prediction
-    shuffled: Tensor  # (len(exchanges),)
     chosen: list[Exchange]
     replies: list[Reply]
     ranks: Tensor
@@ -56,22 +54,15 @@ def evaluate(agent: DialogueAgent, transcripts: Iterable[Transcript], *, limit: 
     chosen = chosen_exchanges(exchanges, transcripts, limit=limit)
     if not chosen:
         raise ValueError("no conversation has three turns: there is nothing to answer after a history of two")
-    spoken = [[batches.Utterance(turn.heard or turn) for turn in turns] for turns in encoded]
-    histories_heard = {(e.conversation, e.turn): e.history for e in exchanges_of(agent.model, spoken, agent.device)}
-    recognised = [replace(exchange, history=histories_heard[exchange.conversation, exchange.turn]) for exchange in exchanges]
     given = answers(agent, chosen, exchanges=exchanges, transcripts=transcripts)
     held = hold_talks(agent, transcripts)
 
-    turns = [*exchanges, *openings_of(encoded, like=exchanges[0].history)]
-    predicted = predict(agent.decoder, turns, transcripts=transcripts, vocabulary=agent.vocabulary)
-    counted = predicted.counted[: len(exchanges)]
-    other, shuffled = history_figures(agent.model, exchanges, recognised=recognised, counted=counted)
+    predicted = predict(agent.model, encoded, transcripts=transcripts, vocabulary=agent.vocabulary)
     ranked, by_mean_loss = ranks(agent.model, chosen, exchanges=exchanges, transcripts=transcripts)
     truth = [transcripts[exchange.conversation].turns[exchange.turn] for exchange in chosen]
     overlap, signature = overlap_figures(given, truth)
     return Evaluation(
         figures=prediction_figures(predicted)
-        | other
         | ranking_figures(ranked, by_mean_loss)
         | overlap
         | reply_figures(given)
@@ -79,7 +70,6 @@ def evaluate(agent: DialogueAgent, transcripts: Iterable[Transcript], *, limit: 
         transcripts=transcripts,
         exchanges=exchanges,
         prediction=predicted,
-        shuffled=shuffled,
         chosen=chosen,
         replies=given,
         ranks=ranked,

@@ -21,10 +21,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Exchange:
-    """One turn in its place: which conversation and turn it is, what was said before as a vector, and the turn.
-
-    turn: from 0; a conversation's first one has the empty history.
-    """
+    """One turn in its place: which conversation and turn it is, from 0, what was said before as a vector, and the turn."""
 
     conversation: int
     turn: int
@@ -55,11 +52,6 @@ def exchanges_of(model: ModelModule[Any], conversations: Sequence[list[batches.U
                 for index, vector in zip(going_on, history, strict=True)
             ]
     return found
-
-
-def openings_of(conversations: Sequence[list[batches.Utterance]], *, like: Tensor) -> list[Exchange]:
-    """List the first turn of each conversation with the empty history: zeros, of the shape of any other, (C,)."""
-    return [Exchange(index, 0, torch.zeros_like(like), turns[0]) for index, turns in enumerate(conversations)]
 
 
 def chosen_exchanges(exchanges: Sequence[Exchange], transcripts: Sequence[Transcript], *, limit: int | None) -> list[Exchange]:

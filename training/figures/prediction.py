@@ -1,30 +1,32 @@
-"""How well a model predicts what was said, fed the true tokens before each: perplexities, and shares of right words."""
+"""How well a model predicts what was said, given what was said before: perplexities, and shares of right words."""
 
 from __future__ import annotations
 
+import itertools
 import math
-import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dialogue.models import Batch, Decoder, ModelModule
+from dialogue.models import Batch, ModelModule
 from dialogue.vocabulary import Vocabulary, spaceless
 from training import batches
+from training.batches import Utterance
 from training.corpora.transcript import Transcript
-from training.figures.exchanges import Exchange, Figures
+from training.figures.exchanges import Figures, exchanges_of
 
-BATCH_TOKENS, BATCH_TURNS = 6000, 512
+BATCH_TOKENS, BATCH_ROWS = 6000, 512
+STRETCH_TURNS = 100
 MEANINGS = {
     "perplexity_per_token": "of every turn but a conversation's first, given the turns before it",
     "perplexity_per_word": "the same over runs of letters, numbers and other marks, each one word, and one end a turn",
     "perplexity_per_word_recognised": "the same with the history as a speech recogniser would have handed it over",
-    "perplexity_per_word_shuffled_history": "the same with another conversation's history: what the history is worth",
+    "perplexity_per_word_shuffled_history": "the same after as many turns of another conversation: what the history is worth",
     "token_accuracy": "share of those tokens that the model finds the likeliest",
     "perplexity_per_word_all": "of all turns, the first from nothing; spaces part MovieTriples' words (Serban et al. 2016)",
     "perplexity_per_word_u3": "of third turns alone (Serban et al. 2016, @U3), words as in _all",
@@ -38,15 +40,18 @@ _SPACED_WORD = re.compile(r"\S+")
 
 @dataclass(frozen=True)
 class Prediction:
-    """Turns, and how a model predicted each of them. Every tensor is (M,), and every count includes the turn's end, </s>.
+    """All turns of conversations, in their order, and how a model predicted each. Every tensor is (M,); counts include </s>.
 
-    counted: words as _COUNTED_WORD finds them. words: the same, but what stands between spaces where the corpus is spaced, as
-    MovieTriples is: its own count, </s> among them, which its authors' model predicts as any other word. wrong: those of
-    `words` of which some token is not the model's likeliest.
+    log_probs, recognised, shuffled: log p after what was said before, after what a speech recogniser would have made of that,
+    and after as many turns of another conversation, float64. counted: words as _COUNTED_WORD finds them. words: the same, but
+    what stands between spaces where the corpus is spaced, as MovieTriples is: its own count, </s> among them, which its authors'
+    model predicts as any other word. wrong: those of `words` of which some token is not the model's likeliest.
     """
 
     turn: Tensor  # its number in the conversation, from 0
-    log_probs: Tensor  # float64
+    log_probs: Tensor
+    recognised: Tensor
+    shuffled: Tensor
     tokens: Tensor
     correct: Tensor  # of the tokens
     counted: Tensor
@@ -59,22 +64,30 @@ class Prediction:
 
 
 def predict(
-    decoder: Decoder[Any], turns: Sequence[Exchange], *, transcripts: Sequence[Transcript], vocabulary: Vocabulary
+    model: ModelModule[Any],
+    conversations: Sequence[list[Utterance]],
+    *,
+    transcripts: Sequence[Transcript],
+    vocabulary: Vocabulary,
 ) -> Prediction:
-    """Predict turns, each given its history."""
-    log_probs, right = teacher_forced(decoder, turns, bos_id=vocabulary.bos_id)
+    """Predict all turns of conversations, which are the transcripts encoded. Raises ValueError where there is one alone."""
+    spoken = [[turn if turn.heard is None else Utterance(turn.heard) for turn in turns] for turns in conversations]
+    log_probs, right = likelihoods(model, conversations, after=conversations, name="predicting")
+    recognised, _ = likelihoods(model, conversations, after=spoken, name="recognised histories")
+    shuffled, _ = likelihoods(model, conversations, after=others(conversations), name="shuffled histories")
     counted, words, wrong = [], [], []
-    for exchange, hits in zip(turns, right, strict=True):
-        transcript = transcripts[exchange.conversation]
-        text = transcript.turns[exchange.turn]
+    texts = ((transcript, text) for transcript in transcripts for text in transcript.turns)
+    for (transcript, text), hits in zip(texts, right, strict=True):
         counted.append(len(_COUNTED_WORD.findall(text.lower())) + 1)
         *of_words, end = hits
         words_right = right_words(text, of_words, vocabulary=vocabulary, spaced=transcript.spaced)
         words.append(len(words_right) + 1)
         wrong.append(words_right.count(False) + (not end))
     return Prediction(
-        turn=torch.tensor([exchange.turn for exchange in turns]),
+        turn=torch.tensor([number for turns in conversations for number in range(len(turns))]),
         log_probs=log_probs,
+        recognised=recognised,
+        shuffled=shuffled,
         tokens=torch.tensor([len(hits) for hits in right]),
         correct=torch.tensor([sum(hits) for hits in right]),
         counted=torch.tensor(counted),
@@ -90,6 +103,8 @@ def prediction_figures(prediction: Prediction) -> Figures:
     figures = {
         "perplexity_per_token": perplexity(later.log_probs, later.tokens),
         "perplexity_per_word": perplexity(later.log_probs, later.counted),
+        "perplexity_per_word_recognised": perplexity(later.recognised, later.counted),
+        "perplexity_per_word_shuffled_history": perplexity(later.shuffled, later.counted),
         "token_accuracy": later.correct.sum().item() / later.tokens.sum().item(),
         "perplexity_per_word_all": perplexity(prediction.log_probs, prediction.words),
         "word_error_rate": prediction.wrong.sum().item() / prediction.words.sum().item(),
@@ -108,34 +123,54 @@ def perplexity(log_probs: Tensor, counts: Tensor) -> float:
 
 
 @torch.no_grad()
-def teacher_forced(decoder: Decoder[Any], turns: Sequence[Exchange], *, bos_id: int) -> tuple[Tensor, list[list[bool]]]:
-    """Read each turn token by token: its log p, (M,) float64, and of each token whether the decoder found it the likeliest.
+def likelihoods(
+    model: ModelModule[Any], conversations: Sequence[list[Utterance]], *, after: Sequence[list[Utterance]], name: str
+) -> tuple[Tensor, list[list[bool]]]:
+    """Score all turns, each after the turns that stand before its place in `after`, which has a conversation for each.
 
-    By the steps that search takes, since a model's log_likelihood counts right tokens and does not say which they are.
+    -> log p of every turn, (M,) float64, and of each of its tokens whether the model would have chosen it.
     """
-    utterances = [turn.token_ids for turn in turns]
-    order = sorted(range(len(turns)), key=lambda row: len(utterances[row]))
-    log_probs, right = torch.zeros(len(turns), dtype=torch.float64), [[False]] * len(turns)
-    for rows in tqdm(list(_by_tokens(order, utterances)), desc="teacher forcing", leave=False, disable=None):
-        rows.reverse()  # the longest first, so that those that go on are always the first rows
-        histories = torch.stack([turns[row].history for row in rows])
-        padded = batches.collate([[utterances[row]] for row in rows], pad_id=0)
-        truth = padded.token_ids.to(histories.device)  # (R, T)
-        read = torch.full_like(truth[:, 0], bos_id)
-        found, hits = torch.zeros(truth.shape, device=truth.device), torch.zeros_like(truth, dtype=torch.bool)  # (R, T)
-        state = decoder.start(histories)
-        for step in range(truth.shape[1]):
-            going_on = int((padded.lengths > step).sum())
-            if going_on < len(read):
-                state, read = state.select(torch.arange(going_on, device=read.device)), read[:going_on]
-            table, state = decoder.step(read, state)  # (R', V)
-            read = truth[:going_on, step]
-            target = table.gather(1, read[:, None]).squeeze(1)
-            found[:going_on, step], hits[:going_on, step] = target, target >= table.amax(1)
-        log_probs[rows] = found.double().sum(1).cpu()
-        for row, length, row_hits in zip(rows, padded.lengths.tolist(), hits.tolist(), strict=True):
-            right[row] = row_hits[:length]
+    device = next(model.parameters()).device
+    # A long text is cut into stretches, each of which goes on from the history before it.
+    before = [turns[: 1 + (len(turns) - 1) // STRETCH_TURNS * STRETCH_TURNS] for turns in after]
+    histories = {(found.conversation, found.turn): found.history for found in exchanges_of(model, before, device)}
+    empty = torch.zeros_like(next(iter(histories.values()))) if histories else None
+    first = [0, *itertools.accumulate(map(len, conversations))]  # where each conversation begins among the M
+    log_probs, right = torch.zeros(first[-1], dtype=torch.float64), [[False]] * first[-1]
+    stretches = [
+        (index, begin, turns[begin : begin + STRETCH_TURNS])
+        for index, turns in enumerate(conversations)
+        for begin in range(0, len(turns), STRETCH_TURNS)
+    ]
+    order = sorted(range(len(stretches)), key=lambda place: max(map(len, stretches[place][2])))
+    for places in _by_tokens(order, [sum(map(len, turns)) for *_, turns in stretches], name=name):
+        part = [stretches[place] for place in places]
+        batch = batches.collate([turns for *_, turns in part], pad_id=0)
+        if empty is not None:
+            batch = replace(batch, history=torch.stack([histories.get((index, begin), empty) for index, begin, _ in part]))
+        if after is not conversations:
+            heard = batches.collate([after[index][begin : begin + len(turns)] for index, begin, turns in part], pad_id=0)
+            batch = replace(batch, heard=(heard.token_ids, heard.lengths))
+        found = model.log_likelihood(batch.to(device))
+        rows = [first[index] + begin + turn for index, begin, turns in part for turn in range(len(turns))]
+        log_probs[rows] = found.log_probs.double().cpu()
+        for row, length, hits in zip(rows, batch.lengths.tolist(), found.right.tolist(), strict=True):
+            right[row] = hits[:length]
     return log_probs, right
+
+
+def others(conversations: Sequence[list[Utterance]]) -> list[list[Utterance]]:
+    """Give each conversation the turns of another one: the next longer, and the longest the next shorter again and again.
+
+    Raises ValueError where there is no other.
+    """
+    if len(conversations) < 2:
+        raise ValueError("the split has one conversation only: there is no other history to shuffle in")
+    order = sorted(range(len(conversations)), key=lambda index: len(conversations[index]))  # stable: of one length, as they came
+    found: list[list[Utterance]] = [[]] * len(conversations)
+    for index, other in zip(order, [*order[1:], order[-2]], strict=True):
+        found[index] = list(itertools.islice(itertools.cycle(conversations[other]), len(conversations[index])))
+    return found
 
 
 def right_words(text: str, hits: Sequence[bool], *, vocabulary: Vocabulary, spaced: bool) -> list[bool]:
@@ -157,29 +192,13 @@ def right_words(text: str, hits: Sequence[bool], *, vocabulary: Vocabulary, spac
     return [not any(wrong[max(0, min(begin, end - 1)) : end]) for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def history_figures(
-    model: ModelModule[Any], exchanges: Sequence[Exchange], *, recognised: Sequence[Exchange], counted: Tensor
-) -> tuple[Figures, Tensor]:
-    """Measure exchanges with histories that are not the true ones; give their log p with the shuffled ones, (M,), too.
-
-    recognised: the same exchanges with the histories of what a speech recogniser would have handed over. counted (M,): words.
-    """
-    replies = [exchange.token_ids for exchange in exchanges]
-    spoken = score(model, replies, histories=[exchange.history for exchange in recognised], name="recognised histories")
-    other = score(model, replies, histories=_shuffled(exchanges), name="shuffled histories")
-    return {
-        "perplexity_per_word_recognised": perplexity(spoken, counted),
-        "perplexity_per_word_shuffled_history": perplexity(other, counted),
-    }, other
-
-
 @torch.no_grad()
 def score(model: ModelModule[Any], replies: Sequence[Sequence[int]], *, histories: Sequence[Tensor] | None, name: str) -> Tensor:
     """Give log p of each reply (its tokens with </s>) given its history vector, or nothing: (M,) float64."""
     order = sorted(range(len(replies)), key=lambda index: len(replies[index]))
     device = next(model.parameters()).device
     log_probs = torch.zeros(len(replies), dtype=torch.float64)
-    for rows in tqdm(list(_by_tokens(order, replies)), desc=name, leave=False, disable=None):
+    for rows in _by_tokens(order, list(map(len, replies)), name=name):
         batch = batches.collate([[list(replies[row])] for row in rows], pad_id=0)
         history = None if histories is None else torch.stack([histories[row] for row in rows])
         found = model.log_likelihood(Batch(batch.token_ids, batch.lengths, batch.turns, history=history).to(device))
@@ -187,26 +206,14 @@ def score(model: ModelModule[Any], replies: Sequence[Sequence[int]], *, historie
     return log_probs
 
 
-def _by_tokens(order: Sequence[int], replies: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    taken: list[int] = []
-    for row in order:  # the longest comes last: its length is the padded one
-        if taken and (len(taken) == BATCH_TURNS or (len(taken) + 1) * len(replies[row]) > BATCH_TOKENS):
-            yield taken
-            taken = []
-        taken.append(row)
-    if taken:
-        yield taken
-
-
-def _shuffled(exchanges: Sequence[Exchange]) -> list[Tensor]:
-    """Give each exchange the history of one from another conversation, drawn with seed 0."""
-    if len({exchange.conversation for exchange in exchanges}) < 2:
-        raise ValueError("the split has one conversation only: there is no other history to shuffle in")
-    rng = random.Random(0)
-    histories = []
-    for exchange in exchanges:
-        other = rng.choice(exchanges)
-        while other.conversation == exchange.conversation:
-            other = rng.choice(exchanges)
-        histories.append(other.history)
-    return histories
+def _by_tokens(order: Sequence[int], sizes: Sequence[int], *, name: str) -> Iterator[list[int]]:
+    """Gather rows, in an order, into groups of at most BATCH_TOKENS tokens and BATCH_ROWS rows; show how far it is."""
+    groups: list[list[int]] = []
+    room = 0
+    for row in order:
+        if not groups or room < sizes[row] or len(groups[-1]) == BATCH_ROWS:
+            groups.append([])
+            room = BATCH_TOKENS
+        groups[-1].append(row)
+        room -= sizes[row]
+    yield from tqdm(groups, desc=name, leave=False, disable=None)

@@ -4,7 +4,7 @@ import pytest
 
 from dialogue.agent import DialogueAgent
 from training import batches
-from training.figures.exchanges import exchanges_of, openings_of
+from training.figures.exchanges import exchanges_of
 
 
 @pytest.fixture(scope="session")
@@ -14,11 +14,10 @@ def agent(talker):
 
 @pytest.fixture(scope="session")
 def heard(agent):
-    """Give a function: transcripts -> their exchanges, and their first turns."""
+    """Give a function: transcripts -> their exchanges."""
 
     def encode(transcripts):
         encoded = batches.encode(transcripts, agent.vocabulary, truncate=None).conversations
-        exchanges = exchanges_of(agent.model, encoded, agent.device)
-        return exchanges, openings_of(encoded, like=exchanges[0].history)
+        return exchanges_of(agent.model, encoded, agent.device)
 
     return encode

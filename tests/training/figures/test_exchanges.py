@@ -2,7 +2,7 @@ import torch
 
 from training import batches
 from training.corpora.transcript import Transcript
-from training.figures.exchanges import by_hash, chosen_exchanges, exchanges_of, openings_of
+from training.figures.exchanges import by_hash, chosen_exchanges, exchanges_of
 from training.figures.prediction import score
 
 
@@ -16,16 +16,14 @@ def test_the_histories_of_exchanges_are_those_of_the_conversation_encoded_at_onc
     )
     whole = agent.model.log_likelihood(batches.collate(encoded, pad_id=0)).log_probs
     first = torch.tensor([0, *map(len, encoded)]).cumsum(0)
-    every = [*exchanges, *openings_of(encoded, like=exchanges[0].history)]
-    assert len(every) == len(whole)
-    found = score(agent.model, [e.token_ids for e in every], histories=[e.history for e in every], name="")
-    expected = torch.stack([whole[first[e.conversation] + e.turn] for e in every]).double()
+    found = score(agent.model, [e.token_ids for e in exchanges], histories=[e.history for e in exchanges], name="")
+    expected = torch.stack([whole[first[e.conversation] + e.turn] for e in exchanges]).double()
     torch.testing.assert_close(found, expected.detach(), atol=1e-4, rtol=1e-5)
 
 
 def test_histories_to_answer_have_two_turns_at_least_and_one_is_chosen_a_conversation(heard, conversations):
     transcripts = by_hash([*conversations, Transcript("short", "x", ("hi", "hello"))])
-    exchanges, _ = heard(transcripts)
+    exchanges = heard(transcripts)
     chosen = chosen_exchanges(exchanges, transcripts, limit=None)
     assert [e.conversation for e in chosen] == [i for i, t in enumerate(transcripts) if t.id != "short"]
     assert all(2 <= e.turn < len(transcripts[e.conversation].turns) for e in chosen)

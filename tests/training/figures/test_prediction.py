@@ -7,60 +7,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialogue.vocabulary import Vocabulary
-from training import build_vocabulary
+from tests.dialogue.conftest import BOS, EOS
+from tests.dialogue.test_siblings import MODELS, UNEVEN, build
+from training import batches, build_vocabulary
+from training.batches import Utterance
 from training.corpora.transcript import Transcript
-from training.figures.exchanges import Exchange
-from training.figures.prediction import (
-    Prediction,
-    _shuffled,
-    history_figures,
-    predict,
-    prediction_figures,
-    right_words,
-    score,
-    teacher_forced,
-)
+from training.figures import prediction
+from training.figures.exchanges import exchanges_of
+from training.figures.prediction import Prediction, likelihoods, others, predict, prediction_figures, right_words, score
 
 PIECES = build_vocabulary.build(["i don't know, 42 of <person>! he'll see it's a test"] * 9, size=300, model_type="unigram")
 WORDS = Vocabulary.of_words(["<unk>", "<s>", "</s>", "i", "don", "'", "t", "know", "."])
 
 
-def test_reading_token_by_token_finds_what_the_likelihood_finds(agent, conversations, heard):
-    exchanges, openings = heard(conversations)
-    turns = [*exchanges, *openings]
-    log_probs, right = teacher_forced(agent.decoder, turns, bos_id=agent.vocabulary.bos_id)
-    at_once = score(agent.model, [e.token_ids for e in turns], histories=[e.history for e in turns], name="")
-    torch.testing.assert_close(log_probs, at_once, atol=1e-4, rtol=1e-5)
-    assert [len(hits) for hits in right] == [len(e.token_ids) for e in turns]
+@pytest.mark.parametrize("stretch", [1, 2, 100])
+@pytest.mark.parametrize(("name", "sizes"), [("hred", {"utterance": 8, "context": 6}), *MODELS.values()], ids=["hred", *MODELS])
+def test_turns_are_predicted_as_the_steps_of_the_decoder_predict_them(name, sizes, stretch, monkeypatch):
+    """A second implementation: one turn at a time, token by token, its history taken turn by turn from what was heard."""
+    monkeypatch.setattr(prediction, "STRETCH_TURNS", stretch)
+    model = build(name, **sizes)
+    conversations = [[Utterance(turn) for turn in turns] for turns in [*UNEVEN, [[4, EOS], [9, 9, 5, EOS], [6, EOS], [5, EOS]]]]
+    for after in (conversations, others(conversations)):
+        found, right = likelihoods(model, conversations, after=after, name="")
+        expected, hits = [], []
+        for turns, before in zip(conversations, after, strict=True):
+            history = torch.zeros_like(model.encode_turn(torch.tensor([before[0]]), torch.tensor([len(before[0])]), None))
+            for turn, said in zip(turns, before, strict=True):
+                state, read, total, hits_of_turn = model.start(history), BOS, 0.0, []
+                for target in turn:
+                    log_probs, state = model.step(torch.tensor([read]), state)
+                    total, read = total + float(log_probs[0, target]), target
+                    hits_of_turn.append(int(log_probs.argmax()) == target)
+                expected.append(total)
+                hits.append(hits_of_turn)
+                history = model.encode_turn(torch.tensor([said]), torch.tensor([len(said)]), history)
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-4, rtol=1e-5)
+        assert right == hits
+        assert any(map(any, right))
+        assert not all(map(all, right))
 
 
-def test_a_token_is_right_where_the_model_gives_no_other_more(agent, heard):
-    """A second implementation: one turn at a time, by the argmax of each step."""
-    exchanges, openings = heard([Transcript("a", "x", ("hi", "hello, how are you?", "it is cold", "good night"))])
-    turns = [*openings, *exchanges]
-    _, right = teacher_forced(agent.decoder, turns, bos_id=agent.vocabulary.bos_id)
-    slowly = []
-    for turn in turns:
-        state, read, hits = agent.model.start(turn.history[None]), agent.vocabulary.bos_id, []
-        for token_id in turn.token_ids:
-            log_probs, state = agent.model.step(torch.tensor([read]), state)
-            hits.append(int(log_probs.argmax()) == token_id)
-            read = token_id
-        slowly.append(hits)
-    assert right == slowly
-    assert any(map(any, right))
-    assert not all(map(all, right))
-
-
-def test_perplexity_a_word_counts_words_and_one_end_a_turn(agent, heard):
+def test_perplexity_a_word_counts_words_and_one_end_a_turn(agent):
     transcripts = [Transcript("a", "x", ("hi", "I don't KNOW, 42 <person>!")), Transcript("b", "x", ("hello", "yes"))]
-    exchanges, openings = heard(transcripts)
-    prediction = predict(agent.decoder, [*exchanges, *openings], transcripts=transcripts, vocabulary=agent.vocabulary)
-    found = prediction_figures(prediction)
-    counted = prediction.counted[: len(exchanges)]
-    other, _ = history_figures(agent.model, exchanges, recognised=exchanges, counted=counted)
-    assert other["perplexity_per_word_recognised"] == pytest.approx(found["perplexity_per_word"]), "the same histories"
-    tokens = sum(len(e.token_ids) for e in exchanges)
+    encoded = batches.encode(transcripts, agent.vocabulary, truncate=None).conversations
+    found = prediction_figures(predict(agent.model, encoded, transcripts=transcripts, vocabulary=agent.vocabulary))
+    assert found["perplexity_per_word_recognised"] == pytest.approx(found["perplexity_per_word"]), "nothing is told of recognisers"
+    tokens = sum(len(turns[1]) for turns in encoded)
     words = (7 + 1) + (1 + 1)  # i, don't, know, the comma, 42, <person>, the mark; yes; two ends
     assert math.log(found["perplexity_per_word"]) * words == pytest.approx(math.log(found["perplexity_per_token"]) * tokens)
 
@@ -70,6 +62,8 @@ def test_figures_of_a_table_by_hand():
     table = Prediction(
         turn=torch.tensor([0, 1, 2, 0, 1, 2]),
         log_probs=torch.tensor([-1.0, -2, -3, -4, -5, -6], dtype=torch.float64),
+        recognised=torch.tensor([-9.0, -3, -3, -9, -5, -6], dtype=torch.float64),
+        shuffled=torch.tensor([-9.0, -4, -4, -9, -5, -6], dtype=torch.float64),
         tokens=torch.tensor([2, 2, 2, 2, 2, 2]),
         correct=torch.tensor([0, 1, 0, 1, 2, 0]),
         counted=torch.tensor([1, 2, 1, 2, 1, 4]),
@@ -80,6 +74,8 @@ def test_figures_of_a_table_by_hand():
         {
             "perplexity_per_token": math.exp(16 / 8),
             "perplexity_per_word": math.exp(16 / 8),
+            "perplexity_per_word_recognised": math.exp(17 / 8),
+            "perplexity_per_word_shuffled_history": math.exp(19 / 8),
             "token_accuracy": 3 / 8,
             "perplexity_per_word_all": math.exp(21 / 14),
             "word_error_rate": 7 / 14,
@@ -92,13 +88,13 @@ def test_figures_of_a_table_by_hand():
     assert prediction_figures(longer)["perplexity_per_word_from_u4"] == pytest.approx(math.exp(15 / 8))
 
 
-def test_words_of_a_spaced_corpus_stand_between_spaces_and_the_old_count_stays(agent, heard):
+def test_words_of_a_spaced_corpus_stand_between_spaces_and_the_old_count_stays(agent):
     turns = ("it is ...", "it is ...", "no")
     transcripts = [Transcript("a", "x", turns, spaced=True), Transcript("b", "x", turns)]
-    exchanges, openings = heard(transcripts)
-    found = predict(agent.decoder, [*openings, *exchanges], transcripts=transcripts, vocabulary=agent.vocabulary)
-    assert found.words.tolist() == [4, 6, *({0: 4, 1: 6}[e.conversation] if e.turn == 1 else 2 for e in exchanges)]
-    assert found.counted.tolist()[:2] == [6, 6]
+    encoded = batches.encode(transcripts, agent.vocabulary, truncate=None).conversations
+    found = predict(agent.model, encoded, transcripts=transcripts, vocabulary=agent.vocabulary)
+    assert found.words.tolist() == [4, 4, 2, 6, 6, 2]
+    assert found.counted.tolist() == [6, 6, 2, 6, 6, 2]
 
 
 @pytest.mark.parametrize("vocabulary", [PIECES, WORDS], ids=["pieces", "words"])
@@ -134,12 +130,30 @@ def test_with_every_token_wrong_every_word_is_wrong(text, spaced):
         assert all(right_words(text, [True] * len(token_ids), vocabulary=vocabulary, spaced=spaced))
 
 
-def test_shuffled_histories_come_from_other_conversations():
-    exchanges = [Exchange(c, 1, torch.full((1,), float(c)), [3]) for c in (0, 0, 0, 1, 1, 2)]
-    for exchange, history in zip(exchanges, _shuffled(exchanges), strict=True):
-        assert int(history) != exchange.conversation
+def test_the_recognised_form_of_what_was_said_before_is_what_the_history_holds(agent, conversations):
+    transcripts = conversations[:2]
+    encoded = [
+        [Utterance(turn, heard=[*turn[-2::-1], turn[-1]]) for turn in turns]  # as if a recogniser turned the words around
+        for turns in batches.encode(transcripts, agent.vocabulary, truncate=None).conversations
+    ]
+    found = predict(agent.model, encoded, transcripts=transcripts, vocabulary=agent.vocabulary)
+    spoken = [[turn.heard for turn in turns] for turns in encoded]
+    exchanges = exchanges_of(agent.model, spoken, agent.device)
+    by_hand = score(
+        agent.model, [encoded[e.conversation][e.turn] for e in exchanges], histories=[e.history for e in exchanges], name=""
+    )
+    rows = [{0: 0, 1: len(encoded[0])}[e.conversation] + e.turn for e in exchanges]
+    torch.testing.assert_close(found.recognised[rows], by_hand, atol=1e-4, rtol=1e-5)
+    assert float((found.recognised - found.log_probs)[rows].abs().max()) > 1e-3
+
+
+def test_the_turns_of_another_conversation_are_as_many_and_every_conversation_is_taken_from():
+    conversations = [[Utterance([5, EOS])] * 2, [Utterance([6, EOS])] * 7, [Utterance([7, EOS])] * 3, [Utterance([8, EOS])] * 2]
+    found = others(conversations)
+    assert list(map(len, found)) == list(map(len, conversations))
+    assert [{turn[0] for turn in turns} for turns in found] == [{8}, {7}, {6}, {7}]
 
 
 def test_a_split_of_one_conversation_has_no_other_history():
     with pytest.raises(ValueError, match="one conversation only"):
-        _shuffled([Exchange(0, 1, torch.zeros(1), [3])])
+        others([[Utterance([5, EOS])]])

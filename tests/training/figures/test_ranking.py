@@ -7,14 +7,14 @@ from training.figures.ranking import ranking_figures, ranks
 
 
 def test_ties_lose(agent, conversations, heard, monkeypatch):
-    exchanges, _ = heard(conversations)
+    exchanges = heard(conversations)
     monkeypatch.setattr(ranking, "score", lambda model, replies, histories, name: torch.zeros(len(replies)))
     for found in ranks(agent.model, exchanges[:4], exchanges=exchanges, transcripts=conversations):
         assert found.tolist() == [20] * 4
 
 
 def test_the_rank_of_the_true_reply_is_one_more_than_how_many_are_as_good(agent, conversations, heard, monkeypatch):
-    exchanges, _ = heard(conversations)
+    exchanges = heard(conversations)
     given = torch.tensor([5.0, *([7.0] * 3), *([1.0] * 16)])
     monkeypatch.setattr(
         ranking, "score", lambda model, replies, histories, name: given * (histories is not None) if histories else torch.zeros(20)
@@ -26,7 +26,7 @@ def test_the_rank_of_the_true_reply_is_one_more_than_how_many_are_as_good(agent,
 def test_candidates_are_of_other_conversations_of_the_same_corpus(agent, conversations, heard, monkeypatch):
     other = [Transcript(f"other {n}", "other", ("so", f"{'a' * n}", "well")) for n in range(1, 4)]
     transcripts = [*conversations, *other]
-    exchanges, _ = heard(transcripts)
+    exchanges = heard(transcripts)
     asked = []
 
     def score(model, replies, histories, name):
@@ -44,7 +44,7 @@ def test_candidates_are_of_other_conversations_of_the_same_corpus(agent, convers
 
 
 def test_a_corpus_of_one_conversation_has_nothing_to_rank_among(agent, conversations, heard):
-    exchanges, _ = heard(conversations[:1])
+    exchanges = heard(conversations[:1])
     with pytest.raises(ValueError, match="a corpus of one conversation"):
         ranks(agent.model, exchanges[:1], exchanges=exchanges, transcripts=conversations)
 
