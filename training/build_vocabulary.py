@@ -13,6 +13,7 @@ import sentencepiece
 from dialogue.checkpoint import replace_file
 from dialogue.vocabulary import BOS, EOS, PAD, PLACEHOLDERS, UNK, Vocabulary, normalise
 from training import corpora
+from training.corpora import cleaning
 from training.corpora.transcript import Complaints
 
 THREADS = 4  # a constant: the pieces may depend on it
@@ -71,11 +72,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("data/vocabulary.model"), help="the file to write (default: %(default)s)")
     parser.add_argument("--size", type=int, default=8000, help="how many pieces (default: %(default)s)")
     parser.add_argument("--type", default="unigram", help=f"{', '.join(MODEL_TYPES)} (default: %(default)s)")
+    parser.add_argument(
+        "--clean", action=argparse.BooleanOptionalAction, default=True, help="leave private details out, as training.fit does"
+    )
     parser.add_argument("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
     options = parser.parse_args(arguments)
     complaints = Complaints(skip=options.skip_bad_lines)
     try:
         transcripts = corpora.load(options.data or corpora.default_names(), "train", complaints)
+        if options.clean:
+            transcripts, touched = cleaning.clean(transcripts)
         vocabulary = build(
             (turn for transcript in transcripts for turn in transcript.turns), size=options.size, model_type=options.type
         )
@@ -85,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if complaints.count:
         print(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
+    if options.clean:
+        print(cleaning.summary(touched))
     print(f"{len(vocabulary)} pieces from {len(transcripts)} conversations written to {options.out}")
     return 0
 

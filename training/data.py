@@ -92,7 +92,7 @@ def _tokenise(config: FitConfig, vocabulary: Vocabulary | None, *, skip_bad_line
     sha256 = {split: sha256_of(found) for split, found in transcripts.items()}
     if config.clean:
         transcripts["train"], touched = cleaning.clean(transcripts["train"])
-        said.append("cleaned: " + (", ".join(f"{count} {kind}" for kind, count in touched.items() if count) or "nothing to clean"))
+        said.append(cleaning.summary(touched))
     if vocabulary is None:
         print("building the vocabulary")
         vocabulary = build_vocabulary.build(turn for transcript in transcripts["train"] for turn in transcript.turns)

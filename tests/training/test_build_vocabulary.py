@@ -36,7 +36,8 @@ def test_the_command_writes_a_vocabulary_of_the_type_and_reports_it(talk, tmp_pa
     assert all(vocabulary.unk_id not in vocabulary.encode(text) for text in texts)
     assert [vocabulary.decode(vocabulary.encode(text)) for text in texts] == texts
     conversations = sum(split_of(str(number)) == "train" for number in range(300))
-    assert capsys.readouterr().out == f"{len(vocabulary)} pieces from {conversations} conversations written to {out}\n"
+    written = f"{len(vocabulary)} pieces from {conversations} conversations written to {out}\n"
+    assert capsys.readouterr().out == "cleaned: nothing to clean\n" + written
     assert list(out.parent.iterdir()) == [out]
 
 
@@ -46,6 +47,21 @@ def test_a_vocabulary_is_built_from_the_training_split_alone(talk, tmp_path):
     vocabulary = Vocabulary.load(out)
     assert vocabulary.encode("zebra?") == [vocabulary.unk_id]
     assert vocabulary.encode("music?") != [vocabulary.unk_id]
+
+
+def test_no_piece_is_a_private_detail_unless_the_text_is_left_as_it_is(tmp_path, capsys):
+    talk = tmp_path / "talk.txt"
+    talk.write_text("write to zoe@example.org\nwrite to her\n" * 40, encoding="utf-8")
+    found = {}
+    for option in ("--clean", "--no-clean"):
+        assert run("--data", talk, "--out", tmp_path / option, "--type", "word", option) == 0
+        vocabulary = Vocabulary.load(tmp_path / option)
+        found[option] = {vocabulary.piece(token_id) for token_id in range(len(vocabulary))}
+    cleaned = capsys.readouterr().out.splitlines()[0]
+    assert cleaned.startswith("cleaned: ")
+    assert cleaned.endswith(" e-mail addresses")
+    assert not any("zoe" in piece for piece in found["--clean"])
+    assert any("zoe" in piece for piece in found["--no-clean"])
 
 
 def test_unigram_is_the_type_where_none_is_named(talk, tmp_path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dialogue.safety import is_offensive
@@ -56,6 +56,11 @@ def clean(transcripts: Iterable[Transcript]) -> tuple[list[Transcript], Counter[
     """Clean conversations and count what was touched, by kind; turns are counted, not words."""
     counts: Counter[str] = Counter()
     return [clean_one(transcript, counts) for transcript in transcripts], counts
+
+
+def summary(counts: Mapping[str, int]) -> str:
+    """Say in a line what was touched."""
+    return "cleaned: " + (", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "nothing to clean")
 
 
 def clean_one(transcript: Transcript, counts: Counter[str]) -> Transcript:
