@@ -26,7 +26,7 @@ MEANINGS = {
     "perplexity_per_token": "of every turn but a conversation's first, given the turns before it",
     "perplexity_per_word": "the same over runs of letters, numbers and other marks, each one word, and one end a turn",
     "perplexity_per_word_recognised": "the same with the history as a speech recogniser would have handed it over",
-    "perplexity_per_word_shuffled_history": "the same after as many turns of another conversation: what the history is worth",
+    "perplexity_per_word_shuffled_history": "the same after turns of another conversation of its corpus: what the history is worth",
     "token_accuracy": "share of those tokens that the model finds the likeliest",
     "perplexity_per_word_all": "of all turns, the first from nothing; spaces part MovieTriples' words (Serban et al. 2016)",
     "perplexity_per_word_u3": "of third turns alone (Serban et al. 2016, @U3), words as in _all",
@@ -70,11 +70,11 @@ def predict(
     transcripts: Sequence[Transcript],
     vocabulary: Vocabulary,
 ) -> Prediction:
-    """Predict all turns of conversations, which are the transcripts encoded. Raises ValueError where there is one alone."""
+    """Predict all turns of conversations, which are the transcripts encoded. Raises ValueError where a corpus has one alone."""
     spoken = [[turn if turn.heard is None else Utterance(turn.heard) for turn in turns] for turns in conversations]
     log_probs, right = likelihoods(model, conversations, after=conversations, name="predicting")
     recognised, _ = likelihoods(model, conversations, after=spoken, name="recognised histories")
-    shuffled, _ = likelihoods(model, conversations, after=others(conversations), name="shuffled histories")
+    shuffled, _ = likelihoods(model, conversations, after=others(conversations, transcripts), name="shuffled histories")
     counted, words, wrong = [], [], []
     texts = ((transcript, text) for transcript in transcripts for text in transcript.turns)
     for (transcript, text), hits in zip(texts, right, strict=True):
@@ -159,17 +159,20 @@ def likelihoods(
     return log_probs, right
 
 
-def others(conversations: Sequence[list[Utterance]]) -> list[list[Utterance]]:
-    """Give each conversation the turns of another one: the next longer, and the longest the next shorter again and again.
+def others(conversations: Sequence[list[Utterance]], transcripts: Sequence[Transcript]) -> list[list[Utterance]]:
+    """Give each conversation as many turns of another one of its corpus, so that the two differ in what is talked of alone.
 
-    Raises ValueError where there is no other.
+    That is the next longer one; for the longest, the next shorter again and again. Raises ValueError where there is no other.
     """
-    if len(conversations) < 2:
-        raise ValueError("the split has one conversation only: there is no other history to shuffle in")
-    order = sorted(range(len(conversations)), key=lambda index: len(conversations[index]))  # stable: of one length, as they came
     found: list[list[Utterance]] = [[]] * len(conversations)
-    for index, other in zip(order, [*order[1:], order[-2]], strict=True):
-        found[index] = list(itertools.islice(itertools.cycle(conversations[other]), len(conversations[index])))
+    by_corpus: dict[str, list[int]] = {}
+    for index in sorted(range(len(conversations)), key=lambda index: len(conversations[index])):  # stable: else as they came
+        by_corpus.setdefault(transcripts[index].corpus, []).append(index)
+    for corpus, order in by_corpus.items():
+        if len(order) < 2:
+            raise ValueError(f"the split has one conversation of {corpus} only: there is no other history to shuffle in")
+        for index, other in zip(order, [*order[1:], order[-2]], strict=True):
+            found[index] = list(itertools.islice(itertools.cycle(conversations[other]), len(conversations[index])))
     return found
 
 

@@ -27,7 +27,7 @@ def test_turns_are_predicted_as_the_steps_of_the_decoder_predict_them(name, size
     monkeypatch.setattr(prediction, "STRETCH_TURNS", stretch)
     model = build(name, **sizes)
     conversations = [[Utterance(turn) for turn in turns] for turns in [*UNEVEN, [[4, EOS], [9, 9, 5, EOS], [6, EOS], [5, EOS]]]]
-    for after in (conversations, others(conversations)):
+    for after in (conversations, others(conversations, [Transcript("", "x", ())] * len(conversations))):
         found, right = likelihoods(model, conversations, after=after, name="")
         expected, hits = [], []
         for turns, before in zip(conversations, after, strict=True):
@@ -147,13 +147,15 @@ def test_the_recognised_form_of_what_was_said_before_is_what_the_history_holds(a
     assert float((found.recognised - found.log_probs)[rows].abs().max()) > 1e-3
 
 
-def test_the_turns_of_another_conversation_are_as_many_and_every_conversation_is_taken_from():
-    conversations = [[Utterance([5, EOS])] * 2, [Utterance([6, EOS])] * 7, [Utterance([7, EOS])] * 3, [Utterance([8, EOS])] * 2]
-    found = others(conversations)
+def test_the_turns_of_another_conversation_are_of_its_corpus_and_as_many():
+    lengths = {"a1": 2, "a2": 7, "b1": 4, "a3": 3, "a4": 2, "b2": 4}
+    conversations = [[Utterance([5 + place, EOS])] * length for place, length in enumerate(lengths.values())]
+    found = others(conversations, [Transcript(name, name[0], ()) for name in lengths])
     assert list(map(len, found)) == list(map(len, conversations))
-    assert [{turn[0] for turn in turns} for turns in found] == [{8}, {7}, {6}, {7}]
+    names = dict(enumerate(lengths, start=5))
+    assert [{names[turn[0]] for turn in turns} for turns in found] == [{"a4"}, {"a3"}, {"b2"}, {"a2"}, {"a3"}, {"b1"}]
 
 
-def test_a_split_of_one_conversation_has_no_other_history():
-    with pytest.raises(ValueError, match="one conversation only"):
-        others([[Utterance([5, EOS])]])
+def test_a_corpus_of_one_conversation_has_no_other_history():
+    with pytest.raises(ValueError, match="one conversation of b only"):
+        others([[Utterance([5, EOS])]] * 3, [Transcript(name, name, ()) for name in "aab"])
