@@ -20,7 +20,7 @@ from training.batches import Utterance
 from training.corpora.transcript import Transcript
 from training.figures.exchanges import Figures, exchanges_of
 
-BATCH_TOKENS, BATCH_ROWS = 6000, 512
+BATCH_TOKENS, BATCH_ROWS = 6000, 256  # more rows are no faster, and a Transformer's history takes a megabyte of each
 STRETCH_TURNS = 100
 MEANINGS = {
     "perplexity_per_token": "of every turn but a conversation's first, given the turns before it",
