@@ -41,7 +41,8 @@ class Batch:
     turns (N,): how many of the M utterances each conversation has, at least one; on the CPU.
     history (N, C) or None: the history vector that each conversation goes on from; None where all begin.
     without_history (M,) bool or None: turns that are to be predicted as if nothing had been said before.
-    heard: another form of every utterance, (token_ids (M, T'), lengths (M,)), which the history is read from; None: the same.
+    heard: what the history is read from in the place of every utterance, another form of it or other words altogether:
+    (token_ids (M, T'), lengths (M,)); None: the utterances.
     taught (M,) bool or None: turns that count in fitting; None: all. A model scores them all the same.
     read (M, T) or None: what the decoder reads in the place of each token, where that is not the token itself.
     """

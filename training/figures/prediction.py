@@ -126,7 +126,7 @@ def perplexity(log_probs: Tensor, counts: Tensor) -> float:
 def likelihoods(
     model: ModelModule[Any], conversations: Sequence[list[Utterance]], *, after: Sequence[list[Utterance]], name: str
 ) -> tuple[Tensor, list[list[bool]]]:
-    """Score all turns, each after the turns that stand before its place in `after`, which has a conversation for each.
+    """Score all turns, each after the turns that stand before its place in `after`: the conversations, or one as long for each.
 
     -> log p of every turn, (M,) float64, and of each of its tokens whether the model would have chosen it.
     """
