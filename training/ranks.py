@@ -38,14 +38,17 @@ class Ranks:
         return self.number == 0
 
     def add_up(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Sum each tensor over the ranks, all of them in one message. They share a dtype and a device."""
+        """Sum each tensor over the ranks, all of them in one message. They share a dtype and a device.
+
+        Each result owns its memory: as a view, a mere loss would keep the whole message alive.
+        """
         if self.count == 1:
             return list(tensors)
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         with _together():
             dist.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
-        return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+        return [part.view_as(tensor).clone() for part, tensor in zip(parts, tensors, strict=True)]
 
     def from_first(self, value: float) -> float:
         """Give every rank the number that the first one has, such as its clock."""

@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from dialogue import checkpoint
 from tests.training.conftest import figures, log, progress_of
 from training import batches, fit
+from training.ranks import Ranks
 
 ROOT = Path(__file__).parents[2]
 EACH_STEP = ["--validations=1000", "--epochs=5", "--learning-rate=0.01", "--schedule=cosine", "--dropout=0"]
@@ -161,3 +163,14 @@ def test_when_the_first_rank_cannot_write_the_others_end_too(options, tmp_path):
     assert code != 0
     assert "rank 0: error: " in complained
     assert "loss.png" in complained
+
+
+def test_a_figure_that_was_added_up_does_not_keep_all_gradients_alive(tmp_path):
+    """A loss was a view of the one message of all gradients, so that a run grew by its model's size at each step."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        gradient, loss = Ranks(0, 2).add_up([torch.ones(1000), torch.tensor(3.0)])
+    finally:
+        torch.distributed.destroy_process_group()
+    assert (gradient.sum().item(), loss.item()) == (1000, 3)
+    assert loss.untyped_storage().nbytes() == loss.nbytes
