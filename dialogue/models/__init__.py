@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dialogue.config import ModelConfig
@@ -43,7 +44,7 @@ class Batch:
     without_history (M,) bool or None: turns that are to be predicted as if nothing had been said before.
     heard: what the history is read from in the place of every utterance, another form of it or other words altogether:
     (token_ids (M, T'), lengths (M,)); None: the utterances.
-    taught (M,) bool or None: turns that count in fitting; None: all. A model scores them all the same.
+    taught (M,) bool or None: turns that count in fitting; None: all. A model may leave the others out, with noughts for them.
     read (M, T) or None: what the decoder reads in the place of each token, where that is not the token itself.
     """
 
@@ -92,6 +93,17 @@ class Likelihood(NamedTuple):
         penalty = None if self.penalty is None else self.penalty * chosen
         return Likelihood(self.log_probs * chosen, self.tokens * chosen, self.right & chosen[:, None], penalty)
 
+    def among(self, chosen: Tensor, *, width: int) -> Likelihood:
+        """Place figures of the chosen utterances among all M, noughts for the others: chosen (M,) bool, right (M, width)."""
+
+        def spread(figures: Tensor) -> Tensor:
+            every = figures.new_zeros(len(chosen), *figures.shape[1:])
+            return every.masked_scatter(chosen.view(-1, *[1] * (figures.dim() - 1)), figures)
+
+        right = F.pad(self.right, (0, width - self.right.shape[1]))
+        penalty = None if self.penalty is None else spread(self.penalty)
+        return Likelihood(spread(self.log_probs), spread(self.tokens), spread(right), penalty)
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -100,10 +112,13 @@ class Objective:
     label_smoothing: eps of (1 - eps) * -log p(target) + eps * mean over the vocabulary of -log p (Szegedy et al. 2016).
     unlikelihood: alpha of -alpha * sum of log(1 - p(c)) over the different tokens c that the utterance has had before this
     target, the target left out: the token level of Welleck et al. 2020.
+    sampled: sum the softmax over the targets of the batch and so many other tokens alone, drawn anew
+    each time; they stand for all the others (Jean et al. 2015). None: over the whole vocabulary.
     """
 
     label_smoothing: float = 0.0
     unlikelihood: float = 0.0
+    sampled: int | None = None
 
 
 LIKELIHOOD = Objective()  # nothing beside it: cross-entropy

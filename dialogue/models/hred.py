@@ -149,18 +149,23 @@ class HRED(Configured, nn.Module):
         history = self._history_before(batch)  # (M, C)
         if batch.without_history is not None:
             history = history.masked_fill(batch.without_history[:, None], 0)
-        targets = pack(batch.token_ids, batch.lengths)
-        read = batch.token_ids if batch.read is None else batch.read
+        token_ids, lengths = batch.token_ids, batch.lengths
+        read = token_ids if batch.read is None else batch.read
+        chosen = batch.taught if batch.taught is not None and bool(batch.taught.any()) else None
+        if chosen is not None:  # what does not count is not written: half the work where one speaker is learnt
+            history, token_ids, read, lengths = history[chosen], token_ids[chosen], read[chosen], lengths[chosen.cpu()]
+        targets = pack(token_ids, lengths)
         read = F.pad(read[:, :-1], (1, 0), value=self.bos_id)  # <s> w1 w2 ... predicts w1 w2 ... </s>
-        inputs = pack(read, batch.lengths).data
-        owners = rows(targets, batch.token_ids.device)  # (P,): whose token it is
+        inputs = pack(read, lengths).data
+        owners = rows(targets, token_ids.device)  # (P,): whose token it is
         of_history = F.embedding(owners, self.context_gates(history))  # (P, 3H); indexing's backward pass is many times slower
         gates = self.decoder.gates(self.dropout(self._embed(inputs))).add_(of_history)
         start = torch.tanh(self.initial(history))[targets.sorted_indices]
         states = self.decoder(gates, targets.batch_sizes.tolist(), start)  # (P, H)
         readout = self._read_out(self.dropout(states))
         output = (readout, self.embedding.weight, self.output_bias)
-        return likelihood(*output, targets.data, owners, batch.lengths, objective=objective)
+        found = likelihood(*output, targets.data, owners, lengths, objective=objective)
+        return found if chosen is None else found.among(chosen, width=batch.token_ids.shape[1])
 
     def _read_out(self, states: Tensor) -> Tensor:
         """Bring decoder states (..., H) to the size of an embedding, (..., E)."""

@@ -6,6 +6,7 @@ log p(target) - mean log p is the target's logit less the mean logit, and that i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ def likelihood(
     inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, rows: Tensor, lengths: Tensor, *, objective: Objective
 ) -> Likelihood:
     """Sum what penalised_log_probs gives for the tokens of each utterance; lengths (M,), on the CPU: how many those are."""
+    if objective.sampled is not None:
+        weight, bias, targets = sampled(weight, bias, targets, count=objective.sampled)
     log_probs, correct, penalty = penalised_log_probs(inputs, weight, bias, targets, rows, objective=objective)
     nothing = torch.zeros(len(lengths), device=log_probs.device)
     real = (torch.arange(int(lengths.max())) < lengths[:, None]).to(log_probs.device)  # (M, T)
@@ -31,6 +34,25 @@ def likelihood(
         right=real.masked_scatter(real, correct[rows.argsort(stable=True)]),  # utterance by utterance, each in its order
         penalty=None if penalty is None else nothing.index_add(0, rows, penalty.float()),
     )
+
+
+def sampled(weight: Tensor, bias: Tensor, targets: Tensor, *, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Keep of an output layer the rows of the targets, and of `count` others that stand for the rest (Jean et al. 2015).
+
+    weight (V, E), bias (V,), targets (P,) -> weight (S, E), bias (S,), targets (P,) among the S. Each of
+    the others counts (V - T) / count times, T the number of different targets, so that the sum of the
+    softmax is right in the mean; with a count of V or more nothing changes.
+    """
+    present, places = torch.unique(targets, return_inverse=True)
+    absent = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
+    absent[present] = False
+    rest = absent.nonzero().squeeze(1)
+    drawn = rest[torch.randperm(len(rest), device=rest.device)[:count]]
+    rows = torch.cat([present, drawn])
+    stands_for = torch.zeros(len(rows), dtype=bias.dtype, device=bias.device)
+    if len(drawn):
+        stands_for[len(present) :] = math.log(len(rest) / len(drawn))
+    return F.embedding(rows, weight), bias[rows] + stands_for, places
 
 
 def penalised_log_probs(

@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from dialogue.models import LIKELIHOOD, Objective
-from dialogue.models.objectives import earlier_tokens, penalised_log_probs
+from dialogue.models.objectives import earlier_tokens, penalised_log_probs, sampled
 from tests.dialogue.conftest import as_batch, make_conversation
 
 ROWS = torch.tensor([0, 1, 2, 0, 1, 0, 1, 0, 0])
@@ -112,3 +113,44 @@ def test_a_model_gives_the_same_likelihood_with_a_penalty_and_none_where_none_wa
     assert found.correct.tolist() == plain.correct.tolist()
     assert found.penalty.shape == plain.log_probs.shape
     assert found.penalty.sum().item() > 0
+
+
+# --- a softmax over some of the tokens --------------------------------------------------------------------------------------
+
+
+def test_with_all_other_tokens_drawn_a_sampled_softmax_is_the_whole_one(layer):
+    values = [value.clone().requires_grad_() for value in layer]
+    inputs, weight, bias = values
+    few = sampled(weight, bias, TARGETS, count=VOCABULARY)
+    found = penalised_log_probs(inputs, *few, ROWS, objective=LIKELIHOOD)[0]
+    expected, _ = slow(inputs, weight, bias, LIKELIHOOD)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    ours, theirs = (torch.autograd.grad(one.double().sum(), values, retain_graph=True) for one in (found, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_sum_of_a_sampled_softmax_is_right_in_the_mean(layer):
+    """Over many draws, sum of exp(logit) with the weight of what was drawn is the sum over the vocabulary."""
+    inputs, weight, bias = layer
+    whole = F.linear(inputs, weight, bias).exp().sum(1)
+    torch.manual_seed(0)
+    sums = []
+    for _ in range(4000):
+        few_weight, few_bias, targets = sampled(weight, bias, TARGETS, count=2)
+        assert len(few_weight) == 4 + 2, "the different targets, and two others"
+        torch.testing.assert_close(few_weight[targets], weight[TARGETS])
+        torch.testing.assert_close(few_bias[targets], bias[TARGETS])
+        sums.append(F.linear(inputs, few_weight, few_bias).exp().sum(1))
+    torch.testing.assert_close(torch.stack(sums).mean(0), whole, rtol=0.05, atol=0)
+
+
+def test_what_is_not_taught_is_not_scored_and_leaves_the_rest_as_it_was(model):
+    batch = as_batch([make_conversation(turns, seed=turns) for turns in (3, 1, 4)])
+    taught = torch.tensor([True, False, True, False, False, True, True, False])
+    whole = model.penalised(batch, Objective(unlikelihood=1.0)).of(taught)
+    found = model.penalised(replace(batch, taught=taught), Objective(unlikelihood=1.0))
+    for name in ("log_probs", "tokens", "right", "penalty"):
+        torch.testing.assert_close(getattr(found, name), getattr(whole, name))
+    assert found.tokens[~taught].sum() == 0
+    nothing = replace(batch, taught=torch.zeros(8, dtype=torch.bool))
+    assert model.penalised(nothing, LIKELIHOOD).log_probs.requires_grad, "a batch of nothing to learn can still be stepped on"
