@@ -163,6 +163,9 @@ class Vocabulary:
 
         A lone byte piece would decode to U+FFFD or a control character, so bytes are read but never written.
         """
-        silent = {self.pad_id, self.unk_id, self.bos_id, *self.placeholder_ids[:2]}
-        silent.update(token_id for token_id in range(len(self)) if self._pieces.is_byte(token_id))
-        return tuple(sorted(silent))
+        return tuple(sorted({self.pad_id, self.unk_id, self.bos_id, *self.placeholder_ids[:2], *self.byte_ids}))
+
+    @property
+    def byte_ids(self) -> frozenset[int]:
+        """The pieces that stand for single bytes of what the vocabulary has no letters for."""
+        return frozenset(token_id for token_id in range(len(self)) if self._pieces.is_byte(token_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -30,11 +31,20 @@ class Utterance(list[int]):
 
 @dataclass(frozen=True)
 class Encoded:
-    """Conversations as token ids, and how many of their utterances were cut at the limit."""
+    """Conversations as token ids, and how many of their utterances were cut at the limit.
+
+    times: how many times a pass reads each conversation.
+    """
 
     conversations: list[list[Utterance]]
     truncated: int
     utterances: int
+    times: list[int]
+
+    @property
+    def as_read(self) -> list[list[Utterance]]:
+        """The conversations of one pass: each as many times as it is read."""
+        return [conversation for conversation, times in zip(self.conversations, self.times, strict=True) for _ in range(times)]
 
 
 def encode(transcripts: Sequence[Transcript], vocabulary: Vocabulary, *, truncate: int | None, heard: bool = False) -> Encoded:
@@ -42,27 +52,34 @@ def encode(transcripts: Sequence[Transcript], vocabulary: Vocabulary, *, truncat
 
     heard: encode it a second time as it comes out of a recogniser and `as_written`, for `collate` to choose from.
     """
-    cut = 0
 
     def closed(ids: list[int]) -> list[int]:
         if truncate is not None:
             ids = ids[: truncate - 1]
         return [*ids, vocabulary.eos_id]
 
-    conversations = []
+    # All turns in one call each: sentencepiece starts its threads anew at every call.
+    written = _encoded(vocabulary, transcripts)
+    spoken = iter(_as_spoken(vocabulary, transcripts) if heard else [])
+    cut, conversations = 0, []
     for transcript in transcripts:
-        written = vocabulary.encode_all(transcript.turns, spaced=transcript.spaced)
-        cut += sum(truncate is not None and len(ids) >= truncate for ids in written)
-        spoken: list[list[int]] | list[None] = [None] * len(written)
-        if heard:
-            spoken = vocabulary.encode_all([as_written(as_recognised(turn.replace(CONTINUED, " "))) for turn in transcript.turns])
-        conversations.append(
-            [
-                Utterance(closed(ids), heard=None if other is None else closed(other), taught=number not in transcript.untaught)
-                for number, (ids, other) in enumerate(zip(written, spoken, strict=True))
-            ]
-        )
-    return Encoded(conversations, cut, sum(map(len, conversations)))
+        conversation = []
+        for number in range(len(transcript.turns)):
+            ids, other = next(written), closed(next(spoken)) if heard else None
+            cut += truncate is not None and len(ids) >= truncate
+            conversation.append(Utterance(closed(ids), heard=other, taught=number not in transcript.untaught))
+        conversations.append(conversation)
+    return Encoded(conversations, cut, sum(map(len, conversations)), [transcript.times for transcript in transcripts])
+
+
+def _encoded(vocabulary: Vocabulary, transcripts: Sequence[Transcript]) -> Iterator[list[int]]:
+    for spaced, some in groupby(transcripts, key=lambda transcript: transcript.spaced):
+        yield from vocabulary.encode_all([turn for transcript in some for turn in transcript.turns], spaced=spaced)
+
+
+def _as_spoken(vocabulary: Vocabulary, transcripts: Sequence[Transcript]) -> list[list[int]]:
+    turns = (turn.replace(CONTINUED, " ") for transcript in transcripts for turn in transcript.turns)
+    return vocabulary.encode_all([as_written(as_recognised(turn)) for turn in turns])
 
 
 def windows(conversation: list[Utterance], *, turns: int = WINDOW_TURNS) -> Iterator[list[Utterance]]:

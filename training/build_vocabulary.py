@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import sentencepiece
@@ -14,7 +14,7 @@ from dialogue.checkpoint import replace_file
 from dialogue.vocabulary import BOS, EOS, PAD, PLACEHOLDERS, UNK, Vocabulary, normalise
 from training import corpora
 from training.corpora import cleaning
-from training.corpora.transcript import Complaints
+from training.corpora.transcript import Complaints, Transcript
 
 THREADS = 4  # a constant: the pieces may depend on it
 MODEL_TYPES = ("unigram", "bpe", "word", "char")
@@ -57,6 +57,11 @@ def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram"
     return Vocabulary(written.getvalue())
 
 
+def turns_of(transcripts: Iterable[Transcript]) -> Iterator[str]:
+    """Yield the turns of conversations, each as many times as a pass reads it."""
+    return (turn for transcript in transcripts for _ in range(transcript.times) for turn in transcript.turns)
+
+
 def save(vocabulary: Vocabulary, path: Path) -> None:
     """Write a vocabulary, replacing the file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,9 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         transcripts = corpora.load(options.data or corpora.default_names(), "train", complaints)
         if options.clean:
             transcripts, touched = cleaning.clean(transcripts)
-        vocabulary = build(
-            (turn for transcript in transcripts for turn in transcript.turns), size=options.size, model_type=options.type
-        )
+        vocabulary = build(turns_of(transcripts), size=options.size, model_type=options.type)
         save(vocabulary, options.out)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

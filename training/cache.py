@@ -103,7 +103,7 @@ def save(folder: Path, key: str, tokenised: Tokenised) -> None:
 
 
 def _tensors(encoded: Encoded) -> dict[str, Tensor]:
-    """Lay conversations out flat: turns (conversations,); lengths, heard_lengths, taught (utterances,); the ids of all.
+    """Lay conversations out flat: turns and times (conversations,); lengths, heard_lengths, taught (utterances,); the ids of all.
 
     heard_lengths is -1 where it is not known what a recogniser would have heard.
     """
@@ -111,6 +111,7 @@ def _tensors(encoded: Encoded) -> dict[str, Tensor]:
     heard = [utterance.heard for utterance in utterances]
     return {
         "turns": torch.tensor([len(conversation) for conversation in encoded.conversations], dtype=torch.int32),
+        "times": torch.tensor(encoded.times, dtype=torch.int32),
         "lengths": torch.tensor([len(utterance) for utterance in utterances], dtype=torch.int32),
         "heard_lengths": torch.tensor([-1 if ids is None else len(ids) for ids in heard], dtype=torch.int32),
         "taught": torch.tensor([utterance.taught for utterance in utterances], dtype=torch.bool),
@@ -120,15 +121,14 @@ def _tensors(encoded: Encoded) -> dict[str, Tensor]:
 
 
 def _encoded(file: Any, split: str, truncated: int) -> Encoded:
-    turns, lengths, heard_lengths, taught, ids, heard_ids = (
-        file.get_tensor(f"{split}.{name}").tolist() for name in ("turns", "lengths", "heard_lengths", "taught", "ids", "heard_ids")
-    )
+    names = ("turns", "times", "lengths", "heard_lengths", "taught", "ids", "heard_ids")
+    turns, times, lengths, heard_lengths, taught, ids, heard_ids = (file.get_tensor(f"{split}.{name}").tolist() for name in names)
     heard = _cut(heard_ids, [max(0, length) for length in heard_lengths])
     utterances = [
         Utterance(written, heard=None if length < 0 else spoken, taught=learnt)
         for written, spoken, length, learnt in zip(_cut(ids, lengths), heard, heard_lengths, taught, strict=True)
     ]
-    return Encoded(_cut(utterances, turns), truncated, len(utterances))
+    return Encoded(_cut(utterances, turns), truncated, len(utterances), times)
 
 
 def _cut(flat: list[T], lengths: list[int]) -> list[list[T]]:

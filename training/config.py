@@ -30,11 +30,21 @@ class FitConfig:
     learning_rate: float = field(default=1e-3, metadata={"help": "of the optimizer, after a short warm-up"})
     schedule: str = field(
         default="plateau",
-        metadata={"help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs; constant"},
+        metadata={"help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs or --minutes; constant"},
     )
     label_smoothing: float = field(default=0.0, metadata={"help": "share of the loss that is the mean over the vocabulary"})
     unlikelihood: float = field(
         default=0.0, metadata={"help": "what saying a token of the same turn again costs (Welleck et al. 2020)"}
+    )
+    sampled_softmax: int | None = field(
+        default=None,
+        metadata={
+            "help": "sum the softmax over the targets of a batch and so many other tokens drawn anew: faster where the vocabulary "
+            "is large and the machine small (default: over the whole vocabulary)"
+        },
+    )
+    validation_tokens: int | None = field(
+        default=None, metadata={"help": "validate on so many tokens of the validation split (default: all of it)"}
     )
     teacher_forcing: tuple[float, float] = field(
         default=(1.0, 1.0),
@@ -61,6 +71,10 @@ class FitConfig:
     history_dropout: float = field(
         default=0.1, metadata={"help": "share of turns learnt without their history: what log p(reply | no history) rests on"}
     )
+    only_companion: bool = field(
+        default=False,
+        metadata={"help": "learn the companion's turns alone where a corpus has one; the person's are only read"},
+    )
     clean: bool = field(default=True, metadata={"help": "leave private details out, and learn nothing offensive"})
     validations: float = field(default=2.0, metadata={"help": "how many an epoch"})
     sample_every: int | None = field(
@@ -81,6 +95,8 @@ class FitConfig:
             ("epochs", 1e-6),
             ("validations", 1e-6),
             ("sample_every", 1),
+            ("sampled_softmax", 1),
+            ("validation_tokens", 1),
         ):
             if getattr(self, name) is not None and not getattr(self, name) >= least:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}")
@@ -117,16 +133,21 @@ class FitConfig:
     @property
     def objective(self) -> Objective:
         """What is added to cross-entropy."""
-        return Objective(label_smoothing=self.label_smoothing, unlikelihood=self.unlikelihood)
+        return Objective(self.label_smoothing, self.unlikelihood, self.sampled_softmax)
 
 
-def ask(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read the command line, and under it the recipe that it names. Raises ValueError on a recipe that is none."""
+def ask(arguments: Sequence[str], *, stage: str | None = None) -> dict[str, Any]:
+    """Read the command line, and under it the recipe that it names, and under its stage what stands above all stages.
+
+    Raises ValueError on a recipe that is none.
+    """
     parser = options()
     asked = parser.parse_args(arguments)
     if asked.recipe is None:
         return vars(asked)
     written = read_recipe(asked.recipe)
+    stages = {one.pop("name", None): one for one in written.pop("stage", [])}
+    written |= stages.get(stage, {})
     for name, elsewhere in (("data", asked.data), ("vocabulary", asked.start_from or asked.resume)):
         if elsewhere:
             written.pop(name, None)
@@ -187,12 +208,14 @@ def options() -> argparse.ArgumentParser:
         "its ids (default: built from the training split)",
     )
     add("--recipe", metavar="NAME|FILE", help=f"options written down in a TOML file, or one of: {', '.join(recipes())}")
+    add("--stage", metavar="NAME", help="of a recipe in stages: begin with this one, from the weights of --start-from")
     add("--out", type=Path, metavar="DIR", help="where the run lives (default: runs/NAME, by the names of the data)")
     add(
         "--start-from",
         type=Path,
         metavar="CHECKPOINT",
-        help="begin with the weights of a checkpoint's folder, whose vocabulary and sizes are kept",
+        help="begin with the weights of a checkpoint's folder, whose sizes are kept, and its vocabulary unless "
+        "--vocabulary names another",
     )
     add(
         "--model",

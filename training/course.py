@@ -36,12 +36,13 @@ def steps_of(data: Data, config: FitConfig, progress: Progress, *, ranks: Ranks 
     dealt out with it, so that it does not depend on how many ranks there are; what happens within the model does (dropout,
     and which words of its own it reads).
     """
+    conversations = data.train.as_read
     while True:
         rng = random.Random(f"{config.seed} {progress.epoch}")
         if config.bptt is None:
-            plan = batches.plan(data.train.conversations, batch_tokens=config.batch_tokens, rng=rng)
+            plan = batches.plan(conversations, batch_tokens=config.batch_tokens, rng=rng)
         else:
-            plan = batches.contiguous(data.train.conversations, batch_tokens=config.batch_tokens, length=config.bptt)
+            plan = batches.contiguous(conversations, batch_tokens=config.batch_tokens, length=config.bptt)
         for planned in plan[progress.batch :]:
             torch.manual_seed((config.seed << 32) + progress.step)
             turns = [len(window) for window in planned]
@@ -78,11 +79,18 @@ def learning_rate_at(config: FitConfig, progress: Progress, total_steps: int) ->
     """Give the learning rate of a step: a short warm-up, then as --schedule says."""
     warm = min(1.0, (progress.step + 1) / WARMUP_STEPS)
     if config.schedule == "cosine":
-        return config.learning_rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress.step / total_steps))))
+        done = share_done(config, progress, total_steps)
+        return config.learning_rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * done)))
     return config.learning_rate * warm * (0.5**progress.halvings if config.schedule == "plateau" else 1.0)
+
+
+def share_done(config: FitConfig, progress: Progress, total_steps: int) -> float:
+    """Return how much of a run is over, from 0 to 1: of its steps, or of its minutes, whichever ends it first."""
+    by_time = 0.0 if config.minutes is None else progress.seconds / (60 * config.minutes)
+    return min(1.0, max(progress.step / total_steps, by_time))
 
 
 def teacher_forcing_at(config: FitConfig, progress: Progress, total_steps: int) -> float:
     """Give the share of true words that the decoder reads at a step: from the first of --teacher-forcing to the second."""
     start, end = config.teacher_forcing
-    return start + (end - start) * min(1.0, progress.step / total_steps)
+    return start + (end - start) * share_done(config, progress, total_steps)

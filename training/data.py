@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dialogue.models import Batch
@@ -13,8 +14,10 @@ from dialogue.vocabulary import Vocabulary
 from training import batches, build_vocabulary, cache, corpora
 from training.cache import Tokenised
 from training.config import FitConfig
-from training.corpora import cleaning, pickled
+from training.corpora import cleaning, overlap, pickled, roles
 from training.corpora.transcript import Complaints, sha256_of
+
+MUCH_FOREIGN, MOST_FOREIGN = 0.05, 0.4  # shares of tokens; a list of words has some unknown ones in its own language, too
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Data:
     @property
     def fingerprint(self) -> int:
         """Give a number that is the same on two machines where their vocabulary and corpora are."""
-        sizes = [sum(map(len, conversation)) for conversation in self.train.conversations]
+        sizes = [sum(map(len, conversation)) for conversation in self.train.as_read]
         return zlib.crc32(f"{self.vocabulary.sha256} {sizes} {len(self.validation)}".encode())
 
     @property
@@ -57,9 +60,13 @@ def prepare(
     for line in tokenised.said:
         print(line)
     for split, part in tokenised.splits.items():
-        tokens = sum(len(turn) for conversation in part.conversations for turn in conversation)
-        print(f"{split}: {len(part.conversations):,} conversations, {part.utterances:,} turns, ", end="")
-        print(f"{tokens:,} tokens, {part.truncated:,} turns cut at {config.truncate}")
+        tokens, read = (
+            sum(len(turn) for conversation in conversations for turn in conversation)
+            for conversations in (part.conversations, part.as_read)
+        )
+        print(f"{split}: {len(part.conversations):,} conversations, {part.utterances:,} turns, {tokens:,} tokens", end="")
+        print(f" ({read:,} a pass)" if read > tokens else "", end="")
+        print(f", {part.truncated:,} turns cut at {config.truncate}")
     if found_again:
         print(f"found tokenised in {kept_in}; --no-cache does it anew")
     if all(len(conversation) < 2 for conversation in tokenised.splits["validation"].conversations):
@@ -70,6 +77,8 @@ def prepare(
         except OSError as error:
             print(f"the corpora are tokenised again next time: {error}")
     planned = batches.plan(tokenised.splits["validation"].conversations, batch_tokens=config.batch_tokens, rng=random.Random(0))
+    if config.validation_tokens is not None:
+        planned = planned[: math.ceil(config.validation_tokens / config.batch_tokens)]  # they come in random order
     validation = [batches.collate(windows, pad_id=tokenised.vocabulary.pad_id) for windows in planned]
     return Data(tokenised.vocabulary, tokenised.splits["train"], validation, tokenised.sha256)
 
@@ -89,29 +98,52 @@ def _tokenise(config: FitConfig, vocabulary: Vocabulary | None, *, skip_bad_line
     transcripts = {split: corpora.load(list(config.data), split, complaints) for split in ("train", "validation")}
     if complaints.count:
         said.append(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
+    transcripts["validation"] = [replace(transcript, times=1) for transcript in transcripts["validation"]]
+    transcripts["train"], shared = overlap.without(transcripts["train"], corpora.held_out(config.data))
+    if shared:
+        said.append(f"left out of training: {shared:,} conversations that share {overlap.TURNS} turns in a row with a test one")
     sha256 = {split: sha256_of(found) for split, found in transcripts.items()}
     if config.clean:
         transcripts["train"], touched = cleaning.clean(transcripts["train"])
         said.append(cleaning.summary(touched))
+    if config.only_companion:
+        transcripts["train"] = [roles.only_companion(transcript) for transcript in transcripts["train"]]
     if vocabulary is None:
         print("building the vocabulary")
-        vocabulary = build_vocabulary.build(turn for transcript in transcripts["train"] for turn in transcript.turns)
+        vocabulary = build_vocabulary.build(build_vocabulary.turns_of(transcripts["train"]))
     encoded = {
         split: batches.encode(found, vocabulary, truncate=config.truncate, heard=split == "train" and config.recognised > 0)
         for split, found in transcripts.items()
     }
+    said += foreign(encoded["train"], vocabulary)
     return Tokenised(vocabulary, encoded, sha256, tuple(said))
+
+
+def foreign(encoded: batches.Encoded, vocabulary: Vocabulary) -> list[str]:
+    """Say how much of a text the vocabulary can only spell in bytes, where that is much.
+
+    Raises ValueError where it is most: what is spelt so is read, but never said.
+    """
+    unwritable = vocabulary.byte_ids | {vocabulary.unk_id}
+    tokens = [token for conversation in encoded.conversations for turn in conversation for token in turn]
+    share = sum(token in unwritable for token in tokens) / max(1, len(tokens))
+    found = f"{share:.0%} of the tokens are bytes or unknown: this vocabulary does not know the language or the signs of the text"
+    if share > MOST_FOREIGN:
+        raise ValueError(f"{found}; build one with python -m training.build_vocabulary, and name it with --vocabulary")
+    return [f"{found}, and a model with it never says them"] if share > MUCH_FOREIGN else []
 
 
 def _key(config: FitConfig, vocabulary: Vocabulary | None, *, skip_bad_lines: bool) -> str:
     files = [corpora.files_of(name) for name in config.data]
     settings = {
         "files": [len(of_one) for of_one in files],
+        "times": [corpora.weighted(name)[1] for name in config.data],
         "data": [name if not of_one else None for name, of_one in zip(config.data, files, strict=True)],
         "vocabulary": None if vocabulary is None else vocabulary.sha256,
         "truncate": config.truncate,
         "heard": config.recognised > 0,
         "clean": config.clean,
+        "only_companion": config.only_companion,
         "skip_bad_lines": skip_bad_lines,
     }
     return cache.key_of([path for of_one in files for path in of_one], settings)

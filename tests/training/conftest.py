@@ -36,6 +36,11 @@ def options(talk, tmp_path):
     ]  # fmt: skip
 
 
+def options_of(options, *, data):
+    """The same run on other data."""
+    return [f"--data={data}", *(option for option in options if not option.startswith("--data="))]
+
+
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 

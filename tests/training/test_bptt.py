@@ -120,7 +120,7 @@ def test_models_that_carry_no_state_and_rows_that_do_not_fit_are_refused(options
 
 
 def test_several_ranks_do_not_share_a_state(word_vocabulary, tmp_path):
-    train = batches.Encoded([[Utterance(TEXT)]], 0, 1)
+    train = batches.Encoded([[Utterance(TEXT)]], 0, 1, [1])
     data = fit.Data(word_vocabulary, train, [])
     with pytest.raises(ValueError, match="--bptt carries one state on from batch to batch; it runs in one process, not in 2"):
         fit.fit(FitConfig(data=(), bptt=3), {}, data, out=tmp_path, device=torch.device("cpu"), ranks=Ranks(0, 2))

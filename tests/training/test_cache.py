@@ -32,8 +32,8 @@ def same(one, other):
 @given(st.lists(st.lists(UTTERANCES, max_size=4), max_size=5), st.integers(0, 99))
 def test_conversations_come_back_as_they_were(tmp_path_factory, word_vocabulary, conversations, truncated):
     folder = tmp_path_factory.mktemp("kept")
-    encoded = Encoded(conversations, truncated, sum(map(len, conversations)))
-    nothing = Encoded([], 0, 0)
+    encoded = Encoded(conversations, truncated, sum(map(len, conversations)), [2] * len(conversations))
+    nothing = Encoded([], 0, 0, [])
     cache.save(folder, "key", Tokenised(word_vocabulary, {"train": encoded, "validation": nothing}, {"train": "5ha"}, ("said",)))
     found = cache.load(folder, "key")
     same(found.splits["train"], encoded)

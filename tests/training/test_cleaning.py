@@ -63,3 +63,38 @@ def test_what_was_touched_is_counted_by_turns():
     found, counts = clean(transcripts)
     assert [transcript.id for transcript in found] == ["0", "1", "2"]
     assert {kind: count for kind, count in counts.items() if count} == {"e-mail addresses": 3, "introductions by name": 3}
+
+
+# --- talk that goes round ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("turns", "kept"),
+    [
+        (("nice talking to you", "you too, bye!", "bye", "bye bye", "take care"), 3),
+        (("thank you so much!", "you're very welcome!", "Thanks again.", "have a great day"), 2),
+        (("thank you", "no problem. what else can i do?", "thanks", "sure. and you?", "ok"), 5),
+        (("do you like fish?", "yes, i do like fish", "and trout?", "yes, i do like fish"), 3),
+        (("yes", "no", "yes", "no", "yes"), 5),  # a game may be like that
+    ],
+)
+def test_a_conversation_ends_where_it_goes_round(turns, kept):
+    found, counts = clean([Transcript("1", "x", turns)])
+    assert found[0].turns == turns[:kept]
+    assert counts["conversations cut where they go round"] == (kept < len(turns))
+
+
+@pytest.mark.parametrize(
+    ("answer", "learnt"),
+    [
+        ("I'll ask my developers to make me less annoying.", False),
+        ("A whole team of people made me.", False),
+        ("My developer will keep training me.", False),
+        ("You made me laugh!", True),
+        ("You're awfully easy to like.", True),
+    ],
+)
+def test_what_another_bot_says_of_its_makers_is_not_learnt(answer, learnt):
+    for corpus, expected in (("smalltalk", learnt), ("companion", True)):
+        (found,), _ = clean([Transcript("1", corpus, ("hi", answer))])
+        assert (1 not in found.untaught) == expected

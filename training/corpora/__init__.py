@@ -6,11 +6,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from training.corpora import chitchat, movie_triples, self_dialogue, subsequence, text
 from training.corpora.transcript import SPLITS, Complain, Complaints, Transcript
+
+COMPANION = Path(__file__).with_name("companion.jsonl.gz")  # ours, so it comes with the project
+# Corpora that are a JSONL file of that name, where corpora live.
+JSONL = ("self_dialogue", "empathetic", "synthetic_persona", "personachat", "photochat", "meena", "smalltalk")
+NAMES = ("companion", "chitchat", *JSONL, "movie_triples", "subsequence")
+SPLIT_BY_ANSWER = frozenset({"smalltalk"})  # single exchanges, many with the same answer
+MOST_TIMES = 1000  # a weight beyond that is a slip
 
 
 def corpora_folder() -> Path:
@@ -26,14 +35,14 @@ def default_names() -> list[str]:
 def load(names: list[str], split: str, complaints: Complaints) -> list[Transcript]:
     """Read corpora by name or path: their conversations of one split, in the order of the files.
 
-    names: `movie_triples`, `chitchat`, `self_dialogue`, `subsequence`, a MovieTriples folder, a JSONL file of conversations,
-    plain text (.txt) or AG News' table (.csv). split: train, validation, test or all.
-    Raises ValueError on an unknown name, a missing or empty corpus, a bad line.
+    names: one of NAMES, a MovieTriples folder, a JSONL file of conversations, plain text (.txt) or
+    AG News' table (.csv), each with a weight as `weighted` reads it. split: train, validation, test
+    or all. Raises ValueError on an unknown name, a wrong weight, a missing or empty corpus, a bad line.
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f"unknown split {split!r}; it is one of {', '.join(SPLITS)}, all")
     transcripts: list[Transcript] = []
-    for name in names:
+    for name, times in map(weighted, names):
         wanted = [split] if split != "all" else list(SPLITS)
         found = [transcript for part in wanted for transcript in _read(name, part, complaints)]
         if not found:
@@ -41,8 +50,31 @@ def load(names: list[str], split: str, complaints: Complaints) -> list[Transcrip
                 f"the corpus {name} has no conversation in its split {split!r}: it is empty, or too small to have a share in "
                 "each split (by its id, one conversation in twenty is for validation, one for the test); take a larger one"
             )
-        transcripts.extend(found)
+        transcripts.extend(found if times == 1 else (replace(one, times=times) for one in found))
     return transcripts
+
+
+def held_out(names: Sequence[str]) -> list[Transcript]:
+    """Read the test split of corpora, where they have one; a line that is none is somebody else's to complain of."""
+    complaints = Complaints(skip=True)
+    return [found for name, _ in map(weighted, names) for found in _read(name, "test", complaints)]
+
+
+def weighted(name: str) -> tuple[str, int]:
+    """Split `companion:4` into a corpus and how many times a pass reads it; once without a number.
+
+    A path that exists as it stands has no weight, and neither has a drive letter's colon.
+    Raises ValueError on a weight that is not a whole number from 1.
+    """
+    corpus, colon, times = name.rpartition(":")
+    if not colon or Path(name).exists() or times.startswith(("/", "\\")):
+        return name, 1
+    if re.fullmatch(r"[1-9][0-9]*", times) and int(times) <= MOST_TIMES:
+        return corpus, int(times)
+    raise ValueError(
+        f"--data {name}: the weight {times!r} is not a whole number from 1 to {MOST_TIMES}; "
+        f"{corpus}:4 reads {corpus or 'a corpus'} four times a pass"
+    )
 
 
 def path_of(name: str) -> Path:
@@ -53,12 +85,15 @@ def path_of(name: str) -> Path:
 
 def files_of(name: str) -> list[Path]:
     """List the files that a corpus is read from; none for one that is made up, or is not there."""
+    name, _ = weighted(name)
     if name == "subsequence":
         return []
     if name == "chitchat":
         return [chitchat.find()]
-    if name == "self_dialogue":
-        return [self_dialogue.find(corpora_folder())]
+    if name == "companion":
+        return [COMPANION]
+    if name in JSONL:
+        return [self_dialogue.find(corpora_folder(), name)]
     path = path_of(name)
     return movie_triples.files_of(path) if path.is_dir() else [path] if path.is_file() else []
 
@@ -68,7 +103,7 @@ def word_list_of(names: Sequence[str]) -> Path:
 
     Raises ValueError where there is none.
     """
-    folders = [path for path in map(path_of, names) if path.is_dir()]
+    folders = [path for path in (path_of(weighted(name)[0]) for name in names) if path.is_dir()]
     return movie_triples.dict_of(folders[0] if folders else path_of("movie_triples"))
 
 
@@ -77,8 +112,10 @@ def _read(name: str, split: str, complaints: Complain) -> Iterator[Transcript]:
         return chitchat.read(split, complaints)
     if name == "subsequence":
         return subsequence.read(split)
-    if name == "self_dialogue":
-        return self_dialogue.read(self_dialogue.find(corpora_folder()), split, complaints)
+    if name == "companion" or name in JSONL:
+        path = COMPANION if name == "companion" else self_dialogue.find(corpora_folder(), name)
+        by_answer = name in SPLIT_BY_ANSWER
+        return self_dialogue.read(path, split, complaints, corpus=name, by_answer=by_answer)
     path = path_of(name)
     if path.is_dir():
         return movie_triples.read(path, split, complaints)
@@ -87,6 +124,6 @@ def _read(name: str, split: str, complaints: Complain) -> Iterator[Transcript]:
     if path.is_file():
         return self_dialogue.read(path, split, complaints, corpus=path.name.split(".")[0])
     raise ValueError(
-        f"there is no corpus {name!r} (looked for {path}); --data takes movie_triples, chitchat, self_dialogue, "
-        "subsequence, a MovieTriples folder, a JSONL file of conversations, plain text (.txt) or AG News' table (.csv)"
+        f"there is no corpus {name!r} (looked for {path}); --data takes {', '.join(NAMES)}, a MovieTriples folder, "
+        "a JSONL file of conversations, plain text (.txt) or AG News' table (.csv)"
     )

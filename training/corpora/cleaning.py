@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dialogue.safety import is_offensive
+from dialogue.vocabulary import normalise
 from training.corpora.transcript import Transcript
+
+LONG_TURN = 12  # characters; "yes" and "oh okay" may well be said again
 
 _PRIVATE = (
     ("e-mail addresses", "<person>", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
@@ -52,6 +55,37 @@ _ASKED_FOR_A_NAME = re.compile(
 )
 
 
+# What a bot of another house says of itself: the skill answers such questions by fixed sentences of its own.
+_ANOTHER_BOT = re.compile(
+    r"\bmy (?:\w+ )?(?:developers?|creators?|programmers?|makers?|engineers?|parents why they made)\b"
+    r"|\b(?:people|team) (?:\w+ )*made me\b|\bmade me (?:real|out of|a chatbot)\b|\bgithub\b",
+    re.IGNORECASE,
+)
+BOTS = frozenset({"smalltalk"})  # corpora whose second speaker is such a bot
+# Turns that hold nothing but thanks and farewell. Two people who are polite to each other never end.
+_COURTESY = re.compile(
+    r"(?:(?:oh|ok|okay|well|yes|and|aw+|no problem|of course|any ?time|sure"
+    r"|thanks?(?: you)?(?: so much| a lot| again)?|i appreciate (?:it|that)"
+    r"|you'?re (?:very |so |most )?welcome|my pleasure|same to you|likewise|(?:you|me|i will|i hope so),? too"
+    r"|bye(?:[- ]bye)?|good ?bye|take care|see you(?: later| soon| around)?|talk to you later"
+    r"|(?:have|enjoy) (?:a|your) (?:\w+ )?(?:day|night|evening|weekend|one|time)"
+    r"|it was (?:\w+ )?(?:nice|good|great|a pleasure) (?:talking|chatting|meeting|speaking)(?: to| with)? you"
+    r")\b[,.!?:)\s]*)+",
+    re.IGNORECASE,
+)
+
+
+def without_loops(transcript: Transcript) -> Transcript:
+    """End a conversation where it goes round: a third turn of nothing but thanks, or what was said two turns before."""
+    polite = 0
+    for number, turn in enumerate(transcript.turns):
+        polite = polite + 1 if _COURTESY.fullmatch(turn.strip()) else 0
+        again = number > 1 and normalise(turn) == normalise(transcript.turns[number - 2])
+        if polite > 2 or (again and len(turn) > LONG_TURN):
+            return replace(transcript, turns=transcript.turns[:number])
+    return transcript
+
+
 def clean(transcripts: Iterable[Transcript]) -> tuple[list[Transcript], Counter[str]]:
     """Clean conversations and count what was touched, by kind; turns are counted, not words."""
     counts: Counter[str] = Counter()
@@ -65,6 +99,9 @@ def summary(counts: Mapping[str, int]) -> str:
 
 def clean_one(transcript: Transcript, counts: Counter[str]) -> Transcript:
     """Replace private details in every turn, and mark as untaught what is offensive or tells a name to one who asked."""
+    shorter = without_loops(transcript)
+    counts["conversations cut where they go round"] += len(shorter.turns) < len(transcript.turns)
+    transcript = shorter
     turns, untaught = [], set(transcript.untaught)
     asked = False
     for number, text in enumerate(transcript.turns):
@@ -82,6 +119,9 @@ def clean_one(transcript: Transcript, counts: Counter[str]) -> Transcript:
             untaught.add(number)
         if is_offensive(text):
             counts["offensive turns, not learnt"] += 1
+            untaught.add(number)
+        if transcript.corpus in BOTS and _ANOTHER_BOT.search(text):
+            counts["answers of another bot about itself, not learnt"] += 1
             untaught.add(number)
         asked = bool(_ASKED_FOR_A_NAME.search(text))
         turns.append(cleaned)

@@ -16,29 +16,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dialogue.checkpoint import replace_file
+from dialogue.vocabulary import normalise
+from training.corpora.roles import problem_of, with_speakers
 from training.corpora.transcript import Complain, Transcript, numbered_lines, split_of
 
 
-def find(folder: Path) -> Path:
-    """Find the corpus in a folder, plain or .gz. Raises ValueError where it is not there."""
-    for name in ("self_dialogue.jsonl.gz", "self_dialogue.jsonl"):
+def find(folder: Path, corpus: str = "self_dialogue") -> Path:
+    """Find a corpus in a folder, plain or .gz. Raises ValueError where it is not there."""
+    for name in (f"{corpus}.jsonl.gz", f"{corpus}.jsonl"):
         if (folder / name).is_file():
             return folder / name
+    command = "self_dialogue" if corpus == "self_dialogue" else "convert"
     raise ValueError(
-        f"there is no self_dialogue.jsonl(.gz) in {folder}; make it with python -m training.corpora.self_dialogue, "
+        f"there is no {corpus}.jsonl(.gz) in {folder}; make it with python -m training.corpora.{command}, "
         "or set CORPORA to the folder that has it"
     )
 
 
-def read(path: Path, split: str, complain: Complain, *, corpus: str = "self_dialogue") -> Iterator[Transcript]:
-    """Yield the conversations of one split, by the rule for corpora with ids; complains of a line that is none."""
+def read(
+    path: Path, split: str, complain: Complain, *, corpus: str = "self_dialogue", by_answer: bool = False
+) -> Iterator[Transcript]:
+    """Yield the conversations of one split, by the rule for corpora with ids; complains of a line that is none.
+
+    by_answer: the split is that of what is answered instead, so that no answer stands in two splits;
+    a conversation whose answers belong to different splits is left out of all.
+    """
     for number, line in numbered_lines(path):
         try:
             entry = json.loads(line.decode("utf-8"))
-            key, turns = entry["id"], entry["turns"]
+            key, turns, speakers = entry["id"], entry["turns"], entry.get("speakers")
         except UnicodeDecodeError as error:
             complain(f"{path}, line {number}: invalid UTF-8 ({error.reason} at byte {error.start})")
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             complain(f'{path}, line {number}: not a conversation; expected {{"id": "...", "turns": ["...", ...]}}')
         else:
             if not isinstance(key, str) or not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
@@ -47,8 +56,10 @@ def read(path: Path, split: str, complain: Complain, *, corpus: str = "self_dial
                 complain(f"{path}, line {number}: an empty utterance, or no turn at all")
             elif any("\ud800" <= character <= "\udfff" for text in (key, *turns) for character in text):
                 complain(f"{path}, line {number}: half a character (a lone surrogate), which UTF-8 cannot write")
-            elif split_of(key) == split:
-                yield Transcript(key, corpus, tuple(turns))
+            elif problem := problem_of(speakers, turns):
+                complain(f"{path}, line {number}: {problem}")
+            elif {split_of(name) for name in (map(normalise, turns[1::2]) if by_answer else [key])} == {split}:
+                yield with_speakers(Transcript(key, corpus, tuple(turns)), speakers)
 
 
 def convert(checkout: Path, out: Path) -> int:

@@ -20,6 +20,8 @@ class Transcript:
 
     untaught: the numbers of the turns that may be heard, but are not learnt as something to say.
     spaced: its turns are words apart by spaces, as MovieTriples has them.
+    times: how many times a pass of training reads it.
+    persons: the numbers of the turns that a person speaks to a companion; None where nobody said.
     """
 
     id: str
@@ -27,6 +29,8 @@ class Transcript:
     turns: tuple[str, ...]
     untaught: frozenset[int] = frozenset()
     spaced: bool = False
+    times: int = 1
+    persons: frozenset[int] | None = None
 
 
 Complain = Callable[[str], None]
@@ -55,10 +59,12 @@ def split_of(conversation_id: str) -> str:
 
 
 def sha256_of(transcripts: Iterable[Transcript]) -> str:
-    """Name conversations by their content: sha256 of their ids and turns, in their order."""
+    """Name conversations by their content: sha256 of their ids, turns and weights, in their order."""
     content = hashlib.sha256()
     for transcript in transcripts:
-        content.update(json.dumps([transcript.id, transcript.turns]).encode() + b"\n")
+        # A weight of 1 is left out, so that a run from before there were weights finds its data again.
+        weight = [] if transcript.times == 1 else [transcript.times]
+        content.update(json.dumps([transcript.id, transcript.turns, *weight]).encode() + b"\n")
     return content.hexdigest()
 
 
