@@ -14,8 +14,15 @@ from dialogue.config import ModelConfig
 from dialogue.models import ModelClass
 from training import corpora
 from training.config import FitConfig
+from training.data import load_vocabulary
+from training.vocabulary_transfer import transfer
 
-WITHOUT = {"recognised": 0.0, "clean": False, "history_dropout": 0.1}  # how a run went that is older than these settings
+WITHOUT = {
+    "recognised": 0.0,
+    "clean": False,
+    "history_dropout": 0.1,
+    "only_companion": False,
+}  # how a run went that is older than these settings
 
 Asked = Mapping[str, Any]  # the command line; settings that were not given are absent
 
@@ -86,12 +93,13 @@ def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
     config = FitConfig(data=names, **_given(asked, FitConfig))
     sizes, vocabulary, start_from = _given(asked, ModelConfig), asked["vocabulary"], None
     if asked["start_from"]:
-        if vocabulary:
-            raise ValueError("--start-from keeps the vocabulary of the checkpoint; leave --vocabulary out")
         if config.word_vectors:
             raise ValueError("--start-from keeps the embedding of the checkpoint; leave --word-vectors out")
         start_from = checkpoint.load(asked["start_from"], model_name=asked["model"])
-        vocabulary = asked["start_from"] / checkpoint.VOCABULARY
+        if vocabulary:
+            start_from = transfer(start_from, load_vocabulary(vocabulary, names))
+        else:
+            vocabulary = asked["start_from"] / checkpoint.VOCABULARY
         kept = _sizes_of(start_from)
         for name, size in kept.items():
             if name != "dropout" and sizes.get(name, size) != size:

@@ -53,7 +53,7 @@ def test_a_run_that_starts_from_a_checkpoint_has_its_weights_vocabulary_and_size
     ("option", "complaint"),
     [
         ("--hidden=3", "leave --hidden out"),
-        ("--vocabulary=other.model", "leave --vocabulary out"),
+        ("--vocabulary=other.model", "there is no vocabulary at other.model"),
         ("--resume", "leave --start-from out"),
     ],
 )
