@@ -26,8 +26,8 @@ from dialogue.config import ModelConfig
 from dialogue.models import ModelClass, ModelModule
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
-from training import cache, record, word_vectors
-from training.config import FitConfig, ask
+from training import cache, record, stages, word_vectors
+from training.config import FitConfig
 from training.course import is_over, learning_rate_at, steps_of, teacher_forcing_at, validation_is_due
 from training.data import Data, prepare
 from training.ranks import ALONE, LostRank, Ranks, device_of, joined
@@ -190,24 +190,20 @@ def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fit a model from the command line."""
+    """Fit a model from the command line, or one after the other where a recipe has stages."""
     out, place = Path("runs"), ALONE
     try:
-        asked = ask(sys.argv[1:] if arguments is None else arguments)
-        out = folder_of(asked)
+        runs = stages.wished_for(sys.argv[1:] if arguments is None else arguments)
         with joined() as ranks, redirect_stdout(sys.stdout if ranks.first else None):  # one rank speaks
             place = ranks
-            run, device = wanted(asked), device_of(ranks, asked["device"])
-            with ranks.first_goes_ahead():
-                data = prepare(
-                    run.config, vocabulary_file=run.vocabulary, skip_bad_lines=asked["skip_bad_lines"],
-                    kept_in=None if asked["no_cache"] else cache.FOLDER, keep=ranks.first,
-                )  # fmt: skip
-            ranks.agree("the corpora", data.fingerprint)
-            progress = fit(
-                run.config, run.sizes, data, out=out, device=device, before=run.before, start_from=run.start_from,
-                kind=run.kind, ranks=ranks,
-            )  # fmt: skip
+            for asked in runs:
+                out = folder_of(asked)
+                progress = run_one(asked, out, ranks)
+                print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; ", end="")
+                named = f" --model {asked['model']}" if ":" in (asked["model"] or "") else ""
+                print(f"talk to it: python -m dialogue --checkpoint {out / 'checkpoint'}{named}")
+            if not runs:
+                print("every stage has ended; there is nothing to go on with")
     except LostRank as error:
         print(f"rank {place.number}: {error}; {how_to_go_on(out)}", file=sys.stderr)
         return 2
@@ -217,11 +213,22 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # of several ranks each says so: the first may be the one that is lost
         print(f"\n{f'rank {place.number}: ' if place.count > 1 else ''}stopped; {how_to_go_on(out)}", file=sys.stderr)
         return 130
-    if place.first:
-        print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; ", end="")
-        named = f" --model {asked['model']}" if ":" in (asked["model"] or "") else ""
-        print(f"talk to it: python -m dialogue --checkpoint {out / 'checkpoint'}{named}")
     return 0
+
+
+def run_one(asked: dict[str, Any], out: Path, ranks: Ranks) -> Progress:
+    """Settle one run, read its corpora, and fit. Raises ValueError and OSError as those do."""
+    run, device = wanted(asked), device_of(ranks, asked["device"])
+    with ranks.first_goes_ahead():
+        data = prepare(
+            run.config, vocabulary_file=run.vocabulary, skip_bad_lines=asked["skip_bad_lines"],
+            kept_in=None if asked["no_cache"] else cache.FOLDER, keep=ranks.first,
+        )  # fmt: skip
+    ranks.agree("the corpora", data.fingerprint)
+    return fit(
+        run.config, run.sizes, data, out=out, device=device, before=run.before, start_from=run.start_from,
+        kind=run.kind, ranks=ranks,
+    )  # fmt: skip
 
 
 def how_to_go_on(out: Path) -> str:
