@@ -1,0 +1,8 @@
+"""Reading replies blind: which of them make sense in their context, and which are specific to it.
+
+    contexts.py   what a reply is wanted to: contexts of everyday talk, or turns of a corpus
+    sheet.py      the replies of several sources, shuffled, as text and as a page to fill in
+    scores.py     what readers found, by source and set of contexts, and how far they agree
+
+Sensible, specific and their mean are the SSA of Adiwardana et al. 2020 (arXiv 2001.09977).
+"""

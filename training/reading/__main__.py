@@ -1,0 +1,191 @@
+"""python -m training.reading: have replies read blind, and count what readers found.
+
+python -m training.reading sheet --checkpoint dialogue/pretrained --checkpoint runs/new/checkpoint \
+    --decode method=beam,anti_lm=0.3 --contexts everyday-dev --limit 60 --out readings/new
+python -m training.reading score readings/new          # sheet.txt filled in, or a copy for each reader
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from dialogue.agent import DialogueAgent
+from dialogue.checkpoint import PRETRAINED
+from dialogue.config import DecodeConfig
+from dialogue.conversation import Conversation, Turn
+from dialogue.device import choose_device
+from training.methods import settings_of
+from training.reading import contexts, scores, sheet
+from training.reading.contexts import Context
+
+WRITTEN = "written"  # the source of the replies that the contexts come with
+BATCH_REPLIES = 16
+
+
+@dataclass
+class Source:
+    """A checkpoint and the settings that it answers by, as the command line names them."""
+
+    checkpoint: Path
+    decode: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name the source, for the key."""
+        return f"{self.checkpoint}{' ' if self.decode else ''}{self.decode}"
+
+
+class _Checkpoint(argparse.Action):
+    """Begin a source."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        namespace.sources = [*namespace.sources, Source(Path(values))]
+
+
+class _Decode(argparse.Action):
+    """Give the last source its settings; a source that has some is taken again with the others."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        sources = namespace.sources or [Source(PRETRAINED)]
+        if sources[-1].decode:
+            sources = [*sources, Source(sources[-1].checkpoint)]
+        namespace.sources = [*sources[:-1], Source(sources[-1].checkpoint, values)]
+
+
+def replies_of(agent: DialogueAgent, wanted: Sequence[Context]) -> list[str]:
+    """Answer each context in the agent's own words, as it would through the skill, without a question put after it."""
+    replies: list[str] = []
+    batches = range(0, len(wanted), BATCH_REPLIES)
+    for begin in tqdm(batches, desc="replies", leave=False, disable=None):
+        some = wanted[begin : begin + BATCH_REPLIES]
+        heard = [context.as_heard for context in some]
+        conversations = [Conversation() for _ in some]
+        for place in range(max(map(len, heard)) - 1):
+            going_on = [row for row, turns in enumerate(heard) if len(turns) > place + 1]
+            turns = [Turn("bot" if (len(heard[row]) - place) % 2 == 0 else "user", heard[row][place]) for row in going_on]
+            found = agent.hear([conversations[row] for row in going_on], turns)
+            for row, conversation in zip(going_on, found, strict=True):
+                conversations[row] = conversation
+        replies += [reply.text for reply in agent.answer(conversations, [turns[-1] for turns in heard])]
+    return replies
+
+
+def write_sheet(options: argparse.Namespace) -> None:
+    """Write the sheet that the command line asks for. Raises ValueError before anything is answered where it cannot."""
+    sources = options.sources or [Source(PRETRAINED)]
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the same source twice: {', '.join(names)}")
+    if (options.out / sheet.KEY).exists():
+        raise ValueError(f"{options.out} holds a sheet already; name another folder with --out")
+    decodes = [settings_of(source.decode, DecodeConfig()) for source in sources]
+    wanted = [
+        context
+        for name in options.contexts or ["everyday-dev"]
+        for context in contexts.load(name, split=options.split, limit=options.limit)
+    ]
+    contexts.check_distinct(wanted)
+    replies: dict[str, Sequence[str]] = {WRITTEN: [context.reply for context in wanted]}
+    about: dict[str, Any] = {WRITTEN: "the replies that the contexts come with"}
+    for source, decode in zip(sources, decodes, strict=True):
+        agent = DialogueAgent.load(source.checkpoint, device=choose_device(options.device), decode=decode, precision="fp32")
+        replies[source.name] = replies_of(agent, wanted)
+        about[source.name] = asdict(decode)
+    if options.only_models:
+        del replies[WRITTEN], about[WRITTEN]
+    sheet.write(options.out, wanted, replies, seed=options.seed, about=about)
+    count = sum(len(context["replies"]) for context in sheet.read_key(options.out)["contexts"])
+    print(f"{len(wanted)} contexts with {count} different replies of {len(replies)} sources: fill in")
+    print(f"{options.out / sheet.SHEET}, or open {options.out / sheet.PAGE} and save what it gives you there;")
+    print(f"then python -m training.reading score {options.out}")
+
+
+def score(options: argparse.Namespace) -> None:
+    """Print what the readers of a sheet found. Raises ValueError where nobody has filled one in, or wrongly."""
+    key = sheet.read_key(options.folder)
+    labels = [label for context in key["contexts"] for label in context["replies"]]
+    filled = {path.stem: sheet.read_filled(path, labels) for path in sorted(options.folder.glob("*.txt"))}
+    readers = {name: found for name, found in filled.items() if found}
+    if not readers:
+        raise ValueError(f"no sheet in {options.folder} is filled in; write [yy], [yn] or [nn] before each reply")
+    console = Console()
+    console.width = max(console.width, 140)
+    for reader, found in readers.items():
+        judged = scores.scores(key, found)
+        gains = scores.differences(key, found, options.base or next(iter(key["sources"])))
+        table = Table(
+            "set", "source", "replies", "sensible", "specific", "SSA", "95 %", "against the base",
+            title=f"{reader}: {len(found)} of {len(labels)} replies judged",
+        )  # fmt: skip
+        for row in judged:
+            gain = gains.get((row.set, row.source))
+            table.add_row(
+                row.set, row.source, str(row.replies), f"{row.sensible:.1%}", f"{row.specific:.1%}", f"{row.ssa:.1%}",
+                f"{row.low:.0%} to {row.high:.0%}", f"{gain[0]:+.1%} ({gain[1]:+.0%} to {gain[2]:+.0%})" if gain else "",
+            )  # fmt: skip
+        console.print(table)
+    for row_of_two in scores.agreement(readers):
+        console.print(
+            f"{row_of_two['readers']}: {row_of_two['replies']} replies, kappa {row_of_two['kappa_sensible']:.2f} for "
+            f"sensible, {row_of_two['kappa_specific']:.2f} for specific"
+        )
+    if options.json:
+        figures = {
+            "scores": {reader: [asdict(row) for row in scores.scores(key, found)] for reader, found in readers.items()},
+            "agreement": scores.agreement(readers),
+        }
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write a sheet, or score one, from the command line."""
+    options = _options().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.reading", description="Have replies read blind, and count what readers found."
+    )
+    commands = parser.add_subparsers(required=True)
+    add = (written := commands.add_parser("sheet", help="write contexts with the replies of all sources")).add_argument
+    written.set_defaults(run=write_sheet, sources=[])
+    add("--checkpoint", action=_Checkpoint, metavar="DIR", help="a source, any number of times (default: the one that ships)")
+    add("--decode", action=_Decode, metavar="NAME=VALUE,...", help="settings of the checkpoint before it; again: another source")
+    add(
+        "--contexts",
+        action="append",
+        metavar="FILE|CORPUS",
+        help=f"{', '.join(contexts.OURS)}, a JSONL file whose lines have a reply, or a corpus; any number of times",
+    )
+    add("--split", default="test", help="of a corpus (default: %(default)s)")
+    add("--limit", type=int, metavar="N", help="contexts of each, at most")
+    add("--only-models", action="store_true", help="leave the written replies out")
+    add("--seed", type=int, default=0, help="of the order (default: %(default)s)")
+    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    add("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    scored = commands.add_parser("score", help="count what readers found")
+    scored.set_defaults(run=score)
+    scored.add_argument("folder", type=Path, metavar="DIR", help="a sheet's folder, with one filled-in .txt a reader")
+    scored.add_argument("--base", metavar="SOURCE", help="the source that others are compared with (default: the first)")
+    scored.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

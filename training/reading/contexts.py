@@ -1,0 +1,89 @@
+"""Contexts that a reply is wanted to: what was said so far, the person's turn last, and a good reply."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dialogue.recognised import as_recognised, as_written
+from training import corpora
+from training.corpora import roles
+from training.corpora.transcript import Complaints, Transcript
+
+FOLDER = Path(__file__).parent
+OURS = ("everyday-dev", "everyday-test")  # written for this project; nothing is fitted to either
+MOST_TURNS = 11  # of a context from a corpus: a reader has to read it all
+
+
+@dataclass(frozen=True)
+class Context:
+    """Turns so far, the person's last, and the written or true reply. set: where it comes from."""
+
+    id: str
+    set: str
+    turns: tuple[str, ...]
+    reply: str
+
+    @property
+    def as_heard(self) -> tuple[str, ...]:
+        """The turns as the skill gets them: what the person said has been through a recogniser."""
+        persons = len(self.turns) % 2
+        return tuple(as_written(as_recognised(turn)) if number % 2 != persons else turn for number, turn in enumerate(self.turns))
+
+
+def load(name: str, *, split: str = "test", limit: int | None = None) -> list[Context]:
+    """Load contexts by name: one of OURS, a JSONL file whose lines have a reply, or a corpus.
+
+    split: of a corpus. limit: how many of each; of a corpus one a conversation, in an order that its
+    ids' hashes settle. Raises ValueError where there is no such file or corpus, or a line is no context.
+    """
+    path = FOLDER / f"{name}.jsonl" if name in OURS else Path(name)
+    if path.suffix == ".jsonl" and path.is_file() and _has_replies(path):
+        return list(_read(path))[:limit]
+    transcripts = corpora.load([name], split, Complaints())
+    found = [context for transcript in transcripts for context in _of_transcript(transcript)]
+    found.sort(key=lambda context: hashlib.sha1(context.id.encode()).hexdigest())
+    if not found:
+        raise ValueError(f"{name} has no conversation of two turns in its split {split!r}")
+    return found[:limit]
+
+
+def _of_transcript(transcript: Transcript) -> Iterator[Context]:
+    """Yield one context at most: a place that the id's hash tells, where the companion's turn follows, if there is one."""
+    people = transcript.corpus in roles.PEOPLE or transcript.spaced
+    places = range(1, min(len(transcript.turns), MOST_TURNS + 1), 1 if people else 2)
+    if places:
+        hashed = int(hashlib.sha1(f"place {transcript.id}".encode()).hexdigest(), 16)
+        place = places[hashed % len(places)]
+        turns = transcript.turns[:place]
+        yield Context(transcript.id, transcript.corpus, turns, transcript.turns[place])
+
+
+def _has_replies(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig") as lines:
+        return '"reply"' in lines.readline()
+
+
+def _read(path: Path) -> Iterator[Context]:
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            turns, reply = entry["turns"], entry["reply"]
+            if not turns or not all(isinstance(text, str) and text.strip() for text in (*turns, reply)):
+                raise TypeError("an empty turn")
+        except (ValueError, KeyError, TypeError) as error:
+            expected = '{"id": "...", "turns": ["...", ...], "reply": "..."}'
+            raise ValueError(f"{path}, line {number}: no context ({error}); expected {expected}") from None
+        yield Context(str(entry.get("id", number)), path.stem, tuple(turns), reply)
+
+
+def check_distinct(contexts: Sequence[Context]) -> None:
+    """Make sure that no two contexts share set and id. Raises ValueError that names the first that do."""
+    seen = set()
+    for context in contexts:
+        if (context.set, context.id) in seen:
+            raise ValueError(f"two contexts of {context.set} have the id {context.id}; an id names one")
+        seen.add((context.set, context.id))
