@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dialogue.safety.patterns import joined
+from dialogue.safety.play import without_play
 from dialogue.safety.text import fold
 
 LISTS = Path(__file__).with_name("lists.toml")
@@ -26,12 +28,12 @@ class Hit:
 
 
 def hits(text: str) -> list[Hit]:
-    """List what a text holds of the lists, in the order in which it stands there; titles and names are left alone.
+    """List what a text holds of the lists, in the order in which it stands there; titles, names and play are left alone.
 
     Categories: slur, sexual, profanity, violence (threats, and encouragement of harm), mild.
     """
     allowed, listed = _compiled()
-    return [Hit(str(match.lastgroup), match[0]) for match in listed.finditer(allowed.sub("|", fold(text)))]
+    return [Hit(str(match.lastgroup), match[0]) for match in listed.finditer(allowed.sub("|", without_play(fold(text))))]
 
 
 def is_offensive(text: str, *, strict: bool = False) -> bool:
@@ -40,7 +42,7 @@ def is_offensive(text: str, *, strict: bool = False) -> bool:
 
 
 def version() -> int:
-    """Give the version of the lists, which reports and model cards name."""
+    """Return the version of the lists, which reports and model cards name."""
     return int(_read()["version"])
 
 
@@ -53,5 +55,7 @@ def _read() -> dict[str, Any]:
 def _compiled() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Compile the allowed and the listed; a category stands before the next one where both fit."""
     lists = _read()
-    groups = [f"(?P<{name}>{'|'.join(lists[name]['words'])})" for name in CATEGORIES]
-    return re.compile(rf"(?<!\S)(?:{'|'.join(lists['allowed'])})(?!\S)"), re.compile(rf"(?<!\S)(?:{'|'.join(groups)})s?(?!\S)")
+    fragments = lists["fragments"]
+    groups = [f"(?P<{name}>{joined(lists[name]['words'], fragments)})" for name in CATEGORIES]
+    allowed = joined(lists["allowed"], fragments)
+    return re.compile(rf"(?<!\S)(?:{allowed})(?!\S)"), re.compile(rf"(?<!\S)(?:{'|'.join(groups)})s?(?!\S)")
