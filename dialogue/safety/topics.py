@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dialogue.safety.patterns import joined
+from dialogue.safety.play import without_play
 from dialogue.safety.text import fold
 from dialogue.vocabulary import CONTINUED
 
@@ -19,7 +21,7 @@ _SENTENCE_END = re.compile(rf"{CONTINUED}|[.!?]")
 
 def topic(text: str) -> str | None:
     """Name what a text is about, of TOPICS, as far as it needs a fixed answer; None where it does not."""
-    folded = _compiled().allowed.sub("|", fold(text[:LOOKED_AT]))
+    folded = _compiled().allowed.sub("|", without_play(fold(text[:LOOKED_AT])))
     return next((name for name, pattern in _compiled().topics.items() if pattern.search(folded)), None)
 
 
@@ -41,7 +43,7 @@ class _Patterns(NamedTuple):
 
 
 def version() -> int:
-    """Give the version of the patterns, which reports name."""
+    """Return the version of the patterns, which reports name."""
     return int(_read()["version"])
 
 
@@ -53,14 +55,13 @@ def _read() -> dict[str, Any]:
 @cache
 def _compiled() -> _Patterns:
     lists = _read()
-    subject = lists["side"]["subject"]
 
     def compiled(patterns: list[str], *, before: str = "") -> re.Pattern[str]:
-        return re.compile(rf"{before}\b(?:{'|'.join(patterns)})\b".replace("{subject}", subject))
+        return re.compile(rf"{before}\b(?:{joined(patterns, lists['fragments'])})\b")
 
     return _Patterns(
         allowed=compiled(lists["allowed"]),
         topics={name: compiled(lists[name]["patterns"]) for name in TOPICS},
-        delicate=compiled([subject, *lists["delicate"]["patterns"]]),
+        delicate=compiled(lists["delicate"]["patterns"]),
         agreement=compiled(lists["agreement"]["patterns"], before=r"(?:(?:well|oh|ah|lol|wow|hey|hmm) )*"),
     )
