@@ -142,8 +142,11 @@ class Verifier:
             builder = verification.PolicyBuilder().store(self._roots).time(self._now())
             builder.build_server_verifier(x509.DNSName(ALEXA_HOST)).verify(leaf, intermediates)
             names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            may_sign = _may_sign(leaf)
         except (ValueError, verification.VerificationError, x509.ExtensionNotFound):
             raise NotAlexa("the certificate chain does not verify") from None
+        if not may_sign:
+            raise NotAlexa("the certificate chain does not verify: its key is not for signatures")
         if ALEXA_HOST not in [name.lower() for name in names.get_values_for_type(x509.DNSName)]:  # a wildcard is not enough
             raise NotAlexa("the certificate chain does not verify: it is for another name")
         return leaf
@@ -165,6 +168,14 @@ class Verifier:
         found = [(owner.get("application") or {}).get("applicationId") for owner in owners]
         if not found or any(application not in self._skill_ids for application in found):
             raise NotAlexa("the request is for another skill")
+
+
+def _may_sign(leaf: x509.Certificate) -> bool:
+    """Tell whether a certificate lets its key sign. Amazon's say so; what says nothing may."""
+    try:
+        return leaf.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+    except x509.ExtensionNotFound:
+        return True
 
 
 def chain_url(url: str) -> str:

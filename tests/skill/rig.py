@@ -36,8 +36,28 @@ def ec_key():
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def issue(subject, key, issuer, issuer_key, *, ca=False, san=(ALEXA_HOST,), days=(-10, 10), usage=ExtendedKeyUsageOID.SERVER_AUTH):
-    """Issue a certificate that is valid from and until so many days from now."""
+def key_usage(*uses):
+    others = ("crl_sign", "encipher_only", "decipher_only")
+    return x509.KeyUsage(**dict.fromkeys((*_USES, *others), False) | dict.fromkeys(uses, True))
+
+
+def issue(
+    subject,
+    key,
+    issuer,
+    issuer_key,
+    *,
+    ca=False,
+    san=(ALEXA_HOST,),
+    days=(-10, 10),
+    usage=ExtendedKeyUsageOID.SERVER_AUTH,
+    uses=("digital_signature", "key_encipherment"),
+    critical=True,
+):
+    """Issue a certificate that is valid from and until so many days from now.
+
+    uses: what a leaf's key is for, as in Amazon's own; None: it says nothing of that.
+    """
     now = datetime.now(UTC)
     name = {who: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, who)]) for who in (subject, issuer)}
     builder = (
@@ -53,13 +73,11 @@ def issue(subject, key, issuer, issuer_key, *, ca=False, san=(ALEXA_HOST,), days
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     if ca:
-        use = dict.fromkeys((*_USES, "crl_sign", "encipher_only", "decipher_only"), False) | {
-            "key_cert_sign": True,
-            "crl_sign": True,
-        }
-        builder = builder.add_extension(x509.KeyUsage(**use), critical=True)
+        builder = builder.add_extension(key_usage("key_cert_sign", "crl_sign"), critical=True)
     else:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        if uses is not None:
+            builder = builder.add_extension(key_usage(*uses), critical=critical)
         if san:
             builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in san]), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
@@ -84,6 +102,15 @@ def pem(*certificates):
 def ok(body):
     """Let S3 answer with a body."""
     return lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
+
+
+def in_turn(*behaviours):
+    """Let S3 behave in one way after the other, and in the last one for ever."""
+    left = list(behaviours)
+    return lambda connection: (left.pop(0) if len(left) > 1 else left[0])(connection)
 
 
 def raw(*parts, pause=0.0):
