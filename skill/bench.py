@@ -32,7 +32,7 @@ from skill import build_skill, contract, envelope
 from skill.endpoint import answer, mount
 from skill.interaction_model import CHAT_INTENT, CHAT_SLOT
 from skill.speech import to_speech
-from skill.verify import CHAIN_HOST, Verifier
+from skill.verify import CHAIN_HOST, Leaf, Verifier
 
 REPLY = "i don ' t know, i think it ' s 50% luck. <continued_utterance> have you seen it on the 1st of may, or in 2019?"
 URL = f"https://{CHAIN_HOST}/echo.api/bench.pem"
@@ -78,7 +78,8 @@ def calls() -> dict[str, Callable[[], object]]:
     body = json.dumps(request).encode()
     now = datetime.now(UTC)
     verifier = Verifier(skill_ids=("amzn1.ask.skill.bench",), now=lambda: now)
-    verifier._leaves[URL] = (now + timedelta(days=1), key.public_key())  # as after a fetch
+    tomorrow = now + timedelta(days=1)
+    verifier._leaves[URL] = Leaf(key.public_key(), tomorrow, tomorrow)  # as after a fetch
     signature = key.sign(body, padding.PKCS1v15(), SHA256())
     headers = {"Signature-256": b64encode(signature).decode(), "SignatureCertChainUrl": URL}
     forged = {**headers, "Signature-256": b64encode(signature[::-1]).decode()}

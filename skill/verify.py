@@ -4,8 +4,9 @@ The checks of https://developer.amazon.com/docs/alexa/custom-skills/host-a-custo
 bytes as they came, before anything of them is parsed. The SDK's own verifier is not used: it parses first, and its
 dependencies do not load with OpenSSL 3.0.10 and later.
 
-Whoever is not verified yet can cost little: one chain is fetched at a time, nobody waits for another's fetch, and all
-that is remembered is bounded.
+Whoever is not verified yet can cost little: few chains are fetched at a time, all who need the
+same one share its fetch, nobody waits longer than a fetch may take, and all that is remembered is
+bounded.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import certifi
@@ -42,15 +43,41 @@ T = TypeVar("T")
 
 ALEXA_HOST = "echo-api.amazon.com"  # whom the certificate must be for
 CHAIN_HOST = "s3.amazonaws.com"  # where the chain must come from, and from which folder
+_BUSY = frozenset({408, 425, 429, *range(500, 600)})  # what S3 answers when it cannot answer
 _CHAIN_PATH = re.compile(r"/echo\.api/[\w./~-]+", re.ASCII)
 TOLERANCE, EVENT_TOLERANCE = timedelta(seconds=150), timedelta(hours=1)
-FETCH_SECONDS, FETCH_BYTES, URL_CHARACTERS = 3, 64 * 1024, 500
+FETCH_SECONDS, FETCH_BYTES, URL_CHARACTERS = 3.0, 64 * 1024, 500
+FETCHES = 4  # chains that are fetched at a time
+QUEUED, TURN_SECONDS = 2, 1.0  # how many more addresses wait for their turn, and how long
+RETRY_SECONDS = 0.2  # the pause before a chain is asked for once more
 CACHED_LEAVES, CACHED_FOR = 8, timedelta(hours=24)
-REMEMBERED_FAILURES, FAILED_FOR = 256, timedelta(seconds=60)
+# A key that is a day old is renewed, by one request a minute, which waits a second for it.
+REFRESH_SECONDS, REFRESHED_EVERY = 1.0, timedelta(seconds=60)
+REMEMBERED_FAILURES, FAILED_FOR = 256, timedelta(seconds=10)
 
 
 class NotAlexa(ValueError):
     """A request that is not to be answered; the message says why."""
+
+
+class Unavailable(NotAlexa):
+    """A chain that cannot be had at the moment, through no fault of its address."""
+
+
+class Leaf(NamedTuple):
+    """A verified key, when to ask for it again, and until when its certificate is valid."""
+
+    key: rsa.RSAPublicKey
+    refresh: datetime
+    expires: datetime
+
+
+class Fetch:
+    """One fetch of a chain; what it finds is there for all who wait for it."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.outcome: Leaf | NotAlexa | None = None
 
 
 class Verifier:
@@ -63,12 +90,15 @@ class Verifier:
         """
         self._skill_ids, self._now = skill_ids, now
         self._roots = verification.Store(_read_roots(roots_file()))
-        self._leaves: OrderedDict[str, tuple[datetime, rsa.RSAPublicKey]] = OrderedDict()
+        self._leaves: OrderedDict[str, Leaf] = OrderedDict()
         self._failures: OrderedDict[str, datetime] = OrderedDict()
-        self._fetching = threading.Lock()
+        self._fetches: dict[str, Fetch] = {}
+        self._fetching = 0  # threads, those included that nobody waits for any more
+        self._queued = 0
+        self._changed = threading.Condition()  # guards all of these
 
     def check(self, body: bytes, headers: Mapping[str, str] | Headers) -> dict[str, Any]:
-        """Check signature, time and skill id of a request and give its JSON.
+        """Check signature, time and skill id of a request and return its JSON.
 
         Raises NotAlexa where one of them is wrong or missing, Junk where the body is no request.
         """
@@ -92,49 +122,110 @@ class Verifier:
             raise NotAlexa("the signature does not fit the body") from None
 
     def _key(self, url: str) -> rsa.RSAPublicKey:
-        """Give the public key of the chain at a URL, checked against the trust roots."""
+        """Return the public key of the chain at a URL, checked against the trust roots.
+
+        A key is asked for again after a day. Where that fails it is believed as long as its
+        certificate is valid.
+        """
+        deadline = time.monotonic() + FETCH_SECONDS
+        with self._changed:
+            if self._known(url) is None:
+                self._await_turn(url)
+            if (leaf := self._known(url)) is not None:
+                return self._fresh(url, leaf).key
+            fetch = self._fetch(url)
+            self._changed.wait_for(lambda: fetch.outcome is not None, deadline - time.monotonic())
+        if isinstance(fetch.outcome, Leaf):
+            return fetch.outcome.key
+        raise NotAlexa(str(fetch.outcome or "the certificate chain takes too long"))
+
+    def _await_turn(self, url: str) -> None:
+        """Wait until a chain may be fetched.
+
+        Few wait: most of a server's threads have to stay free for those whose chain is known.
+        Raises NotAlexa where it failed just now, or where too many others are being fetched.
+        """
         now = self._now()
-        until, key = self._leaves.get(url, (now, None))
-        if key is not None and now < until:
-            return key
         if self._failures.get(url, now) > now:
             raise NotAlexa("the certificate chain could not be had a moment ago")
-        if not self._fetching.acquire(blocking=False):
-            raise NotAlexa("another certificate chain is being fetched; try again")
-        try:
-            leaf = self._verified_leaf(self._fetch(url))
-            public = leaf.public_key()
-            if not isinstance(public, rsa.RSAPublicKey):
-                raise NotAlexa("the certificate has no RSA key")
-        except NotAlexa:
-            _remember(self._failures, url, now + FAILED_FOR, REMEMBERED_FAILURES)
-            raise
-        _remember(self._leaves, url, (min(now + CACHED_FOR, leaf.not_valid_after_utc), public), CACHED_LEAVES)
-        return public
+        if self._can_fetch(url):
+            return
+        has_turn = False
+        if self._queued < QUEUED:
+            self._queued += 1
+            has_turn = self._changed.wait_for(lambda: self._can_fetch(url), TURN_SECONDS)
+            self._queued -= 1
+        if not has_turn:
+            raise NotAlexa("too many other certificate chains are being fetched; try again")
 
-    def _fetch(self, url: str) -> bytes:
-        """Fetch a chain in a thread of its own, which releases the lock when it ends.
+    def _known(self, url: str) -> Leaf | None:
+        """Return what is remembered of a chain, unless its certificate has expired."""
+        leaf = self._leaves.get(url)
+        return leaf if leaf is not None and self._now() < leaf.expires else None
+
+    def _fresh(self, url: str, leaf: Leaf) -> Leaf:
+        """Ask for a leaf again that is a day old; return the old one where that fails or lasts."""
+        now = self._now()
+        if now < leaf.refresh or not self._can_fetch(url):
+            return leaf
+        again = now + REFRESHED_EVERY
+        _remember(self._leaves, url, leaf._replace(refresh=again), CACHED_LEAVES)
+        fetch = self._fetch(url)
+        self._changed.wait_for(lambda: fetch.outcome is not None, REFRESH_SECONDS)
+        return fetch.outcome if isinstance(fetch.outcome, Leaf) else leaf
+
+    def _can_fetch(self, url: str) -> bool:
+        return self._fetching < FETCHES or self._under_way(url) is not None
+
+    def _under_way(self, url: str) -> Fetch | None:
+        """Return the fetch of a chain that others have begun, unless it takes too long already."""
+        fetch = self._fetches.get(url)
+        if fetch is None or time.monotonic() - fetch.began > FETCH_SECONDS:
+            return None
+        return fetch
+
+    def _fetch(self, url: str) -> Fetch:
+        """Join the fetch of a chain, or begin it, in a thread of its own.
 
         Nothing else bounds name lookup, connection, handshake and headers together.
         """
-        outcome: list[bytes | NotAlexa] = [NotAlexa("the certificate chain takes too long")]
-        done = threading.Event()
+        fetch = self._under_way(url)
+        if fetch is None:
+            fetch = Fetch()
+            work = threading.Thread(target=self._run, args=(url, fetch), name="certificate chain")
+            work.daemon = True
+            work.start()
+            self._fetches[url] = fetch
+            self._fetching += 1
+        return fetch
 
-        def fetch() -> None:
-            try:
-                outcome.append(fetch_chain(url))
-            except NotAlexa as finding:
-                outcome.append(finding)
-            finally:
-                self._fetching.release()
-                done.set()
+    def _run(self, url: str, fetch: Fetch) -> None:
+        """Fetch and verify a chain, remember what came of it, and tell those who wait."""
+        outcome: Leaf | NotAlexa
+        try:
+            outcome = self._leaf_of(fetch_chain(url))
+        except NotAlexa as finding:
+            outcome = finding
+        except Exception as error:  # odd certificates raise more than the errors that one expects
+            outcome = NotAlexa(f"the certificate chain cannot be read: {type(error).__name__}")
+        with self._changed:
+            self._fetching -= 1
+            if self._fetches.get(url) is fetch:
+                del self._fetches[url]
+            if isinstance(outcome, Leaf):
+                _remember(self._leaves, url, outcome, CACHED_LEAVES)
+            elif not isinstance(outcome, Unavailable):
+                _remember(self._failures, url, self._now() + FAILED_FOR, REMEMBERED_FAILURES)
+            fetch.outcome = outcome
+            self._changed.notify_all()
 
-        threading.Thread(target=fetch, name="certificate chain", daemon=True).start()
-        done.wait(FETCH_SECONDS)
-        fetched = outcome[-1]
-        if isinstance(fetched, NotAlexa):
-            raise fetched
-        return fetched
+    def _leaf_of(self, chain: bytes) -> Leaf:
+        """Verify a chain and return what is remembered of it."""
+        certificate = self._verified_leaf(chain)
+        public, expires = certificate.public_key(), certificate.not_valid_after_utc
+        if not isinstance(public, rsa.RSAPublicKey):
+            raise NotAlexa("the certificate has no RSA key")
+        return Leaf(public, min(self._now() + CACHED_FOR, expires), expires)
 
     def _verified_leaf(self, chain: bytes) -> x509.Certificate:
         try:
@@ -179,7 +270,7 @@ def _may_sign(leaf: x509.Certificate) -> bool:
 
 
 def chain_url(url: str) -> str:
-    """Give a certificate URL in its normal form. Raises NotAlexa where it is not Amazon's."""
+    """Return a certificate URL in its normal form. Raises NotAlexa where it is not Amazon's."""
     try:
         parts = urlsplit(url[: URL_CHARACTERS + 1])
         host, port = (parts.hostname or "").lower(), parts.port
@@ -193,18 +284,34 @@ def chain_url(url: str) -> str:
 
 
 def fetch_chain(url: str) -> bytes:
-    """Fetch a certificate chain, bounded in time and size, without redirects. Raises NotAlexa where that fails."""
+    """Fetch a certificate chain, bounded in time and size, without redirects.
+
+    A chain that is unavailable is asked for once more, since S3 now and then answers 503.
+    Raises NotAlexa where there is none, Unavailable where there may be one a moment later.
+    """
     deadline = time.monotonic() + FETCH_SECONDS
+    try:
+        return _ask_for_chain(url, deadline)
+    except Unavailable:
+        if time.monotonic() > deadline - FETCH_SECONDS / 2:
+            raise
+    time.sleep(RETRY_SECONDS)
+    return _ask_for_chain(url, deadline)
+
+
+def _ask_for_chain(url: str, deadline: float) -> bytes:
     chain = b""
     try:
         with requests.get(
             url,
-            timeout=FETCH_SECONDS,
+            timeout=deadline - time.monotonic(),
             allow_redirects=False,
             stream=True,
             verify=str(roots_file()),
             headers={"Accept-Encoding": "identity"},
         ) as response:
+            if response.status_code in _BUSY:
+                raise Unavailable(f"the certificate URL answered {response.status_code}")
             if response.status_code != 200:
                 raise NotAlexa(f"the certificate URL answered {response.status_code}")
             while part := response.raw.read1(FETCH_BYTES, decode_content=False):
@@ -212,9 +319,10 @@ def fetch_chain(url: str) -> bytes:
                 if len(chain) > FETCH_BYTES:
                     raise NotAlexa("the certificate chain is too large")
                 if time.monotonic() > deadline:
-                    raise NotAlexa("the certificate chain takes too long")
+                    raise Unavailable("the certificate chain takes too long")
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise NotAlexa(f"the certificate chain cannot be fetched: {type(error).__name__}") from None
+        kind = type(error).__name__
+        raise Unavailable(f"the certificate chain cannot be fetched: {kind}") from None
     return chain
 
 
