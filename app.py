@@ -35,6 +35,7 @@ class Settings:
     skill_ids: tuple[str, ...] = ()  # whose requests are answered; none: any skill's
     verify: bool = True
     tunnel: str = "none"
+    domain: str = ""  # of the tunnel; none: ngrok chooses
     checkpoint: Path = PRETRAINED
     safety: Level = "standard"
     log_text: bool = False  # what was said, in the log: for development alone
@@ -49,10 +50,14 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read SKILL_ID (several: apart by commas), CHECKPOINT, SAFETY and LOG_TEXT. Raises ValueError on an odd SAFETY."""
+        """Read SKILL_ID (several: apart by commas), NGROK_DOMAIN, CHECKPOINT, SAFETY and LOG_TEXT.
+
+        Raises ValueError on an odd SAFETY; a domain is read where a tunnel is opened.
+        """
         skill_ids = tuple(filter(None, (part.strip() for part in os.environ.get("SKILL_ID", "").split(","))))
         return cls(
             skill_ids=skill_ids,
+            domain=os.environ.get("NGROK_DOMAIN", ""),
             checkpoint=Path(os.environ.get("CHECKPOINT") or PRETRAINED),
             safety=level_from_environment(),
             log_text=os.environ.get("LOG_TEXT") == "1",
@@ -128,7 +133,7 @@ def announce(settings: Settings) -> None:
 def announce_tunnel(settings: Settings) -> None:
     """Open the tunnel and print its address, or say in one sentence why there is none. The server answers meanwhile."""
     try:
-        public = tunnel.open_tunnel(settings.port)
+        public = tunnel.open_tunnel(settings.port, domain=settings.domain)
     except tunnel.NoTunnel as reason:
         print(f"No tunnel: {reason}", file=sys.stderr, flush=True)
     else:
@@ -149,20 +154,38 @@ def settings_of(arguments: list[str] | None) -> Settings:
     )
     parser.add_argument("--tunnel", choices=("ngrok", "none"), help="(default: ngrok where an ngrok token is configured)")
     parser.add_argument(
+        "--domain", metavar="NAME", help="the fixed domain of your ngrok account: your-name.ngrok-free.app (env NGROK_DOMAIN)"
+    )
+    parser.add_argument(
         "--checkpoint", type=Path, default=before.checkpoint, help="the model's folder (env CHECKPOINT; default: %(default)s)"
     )
     asked = parser.parse_args(arguments)
-    chosen = asked.tunnel or ("ngrok" if not asked.no_verify and tunnel.is_configured() else "none")
+    by_itself = asked.domain or (not asked.no_verify and tunnel.is_configured())
+    chosen = asked.tunnel or ("ngrok" if by_itself else "none")
     return Settings(
         host=asked.host,
         port=asked.port,
         skill_ids=tuple(asked.skill_id or before.skill_ids),
         verify=not asked.no_verify,
         tunnel=chosen,
+        domain=_domain_of(asked.domain, before.domain, chosen),
         checkpoint=asked.checkpoint,
         safety=before.safety,
         log_text=before.log_text,
     )
+
+
+def _domain_of(asked: str | None, before: str, chosen: str) -> str:
+    """Return the tunnel's domain. Raises ValueError where it is none, or was asked for without a tunnel."""
+    if chosen == "none":
+        if asked:
+            raise ValueError("--domain is the tunnel's, and there is none: leave it out, or pass --tunnel ngrok")
+        return ""
+    name, domain = ("--domain", asked) if asked else ("NGROK_DOMAIN", before)
+    try:
+        return tunnel.domain_name(domain) if domain.strip() else ""
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _leave(signum: int, frame: object) -> NoReturn:
@@ -172,7 +195,7 @@ def _leave(signum: int, frame: object) -> NoReturn:
 def main(arguments: list[str] | None = None) -> int:
     """Serve from the command line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("pyngrok").setLevel(logging.ERROR)  # its lines hold the token's account and addresses
+    logging.getLogger("pyngrok").setLevel(logging.CRITICAL)  # what its agent says is said by skill.tunnel
     try:
         settings = settings_of(arguments)
         app = create_app(settings)
