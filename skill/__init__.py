@@ -15,9 +15,10 @@ def build_skill(agent: DialogueAgent, *, safety: Level = "standard", may_send: b
     """Build the skill: its handlers in order, the most specific first. The settings are those of `Conversations`."""
     from ask_sdk_core.skill_builder import SkillBuilder
 
-    from skill import handlers
+    from skill import commands, handlers
     from skill.conversations import Conversations
 
+    commands.compiled()  # now, so that nobody who speaks waits for it
     conversations = Conversations(agent, safety=safety, may_send=may_send, log_text=log_text)
     builder = SkillBuilder()
     for handler in (

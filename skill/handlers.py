@@ -17,6 +17,7 @@ from ask_sdk_model.canfulfill import (
 )
 
 from skill import phrases
+from skill.commands import command
 from skill.contract import SPEECH_ALLOWED
 from skill.conversations import Conversations
 from skill.interaction_model import CARRIER_OF, CHAT_SLOT
@@ -94,7 +95,7 @@ class Chat(AbstractRequestHandler):
         utterance = heard(handler_input)
         if not utterance:
             return keep_listening(handler_input, wording(handler_input, phrases.NOT_HEARD))
-        match phrases.command(utterance):
+        match command(utterance):
             case "stop":
                 return leave(handler_input, self._conversations)
             case "start over":

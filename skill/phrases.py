@@ -1,13 +1,9 @@
-"""Every fixed sentence of the skill, and the utterances that are commands. What safety answers stands in dialogue/safety.
+"""Every fixed sentence of the skill. What safety answers stands in dialogue/safety.
 
 Wordings of one kind are taken in turn, from one that the session chooses: see `session.wording`.
 """
 
 from __future__ import annotations
-
-from typing import Literal
-
-from dialogue.words import words
 
 WELCOME = (
     "Hi, I'm glad you're here. What would you like to talk about?",
@@ -90,37 +86,3 @@ KNOWN = (
     "Only what you've said since we began to talk, and I forget it when we stop. What would you like me to know?",
     "No name, no address, no past talks: just this conversation, until it ends. What should I know about you?",
 )
-
-Command = Literal["stop", "help", "repeat", "start over"]
-
-# Whole utterances that are commands, should Alexa put them in the slot. Thanks alone never ends a conversation.
-_COMMANDS: dict[Command, frozenset[str]] = {
-    "stop": frozenset({
-        "stop", "stop it", "please stop", "stop please", "stop talking", "stop now", "alexa stop", "ok stop", "okay stop",
-        "quit", "exit", "cancel", "end", "leave", "shut up", "be quiet", "enough", "that's enough", "end the conversation",
-        "goodbye", "good bye", "bye", "bye bye", "ok bye", "okay bye", "bye now", "goodbye alexa", "bye alexa", "goodnight",
-        "good night", "see you", "see you later", "see ya", "talk to you later", "i have to go", "i've got to go", "i gotta go",
-        "i'm done", "we're done", "i want to stop", "let's stop", "thanks bye", "thank you goodbye", "thanks goodbye",
-    }),
-    "help": frozenset({
-        "help", "help me", "help please", "alexa help", "i need help", "what can i say", "what can i ask", "how does this work",
-        "how do i use this", "what do i do", "what am i supposed to say", "what should i say", "give me help",
-    }),
-    "repeat": frozenset({
-        "repeat", "repeat that", "repeat please", "please repeat", "can you repeat that", "could you repeat that", "say it again",
-        "say that again", "can you say that again", "could you say that again", "what did you say", "what did you just say",
-        "pardon", "pardon me", "come again", "once more", "one more time", "again please", "i didn't hear you",
-        "i didn't catch that",
-    }),
-    "start over": frozenset({
-        "start over", "start again", "restart", "begin again", "let's start over", "let's start again", "start from the beginning",
-        "forget it all", "forget everything", "forget what i said", "forget about it all", "new conversation",
-        "start a new conversation", "reset", "delete this conversation",
-    }),
-}  # fmt: skip
-
-
-def command(utterance: str) -> Command | None:
-    """Tell which command a whole utterance is; None: it is talk."""
-    spoken = " ".join(words(utterance))
-    return next((name for name, utterances in _COMMANDS.items() if spoken in utterances), None)

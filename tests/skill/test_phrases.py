@@ -31,17 +31,6 @@ def test_goodbye_is_short():
 
 
 @pytest.mark.parametrize(
-    ("utterance", "command"),
-    [
-        ("Good bye!", "stop"), ("stop", "stop"), ("help me", "help"), ("what did you say", "repeat"), ("start over", "start over"),
-        ("stop and smell the roses", None), ("thank you", None), ("", None), ("can you help my brother", None),
-    ],
-)  # fmt: skip
-def test_a_command_is_a_whole_utterance(utterance, command):
-    assert phrases.command(utterance) == command
-
-
-@pytest.mark.parametrize(
     ("utterance", "wordings"),
     [
         ("what's your name", phrases.NAME),

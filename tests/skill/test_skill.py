@@ -178,7 +178,13 @@ def test_who_comes_back_is_asked_to_go_on(post, name):
     assert spoken(post(name)) in phrases.RESUME
 
 
-@pytest.mark.parametrize("said", ["stop", "Stop.", "bye bye", "goodbye", "ok bye", "thanks bye"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "stop", "Stop.", "bye bye", "goodbye", "ok bye", "thanks bye", "alexa exit", "never mind", "stop chatty friend",
+        "okay alexa please stop", "i have to go now bye",
+    ],
+)  # fmt: skip
 def test_a_farewell_in_the_slot_ends_the_session(post, said):
     assert post("chat", said=said)["response"]["shouldEndSession"] is True
 

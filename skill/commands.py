@@ -1,0 +1,78 @@
+"""Commands that come as talk: whole utterances that ask to leave, for help, to repeat, or to start over.
+
+An utterance is a command where all of it is made of commands and of what people put around them:
+politeness, thanks, an address, hesitation. Whatever else it holds makes it talk: "stop stop",
+"okay alexa please stop talking" and "sorry can you say that again" are obeyed, "don't stop", "never
+mind the rain" and "help me pick a name" are not. The patterns stand in commands.toml.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from dialogue.words import words
+from skill.interaction_model import INVOCATION_NAME
+
+Command = Literal["stop", "help", "start over", "repeat"]
+
+PATTERNS = Path(__file__).with_name("commands.toml")
+MAX_WORDS = 24  # nobody gives a longer command; it bounds the search, too
+
+_PART = re.compile(r"\{([a-z_]+)\}")
+_BREAK = re.compile(r"(?:^|\n) *")
+
+
+def command(utterance: str) -> Command | None:
+    """Tell which command a whole utterance is, of several the last; None: it is talk."""
+    grammar = compiled()
+    all_of = grammar.any_of_them.fullmatch
+    spoken = " ".join(words(utterance.replace("’", "'")))
+    for contracted, whole in grammar.written_out:
+        spoken = contracted.sub(whole, spoken)
+    if len(spoken.split()) > MAX_WORDS or not all_of(spoken):
+        return None
+    starts = [0, *(space.end() for space in re.finditer(" ", spoken))]
+    lasts = [start for start in starts if not start or all_of(spoken, 0, start - 1)]
+    for name, ends in grammar.last.items():
+        if any(ends.fullmatch(spoken, start) for start in lasts):
+            return name
+    return None
+
+
+class Grammar(NamedTuple):
+    """The patterns, compiled.
+
+    any_of_them: an utterance of commands and what stands around them, or of the latter alone; most
+    talk fails it at its first words. last: what an utterance ends with whose last command is this.
+    """
+
+    written_out: list[tuple[re.Pattern[str], str]]
+    any_of_them: re.Pattern[str]
+    last: dict[Command, re.Pattern[str]]
+
+
+@cache
+def compiled() -> Grammar:
+    """Read and compile the patterns, which takes most of a second, once."""
+    lists = tomllib.loads(PATTERNS.read_text(encoding="utf-8"))
+    parts = {"invocation_name": INVOCATION_NAME, "first_name": INVOCATION_NAME.split()[0]}
+
+    def whole(pattern: str) -> str:
+        return _PART.sub(lambda match: parts[match[1]], _BREAK.sub("", pattern))
+
+    for name, pattern in lists["parts"].items():
+        parts[name] = whole(pattern)
+    # "start over again please" is no "again please": the first that fits counts, in this order
+    names: tuple[Command, ...] = get_args(Command)
+    one = {name: f"(?:{'|'.join(map(whole, lists['commands'][name]))})" for name in names}
+    around = parts["around"]
+    anything = f"(?:{around}|{'|'.join(one.values())})"
+    return Grammar(
+        [(re.compile(rf"\b{contracted}\b"), out) for contracted, out in lists["written_out"]],
+        re.compile(rf"(?:{anything}(?: |$))+"),
+        {name: re.compile(rf"{pattern}(?: {around})*") for name, pattern in one.items()},
+    )
