@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, NoReturn, cast
 
 from ask_sdk_core.serialize import DefaultSerializer
-from ask_sdk_model import Request, RequestEnvelope
+from ask_sdk_model import Request, RequestEnvelope, SlotValue
 
 from skill.interaction_model import CHAT_SLOT
 
@@ -108,9 +108,20 @@ def _fit(value: Any, kind: str) -> Any:
     if kind in ("str", "int", "float"):
         return _plain(value, kind)
     model = _class(kind)
+    if model is SlotValue:
+        value = _with_type(value)
     if issubclass(model, Enum):
         return model(value) if isinstance(value, str) and value in {member.value for member in model} else None
     return _model(value, model)
+
+
+def _with_type(value: Any) -> Any:
+    """Return a slot's value of a type that the SDK knows, by its shape where it says another or none."""
+    if isinstance(value, (str, int, float)):
+        value = {"value": value}
+    if not isinstance(value, dict) or str(value.get("type")) in SlotValue.discriminator_value_class_map:
+        return value
+    return {**value, "type": "List" if isinstance(value.get("values"), list) else "Simple"}
 
 
 def _plain(value: Any, kind: str) -> str | int | float | None:

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ask_sdk_core.handler_input import HandlerInput
-from ask_sdk_model import Intent, IntentConfirmationStatus, IntentRequest, Response, Slot, SlotConfirmationStatus
+from ask_sdk_model import (
+    Intent,
+    IntentConfirmationStatus,
+    IntentRequest,
+    ListSlotValue,
+    Response,
+    Slot,
+    SlotConfirmationStatus,
+    SlotValue,
+)
 from ask_sdk_model.canfulfill import CanFulfillIntentRequest
 from ask_sdk_model.dialog import ElicitSlotDirective
+from ask_sdk_model.slu.entityresolution import Resolutions
 
 from dialogue.vocabulary import CONTINUED
 from dialogue.words import pick
@@ -54,15 +64,37 @@ def intent_name(handler_input: HandlerInput) -> str:
 
 
 def heard(handler_input: HandlerInput) -> str:
-    """Give the utterance, whole: the word that the intent stands for, and what Alexa put in the slot.
+    """Return the utterance, whole: the word that the intent stands for, and what Alexa put in the slot.
 
     Empty where the slot is absent or "?", that is, not understood.
     """
     request = handler_input.request_envelope.request
     slots = request.intent.slots if isinstance(request, IntentRequest) and request.intent else None
-    slot = (slots or {}).get(CHAT_SLOT)
-    value = str((slot and slot.value) or "")
-    return "" if value.strip() in ("", "?") else f"{CARRIER_OF.get(intent_name(handler_input), '')} {value}".strip()
+    said = _words_of((slots or {}).get(CHAT_SLOT))
+    return f"{CARRIER_OF.get(intent_name(handler_input), '')} {said}".strip() if said else ""
+
+
+def _words_of(slot: Slot | SlotValue | None) -> str:
+    """Return the words of a slot, or of one of its values, wherever they stand; empty: there are none.
+
+    Its own value comes first, as it was said; newer requests may have slotValue alone, a list of
+    them, or nothing but what the words were resolved to.
+    """
+    if slot is None:
+        return ""
+    if isinstance(slot, ListSlotValue):
+        return " ".join(words for value in slot.values or () if (words := _words_of(value)))
+    said = str(getattr(slot, "value", None) or "").strip()
+    if said not in ("", "?"):
+        return said
+    return _words_of(getattr(slot, "slot_value", None)) or _resolved(getattr(slot, "resolutions", None))
+
+
+def _resolved(resolutions: Resolutions | None) -> str:
+    """Return the name that an authority resolved a slot to; empty: none did."""
+    authorities = (resolutions and resolutions.resolutions_per_authority) or ()
+    found = (value.value for authority in authorities for value in authority.values or ())
+    return next((str(value.name).strip() for value in found if value and value.name), "")
 
 
 def locale(handler_input: HandlerInput) -> str:

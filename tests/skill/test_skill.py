@@ -166,11 +166,64 @@ def test_what_the_skill_does_not_need_may_be_odd_or_missing(post, agent, name):
     assert spoken(post(name)) == "You said I saw a great movie yesterday."
 
 
-def test_a_number_in_the_slot_was_said_and_a_list_was_not_heard(post, agent):
+def test_a_number_in_the_slot_was_said(post, agent):
     post("chat_number_value")
     assert agent.heard[0][1] == "42"
-    assert spoken(post("chat_list_value")) in phrases.NOT_HEARD
-    assert spoken(post("chat", said=True)) in phrases.NOT_HEARD
+
+
+SIMPLE = {"type": "Simple", "value": "i like jazz"}
+RESOLVED = {
+    "resolutionsPerAuthority": [
+        {"authority": "a", "status": {"code": "ER_SUCCESS_NO_MATCH"}},
+        {"authority": "b", "values": [{"value": {"name": "i like jazz", "id": "1"}}]},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    "slot",
+    [
+        {"slotValue": SIMPLE},
+        {"value": None, "slotValue": SIMPLE},
+        {"value": "", "slotValue": SIMPLE},
+        {"value": "?", "slotValue": SIMPLE},
+        {"value": ["a", "b"], "slotValue": SIMPLE},
+        {"value": True, "slotValue": SIMPLE},
+        {"slotValue": {"type": "List", "values": [SIMPLE]}},
+        {"slotValue": {"type": "List", "values": [{"type": "Simple", "value": w} for w in ("i", "like", "jazz")]}},
+        {"slotValue": {"type": "List", "values": [{"type": "List", "values": [SIMPLE]}, None, {"type": "Simple"}]}},
+        {"slotValue": {"type": "List", "values": ["i like", "jazz"]}},
+        {"slotValue": {"value": "i like jazz"}},
+        {"slotValue": {"type": "Newer", "value": "i like jazz"}},
+        {"slotValue": {"values": [{"value": "i like jazz"}]}},
+        {"slotValue": "i like jazz"},
+        {"slotValue": {"type": "Simple", "resolutions": RESOLVED}},
+        {"resolutions": RESOLVED},
+        {"value": "i like jazz", "slotValue": {"type": "Simple", "value": "other"}, "resolutions": RESOLVED},
+    ],
+)
+def test_the_words_of_a_slot_are_taken_wherever_they_stand(post, agent, slot):
+    """Only `value` was read: a slot with slotValue alone was not heard, though its words were there."""
+    envelope = read_request("chat_without_value")
+    envelope["request"]["intent"]["slots"]["raw_input"] |= slot
+    post(envelope)
+    assert [said.rstrip(".") for _, said in agent.heard] == ["i like jazz"]
+
+
+@pytest.mark.parametrize(
+    "slot",
+    [
+        {"value": ["a", "b"]}, {"value": True}, {"slotValue": None}, {"slotValue": {}}, {"slotValue": []}, {"slotValue": True},
+        {"slotValue": {"type": "List", "values": []}}, {"slotValue": {"type": "List", "values": "x"}},
+        {"slotValue": {"type": "Simple", "value": "?"}}, {"slotValue": {"type": "List", "values": [{"type": "Simple", "value": "?"}]}},
+        {"slotValue": {"type": "Simple", "value": ["x"]}}, {"resolutions": {"resolutionsPerAuthority": [{"values": []}]}},
+    ],
+)  # fmt: skip
+def test_a_slot_without_words_was_not_heard(post, agent, slot):
+    envelope = read_request("chat_without_value")
+    envelope["request"]["intent"]["slots"]["raw_input"] |= slot
+    assert spoken(post(envelope)) in phrases.NOT_HEARD
+    assert agent.heard == []
 
 
 @pytest.mark.parametrize("name", ["resume", "session_resumed", "connections_response", "apl_user_event"])
