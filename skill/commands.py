@@ -1,4 +1,4 @@
-"""Commands that come as talk: whole utterances that ask to leave, for help, to repeat, or to start over.
+"""Commands that come as talk: utterances that ask to leave, for help, to repeat, or to start over.
 
 An utterance is a command where all of it is made of commands and of what people put around them:
 politeness, thanks, an address, hesitation. Whatever else it holds makes it talk: "stop stop",

@@ -50,7 +50,8 @@ def test_of_those_written_down_before_the_code_98_in_100_are_obeyed():
     "frame",
     [
         "alexa {}", "{} alexa", "please {}", "{} please", "okay {}", "{} {}", "sorry {}",
-        "okay alexa {} please", "{own} {}", "{} {own}", "hey {} now", "um {}", "{} thank you", "never mind {}", "wait please {} {}",
+        "okay alexa {} please", "{own} {}", "{} {own}", "hey {} now", "um {}", "{} thank you",
+        "never mind {}", "wait please {} {}",
     ],
 )  # fmt: skip
 def test_politeness_an_address_doubling_and_hesitation_change_no_command(frame):
@@ -75,7 +76,8 @@ def test_what_stands_around_commands_is_none_by_itself():
     [
         ("never mind start over", "start over"), ("stop no start over", "start over"),
         ("repeat that no never mind", "stop"), ("help no stop", "stop"), ("wait help", "help"),
-        ("never mind say that again", "repeat"), ("start over again please", "start over"), ("stop and goodbye", "stop"),
+        ("never mind say that again", "repeat"), ("start over again please", "start over"),
+        ("stop and goodbye", "stop"),
     ],
 )  # fmt: skip
 def test_of_several_commands_the_last_one_counts(said, name):
