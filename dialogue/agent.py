@@ -1,6 +1,7 @@
 """The dialogue agent: utterances in, replies out.
 
-utterance -> token_ids -> history vector -> search -> re-ranking -> the first hypothesis that may be said
+utterance -> token_ids -> history vector -> search -> re-ranking -> the first candidate that may be said
+          -> replies remembered to what is like it ---------------^
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
+from dialogue.claims import claims_a_life
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.constraints import Limits
@@ -34,17 +36,22 @@ log = logging.getLogger(__name__)
 
 HEARD_TOKENS = 128  # of a longer utterance its last tokens are read
 BLOCKED_REPLIES = 4  # how many of the bot's replies block_reply_ngrams looks back on
+RECALLED_TURNS = 6  # that a remembered reply may speak of
 FALLBACK = "i don't know what to say to that. what else is on your mind?"  # said only where not one hypothesis may be
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A hypothesis as text. rank: log p(reply | history) - lambda * log p(reply | no history) + gamma * length."""
+    """A reply that could be said. rank: log p(reply | history) - lambda * log p(reply | no history) + gamma * length.
+
+    recalled: of a remembered reply, how well it fits; None of what the search found.
+    """
 
     text: str
     log_prob: float
     rank: float
     token_log_probs: tuple[float, ...] = ()  # of each token, that of </s> last where it was reached
+    recalled: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class DialogueAgent:
         store: ConversationStore | None = None,
         may_say: Callable[[str, str], bool] | None = None,
         never_say: Sequence[str] = (),
+        avoid: Callable[[str], bool] | None = None,
         language_model: Callable[[Sequence[Sequence[int]]], Tensor] | None = None,
         clock: Callable[[], float] = time.monotonic,
         precision: str = "fp32",
@@ -79,6 +87,7 @@ class DialogueAgent:
 
         may_say: (utterance, reply) -> whether this may be the answer; the best candidate of which it is true is said.
         never_say: phrases that no hypothesis may hold; those that the vocabulary cannot write are left out.
+        avoid: reply -> whether it is said only where no other is left.
         language_model: replies as token ids -> log p(reply), (N,), for re-ranking; else the model's own without history.
         precision: of the output layer while a reply is searched for, as dialogue.models.projection has it.
         Raises ValueError where the block list or a stop word is not of the vocabulary's language.
@@ -87,9 +96,11 @@ class DialogueAgent:
         self.decoder = prepare(source.model, precision)
         self.decode = decode or DecodeConfig()
         self.device = next(source.model.parameters()).device
+        self._recall = source.recall
         self._store = ConversationStore() if store is None else store  # an empty one is false
         self._lock = threading.Lock()
-        self._may_say, self._language_model, self._clock = may_say, language_model, clock
+        self._may_say, self._avoid = may_say, avoid
+        self._language_model, self._clock = language_model, clock
         self._block_list = _read_phrases(self.decode.block_list) if self.decode.block_list else {}
         self._limits = Limits(
             forbidden=self.vocabulary.never_generated,
@@ -123,6 +134,7 @@ class DialogueAgent:
             decode=decode,
             may_say=may_say(safety),
             never_say=never_say(safety),
+            avoid=claims_a_life,
         )
 
     # --- conversations by name ---------------------------------------------------------------------------------------
@@ -184,6 +196,8 @@ class DialogueAgent:
             return []
         heard = self.hear(conversations, [Turn("user", utterance) for utterance in utterances])
         found = self.search(heard, prefixes=prefixes, until=until)
+        if self.decode.recall and len(self._recall) and not any(prefixes):
+            found = [self._together(*both) for both in zip(self.remember(conversations, heard), found, strict=True)]
         chosen = [
             self._choose(conversation, utterance, candidates)
             for conversation, utterance, candidates in zip(heard, utterances, found, strict=True)
@@ -246,6 +260,37 @@ class DialogueAgent:
         ranked = iter(zip(flat, ranks, strict=True))
         return [sorted((self._candidate(*next(ranked)) for _ in hypotheses), key=lambda c: -c.rank) for hypotheses in found]
 
+    def remember(self, before: Sequence[Conversation], heard: Sequence[Conversation]) -> list[list[Candidate]]:
+        """Recall replies to what is like the last turn of each conversation, the best fitting first.
+
+        before: the conversations without that turn. A candidate's fit is the similarity of what it answered, and
+        by how much the history makes the reply likelier, a token's root.
+        """
+        recalled = [
+            self._recall.find(now.turns[-1].text, [turn.text for turn in then.turns[-RECALLED_TURNS:]], count=self.decode.recall)
+            for then, now in zip(before, heard, strict=True)
+        ]
+        owners = [conversation for conversation, found in zip(heard, recalled, strict=True) for _ in found]
+        flat = [one for found in recalled for one in found]
+        if not flat:
+            return [[] for _ in heard]
+        token_ids = [self.vocabulary.encode(one.text) for one in flat]
+        given, blank = self.score(owners, token_ids).tolist(), self.score([None] * len(flat), token_ids).tolist()
+        weight, bonus = self.decode.anti_lm, self.decode.length_bonus
+        candidates = iter(
+            Candidate(
+                one.text, p, p - weight * q + bonus * len(ids),
+                recalled=one.similarity + self.decode.recall_likelihood * (p - q) / math.sqrt(len(ids) + 1),
+            )
+            for one, ids, p, q in zip(flat, token_ids, given, blank, strict=True)
+        )  # fmt: skip
+        return [sorted((next(candidates) for _ in found), key=lambda c: -(c.recalled or 0)) for found in recalled]
+
+    def _together(self, remembered: Sequence[Candidate], found: Sequence[Candidate]) -> list[Candidate]:
+        """Put remembered replies that fit well before what the search found, and the others after it."""
+        fitting = [candidate for candidate in remembered if (candidate.recalled or 0) >= self.decode.recall_from]
+        return [*fitting, *found, *remembered[len(fitting) :]]
+
     def rank(self, conversation: Conversation, candidates: Sequence[str]) -> list[Candidate]:
         """Order any texts by how well they answer what was heard last, best first, as `search` orders what it finds."""
         if not candidates:
@@ -284,11 +329,15 @@ class DialogueAgent:
         return token_ids
 
     def _choose(self, conversation: Conversation, utterance: str, candidates: Sequence[Candidate]) -> Candidate | None:
-        """Take the best candidate that may be said; one that was said before only where no other is left."""
+        """Take the best candidate that may be said; one to avoid, or said before, only where no other is left."""
         said = {tuple(words(without_marks(text))) for text in conversation.said("bot")}
-        fresh = [candidate for candidate in candidates if tuple(words(without_marks(candidate.text))) not in said]
-        again = [candidate for candidate in candidates if tuple(words(without_marks(candidate.text))) in said]
-        return next((candidate for candidate in fresh + again if self._may_be_said(candidate.text, utterance)), None)
+
+        def misgivings(candidate: Candidate) -> tuple[bool, bool]:
+            text = without_marks(candidate.text)
+            return tuple(words(text)) in said, self._avoid is not None and self._avoid(text)
+
+        willingly_first = sorted(candidates, key=misgivings)  # stable: the best first among equals
+        return next((candidate for candidate in willingly_first if self._may_be_said(candidate.text, utterance)), None)
 
     def _may_be_said(self, text: str, utterance: str) -> bool:
         n, spoken = self.decode.block_ngrams, text.replace(CONTINUED, " ")

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dialogue.config import ModelConfig
 from dialogue.models import ModelClass, ModelModule
+from dialogue.recall import Recall
 from dialogue.vocabulary import Vocabulary
 
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.model"
@@ -44,6 +45,7 @@ class Checkpoint:
     vocabulary: Vocabulary
     config: ModelConfig
     training: dict[str, Any]  # how it was trained, as training.fit wrote it down
+    recall: Recall = field(default_factory=lambda: Recall(()))  # replies that it remembers
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float16) -> None:
@@ -97,7 +99,7 @@ def load(folder: str | Path, *, device: torch.device | None = None, model_name: 
         raise ValueError(
             f"{type(model).__name__} has tensors that are not in its state_dict; make them persistent buffers"
         ) from None
-    return Checkpoint(model, vocabulary, config, settings.get("training", {}))
+    return Checkpoint(model, vocabulary, config, settings.get("training", {}), Recall.load(folder))
 
 
 def model_class(name: str) -> ModelClass:

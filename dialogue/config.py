@@ -109,13 +109,18 @@ class DecodeConfig:
     repetition_penalty: float = _setting(0.0, "what a token costs that the reply holds already, in natural logarithms")
     anti_lm: float = _setting(0.5, "lambda of re-ranking: log p(reply | history) - lambda * log p(reply) + gamma * length")
     length_bonus: float = _setting(0.65, "gamma of the same (Li et al. 2016)")
+    recall: int = _setting(12, "remembered replies that are candidates, too, of a checkpoint that has some; 0: none")
+    recall_from: float = _setting(0.5, "score from which a remembered reply goes before what the search finds")
+    recall_likelihood: float = _setting(
+        0.05, "weight of log p(reply | history) - log p(reply), over the root of the length, beside the similarity"
+    )
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method is {self.method!r}; it must be one of {', '.join(METHODS)}")
         _at_least(self, 1, "beam_size", "max_length", "top_k", "groups")
-        _at_least(self, 0, "min_length", "block_ngrams", "block_user_ngrams", "block_reply_ngrams", "delay", "seed")
-        _at_least(self, float("-inf"), "length_bonus", whole=False)
+        _at_least(self, 0, "min_length", "block_ngrams", "block_user_ngrams", "block_reply_ngrams", "delay", "seed", "recall")
+        _at_least(self, float("-inf"), "length_bonus", "recall_from", "recall_likelihood", whole=False)
         _at_least(self, 0, "temperature", "length_penalty", "anti_lm", whole=False)
         _at_least(self, 0, "sibling_penalty", "group_penalty", "repetition_penalty", whole=False)
         for name in ("top_p", "top_p_decay", "top_p_floor"):

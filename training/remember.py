@@ -1,0 +1,66 @@
+"""python -m training.remember: give a checkpoint replies to remember, from the training splits of corpora.
+
+python -m training.remember --checkpoint runs/mine/checkpoint --data companion --data my.jsonl
+
+Of corpora with a companion its turns are remembered, with what they answered. Test and validation
+splits never are, so that what is measured on them stays honest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dialogue import checkpoint
+from dialogue.checkpoint import replace_file
+from dialogue.claims import claims_a_life
+from dialogue.recall import FILE, Exchange, Recall
+from dialogue.vocabulary import CONTINUED, PLACEHOLDERS
+from dialogue.words import repeats_ngram, words
+from training import corpora
+from training.corpora import cleaning, overlap
+from training.corpora.roles import only_companion
+from training.corpora.transcript import Complaints, Transcript
+
+MOST_WORDS = 40  # of a reply: it is spoken
+
+
+def exchanges(transcripts: Iterable[Transcript]) -> Iterator[Exchange]:
+    """Yield what the companion answered to what, leaving out what it should not say: marks, claims of a life, repetition."""
+    for transcript in transcripts:
+        spoken = [turn.replace(f" {CONTINUED} ", " ") for turn in transcript.turns]
+        for number, reply in enumerate(spoken):
+            if number in transcript.untaught or not number > 0 or not 0 < len(words(reply)) <= MOST_WORDS:
+                continue
+            if not any(mark in reply for mark in PLACEHOLDERS) and not claims_a_life(reply) and not repeats_ngram(reply, 3):
+                yield Exchange(spoken[number - 2] if number > 1 else "", spoken[number - 1], reply)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write a checkpoint's remembered replies from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.remember", description=main.__doc__)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, metavar="DIR", help="the checkpoint's folder")
+    add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: companion)")
+    add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
+    options = parser.parse_args(arguments)
+    names = options.data or ["companion"]
+    try:
+        checkpoint.load(options.checkpoint)
+        transcripts = corpora.load(names, "train", Complaints(skip=options.skip_bad_lines))
+        transcripts, _ = overlap.without(transcripts, corpora.held_out(names))
+        transcripts, touched = cleaning.clean(transcripts)
+        recall = Recall(list(dict.fromkeys(exchanges(map(only_companion, transcripts)))))
+        replace_file(options.checkpoint / FILE, recall.save)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(cleaning.summary(touched))
+    print(f"{len(recall):,} replies of {len(transcripts):,} conversations remembered in {options.checkpoint / FILE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
