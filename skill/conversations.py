@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ask_sdk_core.handler_input import HandlerInput
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REMEMBERED_SESSIONS = 10_000  # as many as the agent keeps conversations
+
+
+class Reply(NamedTuple):
+    """What is answered, and why where it is a fixed answer of safety ("crisis", "offensive"); else ""."""
+
+    text: str
+    about: str = ""
 
 
 class Conversations:
@@ -49,7 +56,7 @@ class Conversations:
         self._users: OrderedDict[str, str] = OrderedDict()  # session -> user, least recently heard first
         self._lock = threading.Lock()
 
-    def reply(self, handler_input: HandlerInput, utterance: str) -> str:
+    def reply(self, handler_input: HandlerInput, utterance: str) -> Reply:
         """Answer an utterance in the conversation of its session; without a session nothing is kept."""
         session = session_id(handler_input)
         name = session or f"no session {uuid.uuid4()}"
@@ -64,20 +71,20 @@ class Conversations:
             if not session:
                 self._forget(name)
         if self._log_text:
-            log.info("request %r: heard %r, said %r", request_id(handler_input), utterance, reply)
+            log.info("request %r: heard %r, said %r", request_id(handler_input), utterance, reply.text)
         return reply
 
-    def _answer(self, handler_input: HandlerInput, name: str, utterance: str) -> str:
+    def _answer(self, handler_input: HandlerInput, name: str, utterance: str) -> Reply:
         """Answer by safety, which leaves no trace in the conversation; by what the skill knows of itself; else by the agent."""
         fixed = fixed_answer(utterance, seed=request_id(handler_input), locale=locale(handler_input), level=self._safety)
         if fixed:
             log.info("request %r has a fixed answer: %s", request_id(handler_input), fixed.reason)
-            return fixed.text
+            return Reply(fixed.text, fixed.reason)
         written = as_written(utterance)
         if wordings := about_itself(utterance):
             reply = wording(handler_input, wordings)
             self._agent.note(name, written, reply)
-            return reply
+            return Reply(reply)
         try:
             (reply,) = late.in_time(
                 lambda: self._agent.respond([name], [written], deadline=late.SEARCH_FOR),
@@ -86,8 +93,8 @@ class Conversations:
             )
         except late.TooLate:
             log.warning("request %r: no reply within %.1f s", request_id(handler_input), late.GIVE_UP_AFTER)
-            return wording(handler_input, phrases.LATE)
-        return reply
+            return Reply(wording(handler_input, phrases.LATE))
+        return Reply(reply)
 
     def _say_meanwhile(self, handler_input: HandlerInput) -> None:
         context = handler_input.request_envelope.context

@@ -48,6 +48,12 @@ def start_over(handler_input: HandlerInput, conversations: Conversations) -> Res
     return keep_listening(handler_input, wording(handler_input, phrases.FRESH_START))
 
 
+def answer(handler_input: HandlerInput, conversations: Conversations, utterance: str) -> Response:
+    """Say what the conversation answers to an utterance, and listen."""
+    reply = conversations.reply(handler_input, utterance)
+    return keep_listening(handler_input, reply.text, utterance=utterance, about=reply.about)
+
+
 class CanFulfill(AbstractRequestHandler):
     """Tell Alexa, who looks for a skill, what this one can be asked; nobody is listening yet."""
 
@@ -105,7 +111,7 @@ class Chat(AbstractRequestHandler):
             case "help":
                 return keep_listening(handler_input, wording(handler_input, phrases.HELP))
             case None:
-                return keep_listening(handler_input, self._conversations.reply(handler_input, utterance))
+                return answer(handler_input, self._conversations, utterance)
 
 
 class YesNo(AbstractRequestHandler):
@@ -121,7 +127,7 @@ class YesNo(AbstractRequestHandler):
     def handle(self, handler_input: HandlerInput) -> Response:
         """Reply to the word."""
         said = "yes" if intent_name(handler_input) == "AMAZON.YesIntent" else "no"
-        return keep_listening(handler_input, self._conversations.reply(handler_input, said))
+        return answer(handler_input, self._conversations, said)
 
 
 class Help(AbstractRequestHandler):

@@ -34,7 +34,49 @@ REPROMPT = (
     "What else is on your mind?",
     "Go ahead, I'm listening. What would you like to say?",
 )
-NUDGE = ("How about you?", "What do you think?", "What about you?", "What else is new?")
+# What follows a reply that gives nothing to answer, by the kind of reply: see questions.py.
+ASK_HOW_ARE_YOU = (
+    "How are you today?",
+    "How is your day going?",
+    "How have you been?",
+    "What's new with you?",
+)
+ASK_OR_GO_ON = (
+    "Or is there something else on your mind?",
+    "Or shall we talk a little more?",
+    "Or shall we go on?",
+)
+ASK_NEXT = (
+    "What else is on your mind?",
+    "What shall we talk about next?",
+    "What else is new?",
+    "What would you like to talk about?",
+)
+ASK_KINDLY = (
+    "Do you want to tell me about it?",
+    "How are you feeling now?",
+    "Would it help to talk about it?",
+)
+ASK_WHAT_YOU_KNOW = (
+    "What do you know about it?",
+    "Can you tell me about it?",
+    "What would you say?",
+    "What's your guess?",
+)
+ASK_BACK = ("How about you?", "What about you?", "And you?", "How is it with you?")
+ASK_VIEW = ("What do you think?", "How do you see it?", "Is it the same for you?", "How is it with you?")
+ASK_OPINION = ("What do you think?", "Why do you ask?", "What's your guess?", "What would you say?")
+ASK_MORE = (
+    "Can you tell me more about it?",
+    "How do you feel about that?",
+    "What else can you tell me about it?",
+    "What do you make of it?",
+)
+ASK_GENTLY = (
+    "Would you like to tell me more?",
+    "How are you feeling right now?",
+    "Is somebody with you?",
+)
 RESUME = (
     "Here I am again. Where were we?",
     "All right, let's go on. What would you like to say?",

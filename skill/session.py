@@ -21,12 +21,13 @@ from ask_sdk_model.slu.entityresolution import Resolutions
 
 from dialogue.vocabulary import CONTINUED
 from dialogue.words import pick
-from skill import phrases
+from skill import phrases, questions
 from skill.interaction_model import CARRIER_OF, CHAT_INTENT, CHAT_SLOT
-from skill.speech import ILLEGAL, MAX_CHARACTERS, to_speech
+from skill.speech import ILLEGAL, MAX_CHARACTERS, PAUSE, to_speech
 
 LAST_SPEECH, TURN = "last_speech", "turn"  # session attributes: what "repeat" reads, and how often the skill has spoken
 MAX_TURN = 1_000_000
+MAX_KEPT = 2 * MAX_CHARACTERS - 100  # of a speech, so that an added question stays in it
 
 
 def session_id(handler_input: HandlerInput) -> str:
@@ -114,27 +115,32 @@ def wording(handler_input: HandlerInput, wordings: Sequence[str]) -> str:
     return pick(wordings, session_id(handler_input) or request_id(handler_input), turn=_turn(handler_input))
 
 
-def keep_listening(handler_input: HandlerInput, text: str) -> Response:
-    """Say a text and leave the microphone open for free speech.
+def keep_listening(handler_input: HandlerInput, text: str, *, utterance: str = "", about: str = "") -> Response:
+    """Say a text and leave the microphone open for free speech, with a question where the text has none.
 
-    Alexa hands over whole utterances only into a slot that was elicited, so every such response elicits it anew. A second
-    statement in a row is followed by a short question, so that nobody has to think of something to say twice running.
+    Alexa hands over whole utterances only into a slot that was elicited, so every such response elicits it anew.
+    utterance: what is answered. about: why the text is a fixed one, as `questions.follow_up` has it.
     """
-    speech = to_speech(text)
-    if not speech:
+    if not to_speech(text):
         text = wording(handler_input, phrases.NOT_HEARD)
-        speech = to_speech(text)
-    if "?" not in text and (before := last_speech(handler_input)) and "?" not in before:
-        text = f"{text} {CONTINUED} {wording(handler_input, phrases.NUDGE)}"
-        speech = to_speech(text)
-    return _say(handler_input, speech, text)
+    if "?" not in text and questions.asks(text):
+        text = f"{text.rstrip(' .!,')}?"
+    question, asking = questions.follow_up(
+        text,
+        utterance,
+        about=about,
+        before=questions.Asking.read(_attributes(handler_input)),
+        seed=f"{session_id(handler_input)} {_turn(handler_input)}",
+    )
+    text = f"{text[:MAX_KEPT]} {CONTINUED} {question}" if question else text[:MAX_KEPT]
+    return _say(handler_input, text, asking)
 
 
 def say_again(handler_input: HandlerInput) -> Response:
     """Say the last speech once more, as it was, or that there is none."""
     text = last_speech(handler_input)
     return (
-        _say(handler_input, to_speech(text), text)
+        _say(handler_input, text, questions.Asking.read(_attributes(handler_input)))
         if text
         else keep_listening(handler_input, wording(handler_input, phrases.NOTHING_TO_REPEAT))
     )
@@ -153,9 +159,17 @@ def say_nothing(handler_input: HandlerInput) -> Response:
     return handler_input.response_builder.response
 
 
-def _say(handler_input: HandlerInput, speech: str, text: str) -> Response:
-    reprompt = wording(handler_input, phrases.REPROMPT)
-    _keep(handler_input, {LAST_SPEECH: ILLEGAL.sub(" ", text)[: 2 * MAX_CHARACTERS], TURN: _turn(handler_input) + 1})
+def _speech(text: str) -> str:
+    """Turn what is kept of a speech into SSML. An added question is spoken whole, however long the reply before it."""
+    reply, _, question = text.rpartition(CONTINUED)
+    if questions.is_added(question.strip()):
+        return f"{to_speech(reply)}{PAUSE}{to_speech(question)}"
+    return to_speech(text)
+
+
+def _say(handler_input: HandlerInput, text: str, asking: questions.Asking) -> Response:
+    speech, reprompt = _speech(text), wording(handler_input, phrases.REPROMPT)
+    _keep(handler_input, {LAST_SPEECH: ILLEGAL.sub(" ", text), TURN: _turn(handler_input) + 1, **asking.written()})
     empty = Slot(name=CHAT_SLOT, confirmation_status=SlotConfirmationStatus.NONE)
     intent = Intent(name=CHAT_INTENT, confirmation_status=IntentConfirmationStatus.NONE, slots={CHAT_SLOT: empty})
     builder = handler_input.response_builder.speak(speech).ask(to_speech(reprompt))

@@ -12,7 +12,7 @@ def test_a_script_is_spoken_to_the_skill_until_the_session_ends():
     mount(app, build_skill(FakeAgent()), verifier=None)
     said, heard = zip(*rehearse(app.test_client(), ["i like jazz", SILENCE, "stop", "never said"], session="s"), strict=True)
     assert said == ("(open chatty friend)", "i like jazz", SILENCE, "stop")
-    assert heard[1] == "You said I like jazz"
+    assert heard[1].startswith("You said I like jazz")
 
 
 def test_a_missing_script_is_one_plain_line(tmp_path, capsys):

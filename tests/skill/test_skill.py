@@ -144,7 +144,7 @@ def test_no_speech_where_none_is_allowed(post, name):
 def test_an_utterance_reaches_the_agent_whole_and_its_reply_is_spoken(post, agent):
     """Whole, and in the form that the model has read."""
     answer = post("chat", said="i don't like mondays")
-    assert spoken(answer) == "You said I don't like mondays."
+    assert spoken(answer).startswith("You said I don't like mondays.")
     session = read_request("chat")["session"]["sessionId"]
     assert agent.heard == [(session, "i don't like mondays.")]
 
@@ -163,7 +163,7 @@ def test_what_was_not_heard_is_asked_again_and_never_reaches_the_agent(post, age
 
 @pytest.mark.parametrize("name", ODD)
 def test_what_the_skill_does_not_need_may_be_odd_or_missing(post, agent, name):
-    assert spoken(post(name)) == "You said I saw a great movie yesterday."
+    assert spoken(post(name)).startswith("You said I saw a great movie yesterday.")
 
 
 def test_a_number_in_the_slot_was_said(post, agent):
@@ -307,7 +307,7 @@ def test_without_a_session_nothing_is_kept_and_no_two_talk_in_one_conversation(p
 
 def test_attributes_that_are_not_ours_do_not_go_back(post):
     answer = post("chat", attributes={"other": "x" * 50_000, "last_speech": ["odd"]})
-    assert set(answer["sessionAttributes"]) == {"last_speech", "turn"}
+    assert set(answer["sessionAttributes"]) == {"last_speech", "turn", "asked"}
     assert spoken(post("repeat", attributes={"last_speech": ["odd"]})) in phrases.NOTHING_TO_REPEAT
     assert post("session_ended", attributes={"other": "x"})["sessionAttributes"] == {}
 
