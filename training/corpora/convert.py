@@ -1,0 +1,149 @@
+"""Make the JSONL of conversations that training reads from a corpus as its authors publish it.
+
+    python -m training.corpora.convert empathetic empatheticdialogues data/empathetic.jsonl.gz
+
+NAME is empathetic, synthetic_persona, personachat, photochat, meena or smalltalk; SOURCE is a file
+of that corpus, or a folder that has its files at any depth; what is written has one conversation a
+line, {"id": ..., "topic": ..., "turns": [...]}. training/corpora/published.py says what the forms
+are. Nothing is downloaded. Private details stay in: a corpus is cleaned whenever it is read, by
+training/corpora/cleaning.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dialogue.checkpoint import replace_file
+from training.corpora import published
+from training.corpora.published import Conversation
+
+
+class Corpus(NamedTuple):
+    """A corpus: what its files are called, and how one of them is read."""
+
+    title: str
+    patterns: tuple[str, ...]
+    read: Callable[[Path], Iterator[Conversation]]
+
+
+CORPORA = {
+    "empathetic": Corpus(
+        "EmpatheticDialogues",
+        ("train.csv", "valid.csv", "test.csv"),
+        published.empathetic,
+    ),
+    "synthetic_persona": Corpus(
+        "Synthetic-Persona-Chat",
+        ("Synthetic-Persona-Chat_*.csv", "New-Persona-New-Conversations.csv"),
+        published.synthetic_persona,
+    ),
+    "personachat": Corpus(
+        "Persona-Chat",
+        ("*_self_original.txt",),
+        published.personachat,
+    ),
+    "photochat": Corpus(
+        "PhotoChat",
+        ("train_*.json", "dev_*.json", "test_*.json"),
+        published.photochat,
+    ),
+    "meena": Corpus(
+        "Meena's published talks",
+        ("human.txt", "meena.txt"),
+        published.meena,
+    ),
+    "smalltalk": Corpus(
+        "Microsoft's chit-chat",
+        ("qna_chitchat_*.tsv", "*_QnAMaker.tsv"),
+        published.smalltalk,
+    ),
+}
+
+
+class Counts(NamedTuple):
+    """How many conversations were written, and how many were left out."""
+
+    written: int
+    doubles: int
+    single: int
+
+
+def convert(name: str, source: Path, out: Path) -> Counts:
+    """Write the JSONL of one corpus; exact doubles and what nobody answered are left out.
+
+    Raises ValueError where the source is not that corpus. The file is replaced atomically, packed
+    where its name ends in .gz; the same source gives the same bytes.
+    """
+    corpus = CORPORA[name]
+    texts: set[tuple[str, ...]] = set()
+    lines: dict[str, bytes] = {}
+    doubles = single = 0
+    for path in _files(corpus, source):
+        for conversation in corpus.read(path):
+            if len(conversation.turns) < 2:
+                single += 1
+            elif conversation.turns in texts:
+                doubles += 1
+            elif conversation.id in lines:
+                raise ValueError(f"{path}: found the id {conversation.id} again; expected it once")
+            else:
+                texts.add(conversation.turns)
+                lines[conversation.id] = _line(path, conversation)
+    if not lines:
+        expected = f"{corpus.title}, of two turns or more"
+        raise ValueError(f"{source}: found no conversation; expected {expected}")
+    content = b"".join(lines.values())
+    packed = gzip.compress(content, mtime=0) if out.suffix == ".gz" else content
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(out, lambda path: path.write_bytes(packed))
+    return Counts(len(lines), doubles, single)
+
+
+def _files(corpus: Corpus, source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    named = {path for pattern in corpus.patterns for path in source.rglob(pattern)}
+    found = sorted(path for path in named if path.is_file())
+    if not found:
+        what = "no such file" if source.is_dir() else "nothing"
+        expected = f"{' or '.join(corpus.patterns)} of {corpus.title}"
+        raise ValueError(f"{source}: found {what} there; expected {expected}")
+    return found
+
+
+def _line(path: Path, conversation: Conversation) -> bytes:
+    try:
+        return (json.dumps(conversation._asdict(), ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        problem = "half a character (a lone surrogate)"
+        where = f"{path}, {conversation.id}"
+        raise ValueError(f"{where}: found {problem}; expected whole ones") from None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Convert one corpus from the command line."""
+    about = "Make the JSONL that training reads from a corpus as its authors publish it."
+    names = ", ".join(CORPORA)
+    parser = argparse.ArgumentParser(prog="python -m training.corpora.convert", description=about)
+    parser.add_argument("name", metavar="NAME", choices=CORPORA, help=f"one of {names}")
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="a file of it, or a folder")
+    parser.add_argument("out", metavar="OUT", type=Path, help="a .jsonl or .jsonl.gz to write")
+    options = parser.parse_args(arguments)
+    try:
+        counts = convert(options.name, options.source, options.out)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    left_out = f"{counts.doubles} doubles and {counts.single} of less than two turns left out"
+    print(f"{counts.written} conversations written to {options.out}; {left_out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
