@@ -12,7 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -26,8 +26,14 @@ from dialogue.words import words
 
 FILE = "replies.jsonl.gz"  # within a checkpoint's folder
 BEFORE = 0.3  # weight of what was said before the utterance; the utterance itself has the rest
-OPENING = 0.05  # for a reply to an opening, where this is one: it needs nothing said before
-FOREIGN = 0.08  # for each word of a reply that its own conversation had said and this one has not
+OPENING = 0.1  # for a reply to an opening, where this is one: it needs nothing said before
+CONSIDERED = 80  # the most alike, of which the reply itself is looked at
+# What a reply costs and gains, looked at by itself:
+FOREIGN = 0.1  # a word that its own conversation had said and this one has not
+PRESUPPOSED = 0.05  # something that it takes for known ("the cake", "your boss") and that nobody has said here
+NOBODY = 0.2  # he or she, where nobody has been spoken of
+SHARED = 0.04  # a word that has been said here: it speaks of this
+MOST_SHARED = 3
 _ENDINGS = re.compile(r"(?<=\w\w\w)(?:'s|ing|ed|es|s)$")
 
 
@@ -76,11 +82,9 @@ class Recall:
             scores += OPENING * self._opens * (scores > 0)
         known = {stem for text in (heard, *said) for stem in stems(text)}
         found: dict[str, Recalled] = {}
-        for place in np.argsort(-scores, kind="stable")[: 4 * count].tolist():
+        for place in np.argsort(-scores, kind="stable")[: max(CONSIDERED, count)].tolist():
             exchange = self.exchanges[place]
-            of_its_own = (set(stems(exchange.heard)) | set(stems(exchange.before))) - known
-            foreign = len(of_its_own & set(stems(exchange.reply)) - _EVERYBODYS)
-            similarity = float(scores[place]) - FOREIGN * foreign
+            similarity = float(scores[place]) + becoming(exchange, known)
             if exchange.reply not in found or found[exchange.reply].similarity < similarity:
                 found[exchange.reply] = Recalled(exchange.reply, similarity, exchange.heard)
         return sorted(found.values(), key=lambda recalled: -recalled.similarity)[:count]
@@ -142,6 +146,17 @@ class _Index:
         return scores
 
 
+def becoming(exchange: Exchange, known: Set[str]) -> float:
+    """Return what a reply gains or loses by its own words, where the stems `known` have been said."""
+    spoken = set(stems(exchange.reply)) - _EVERYBODYS
+    of_its_own = (set(stems(exchange.heard)) | set(stems(exchange.before))) - known
+    foreign = len(of_its_own & spoken)
+    presupposed = {_stem(word) for word in _DEFINITE.findall(exchange.reply.lower())} - known - _EVERYBODYS - of_its_own
+    nobody = sum(bool(pronouns.search(exchange.reply.lower())) and not people & known for pronouns, people in _REFERENTS)
+    shared = min(MOST_SHARED, len(spoken & known))
+    return SHARED * shared - FOREIGN * foreign - PRESUPPOSED * len(presupposed) - NOBODY * nobody
+
+
 def stems(text: str) -> list[str]:
     """Return the words of a text without their commonest endings."""
     return [_stem(word) for word in words(text)]
@@ -152,11 +167,38 @@ def _stem(word: str) -> str:
     return _ENDINGS.sub("", word)
 
 
+_DEFINITE = re.compile(r"\b(?:the|your|that|this|those|these|his|her|their) (?:\w+ )??(\w{3,})")
+_ANYBODY = (
+    "baby child kid friend neighbor neighbour boss teacher doctor dog cat pet parent cousin partner roommate coworker somebody "
+    "someone driver nurse student twin puppy kitten horse hamster rabbit parrot bird guest stranger "
+)
+_REFERENTS = (
+    (
+        re.compile(r"\b(?:he|him|his|he's|he'll|he'd)\b"),
+        frozenset(
+            stems(
+                _ANYBODY + "he him his he's he'll he'd man men guy boy brother father dad daddy husband son grandpa grandfather "
+                "uncle nephew boyfriend grandson mister mr groom king"
+            )
+        ),
+    ),
+    (
+        re.compile(r"\b(?:she|her|hers|she's|she'll|she'd)\b"),
+        frozenset(
+            stems(
+                _ANYBODY
+                + "she her hers she's she'll she'd woman women girl lady sister mother mom mum mommy wife daughter grandma "
+                "grandmother aunt niece girlfriend granddaughter bride queen"
+            )
+        ),
+    ),
+)
 _EVERYBODYS = frozenset(
     stems(
         "a an the i you he she it we they me him her us them my your his its our their this that these those and or but so if "
         "then than as at by for from in into of on out to up with about not no yes do does did don't is are was were be been "
         "am i'm you're it's that's what who when where why how which there here have has had can could will would should "
-        "just very too more much many some any all one like good nice great oh well now got get go going know think"
+        "just very too more much many some any all one like good nice great oh well now got get go going know think "
+        "day time way thing first best rest end middle world night morning evening weekend moment kind next last other whole"
     )
 )
