@@ -29,6 +29,7 @@ from dialogue.decoding.search import search
 from dialogue.models import Batch, prepare
 from dialogue.safety import Level, may_say, never_say
 from dialogue.store import ConversationStore
+from dialogue.text_files import read_lines
 from dialogue.vocabulary import CONTINUED, without_marks
 from dialogue.words import holds_phrase, repeats_ngram, words
 
@@ -351,9 +352,9 @@ class DialogueAgent:
 def _read_phrases(path: str) -> dict[str, str]:
     """Read a file of phrases, one a line: where each stands, and the phrase."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"block_list {path}: it cannot be read ({error}); it must be a text file with one phrase a line") from None
+        lines = read_lines(path)
+    except ValueError as error:
+        raise ValueError(f"block_list: {error}; it must be a text file with one phrase a line") from None
     return {f"{path}, line {number}": line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
 
 

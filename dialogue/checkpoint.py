@@ -23,6 +23,7 @@ from torch import Tensor
 from dialogue.config import ModelConfig
 from dialogue.models import ModelClass, ModelModule
 from dialogue.recall import Recall
+from dialogue.text_files import decoded
 from dialogue.vocabulary import Vocabulary
 
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.model"
@@ -79,7 +80,7 @@ def load(folder: str | Path, *, device: torch.device | None = None, model_name: 
         if not (folder / name).is_file():
             raise ValueError(f"{folder} is no checkpoint: it lacks {name}; python -m training.fit writes one")
     try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        settings = json.loads(decoded((folder / CONFIG).read_bytes()))
         config = ModelConfig.from_dict(settings["model"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / CONFIG} is no configuration of this project: {error}") from None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
@@ -97,7 +98,8 @@ class Vocabulary:
         if not path.is_file():
             raise ValueError(f"there is no vocabulary at {path}; build one with python -m training.build_vocabulary")
         try:
-            return cls(path.read_bytes())
+            # An editor may have put a mark before a list of words.
+            return cls(path.read_bytes().removeprefix(codecs.BOM_UTF8))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 

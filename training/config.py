@@ -13,6 +13,7 @@ from typing import Any
 from dialogue.checkpoint import DEFAULT_MODEL, OUR_MODELS
 from dialogue.config import ModelConfig
 from dialogue.models import Objective
+from dialogue.text_files import decoded
 from training.scheduled_sampling import WAYS
 from training.trainer import OPTIMIZERS
 
@@ -169,7 +170,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     """Read a recipe by its name here or its path. Raises ValueError where there is none, or no TOML in it."""
     path = RECIPES / f"{name}.toml" if name in recipes() else Path(name)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(decoded(path.read_bytes()))
     except OSError as error:
         raise ValueError(f"cannot read the recipe {path}: {error.strerror}; a file, or one of: {', '.join(recipes())}") from None
     except ValueError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dialogue.checkpoint import replace_file
+from dialogue.text_files import read_text
 from dialogue.words import words
 from training import methods, plots
 from training.figures import prediction, ranking, replies, talks
@@ -64,7 +65,7 @@ def page(found: Evaluation, *, facts: Mapping[str, str], by_method: Sequence[Map
     )
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Evaluation</title><style>{STYLE.read_text(encoding="utf-8")}</style></head><body><main>
+<title>Evaluation</title><style>{read_text(STYLE)}</style></head><body><main>
 <h1>How well it predicts, answers and ranks</h1>
 <p>Measured on conversations that the model was not fitted to, unless the split says otherwise.</p>
 <dl class="facts">{about}</dl>

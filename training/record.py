@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from dialogue.checkpoint import Checkpoint, replace_file
+from dialogue.text_files import read_text
 from training.state import Progress
 
 FILE = "run.json"
@@ -78,8 +79,8 @@ def bring_up_to_date(out: Path, progress: Progress, *, ended: bool = False) -> N
 def read(out: Path) -> dict[str, Any]:
     """Read a run's record; of a run that has none, or a broken one, nothing."""
     try:
-        found = json.loads((out / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_text(out / FILE))
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -95,7 +96,9 @@ def commit(root: Path = ROOT) -> dict[str, Any] | None:
         return None
     try:
         head, changes = (
-            subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True, timeout=10).stdout
+            subprocess.run(
+                ["git", "-C", root, *words], capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10
+            ).stdout
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.SubprocessError):

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dialogue.text_files import numbered_lines
 from dialogue.vocabulary import Vocabulary
-from training.corpora.transcript import numbered_lines
+from training.corpora.transcript import Complaints
 
 _SPACE_MARK = "\u2581"  # sentencepiece's, before a piece that begins a word
 
@@ -28,8 +29,8 @@ def initialise(embedding: Tensor, path: Path, vocabulary: Vocabulary) -> float:
     size = embedding.shape[1]
     vectors = np.zeros(embedding.shape, dtype=np.float32)
     found = np.zeros(len(vocabulary), dtype=np.int8)  # 2: written just so, 1: found in other case
-    for number, line in numbered_lines(path):
-        word, *numbers = line.decode("utf-8", errors="replace").rstrip().split(" ")
+    for number, line in numbered_lines(path, Complaints()):
+        word, *numbers = line.rstrip().split(" ")
         if number == 1 and len(numbers) == 1 and word.isdigit():
             continue
         if len(numbers) != size:

@@ -10,6 +10,7 @@ import torch
 
 from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation, Turn
+from dialogue.text_files import read_lines
 
 HELD_OUT = Path(__file__).with_name("heldout.tsv")  # of chitchat-dataset's test split (MIT), which the shipped model has not read
 
@@ -19,11 +20,7 @@ def read_exchanges(path: Path = HELD_OUT) -> list[list[str]]:
 
     Raises ValueError where a line has no two turns, or where there is no such file.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
-    exchanges = [[turn.strip() for turn in line.split("\t") if turn.strip()] for line in lines]
+    exchanges = [[turn.strip() for turn in line.split("\t") if turn.strip()] for line in read_lines(path)]
     for number, turns in enumerate(exchanges, 1):
         if len(turns) < 2:
             raise ValueError(f"{path}, line {number}: found {len(turns)} turns; expected two or more, apart by tabs")

@@ -10,6 +10,7 @@ from typing import Literal
 from dialogue.safety.answers import CALM, CRISIS, LINES, NO_LINE, NO_SIDE, TOPICS
 from dialogue.safety.lists import BLOCKED, hits, is_offensive
 from dialogue.safety.topics import agrees, is_delicate, topic
+from dialogue.text_files import read_lines
 from dialogue.words import pick
 
 Level = Literal["strict", "standard", "off"]
@@ -64,4 +65,4 @@ def may_say(level: Level) -> Callable[[str, str], bool] | None:
 
 def never_say(level: Level) -> list[str]:
     """List the phrases that a search is not to write at all, so that the beam holds better ones. None at `off`."""
-    return [] if level == "off" else BLOCKED.read_text(encoding="utf-8").splitlines()
+    return [] if level == "off" else read_lines(BLOCKED)

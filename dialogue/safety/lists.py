@@ -12,6 +12,7 @@ from typing import Any
 from dialogue.safety.patterns import joined
 from dialogue.safety.play import without_play
 from dialogue.safety.text import fold
+from dialogue.text_files import read_text
 
 LISTS = Path(__file__).with_name("lists.toml")
 BLOCKED = Path(__file__).with_name("blocked.txt")  # listed words as a beam search forbids them: one phrase a line
@@ -48,7 +49,7 @@ def version() -> int:
 
 @cache
 def _read() -> dict[str, Any]:
-    return tomllib.loads(LISTS.read_text(encoding="utf-8"))
+    return tomllib.loads(read_text(LISTS))
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from dialogue.safety.patterns import joined
 from dialogue.safety.play import without_play
 from dialogue.safety.text import fold
+from dialogue.text_files import read_text
 from dialogue.vocabulary import CONTINUED
 
 PATTERNS = Path(__file__).with_name("topics.toml")
@@ -49,7 +50,7 @@ def version() -> int:
 
 @cache
 def _read() -> dict[str, Any]:
-    return tomllib.loads(PATTERNS.read_text(encoding="utf-8"))
+    return tomllib.loads(read_text(PATTERNS))
 
 
 @cache

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from dialogue.text_files import numbered_lines
 from skill import interaction_model
 from skill.commands import command
 from training import corpora
-from training.corpora.transcript import numbered_lines, split_of
+from training.corpora.transcript import split_of
 
 HERE = Path(__file__).parent
 SAFETY = HERE.parent / "dialogue" / "safety"
@@ -127,7 +128,7 @@ def test_of_held_out_talk_nothing_is_taken_for_a_command_that_is_none():
     held_out = [
         turn
         for path in paths
-        for _, line in numbered_lines(path)
+        for _, line in numbered_lines(path, pytest.fail)
         for conversation in [json.loads(line)]
         if split_of(conversation["id"]) == "validation"
         for turn in conversation["turns"]

@@ -50,7 +50,7 @@ def test_each_row_of_news_is_a_title_and_a_text_as_one_reads_them(tmp_path):
     complaints = Complaints(skip=True)
     found = {turns for split in SPLITS for turns in (t.turns for t in corpora._read(str(path), split, complaints))}
     assert found == {("Oil is up", "Brent rose   to a high; it's <b>news</b>."), ("Two lines", "the first\nand the second")}
-    assert complaints.count == 2 * len(SPLITS)
+    assert complaints.count == 2, "once a line, though the file is read for each split"
     assert "line 5: 2 columns where class, title and text are expected" in complaints.first
 
 

@@ -21,6 +21,7 @@ import torch
 
 from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
+from dialogue.text_files import read_text
 from training import batches
 from training.ranks import joined
 from training.trainer import Trainer
@@ -41,7 +42,7 @@ def compare(count: int, plan: Sequence[Sequence[Sequence[list[int]]]], config: M
     rates: dict[int, list[float]] = {1: [], count: []}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work.json"
-        work.write_text(json.dumps({"config": asdict(config), "plan": plan}))
+        work.write_text(json.dumps({"config": asdict(config), "plan": plan}), encoding="utf-8")
         for _ in range(rounds):
             for several, found in rates.items():
                 found.append(_run(several, work))
@@ -57,7 +58,7 @@ def _run(count: int, work: Path) -> float:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     ended = subprocess.run(
         [*torchrun, "-m", "training.bench.ranks", str(work)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, encoding="utf-8", errors="replace", check=False,
     )  # fmt: skip
     if ended.returncode:
         raise ValueError(f"{count} processes failed: {ended.stderr.strip()[-2000:]}")
@@ -67,7 +68,7 @@ def _run(count: int, work: Path) -> float:
 def work_as_rank(work: Path) -> None:
     """Take this rank's share of every step, and let the first print tokens a second: the median over steps."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[int(os.environ["LOCAL_RANK"])]})  # before any thread is there
-    told = json.loads(work.read_text())
+    told = json.loads(read_text(work))
     torch.manual_seed(0)
     with joined() as ranks:
         model = HRED.from_config(ModelConfig(**told["config"]), bos_id=0)

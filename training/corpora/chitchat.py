@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dialogue.text_files import read_text
 from dialogue.vocabulary import CONTINUED
 from training.corpora.transcript import Complain, Transcript, split_of
 
@@ -27,7 +28,7 @@ def read(split: str, complain: Complain) -> Iterator[Transcript]:
     Raises ValueError where the package is not installed; complains of a conversation without a readable message.
     """
     path = find()
-    for key, conversation in json.loads(path.read_text(encoding="utf-8")).items():
+    for key, conversation in json.loads(read_text(path)).items():
         if split_of(key) != split:
             continue
         turns = tuple(_turns(conversation))

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from dialogue.text_files import numbered_lines
 from training.corpora.pickled import read_words, triples
-from training.corpora.transcript import Complain, Transcript, numbered_lines
+from training.corpora.transcript import Complain, Transcript
 
 FOLDERS = ("data/MovieTriples_Dataset", "dat/MovieTriples_Dataset", "data/movie_triples", "dat/movie_triples")
 DICT = "Training.dict.pkl"
@@ -56,12 +57,8 @@ def _find(folder: Path, split: str) -> Path:
 
 
 def _triples(path: Path, complain: Complain) -> Iterator[tuple[int, tuple[str, ...]]]:
-    for number, line in numbered_lines(path):
-        try:
-            turns = tuple(part.strip() for part in line.decode("utf-8").rstrip("\r\n").split("\t"))
-        except UnicodeDecodeError as error:
-            complain(f"{path}, line {number}: invalid UTF-8 ({error.reason} at byte {error.start})")
-            continue
+    for number, line in numbered_lines(path, complain):
+        turns = tuple(part.strip() for part in line.rstrip("\r\n").split("\t"))
         if len(turns) != 3:
             complain(f"{path}, line {number}: {len(turns)} utterances where three, apart by tabs, are expected")
         elif not all(turns):

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dialogue.checkpoint import replace_file
+from dialogue.text_files import numbered_lines, read_text
 from dialogue.vocabulary import normalise
 from training.corpora.roles import problem_of, with_speakers
-from training.corpora.transcript import Complain, Transcript, numbered_lines, split_of
+from training.corpora.transcript import Complain, Complaints, Transcript, split_of
 
 
 def find(folder: Path, corpus: str = "self_dialogue") -> Path:
@@ -41,12 +42,10 @@ def read(
     by_answer: the split is that of what is answered instead, so that no answer stands in two splits;
     a conversation whose answers belong to different splits is left out of all.
     """
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(path, complain):
         try:
-            entry = json.loads(line.decode("utf-8"))
+            entry = json.loads(line)
             key, turns, speakers = entry["id"], entry["turns"], entry.get("speakers")
-        except UnicodeDecodeError as error:
-            complain(f"{path}, line {number}: invalid UTF-8 ({error.reason} at byte {error.start})")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             complain(f'{path}, line {number}: not a conversation; expected {{"id": "...", "turns": ["...", ...]}}')
         else:
@@ -72,17 +71,16 @@ def convert(checkout: Path, out: Path) -> int:
     if not files:
         raise ValueError(f"{checkout} has no corpus/*/*.csv; expected a checkout of jfainberg/self_dialogue_corpus")
     blocked_file = checkout / "blocked_workers.txt"
-    blocked = set(blocked_file.read_text(encoding="utf-8").split()) if blocked_file.is_file() else set()
+    blocked = set(read_text(blocked_file).split()) if blocked_file.is_file() else set()
     conversations = {}
     for file in files:
         try:
-            with file.open(encoding="utf-8", newline="") as rows:
-                for row in csv.DictReader(rows):
-                    turns = list(_sentences(row))
-                    if len(turns) > 1 and not row.get("Reject") and row.get("WorkerId") not in blocked:
-                        key = row["AssignmentId"]
-                        conversations[key] = {"id": key, "topic": file.parent.name, "turns": turns}
-        except (UnicodeDecodeError, KeyError, csv.Error) as error:
+            for row in csv.DictReader(line for _, line in numbered_lines(file, Complaints())):
+                turns = list(_sentences(row))
+                if len(turns) > 1 and not row.get("Reject") and row.get("WorkerId") not in blocked:
+                    key = row["AssignmentId"]
+                    conversations[key] = {"id": key, "topic": file.parent.name, "turns": turns}
+        except (KeyError, csv.Error) as error:
             raise ValueError(f"{file} is no table of this corpus: {type(error).__name__} {error}") from None
     lines = "".join(json.dumps(conversations[key], ensure_ascii=False) + "\n" for key in sorted(conversations)).encode()
     out.parent.mkdir(parents=True, exist_ok=True)

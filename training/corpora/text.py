@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.corpora.transcript import Complain, Transcript, numbered_lines, split_of
+from dialogue.text_files import numbered_lines
+from training.corpora.transcript import Complain, Transcript, split_of
 
 TWENTIETHS = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}  # of the characters of a text
 _LOST_AMPERSAND = re.compile(r"(?<!&)#(\d+);")  # AG News: its apostrophes are #39;
@@ -25,16 +26,8 @@ def is_text(path: Path) -> bool:
 
 def read(path: Path, split: str, complain: Complain) -> Iterator[Transcript]:
     """Yield what a file holds for one split. Raises ValueError on a broken file; complains of what is no text, or no row."""
-    lines = _lines(path, complain)
+    lines = numbered_lines(path, complain)
     return _rows(path, lines, split, complain) if path.name.removesuffix(".gz").endswith(".csv") else _stream(path, lines, split)
-
-
-def _lines(path: Path, complain: Complain) -> Iterator[tuple[int, str]]:
-    for number, line in numbered_lines(path):
-        try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            complain(f"{path}, line {number}: invalid UTF-8 ({error.reason} at byte {error.start})")
 
 
 def _stream(path: Path, lines: Iterator[tuple[int, str]], split: str) -> Iterator[Transcript]:

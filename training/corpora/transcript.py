@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 SPLITS = ("train", "validation", "test")
 
@@ -38,18 +34,26 @@ Complain = Callable[[str], None]
 
 @dataclass
 class Complaints:
-    """What to do about a line that is no conversation: stop at once, or count and go on."""
+    """What to do about a line that is no conversation: stop at once, or count and go on.
+
+    A line counts once, however many splits its file is read for.
+    """
 
     skip: bool = False
-    count: int = 0
     first: str = ""
+    _seen: set[str] = field(default_factory=set)
 
     def __call__(self, what: str) -> None:
         """Report one bad line. Raises ValueError unless bad lines are to be skipped."""
         if not self.skip:
             raise ValueError(f"{what}; mend the file, or pass --skip-bad-lines to leave such lines out")
-        self.count += 1
+        self._seen.add(what)
         self.first = self.first or what
+
+    @property
+    def count(self) -> int:
+        """Tell how many lines were bad."""
+        return len(self._seen)
 
 
 def split_of(conversation_id: str) -> str:
@@ -66,12 +70,3 @@ def sha256_of(transcripts: Iterable[Transcript]) -> str:
         weight = [] if transcript.times == 1 else [transcript.times]
         content.update(json.dumps([transcript.id, transcript.turns, *weight]).encode() + b"\n")
     return content.hexdigest()
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a file with their numbers, through gzip where its name says so. Raises ValueError on a broken one."""
-    try:
-        with path.open("rb") as file, gzip.open(file) if path.suffix == ".gz" else nullcontext(file) as lines:
-            yield from enumerate(lines, start=1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
