@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from dialogue.agent import DialogueAgent, Reply
-from dialogue.checkpoint import PRETRAINED
+from dialogue.command_line import add_device, add_model, command
 from dialogue.config import add_options, decode_config
 from dialogue.conversation import Conversation
 from dialogue.device import choose_device
 from dialogue.recognised import as_written
 from dialogue.safety import Level, fixed_answer, level_from_environment
+from dialogue.text_files import read_lines
 from dialogue.vocabulary import without_marks
 
 COMMANDS = "/beam shows what the last reply was chosen from, /reset begins anew, /quit leaves"
@@ -70,38 +71,43 @@ def answer_openings(agent: DialogueAgent, openings: Sequence[str], *, safety: Le
             yield reply.text, "fallback" if reply.is_fallback else ""
 
 
+def read_openings(path: Path) -> list[str]:
+    """Read first utterances, one a line; blank lines are none.
+
+    Raises ValueError where there is none at all.
+    """
+    openings = [line for line in read_lines(path) if line.strip()]
+    if not openings:
+        raise ValueError(f"--openings {path} holds no utterance; expected one a line")
+    return openings
+
+
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Talk from the command line."""
     parser = argparse.ArgumentParser(prog="python -m dialogue", description="Talk to the agent in a terminal.")
-    parser.add_argument(
-        "--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder (env CHECKPOINT)"
-    )
-    parser.add_argument("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
+    add_model(parser)
     parser.add_argument(
         "--precision",
         default=os.environ.get("PRECISION") or "auto",
         help="of the output layer: auto, fp32, bf16 or int8 (env PRECISION)",
     )
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_device(parser)
     parser.add_argument(
         "--openings", type=Path, metavar="FILE", help="answer each line by itself; print opening, reply, why, by tabs"
     )
     add_options(parser)
     options = parser.parse_args(arguments)
-    try:
-        safety = level_from_environment()
-        openings = options.openings.read_text(encoding="utf-8").splitlines() if options.openings else None
-        agent = DialogueAgent.load(
-            options.checkpoint,
-            device=choose_device(options.device),
-            model_name=options.model,
-            precision=options.precision,
-            decode=decode_config(options),
-            safety=safety,
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    safety = level_from_environment()
+    openings = read_openings(options.openings) if options.openings else None
+    agent = DialogueAgent.load(
+        options.checkpoint,
+        device=choose_device(options.device),
+        model_name=options.model,
+        precision=options.precision,
+        decode=decode_config(options),
+        safety=safety,
+    )
     if openings is None:
         talk(agent, Console(), safety=safety)
         return 0

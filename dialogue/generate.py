@@ -6,7 +6,6 @@ Nothing is searched for, re-ranked or filtered here; that is the agent's.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dialogue import checkpoint
-from dialogue.checkpoint import PRETRAINED, Checkpoint, replace_file
+from dialogue.checkpoint import Checkpoint, replace_file
+from dialogue.command_line import add_device, add_model, check_writable_file, command
 from dialogue.device import choose_device
 from dialogue.vocabulary import CONTINUED, without_marks
 
@@ -81,12 +81,12 @@ def _drawn(log_probs: Tensor, temperature: float, random: torch.Generator) -> Te
     return (log_probs / temperature + noise.to(log_probs.device)).argmax()
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Write on from the command line."""
     parser = argparse.ArgumentParser(prog="python -m dialogue.generate", description="Let a model write on from a prompt.")
     add = parser.add_argument
-    add("--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder (env CHECKPOINT)")
-    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
+    add_model(parser)
     add("--prompt", default="", help="what the text begins with")
     add("--length", type=int, default=200, metavar="N", help="tokens to write (default: %(default)s)")
     add(
@@ -97,16 +97,18 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add("--seed", type=int, default=0, help="same seed, same text (default: %(default)s)")
     add("--out", type=Path, metavar="FILE", help="write the text there (default: print it)")
-    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_device(parser)
     options = parser.parse_args(arguments)
-    try:
-        source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
-        text = generate(source, options.prompt, length=options.length, temperature=options.temperature, seed=options.seed)
-        if options.out:
-            replace_file(options.out, lambda path: path.write_text(text + "\n", encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if not 0 <= options.seed < 2**63:
+        raise ValueError(f"--seed is {options.seed}; it must be from 0 to {2**63 - 1}")
+    if options.out:
+        check_writable_file(options.out)
+    source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
+    text = generate(source, options.prompt, length=options.length, temperature=options.temperature, seed=options.seed)
+    if options.out:
+        # A prompt that came in another encoding holds halves of characters.
+        written = text.encode(errors="replace") + b"\n"
+        replace_file(options.out, lambda path: path.write_bytes(written))
     print(f"{options.length:,} tokens written to {options.out}" if options.out else text)
     return 0
 

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dialogue.agent import DialogueAgent
+from dialogue.command_line import at_least, command
 from skill import build_skill, contract, envelope
 from skill.endpoint import answer, mount
 from skill.interaction_model import CHAT_INTENT, CHAT_SLOT
@@ -126,14 +127,13 @@ def times_of(timed: dict[str, Callable[[], object]], rounds: int) -> list[dict[s
     ]
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Time turns from the command line."""
     parser = argparse.ArgumentParser(prog="python -m skill.bench", description="Time a turn outside the agent.")
     parser.add_argument("--rounds", type=int, default=500, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
-    if options.rounds < 1:
-        print(f"error: --rounds is {options.rounds}; it must be at least 1", file=sys.stderr)
-        return 2
+    at_least(1, rounds=options.rounds)
     logging.disable(logging.WARNING)  # each refusal would be a line
     try:
         rows = times_of(calls(), options.rounds)
@@ -142,8 +142,8 @@ def main(arguments: list[str] | None = None) -> int:
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*map(str, row.values()))
+    print(json.dumps({"rows": rows}), flush=True)
     Console(stderr=True).print(table)
-    print(json.dumps({"rows": rows}))
     return 0
 
 

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dialogue.command_line import command, tell
+
 CHAT_INTENT, CHAT_SLOT = "ChatIntent", "raw_input"
 INVOCATION_NAME = "chatty friend"
 PACKAGE = Path(__file__).parent.parent / "interaction_models"
@@ -148,6 +150,7 @@ def files() -> dict[str, str]:
     return {name: json.dumps(content, indent=2) + "\n" for name, content in contents.items()}
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the package from the command line."""
     parser = argparse.ArgumentParser(prog="python -m skill.interaction_model", description="Write the skill package's files.")
@@ -164,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")
     for fault in found:
-        print(f"error: {fault}", file=sys.stderr)
+        tell(f"error: {fault}")
     return 1 if found else 0
 
 

@@ -6,7 +6,6 @@ A line is an utterance, an empty line ends a conversation. Each begins with a la
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from dialogue.agent import DialogueAgent
-from dialogue.checkpoint import PRETRAINED
+from dialogue.command_line import add_checkpoint, command
+from dialogue.text_files import read_text
 from skill import build_skill
 from skill.endpoint import mount
 from skill.interaction_model import CHAT_INTENT, CHAT_SLOT
@@ -50,18 +50,26 @@ def rehearse(client: FlaskClient, utterances: list[str], *, session: str) -> Ite
             return
 
 
+def read_scripts(path: Path) -> list[list[str]]:
+    """Read conversations, an utterance a line, empty lines between them.
+
+    Raises ValueError where there is none.
+    """
+    scripts = [part.splitlines() for part in re.split(r"\n\s*\n", read_text(path).strip())]
+    if not any(scripts):
+        raise ValueError(f"{path} holds no utterance; expected one a line")
+    return scripts
+
+
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Rehearse from the command line."""
     parser = argparse.ArgumentParser(prog="python -m skill.rehearse", description="Speak a file's utterances to the skill.")
     parser.add_argument("file", type=Path, metavar="FILE", help="an utterance a line; an empty line ends a conversation")
-    parser.add_argument("--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder")
+    add_checkpoint(parser)
     options = parser.parse_args(arguments)
-    try:
-        scripts = [part.splitlines() for part in re.split(r"\n\s*\n", options.file.read_text(encoding="utf-8").strip())]
-        agent = DialogueAgent.load(options.checkpoint, precision="fp32")
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    scripts = read_scripts(options.file)
+    agent = DialogueAgent.load(options.checkpoint, precision="fp32")
     app = Flask(__name__)
     mount(app, build_skill(agent), verifier=None)
     for number, script in enumerate(scripts, start=1):

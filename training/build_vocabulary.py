@@ -11,6 +11,7 @@ from pathlib import Path
 import sentencepiece
 
 from dialogue.checkpoint import replace_file
+from dialogue.command_line import at_least, check_writable_file, command
 from dialogue.vocabulary import BOS, EOS, PAD, PLACEHOLDERS, UNK, Vocabulary, normalise
 from training import corpora
 from training.corpora import cleaning
@@ -68,6 +69,7 @@ def save(vocabulary: Vocabulary, path: Path) -> None:
     replace_file(path, lambda partial: partial.write_bytes(vocabulary.serialised))
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Build a vocabulary from the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.build_vocabulary", description=__doc__)
@@ -83,15 +85,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
     options = parser.parse_args(arguments)
     complaints = Complaints(skip=options.skip_bad_lines)
-    try:
-        transcripts = corpora.load(options.data or corpora.default_names(), "train", complaints)
-        if options.clean:
-            transcripts, touched = cleaning.clean(transcripts)
-        vocabulary = build(turns_of(transcripts), size=options.size, model_type=options.type)
-        save(vocabulary, options.out)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    at_least(1, size=options.size)
+    check_writable_file(options.out)
+    transcripts = corpora.load(options.data or corpora.default_names(), "train", complaints)
+    if options.clean:
+        transcripts, touched = cleaning.clean(transcripts)
+    vocabulary = build(turns_of(transcripts), size=options.size, model_type=options.type)
+    save(vocabulary, options.out)
     if complaints.count:
         print(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
     if options.clean:

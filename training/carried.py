@@ -10,13 +10,13 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
+from dialogue.command_line import add_device, add_model, command
 from dialogue.device import choose_device
 from dialogue.vocabulary import normalise
 from training import batches, corpora
@@ -50,23 +50,19 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> Figures:
     }
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Measure a checkpoint from the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.carried", description="What a carried state is worth to a model.")
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="the model's folder")
-    add("--model", metavar="NAME|MODULE:CLASS", help="the model's class, where it is not of this project")
+    add_model(parser, required=True)
     add("--data", action="append", metavar="NAME|PATH", help="a text or corpus, any number of times (default: as training.fit)")
     add("--split", default="test", help="train, validation, test or all (default: %(default)s)")
-    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_device(parser)
     options = parser.parse_args(arguments)
-    try:
-        source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
-        transcripts = corpora.load(options.data or corpora.default_names(), options.split, Complaints())
-        figures = measure(source, transcripts)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
+    transcripts = corpora.load(options.data or corpora.default_names(), options.split, Complaints())
+    figures = measure(source, transcripts)
     table = Table("figure", "value")
     for name, value in figures.items():
         table.add_row(name, f"{value:,.4g}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
+from dialogue.command_line import add_device, add_model, command
 from dialogue.device import choose_device
 from training.corpora import subsequence
 from training.corpora.transcript import Transcript
@@ -47,18 +47,14 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> tuple[floa
     return right.double().mean().item(), losses
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Measure a checkpoint from the command line, on the 2,000 questions of the test split."""
     parser = argparse.ArgumentParser(prog="python -m training.copied", description="How well digits are copied.")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="the model's folder")
-    parser.add_argument("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_model(parser, required=True)
+    add_device(parser)
     options = parser.parse_args(arguments)
-    try:
-        source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
     exact, losses = measure(source, list(subsequence.read("test")))
     table = Table("position", "loss")
     for position, loss in enumerate(losses, start=1):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from datetime import datetime
@@ -18,34 +17,26 @@ from rich.console import Console
 from rich.table import Table
 
 from dialogue.agent import DialogueAgent
-from dialogue.checkpoint import PRETRAINED
+from dialogue.command_line import add_device, add_model, at_least, check_writable, check_writable_file, command
 from dialogue.config import METHODS, DecodeConfig
 from dialogue.device import choose_device
 from training import corpora, methods, page, record
 from training.corpora.transcript import Complaints, sha256_of
 from training.figures.evaluation import Evaluation, evaluate
-from training.run import check_writable
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Evaluate a checkpoint from the command line."""
     options = _options().parse_args(arguments)
     console = Console(stderr=options.json == "-")
     complaints = Complaints(skip=options.skip_bad_lines)
-    try:
-        if options.limit is not None and options.limit < 1:
-            raise ValueError(f"--limit is {options.limit}; it must be at least 1")
-        if options.json not in (None, "-") and not Path(options.json).absolute().parent.is_dir():
-            raise ValueError(f"--json {options.json}: its folder is not there")
-        if options.report:
-            check_writable(options.report, option="--report")
-        agent = _load(options, DecodeConfig())
-        transcripts = corpora.load(options.data or corpora.default_names(), options.split, complaints)
-        found = evaluate(agent, transcripts, limit=options.limit)
-        by_method = _by_method(options, found) if options.methods else []
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    _check(options)
+    agent = _load(options, DecodeConfig())
+    transcripts = corpora.load(options.data or corpora.default_names(), options.split, complaints)
+    found = evaluate(agent, transcripts, limit=options.limit)
+    by_method = _by_method(options, found) if options.methods else []
+    _write(options, agent, found, by_method)  # before anything is shown
     if complaints.count:
         console.print(f"{complaints.count} bad lines skipped, the first: {complaints.first}", markup=False)
     table = Table("figure", "value")
@@ -57,12 +48,32 @@ def main(arguments: list[str] | None = None) -> int:
     for exchange, reply in list(zip(found.chosen, found.replies, strict=True))[: options.replies]:
         console.print(f"  {found.turn(exchange, before=1)}\n    -> {reply.text}", markup=False, highlight=False)
     if options.report:
-        facts = _facts(agent, options, found)
-        console.print(f"the page is {page.write(options.report, found, facts=facts, by_method=by_method)}", markup=False)
+        console.print(f"the page is {options.report / page.FILE}", markup=False)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what would only be found to be wrong when everything is measured."""
+    at_least(1, limit=options.limit)
+    at_least(0, replies=options.replies)
+    if options.json not in (None, "-"):
+        if not Path(options.json).absolute().parent.is_dir():
+            raise ValueError(f"--json {options.json}: its folder is not there")
+        check_writable_file(Path(options.json), option="--json")
+    if options.report:
+        check_writable(options.report, option="--report")
+
+
+def _write(options: argparse.Namespace, agent: DialogueAgent, found: Evaluation, by_method: list[dict[str, Any]]) -> None:
+    """Write the figures and the page where they were asked for."""
     if options.json:
         text = json.dumps(_as_json(found, by_method), indent=2)
-        print(text) if options.json == "-" else Path(options.json).write_text(text + "\n", encoding="utf-8")
-    return 0
+        if options.json == "-":
+            print(text, flush=True)
+        else:
+            Path(options.json).write_text(text + "\n", encoding="utf-8")
+    if options.report:
+        page.write(options.report, found, facts=_facts(agent, options, found), by_method=by_method)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -70,8 +81,7 @@ def _options() -> argparse.ArgumentParser:
         prog="python -m training.evaluate", description="Measure a checkpoint on held-out conversations."
     )
     add = parser.add_argument
-    add("--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder (env CHECKPOINT)")
-    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
+    add_model(parser)
     add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)")
     add("--split", default="test", help="train, validation, test or all (default: %(default)s)")
     add("--limit", type=int, metavar="N", help="answer and rank N histories at most (default: one in each conversation)")
@@ -80,7 +90,7 @@ def _options() -> argparse.ArgumentParser:
     add("--report", type=Path, metavar="DIR", help="write a page with tables, plots and conversations there: DIR/index.html")
     add("--replies", type=int, default=10, metavar="N", help="show so many replies (default: %(default)s)")
     add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
-    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_device(parser)
     return parser
 
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from dialogue.agent import DialogueAgent, Reply
-from dialogue.checkpoint import PRETRAINED
+from dialogue.command_line import add_model, at_least, command
 from dialogue.config import METHODS, DecodeConfig
 from dialogue.words import words
 from training import batches, corpora
@@ -101,12 +99,12 @@ def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     console.print(table)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Compare ways to decode from the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.methods", description="Ways to decode, side by side.")
     add = parser.add_argument
-    add("--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder")
-    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
+    add_model(parser)
     add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)")
     add("--split", default="validation", help="train, validation, test or all (default: %(default)s)")
     add("--limit", type=int, default=REPLIES, metavar="N", help="answer N histories at most (default: %(default)s)")
@@ -120,21 +118,19 @@ def main(arguments: list[str] | None = None) -> int:
     add("--precision", default="auto", help="of the output layer: auto, fp32, bf16 or int8 (default: %(default)s)")
     add("--replies", type=int, default=0, metavar="N", help="show N replies of each (default: %(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        if options.limit < 1:
-            raise ValueError(f"--limit is {options.limit}; it must be at least 1")
-        default = DecodeConfig()
-        tried = [*([""] if options.tried else []), *(options.tried or [f"method={method}" for method in METHODS])]
-        configs = [settings_of(text, default) for text in tried]
-        agents = [
-            DialogueAgent.load(options.checkpoint, model_name=options.model, precision=options.precision, decode=config)
-            for config in configs
-        ]
-        transcripts = by_hash(corpora.load(options.data or corpora.default_names(), options.split, Complaints()))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    at_least(1, limit=options.limit)
+    at_least(0, replies=options.replies)
+    default = DecodeConfig()
+    tried = [*([""] if options.tried else []), *(options.tried or [f"method={method}" for method in METHODS])]
+    configs = [settings_of(text, default) for text in tried]
+    agents = [
+        DialogueAgent.load(options.checkpoint, model_name=options.model, precision=options.precision, decode=config)
+        for config in configs
+    ]
+    transcripts = by_hash(corpora.load(options.data or corpora.default_names(), options.split, Complaints()))
     transcripts = [transcript for transcript in transcripts if len(transcript.turns) > 2][: options.limit]
+    if not transcripts:
+        raise ValueError(f"no conversation of the split {options.split!r} has three turns; there is no history to answer")
     first = agents[0]
     encoded = batches.encode(transcripts, first.vocabulary, truncate=None).conversations
     exchanges = exchanges_of(first.model, encoded, first.device)
@@ -145,8 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append(row)
         for exchange, reply in list(zip(chosen, replies, strict=True))[: options.replies]:
             print(f"  {transcripts[exchange.conversation].turns[exchange.turn - 1]}\n    -> {reply.text}")
+    print(json.dumps({"replies": len(chosen), "rows": rows}), flush=True)
     show(rows, Console(stderr=True))
-    print(json.dumps({"replies": len(chosen), "rows": rows}))
     return 0
 
 

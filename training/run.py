@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, cast
 
 from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
+from dialogue.command_line import check_writable
 from dialogue.config import ModelConfig
 from dialogue.models import ModelClass
 from training import corpora
@@ -75,16 +75,6 @@ def remember(out: Path, before: Checkpoint, config: FitConfig) -> None:
     """Write down what was asked for anew, so that it holds for the next --resume, too."""
     training = {**before.training, "config": asdict(config)}
     checkpoint.save_settings(out / "checkpoint", replace(before, training=training))
-
-
-def check_writable(folder: Path, *, option: str = "--out") -> None:
-    """Try to write where a folder is, or is to be. Raises ValueError where that fails; leaves nothing behind."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    try:
-        with tempfile.TemporaryDirectory(dir=there, prefix=".writable-"):
-            pass
-    except OSError as error:
-        raise ValueError(f"cannot write into {there}: {error.strerror}; name another folder with {option}") from None
 
 
 def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:

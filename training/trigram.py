@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import Checkpoint
+from dialogue.command_line import at_least, command
 from dialogue.config import ModelConfig
 from dialogue.models import Batch, Likelihood
 from dialogue.vocabulary import Vocabulary
@@ -212,6 +213,7 @@ def count(train: Conversations, validation: Conversations, vocabulary: Vocabular
     return counted()
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Count a corpus and measure what that reaches, from the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.trigram", description="An interpolated trigram's figures.")
@@ -222,18 +224,16 @@ def main(arguments: list[str] | None = None) -> int:
     add("--limit", type=int, metavar="N", help="answer and rank N histories at most (default: one in each conversation)")
     options = parser.parse_args(arguments)
     names = options.data or corpora.default_names()
-    try:
-        vocabulary = load_vocabulary(options.vocabulary, names)
-        train, validation = (
-            batches.encode(corpora.load(names, split, Complaints()), vocabulary, truncate=None).conversations
-            for split in ("train", "validation")
-        )
-        model = count(train, validation, vocabulary)
-        agent = DialogueAgent(Checkpoint(model.eval(), vocabulary, ModelConfig(vocab_size=len(vocabulary)), {}))
-        figures = evaluate(agent, corpora.load(names, options.split, Complaints()), limit=options.limit).figures
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    at_least(1, limit=options.limit)
+    vocabulary = load_vocabulary(options.vocabulary, names)
+    measured_on = corpora.load(names, options.split, Complaints())
+    train, validation = (
+        batches.encode(corpora.load(names, split, Complaints()), vocabulary, truncate=None).conversations
+        for split in ("train", "validation")
+    )
+    model = count(train, validation, vocabulary)
+    agent = DialogueAgent(Checkpoint(model.eval(), vocabulary, ModelConfig(vocab_size=len(vocabulary)), {}))
+    figures = evaluate(agent, measured_on, limit=options.limit).figures
     table = Table("figure", "value")
     table.add_row("discounts", ", ".join(map(str, model.discounts)))
     table.add_row("numbers kept", f"{model.size:,}")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 from collections.abc import Hashable
@@ -33,7 +32,7 @@ from dialogue.bench import floor, replies
 from dialogue.bench.fidelity import HELD_OUT, fidelity, read_exchanges
 from dialogue.bench.memory import peak_mb
 from dialogue.bench.timing import Call, time_in_turns
-from dialogue.checkpoint import PRETRAINED
+from dialogue.command_line import add_model, at_least, command
 from dialogue.config import DecodeConfig
 from dialogue.device import choose_device
 from dialogue.models import Prepares
@@ -42,12 +41,12 @@ from dialogue.models.projection import precisions
 FORCED_TOKENS = replies.LENGTHS[1]
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Time replies from the command line."""
     parser = argparse.ArgumentParser(prog="python -m dialogue.bench", description="Time replies, beside their bare operations.")
     add = parser.add_argument
-    add("--checkpoint", type=Path, default=os.environ.get("CHECKPOINT") or PRETRAINED, help="the model's folder (env CHECKPOINT)")
-    add("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
+    add_model(parser)
     add("--full", action="store_true", help="every method of DecodeConfig, too")
     add(
         "--text",
@@ -59,14 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     add("--rounds", type=int, default=7, help="(default: %(default)s)")
     add("--device", default="cpu", help="(default: %(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        if options.rounds < 1:
-            raise ValueError(f"--rounds is {options.rounds}; it must be at least 1")
-        device, exchanges = choose_device(options.device), read_exchanges(options.text)
-        source = checkpoint.load(options.checkpoint, device=device, model_name=options.model)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    at_least(1, rounds=options.rounds)
+    device, exchanges = choose_device(options.device), read_exchanges(options.text)
+    source = checkpoint.load(options.checkpoint, device=device, model_name=options.model)
     there = precisions(device)
     names = there if isinstance(source.model, Prepares) else ["fp32"]
     memory = {name: peak_mb(options.checkpoint, name, model_name=options.model, device=device) for name in names}
@@ -78,8 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     found["fidelity"] = fidelity(agents, exchanges)
     found["auto"] = DialogueAgent(source, precision="auto").decoder.precision
     found["peak_memory_mb"] = memory
+    print(json.dumps(found), flush=True)
     show(found, console)
-    print(json.dumps(found))
     return 0
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from dialogue.command_line import command
 from dialogue.safety import lists, topics
+from dialogue.text_files import decoded, read_text
 
 
 def findings(lines: Iterable[str]) -> Iterator[tuple[int, str, str, str]]:
@@ -23,17 +24,24 @@ def findings(lines: Iterable[str]) -> Iterator[tuple[int, str, str, str]]:
             yield number, about, "", text
 
 
+def read_input(file: str) -> str:
+    """Read a file, or standard input where it is -.
+
+    Raises ValueError where either cannot be read.
+    """
+    if file != "-":
+        return read_text(file)
+    content = getattr(sys.stdin, "buffer", None)  # the bytes, whatever encoding the terminal has
+    return sys.stdin.read() if content is None else decoded(content.read())
+
+
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Report from the command line; 1 where anything was found, 2 where the file cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m dialogue.safety", description="Report what the lists find in a text.")
     parser.add_argument("file", metavar="FILE", help="a text file, one utterance a line; - reads standard input")
     options = parser.parse_args(arguments)
-    try:
-        text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        print(f"error: {options.file} cannot be read: {error.strerror}; give a text file, or - for standard input", file=sys.stderr)
-        return 2
-    lines = text.splitlines()
+    lines = read_input(options.file).splitlines()
     table, found = Table("line", "category", "found", "text"), list(findings(lines))
     for number, category, word, line in found:
         table.add_row(str(number), category, word, line)

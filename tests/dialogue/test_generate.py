@@ -95,3 +95,13 @@ def test_the_command_prints_a_text_or_writes_it_to_a_file(talker, tmp_path, caps
     assert (tmp_path / "text.txt").read_text(encoding="utf-8") == printed
     help_text = subprocess.run([sys.executable, "-m", "dialogue.generate", "--help"], capture_output=True, text=True, check=True)
     assert "--temperature" in help_text.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [(["--seed", "-1"], "--seed is -1"), (["--seed", str(2**70)], "--seed is 118"), (["--out", "."], "is a folder")],
+)
+def test_what_would_fail_after_the_writing_is_refused_before_the_model_is_loaded(options, complaint, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "load", None)
+    assert generate.main(options) == 2
+    assert complaint in capsys.readouterr().err

@@ -72,3 +72,14 @@ def test_a_file_of_openings_is_answered_as_a_table(tmp_path, capsys):
     assert (opening, why) == ("what the fuck", "offensive")
     assert reply in CALM
     assert main(["--openings", str(tmp_path / "none")]) == 2
+
+
+def test_a_blank_line_of_openings_is_none(tmp_path, capsys):
+    """It was answered, as if somebody had said nothing."""
+    file = tmp_path / "openings.txt"
+    file.write_text("\n  \nwhat the fuck\n\n\t\n", encoding="utf-8")
+    assert main(["--openings", str(file)]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    file.write_text("\n \n", encoding="utf-8")
+    assert main(["--openings", str(file)]) == 2
+    assert f"--openings {file} holds no utterance; expected one a line" in capsys.readouterr().err

@@ -88,7 +88,7 @@ def test_a_larger_size_gives_more_pieces_up_to_what_the_texts_have():
     [
         (["--type", "sentence"], "unknown vocabulary type 'sentence'; it is one of unigram, bpe, word, char"),
         (["--size", "3"], "cannot build a unigram vocabulary of 3 pieces"),
-        (["--size", "-1"], "cannot build a unigram vocabulary of -1 pieces"),
+        (["--size", "-1"], "--size is -1; it must be at least 1"),
         (["--size", "200", "--type", "char"], "raise --size: marks, 256 bytes"),
         (["--data", "nowhere"], "no corpus 'nowhere'"),
     ],

@@ -62,3 +62,21 @@ def test_bad_options_are_one_plain_line(arguments, talker, tmp_path, capsys):
     checkpoint.save(tmp_path / "model", talker)
     assert evaluate.main(["--checkpoint", str(tmp_path / "model"), *arguments]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--json", "."], "--json . is a folder; name a file in it"),
+        (["--json", "nowhere/figures.json"], "its folder is not there"),
+        (["--json", "pyproject.toml/figures.json"], "its folder is not there"),
+        (["--report", "pyproject.toml"], "name another folder with --report"),
+        (["--replies", "-1"], "--replies is -1; it must be at least 0"),
+        (["--limit", "0"], "--limit is 0; it must be at least 1"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_anything_is_measured(options, complaint, monkeypatch, capsys):
+    """A folder for --json was found to be one after all the measuring."""
+    monkeypatch.setattr(evaluate.DialogueAgent, "load", None)
+    assert evaluate.main(options) == 2
+    assert complaint in capsys.readouterr().err

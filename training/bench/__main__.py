@@ -21,6 +21,7 @@ from rich.table import Table
 from torch.nn.utils.rnn import pack_padded_sequence
 from tqdm import tqdm
 
+from dialogue.command_line import add_device, at_least, command
 from dialogue.config import ModelConfig
 from dialogue.device import choose_device, computes_in_bf16
 from dialogue.models import Batch
@@ -103,6 +104,7 @@ def row_of(name: str, times: dict[str, list[float]], ours: list[Batch]) -> dict[
     }
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Time training steps from the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.bench", description="Time training steps beside a plain loop's.")
@@ -110,19 +112,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sizes", action="append", choices=SIZES, help="of the model, any number of times (default: default)")
     parser.add_argument("--batch-tokens", type=int, default=4000, help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, default=12, help="(default: %(default)s)")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_device(parser)
     parser.add_argument("--processes", type=int, metavar="N", help="measure N processes on N cores beside one, too (CPU)")
     options = parser.parse_args(arguments)
-    try:
-        if options.steps < 1 or options.batch_tokens < 1:
-            raise ValueError(f"--steps is {options.steps} and --batch-tokens {options.batch_tokens}; both must be at least 1")
-        if options.processes is not None:
-            ranks.check_cores(options.processes)
-        device = choose_device(options.device)
-        transcripts = corpora.load(options.data or ["chitchat"], "train", Complaints())
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    at_least(1, steps=options.steps, batch_tokens=options.batch_tokens)
+    if options.processes is not None:
+        ranks.check_cores(options.processes)
+    device = choose_device(options.device)
+    transcripts = corpora.load(options.data or ["chitchat"], "train", Complaints())
     vocabulary = build_vocabulary.build((turn for t in transcripts for turn in t.turns), size=VOCABULARY)
     encoded = batches.encode(transcripts, vocabulary, truncate=256).conversations
     plan = batches.plan(encoded, batch_tokens=options.batch_tokens, rng=random.Random(0))[: options.steps + 1]
@@ -134,6 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append(row_of(name, time_in_turns(config, ours, theirs, vocabulary=vocabulary, device=device), ours))
         if options.processes is not None:
             together.append({"sizes": name, **ranks.compare(options.processes, plan, config, rounds=ROUNDS)})
+    print(json.dumps({"rows": rows, "processes": together}), flush=True)
     for found in filter(None, (rows, together)):
         table = Table(*found[0])
         for row in found:
@@ -141,7 +139,6 @@ def main(arguments: list[str] | None = None) -> int:
         console = Console(stderr=True)
         console.width = max(console.width, 140)  # a cut heading says nothing
         console.print(table)
-    print(json.dumps({"rows": rows, "processes": together}))
     return 0
 
 

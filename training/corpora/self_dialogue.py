@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dialogue.checkpoint import replace_file
+from dialogue.command_line import check_writable_file, command
 from dialogue.text_files import numbered_lines, read_text
 from dialogue.vocabulary import normalise
 from training.corpora.roles import problem_of, with_speakers
@@ -96,17 +97,15 @@ def _sentences(row: dict[str, str]) -> Iterator[str]:
         number += 1
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Convert a checkout from the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.corpora.self_dialogue", description=convert.__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("checkout", type=Path, help="a checkout of github.com/jfainberg/self_dialogue_corpus")
     parser.add_argument("out", type=Path, help="the file to write, .jsonl or .jsonl.gz")
     options = parser.parse_args(arguments)
-    try:
-        count = convert(options.checkout, options.out)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    check_writable_file(options.out)
+    count = convert(options.checkout, options.out)
     print(f"{count} conversations written to {options.out}")
     return 0
 

@@ -136,7 +136,7 @@ def test_the_report_names_line_category_and_word(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
     assert report.main(["-"]) == 0
     assert report.main([str(tmp_path / "none.txt")]) == 2
-    assert "cannot be read" in capsys.readouterr().err
+    assert "cannot read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

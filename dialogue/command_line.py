@@ -1,0 +1,129 @@
+"""What every command line has in common: streams that show what they can, one line for an error,
+and the options that many of them take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from pathlib import Path
+
+from dialogue.checkpoint import PRETRAINED
+
+FAILED, INTERRUPTED = 2, 130
+# How each stream takes a character that its encoding lacks; Python's own choice is to raise.
+_ERRORS = {"stdin": "replace", "stdout": "replace", "stderr": "backslashreplace"}
+
+
+def command(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
+    """Make a main show what it can in any encoding, and end in one line where its input is wrong.
+
+    ValueError and OSError are what a command raises of its input: they are shown, and the status is 2.
+    """
+
+    @wraps(main)
+    def run(arguments: list[str] | None = None) -> int:
+        never_raise_at_characters()
+        try:
+            status = main(arguments)
+        except BrokenPipeError:  # whoever was reading has left, as `| head` does
+            status = FAILED
+        except (ValueError, OSError) as error:
+            tell(f"error: {error}")
+            status = FAILED
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        return status if _all_is_shown() else FAILED
+
+    return run
+
+
+def never_raise_at_characters() -> None:
+    """Have the standard streams replace what their encoding lacks."""
+    for name, errors in _ERRORS.items():
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(io.UnsupportedOperation):  # it has been read from already
+                stream.reconfigure(errors=errors)
+
+
+def tell(line: str) -> None:
+    """Show a line on standard error, where that can be written to."""
+    with suppress(OSError, ValueError):  # a closed stream is a ValueError
+        print(line, file=sys.stderr, flush=True)
+
+
+def _all_is_shown() -> bool:
+    """Write out what standard output still holds, and tell whether it was taken.
+
+    Where nobody is left to take it, that is no failure.
+    """
+    try:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError, ValueError):  # or Python would fail at it once more when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            tell(f"error: cannot write to standard output: {error.strerror}")
+            return False
+    return True
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add --checkpoint, which CHECKPOINT may say as well unless it is required."""
+    default = None if required else os.environ.get("CHECKPOINT") or PRETRAINED
+    text = "the model's folder" if required else "the model's folder (env CHECKPOINT)"
+    parser.add_argument("--checkpoint", type=Path, required=required, default=default, metavar="DIR", help=text)
+
+
+def add_model(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add --checkpoint, and --model for a checkpoint whose class is not of this project."""
+    add_checkpoint(parser, required=required)
+    parser.add_argument("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device, as dialogue.device.choose_device takes it."""
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+
+
+def at_least(least: int, **values: int | None) -> None:
+    """Make sure of whole numbers by the names of their options.
+
+    Raises ValueError that names the one that is too small.
+    """
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be at least {least}")
+
+
+def check_writable(folder: Path, *, option: str = "--out") -> None:
+    """Try to write where a folder is, or is to be.
+
+    Raises ValueError where that fails; leaves nothing behind.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there, prefix=".writable-"):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot write into {there}: {error.strerror}; name another folder with {option}") from None
+
+
+def check_writable_file(path: Path, *, option: str = "--out") -> None:
+    """Make sure that a file can be written before the work that goes into it.
+
+    Raises ValueError where it cannot.
+    """
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():  # a device or a pipe, which is not replaced
+        return
+    check_writable(path.parent, option=option)
