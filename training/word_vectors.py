@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,44 +13,100 @@ from torch import Tensor
 
 from dialogue.text_files import numbered_lines
 from dialogue.vocabulary import Vocabulary
-from training.corpora.transcript import Complaints
+from training.corpora.transcript import Complain, Complaints
 
 _SPACE_MARK = "\u2581"  # sentencepiece's, before a piece that begins a word
+_BEGINNING = 100  # lines by which the size of a file's vectors is told
 
 
-def initialise(embedding: Tensor, path: Path, vocabulary: Vocabulary) -> float:
+def initialise(embedding: Tensor, path: Path, vocabulary: Vocabulary, left_out: Complaints | None = None) -> float:
     """Put the vectors of a file into the rows of an embedding (V, E), in place, and return the share of tokens found.
 
     A line is a word and its E numbers; word2vec's first line, "words numbers", may stand before them; .gz is read, too.
+    What stands before the last E numbers is the word, spaces in it or not. left_out: counts the lines that hold no vector.
     A token takes the vector of its word, where one is written so, in capitals or not. The vectors are moved and scaled as a
     whole to the mean and standard deviation that the embedding has already: those are what its layers were built for.
-    Raises ValueError where the file is missing, broken, of another size, or has no word of the vocabulary.
+    Raises ValueError where the file is missing, is no such file, of another size, or has no word of the vocabulary.
     """
     rows: dict[str, list[int]] = {}
     for token_id in range(len(vocabulary)):
         rows.setdefault(vocabulary.piece(token_id).removeprefix(_SPACE_MARK), []).append(token_id)
     size = embedding.shape[1]
+    check(path, size)
+    left_out = left_out or Complaints(skip=True)
     vectors = np.zeros(embedding.shape, dtype=np.float32)
     found = np.zeros(len(vocabulary), dtype=np.int8)  # 2: written just so, 1: found in other case
-    for number, line in numbered_lines(path, Complaints()):
-        word, *numbers = line.rstrip().split(" ")
-        if number == 1 and len(numbers) == 1 and word.isdigit():
+    for where, word, numbers in _entries(path, size, left_out):
+        waiting = [(token_id, 2) for token_id in rows.get(word, ())] + [(token_id, 1) for token_id in rows.get(word.lower(), ())]
+        waiting = [(token_id, rank) for token_id, rank in waiting if found[token_id] < rank]
+        if not waiting:
             continue
-        if len(numbers) != size:
-            raise ValueError(f"{path}, line {number}: {len(numbers)} numbers; --embedding asks for {size} a word")
-        for written, rank in ((word, 2), (word.lower(), 1)):
-            for token_id in rows.get(written, ()):
-                if found[token_id] < rank:
-                    try:
-                        vectors[token_id] = np.asarray(numbers, dtype=np.float32)
-                    except ValueError:
-                        raise ValueError(f"{path}, line {number}: {word!r} is not followed by {size} numbers") from None
-                    found[token_id] = rank
+        vector = _vector(numbers)
+        if vector is None:
+            left_out(f"{where}: {word!r} is not followed by {size} numbers")
+            continue
+        for token_id, rank in waiting:
+            vectors[token_id], found[token_id] = vector, max(rank, found[token_id])
     known = torch.from_numpy(found > 0)
     taken = torch.from_numpy(vectors)[known]
-    if not len(taken) or not bool(torch.isfinite(taken).all()) or not float(taken.std()) > 0:
-        raise ValueError(f"{path} has no word of this vocabulary, or no vectors that differ; is it of another language or format?")
+    if not len(taken) or not float(taken.std()) > 0:
+        raise ValueError(
+            f"{path} has no word of this vocabulary, or no vectors that differ; is it of another language or format?"
+            + (f" {left_out.count:,} lines were left out, the first: {left_out.first}" if left_out.count else "")
+        )
     with torch.no_grad():
         scaled = (taken - taken.mean()) / taken.std() * embedding.std().cpu() + embedding.mean().cpu()
         embedding[known.to(embedding.device)] = scaled.to(embedding)
     return float(known.double().mean())
+
+
+def check(path: Path, size: int) -> None:
+    """Make sure by its first lines that a file holds vectors of this size.
+
+    Raises ValueError where it does not.
+    """
+    lines = islice(numbered_lines(path, Complaints(skip=True)), _BEGINNING)
+    parts = [line.split() for number, line in lines if line.strip() and not (number == 1 and _is_heading(line))]
+    widths = Counter(map(_numbers_at_the_end, parts))
+    width = max(widths, key=widths.__getitem__, default=0)
+    if not width:
+        raise ValueError(f"{path}: no word and its numbers in the first lines; the text format of word2vec or GloVe is expected")
+    if width != size:
+        raise ValueError(f"{path}: {width} numbers a word; --embedding asks for {size}: take --embedding {width}, or other vectors")
+
+
+def _entries(path: Path, size: int, complain: Complain) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield where a vector stands, its word and its numbers."""
+    for number, line in numbered_lines(path, complain):
+        if not line.strip() or (number == 1 and _is_heading(line)):
+            continue
+        word, *numbers = line.rstrip().rsplit(None, size)
+        if len(numbers) == size:
+            yield f"{path}, line {number}", word.strip(), numbers
+        else:
+            complain(f"{path}, line {number}: {len(numbers) + 1} parts where a word and {size} numbers are expected")
+
+
+def _is_heading(line: str) -> bool:
+    """Tell whether a first line is word2vec's: how many words there are, and how many numbers each."""
+    parts = line.split()
+    return len(parts) == 2 and all(part.isdecimal() for part in parts)
+
+
+def _numbers_at_the_end(parts: list[str]) -> int:
+    """Count the numbers that end a line, of which the first part is none: it is the word."""
+    count = 0
+    for part in reversed(parts[1:]):
+        if _vector([part]) is None:
+            break
+        count += 1
+    return count
+
+
+def _vector(numbers: list[str]) -> np.ndarray | None:
+    """Read numbers; None where they are none, or none that are finite."""
+    try:
+        vector = np.asarray(numbers, dtype=np.float32)
+    except ValueError:
+        return None
+    return vector if np.isfinite(vector).all() else None

@@ -6,6 +6,7 @@ import torch
 from dialogue.vocabulary import Vocabulary
 from training import word_vectors
 from training.build_vocabulary import build
+from training.corpora.transcript import Complaints
 
 WORDS = ["<unk>", "<s>", "</s>", "the", "movie", "paris"]
 LINES = "the 1 2\nThe 9 9\nmovie -1 0.5\nParis 0.25 -3e0\nxyzzy 5 5\n"
@@ -51,12 +52,15 @@ def test_pieces_of_sentencepiece_take_the_vectors_of_their_words(tmp_path):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("the 1 2 3\n", "line 1: 3 numbers; --embedding asks for 2"),
-        ("the 1 2\nmovie 1\n", "line 2: 1 numbers"),
-        ("the 1 b\n", "line 1: 'the' is not followed by 2 numbers"),
+        ("the 1 2 3\n", "3 numbers a word; --embedding asks for 2: take --embedding 3"),
+        ("the 1\nmovie 1\nThe 1 2\n", "1 numbers a word; --embedding asks for 2"),
+        ("the 1 b\n", "no word and its numbers in the first lines"),
         ("quux 1 2\n", "no word of this vocabulary"),
-        ("the nan 2\nmovie 1 2\n", "no vectors that differ"),
-        ("", "no word of this vocabulary"),
+        (
+            "movie 1 1\nthe nan 2\n",
+            "no vectors that differ.* 1 lines were left out, the first: .*line 2: 'the' is not followed by 2",
+        ),
+        ("", "no word and its numbers in the first lines"),
     ],
 )
 def test_a_file_that_is_none_is_named_and_changes_nothing(tmp_path, vocabulary, content, complaint):
@@ -72,3 +76,36 @@ def test_a_file_that_is_none_is_named_and_changes_nothing(tmp_path, vocabulary, 
 def test_a_file_that_is_not_there_is_named(tmp_path, vocabulary):
     with pytest.raises(ValueError, match=r"cannot read .*none\.txt"):
         word_vectors.initialise(embedding_of(vocabulary), tmp_path / "none.txt", vocabulary)
+
+
+def test_words_may_hold_spaces_and_tabs_and_lines_without_a_vector_are_counted(tmp_path, vocabulary, capsys):
+    """GloVe's own files hold words such as ". . ."; one of them, or a blank last line, had the whole file refused."""
+    plain, odd = tmp_path / "plain.txt", tmp_path / "odd.txt"
+    plain.write_text(LINES, encoding="utf-8")
+    lines = LINES.splitlines()
+    added = [". . . 0.1 0.2", "at\tname 1 1", "new york 2 2", "\u00a0 3 3", "in 1990 4 4", "\t\u2003word 5 5", "the\t1\t2"]
+    broken = ["cut 1", "paris"]
+    odd.write_bytes("\n".join(["\ufeff5 2", *added, *lines, *broken, "", "  ", ""]).encode() + b"\xff\xfe 1 2\n\n")
+    expected, found = embedding_of(vocabulary), embedding_of(vocabulary)
+    left_out = Complaints(skip=True)
+    share = word_vectors.initialise(expected, plain, vocabulary)
+    assert word_vectors.initialise(found, odd, vocabulary, left_out) == share
+    assert torch.equal(found, expected)
+    assert left_out.count == 4, "a word without a vector; a vector cut short; bytes that are no text; a space for a word"
+    assert left_out.first == f"{odd}, line 5: 2 parts where a word and 2 numbers are expected"
+
+
+def test_vectors_of_another_size_are_refused_with_the_size_that_would_do(tmp_path, vocabulary):
+    """Split from the right, `the 1 2 3` would be a word `the 1` with two numbers."""
+    path = tmp_path / "vectors.txt"
+    path.write_text("4 3\n7 1 2 3\nthe 1 2 3\nnew york 1 2 3\nmovie 1 2\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="3 numbers a word; --embedding asks for 2: take --embedding 3, or other vectors"):
+        word_vectors.check(path, 2)
+    word_vectors.check(path, 3)
+
+
+def test_word2vecs_binary_format_is_no_text(tmp_path):
+    path = tmp_path / "vectors.bin"
+    path.write_bytes(b"2 3\nthe " + torch.randn(3).numpy().tobytes() + b"\nmovie " + torch.zeros(3).numpy().tobytes())
+    with pytest.raises(ValueError, match=r"vectors\.bin"):
+        word_vectors.check(path, 3)
