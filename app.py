@@ -6,8 +6,10 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +18,7 @@ from flask import Flask
 
 from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import PRETRAINED
+from dialogue.command_line import command, tell
 from dialogue.safety import Level, level_from_environment
 from skill import build_skill, tunnel
 from skill.endpoint import BODY_LIMIT, is_loopback, mount
@@ -86,6 +89,30 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
     return app
 
 
+def check_address(settings: Settings) -> None:
+    """Make sure, before the model is loaded, that one can listen there.
+
+    Raises ValueError where one cannot.
+    """
+    host = None if settings.host in ("", "*") else settings.host
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, protocol) as probe:
+                if os.name == "posix":  # on Windows two servers could have one port then
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+    except (OSError, UnicodeError) as error:  # the latter of a name with an empty part
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"cannot listen on {settings.host}:{settings.port}: {reason}; --host is a name or an address of this machine, "
+            "such as 127.0.0.1, and another --port may be free"
+        ) from None
+
+
 def listen(app: Flask, settings: Settings) -> Any:
     """Bind the port and return waitress's server, ready to run. Raises OSError where the port cannot be had."""
     import waitress
@@ -135,7 +162,7 @@ def announce_tunnel(settings: Settings) -> None:
     try:
         public = tunnel.open_tunnel(settings.port, domain=settings.domain)
     except tunnel.NoTunnel as reason:
-        print(f"No tunnel: {reason}", file=sys.stderr, flush=True)
+        tell(f"No tunnel: {reason}")
     else:
         print(f"Alexa reaches it at {public}/  (put this into the skill's endpoint, certificate type: wildcard)", flush=True)
 
@@ -192,25 +219,17 @@ def _leave(signum: int, frame: object) -> NoReturn:
     sys.exit(0)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Serve from the command line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("pyngrok").setLevel(logging.CRITICAL)  # what its agent says is said by skill.tunnel
-    try:
-        settings = settings_of(arguments)
-        app = create_app(settings)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    try:
-        server = listen(app, settings)
-    except OSError as error:
-        print(f"error: cannot listen on {settings.host}:{settings.port}: {error.strerror}; try another --port", file=sys.stderr)
-        return 1
+    settings = settings_of(arguments)
+    check_address(settings)
+    server = listen(create_app(settings), settings)
     signal.signal(signal.SIGTERM, _leave)  # so that the tunnel's agent is ended, too
-    announce(settings)
+    with suppress(OSError):  # nobody may be there to read it; the skill answers all the same
+        announce(settings)
     try:
         if settings.tunnel == "ngrok":
             threading.Thread(target=announce_tunnel, args=(settings,), name="tunnel", daemon=True).start()

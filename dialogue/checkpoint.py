@@ -149,6 +149,10 @@ def _load_weights(model: ModelModule[Any], path: Path) -> None:
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape:
             raise ValueError(f"{path}: {name} has the shape {tuple(tensor.shape)}; config.json says {tuple(expected[name].shape)}")
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise ValueError(f"{path}: {name} holds {tensor.dtype} where {expected[name].dtype} is expected; convert it back")
+        if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
+            raise ValueError(f"{path}: {name} holds what is no number (NaN or infinity); take an earlier checkpoint of its run")
     model.load_state_dict({name: _converted(tensor, torch.float32) for name, tensor in weights.items()}, assign=True)
 
 
@@ -160,10 +164,14 @@ def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside `path`, flush it to disk, then put it in its place: readers see the old one or the new one.
 
+    A device or a pipe is written into as it is: to replace /dev/null would be to destroy it.
     Raises OSError that names the file where it cannot be written, such as on a full disk; nothing new is left behind.
     """
     partial = path.with_name(path.name + ".partial")
     try:
+        if path.exists() and not path.is_file():
+            write(path)
+            return
         write(partial)
         partial.chmod(0o644)  # safetensors writes for its owner alone
         with partial.open("rb+") as written:

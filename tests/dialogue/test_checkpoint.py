@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -174,6 +176,17 @@ def test_a_replaced_file_is_the_new_one_and_nothing_is_left_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_device_is_written_into_and_stays_what_it_is():
+    """`--out /dev/null`, asked for by root, left a plain file in the place of the device."""
+    master, terminal = os.openpty()
+    path = Path(os.ttyname(terminal))
+    checkpoint.replace_file(path, lambda place: place.write_text("a text\n"))
+    assert os.read(master, 100) == b"a text\r\n"
+    assert path.is_char_device()
+    os.close(master)
+    os.close(terminal)
+
+
 def test_while_a_file_is_written_readers_see_the_old_one(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
@@ -196,3 +209,28 @@ def test_a_damaged_size_is_named_before_any_memory_is_taken(talker, tmp_path, si
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=says):
         checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda weights: weights.index_fill(0, torch.tensor([0]), float("nan")), "holds what is no number"),
+        (lambda weights: weights.index_fill(0, torch.tensor([0]), float("-inf")), "holds what is no number"),
+        (lambda weights: weights.round().to(torch.int8), "holds torch.int8 where torch.float32 is expected"),
+        (lambda weights: weights > 0, "holds torch.bool where torch.float32 is expected"),
+    ],
+    ids=["NaN", "infinity", "int8", "bool"],
+)
+def test_weights_that_are_no_numbers_with_a_point_are_refused_by_name(saved, spoil, complaint):
+    """Such a checkpoint started, and answered everybody that it had lost its thread."""
+    weights = load_file(saved / WEIGHTS)
+    save_file({**weights, "readout.weight": spoil(weights["readout.weight"])}, saved / WEIGHTS)
+    with pytest.raises(ValueError, match=rf"{WEIGHTS}: readout\.weight {complaint}"):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_of_another_precision_are_read(saved, dtype):
+    weights = load_file(saved / WEIGHTS)
+    save_file({name: tensor.to(dtype) for name, tensor in weights.items()}, saved / WEIGHTS)
+    assert {p.dtype for p in checkpoint.load(saved).model.parameters()} == {torch.float32}

@@ -1,11 +1,12 @@
 import contextlib
 import http.client
+import socket
 import sys
 import threading
 
 import pytest
 
-from app import Settings, create_app, listen, main, settings_of
+from app import Settings, check_address, create_app, listen, main, settings_of
 from skill import tunnel
 from skill.endpoint import BODY_LIMIT
 
@@ -124,3 +125,26 @@ def test_flask_ask_sdk_mounts_the_skill_and_oscrypto_is_never_loaded(agent):
     app = create_app(Settings(verify=False), agent)
     assert "ASK_SDK_SKILL_ADAPTER" in app.extensions
     assert "oscrypto" not in sys.modules
+
+
+@pytest.mark.parametrize("host", ["nosuchhost.invalid", "a..b", "300.1.1.1", "http://localhost", "192.0.2.1"])
+def test_an_address_that_is_none_is_one_line_before_the_model_is_loaded(host, monkeypatch, capsys):
+    """It was a traceback, after the model had been loaded."""
+    monkeypatch.setattr("app.create_app", None)
+    assert main(["--host", host, "--port", "0", "--tunnel", "none"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: cannot listen on {host}:0: ")
+    assert said.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_one_line_before_the_model_is_loaded(monkeypatch, capsys):
+    monkeypatch.setattr("app.create_app", None)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["--port", str(port), "--tunnel", "none"]) == 2
+    assert f"error: cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "", "*"])
+def test_every_way_to_name_this_machine_is_an_address(host):
+    check_address(Settings(host=host, port=0))
