@@ -19,9 +19,12 @@ from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
 from dialogue.checkpoint import CONFIG, WEIGHTS, replace_file
+from dialogue.command_line import check_writable_file, command
 from dialogue.config import ModelConfig
+from dialogue.text_files import decoded, read_text
 from training import plots, record
 from training.config import FitConfig
+from training.report import read_rows
 from training.run import WITHOUT
 
 ABSENT = "–"
@@ -59,9 +62,8 @@ def read_run(folder: Path) -> RunLog:
         if not path.is_file():
             raise ValueError(f"{folder} is no run of training.fit that has been validated: it lacks {path.relative_to(folder)}")
     try:
-        written = json.loads(config.read_text(encoding="utf-8"))
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a run that goes on may be writing the last
+        written = json.loads(decoded(config.read_bytes()))
+        rows = read_rows(log)
         settings = _defaults() | written["model"] | written["training"]["config"]
         complete = [{"step", "tokens", "seconds", "epoch", "perplexity", "accuracy"} <= row.keys() for row in rows]
         with safe_open(folder / "checkpoint" / WEIGHTS, framework="pt") as weights:
@@ -81,7 +83,7 @@ def _figures(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except (ValueError, OSError) as error:
         raise ValueError(f"cannot read {path}: {error}; write it with python -m training.evaluate --json") from None
     if not isinstance(found, dict):
@@ -149,21 +151,20 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Compare runs from the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.compare", description="Runs of training.fit, side by side.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a folder that training.fit has written")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw validation perplexity over tokens and minutes into FILE")
     options = parser.parse_args(arguments)
-    try:
-        folders = list({folder.resolve(): folder for folder in options.runs}.values())  # one named twice is one
-        runs = {name: read_run(folder) for name, folder in zip(names_of(folders), folders, strict=True)}
-        if options.png:
-            drawn = plots.curves({name: run.rows for name, run in runs.items()})
-            replace_file(options.png, lambda path: path.write_bytes(drawn))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if options.png:
+        check_writable_file(options.png, option="--png")
+    folders = list({folder.resolve(): folder for folder in options.runs}.values())  # one named twice is one
+    runs = {name: read_run(folder) for name, folder in zip(names_of(folders), folders, strict=True)}
+    if options.png:
+        drawn = plots.curves({name: run.rows for name, run in runs.items()})
+        replace_file(options.png, lambda path: path.write_bytes(drawn))
     console = Console()
     console.print(side_by_side(runs))
     if len({run.vocabulary for run in runs.values()}) > 1:

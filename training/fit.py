@@ -12,7 +12,6 @@ import math
 import signal
 import sys
 import time
-from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,18 @@ from tqdm import tqdm
 
 from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
+from dialogue.command_line import FAILED, INTERRUPTED, command, tell
 from dialogue.config import ModelConfig
 from dialogue.models import ModelClass, ModelModule
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
 from training import cache, record, stages, word_vectors
 from training.config import FitConfig
+from training.corpora.transcript import Complaints
 from training.course import is_over, learning_rate_at, steps_of, teacher_forcing_at, validation_is_due
 from training.data import Data, prepare
 from training.ranks import ALONE, LostRank, Ranks, device_of, joined
-from training.report import beside_the_bar, forget_rows_after, means, report, show_sample
+from training.report import beside_the_bar, forget_rows_after, means, show_sample, show_validation, showing, write_down
 from training.run import folder_of, remember, wanted
 from training.scheduled_sampling import OwnWords
 from training.state import Progress, load_state, save_state
@@ -120,22 +121,25 @@ def fit(
         if validating:
             validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, ranks=ranks)
             figures.clear()
-        if ranks.first and (progress.step % config.sample_every == 0 if config.sample_every else validating):
-            show_sample(best)
         if ranks.first and (validating or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS)):
             progress.seconds = time.monotonic() - begun
             save_state(state, trainer, progress, data=data.named)
             saved = time.monotonic()
+        if ranks.first and validating:
+            show_validation(out)
+        if ranks.first and (progress.step % config.sample_every == 0 if config.sample_every else validating):
+            show_sample(best)
     if figures:  # it ends between two validations: the best may be now, but want of gain would not count
         halvings, bad_validations = progress.halvings, progress.bad_validations
         validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, ranks=ranks)
         progress.halvings, progress.bad_validations = halvings, bad_validations
     bar.close()
     if ranks.first:
-        if figures:
-            show_sample(best)
         save_state(state, trainer, progress, data=data.named)
         record.bring_up_to_date(out, progress, ended=True)
+        if figures:
+            show_validation(out)
+            show_sample(best)
     return progress
 
 
@@ -144,8 +148,11 @@ def begin_with_word_vectors(model: ModelModule[Any], path: Path, vocabulary: Voc
     embedding = next((weight for name, weight in model.named_parameters() if name.endswith("embedding.weight")), None)
     if embedding is None:
         raise ValueError(f"--word-vectors: {type(model).__name__} has no embedding.weight that they could go into")
-    share = word_vectors.initialise(embedding, path, vocabulary)
+    left_out = Complaints(skip=True)
+    share = word_vectors.initialise(embedding, path, vocabulary, left_out)
     print(f"word vectors for {share:.1%} of the vocabulary's tokens, from {path}")
+    if left_out.count:
+        print(f"{left_out.count:,} lines of them left out, the first: {left_out.first}")
 
 
 def validate(
@@ -159,7 +166,7 @@ def validate(
     out: Path,
     ranks: Ranks,
 ) -> None:
-    """Validate, each rank on its share; keep the model if it is the best so far, and report.
+    """Validate, each rank on its share; keep the model if it is the best so far, and write the validation down.
 
     The state is to be saved after that: a run that is killed in between takes the same steps again from the state before,
     finds the same perplexity, and writes the same checkpoint and row. figures: of the steps since the last time.
@@ -181,7 +188,7 @@ def validate(
     if better:
         training = {"config": asdict(config), "progress": asdict(progress)}
         checkpoint.save(out / "checkpoint", replace(best, training=training))
-    report(out, best, progress=progress, loss=loss, perplexity=perplexity, accuracy=accuracy)
+    write_down(out, progress=progress, loss=loss, perplexity=perplexity, accuracy=accuracy)
 
 
 def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
@@ -189,12 +196,13 @@ def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
     return None if config.teacher_forcing == (1, 1) else OwnWords(config.teacher_forcing_by, vocabulary.bos_id)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Fit a model from the command line, or one after the other where a recipe has stages."""
     out, place = Path("runs"), ALONE
     try:
         runs = stages.wished_for(sys.argv[1:] if arguments is None else arguments)
-        with joined() as ranks, redirect_stdout(sys.stdout if ranks.first else None):  # one rank speaks
+        with joined() as ranks, showing(shown=ranks.first):  # one rank speaks
             place = ranks
             for asked in runs:
                 out = folder_of(asked)
@@ -205,14 +213,14 @@ def main(arguments: list[str] | None = None) -> int:
             if not runs:
                 print("every stage has ended; there is nothing to go on with")
     except LostRank as error:
-        print(f"rank {place.number}: {error}; {how_to_go_on(out)}", file=sys.stderr)
-        return 2
+        tell(f"rank {place.number}: {error}; {how_to_go_on(out)}")
+        return FAILED
     except (ValueError, OSError) as error:
-        print(f"{f'rank {place.number}: ' if place.count > 1 else ''}error: {error}", file=sys.stderr)
-        return 2
+        tell(f"{f'rank {place.number}: ' if place.count > 1 else ''}error: {error}")
+        return FAILED
     except KeyboardInterrupt:  # of several ranks each says so: the first may be the one that is lost
-        print(f"\n{f'rank {place.number}: ' if place.count > 1 else ''}stopped; {how_to_go_on(out)}", file=sys.stderr)
-        return 130
+        tell(f"\n{f'rank {place.number}: ' if place.count > 1 else ''}stopped; {how_to_go_on(out)}")
+        return INTERRUPTED
     return 0
 
 

@@ -7,14 +7,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
 from dialogue.command_line import check_writable
 from dialogue.config import ModelConfig
 from dialogue.models import ModelClass
-from training import corpora
+from training import corpora, word_vectors
 from training.config import FitConfig
 from training.data import load_vocabulary
+from training.report import read_rows
+from training.trainer import check_abilities
 from training.vocabulary_transfer import transfer
 
 WITHOUT = {
@@ -23,6 +27,7 @@ WITHOUT = {
     "history_dropout": 0.1,
     "only_companion": False,
 }  # how a run went that is older than these settings
+PLACEHOLDER_WORDS = 16  # of a model that is built for its checks alone
 
 Asked = Mapping[str, Any]  # the command line; settings that were not given are absent
 
@@ -49,9 +54,26 @@ def wanted(asked: Asked) -> Run:
     out = folder_of(asked)
     run = _going_on(asked, out, names) if asked["resume"] else _begun(asked, out, names or tuple(corpora.default_names()))
     check_settings(run.kind, _given(asked, ModelConfig))
-    ModelConfig(vocab_size=1, **run.sizes)  # wrong sizes are named before the corpora are read
+    _check_before_reading(run)
     check_writable(out)
     return run
+
+
+def _check_before_reading(run: Run) -> None:
+    """Refuse, before the corpora are read, what would be refused when they are.
+
+    Raises ValueError.
+    """
+    config = run.config
+    sizes = ModelConfig(vocab_size=PLACEHOLDER_WORDS, **run.sizes)
+    with torch.device("meta"):
+        model = run.kind.from_config(sizes, bos_id=0)
+    own_words = config.teacher_forcing != (1, 1)
+    check_abilities(model, objective=config.objective, own_words=own_words, carries=config.bptt is not None)
+    if config.word_vectors and run.before is None:
+        word_vectors.check(Path(config.word_vectors), sizes.embedding)
+    if run.before is not None and (run.out / "log.jsonl").exists():
+        read_rows(run.out / "log.jsonl")
 
 
 def check_settings(kind: ModelClass, given: Iterable[str]) -> None:

@@ -72,6 +72,8 @@ def load_state(path: Path, trainer: Trainer, *, data: Mapping[str, str] = NO_DAT
                     raise ValueError(
                         f"{name} has the shape {tuple(stored.shape)} there and {tuple(parameter.shape)} in these options"
                     )
+                if not (stored.is_floating_point() and bool(stored.isfinite().all())):
+                    raise ValueError(f"{name} holds what is no number there; the file is broken")
                 parameter.copy_(stored)
             for stored_as in file.keys():  # noqa: SIM118 (safe_open is no dict)
                 kind, _, kept_as = stored_as.partition(".")

@@ -33,6 +33,20 @@ class StepFigures(NamedTuple):
     accuracy: Tensor  # share of tokens that the model would have chosen itself
 
 
+def check_abilities(model: ModelModule[Any], *, objective: Objective, own_words: bool, carries: bool) -> None:
+    """Make sure that a model can be fitted in the ways that were asked for.
+
+    Raises ValueError where it cannot.
+    """
+    if carries and not isinstance(model, ReadsOn):
+        raise ValueError(f"{type(model).__name__} has no `read_on`: no state of it goes on from batch to batch; leave --bptt out")
+    if (objective != LIKELIHOOD or own_words) and not isinstance(model, Penalises):
+        raise ValueError(
+            f"{type(model).__name__} has no `penalised`, so it is fitted by cross-entropy over true words alone; "
+            "leave --label-smoothing, --unlikelihood and --teacher-forcing out"
+        )
+
+
 class Trainer:
     """A model in training: float32 master weights, their optimiser, and where bfloat16 is fast a copy in it that computes."""
 
@@ -54,15 +68,7 @@ class Trainer:
         carries: every batch goes on where the one before it stopped, from `carried`, the model's state there.
         Raises ValueError where more than its likelihood of true words is asked for, and the model does not know that.
         """
-        if carries and not isinstance(model, ReadsOn):
-            raise ValueError(
-                f"{type(model).__name__} has no `read_on`: no state of it goes on from batch to batch; leave --bptt out"
-            )
-        if (objective != LIKELIHOOD or own_words is not None) and not isinstance(model, Penalises):
-            raise ValueError(
-                f"{type(model).__name__} has no `penalised`, so it is fitted by cross-entropy over true words alone; "
-                "leave --label-smoothing, --unlikelihood and --teacher-forcing out"
-            )
+        check_abilities(model, objective=objective, own_words=own_words is not None, carries=carries)
         self._objective, self._own_words, self._carries = objective, own_words, carries
         self.carried: Tensor | None = None  # (N, C); None where the batch to come is the first
         self.model = model.to(device).train()

@@ -22,8 +22,8 @@ from training.corpora.transcript import split_of
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = (  # in the order of a validation
-    "checkpoint/vocabulary.model", "checkpoint/config.json", "checkpoint/model.safetensors", "log.jsonl", "run.json", "loss.png",
-    "state.safetensors",
+    "checkpoint/vocabulary.model", "checkpoint/config.json", "checkpoint/model.safetensors", "log.jsonl", "run.json",
+    "state.safetensors", "loss.png",
 )  # fmt: skip
 
 

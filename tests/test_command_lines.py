@@ -1,0 +1,267 @@
+"""Every command shows text that the output's encoding lacks, and says in one line what is wrong with its input."""
+
+import argparse
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from dialogue import checkpoint, command_line
+from dialogue.checkpoint import Checkpoint
+from dialogue.config import ModelConfig
+from dialogue.models.hred import HRED
+from dialogue.models.language_model import LanguageModel
+from training import fit, report
+from training.build_vocabulary import build
+from training.corpora.transcript import split_of
+
+ROOT = Path(__file__).parent.parent
+NEITHER = ("привет ☃", "как дела 日本", "ничего ☃", "ну да 日本")  # in neither ASCII nor cp1252, as all that is said here
+SIZES = {"embedding": 8, "utterance": 8, "context": 8, "hidden": 8}
+IN_A_PROCESS = {"dialogue.bench", "training.bench", "skill.bench"}  # minutes, or seconds of CPU, and they show numbers
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A corpus, models of it, and a run, all of words that neither encoding has."""
+    place = tmp_path_factory.mktemp("здесь ☃")
+    keys = {split: [str(n) for n in range(900) if split_of(str(n)) == split][:8] for split in ("train", "validation", "test")}
+    lines = [json.dumps({"id": key, "turns": NEITHER}, ensure_ascii=False) + "\n" for part in keys.values() for key in part]
+    (place / "talk.jsonl").write_text("".join(lines), encoding="utf-8")
+    (place / "book.txt").write_text("\n".join(NEITHER * 20), encoding="utf-8")
+    (place / "said.txt").write_text(f"what the fuck {NEITHER[0]}\n\nhello\n", encoding="utf-8")
+    vocabulary = build(NEITHER * 3, size=60, model_type="word")
+    (place / "words.model").write_bytes(vocabulary.serialised)
+    torch.manual_seed(0)
+    for name, kind, sizes in (("model", HRED, SIZES), ("writer", LanguageModel, {"embedding": 8, "hidden": 8})):
+        config = ModelConfig(vocab_size=len(vocabulary), **sizes)
+        made = kind.from_config(config, bos_id=vocabulary.bos_id).eval()
+        checkpoint.save(place / name, Checkpoint(made, vocabulary, config, {}))
+    return place
+
+
+def fit_options(place, out):
+    sizes = [f"--{name}={size}" for name, size in SIZES.items()]
+    return [
+        f"--data={place / 'talk.jsonl'}", f"--vocabulary={place / 'words.model'}", *sizes, "--batch-tokens=60", "--epochs=1",
+        "--precision=fp32", "--device=cpu", "--no-cache", f"--out={out}",
+    ]  # fmt: skip
+
+
+def arguments_of(command, place, tmp_path):
+    model, data = f"--checkpoint={place / 'model'}", f"--data={place / 'talk.jsonl'}"
+    return {
+        "dialogue": [[model], [model, f"--openings={place / 'said.txt'}"]],
+        "dialogue.generate": [[f"--checkpoint={place / 'writer'}", "--prompt", NEITHER[0], "--length=12"]],
+        "dialogue.safety": [[str(place / "said.txt")], ["-"]],
+        "skill.rehearse": [[str(place / "said.txt"), model]],
+        "skill.interaction_model": [["--check"]],
+        "app": [["--host=здесь.invalid", "--tunnel=none"]],
+        "training.fit": [fit_options(place, tmp_path / "☃")],
+        "training.evaluate": [[model, data, "--limit=4"], [model, data, "--limit=4", "--json=-"]],
+        "training.methods": [[model, data, "--limit=4", "--replies=2", "--try=method=greedy"]],
+        "training.carried": [[f"--checkpoint={place / 'writer'}", f"--data={place / 'book.txt'}"]],
+        "training.copied": [[model]],
+        "training.build_vocabulary": [[data, "--size=400", f"--out={tmp_path / '☃.model'}"]],
+        "training.trigram": [[data, f"--vocabulary={place / 'words.model'}", "--limit=4"]],
+        "training.compare": [[str(place / "нет")]],
+        "training.corpora.self_dialogue": [[str(place / "нет"), str(tmp_path / "☃.jsonl")]],
+        "dialogue.bench": [[model, "--rounds=0"]],
+        "training.bench": [["--data", str(place / "нет")]],
+        "skill.bench": [["--rounds=0"]],
+    }[command]
+
+
+def main_of(command):
+    package = ROOT / command.replace(".", "/")
+    return import_module(f"{command}.__main__" if (package / "__main__.py").exists() else command).main
+
+
+def commands():
+    """Find whatever can be called from a command line: files with a main of their own."""
+    paths = [path for part in ("dialogue", "training", "skill") for path in sorted((ROOT / part).rglob("*.py"))]
+    found = [path.relative_to(ROOT).with_suffix("") for path in paths if "\ndef main(" in path.read_text(encoding="utf-8")]
+    return ["app", *(".".join(path.parts).removesuffix(".__main__") for path in found)]
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    """Put streams of an encoding in the place of the standard ones, and tell what a command wrote to them."""
+
+    def run(main, arguments, encoding, *, said=""):
+        for name, content in (("stdin", said.encode()), ("stdout", b""), ("stderr", b"")):
+            monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(content), encoding=encoding))
+        status = main(arguments)
+        sys.stderr.flush()
+        written = [getattr(sys, name).buffer.getvalue().decode(encoding) for name in ("stdout", "stderr")]
+        monkeypatch.undo()
+        return status, *written
+
+    return run
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize("command", commands())
+def test_every_command_shows_what_the_encoding_of_the_output_lacks(command, encoding, place, tmp_path, streams):
+    """One such character ended the command in a traceback: a run at its first sample, an evaluation before its JSON."""
+    for arguments in arguments_of(command, place, tmp_path):
+        status, out, err = streams(main_of(command), arguments, encoding, said=f"{NEITHER[1]} fuck\n")
+        fails = command in {"app", "training.compare", "training.corpora.self_dialogue"} | IN_A_PROCESS
+        finds = command == "dialogue.safety"
+        assert status == (2 if fails else 1 if finds else 0), err
+        assert out or err or command == "skill.interaction_model"
+        if fails:
+            assert re.fullmatch(r"error: .*\n", err)
+        else:
+            assert "error: " not in err
+    assert command not in ("training.fit", "dialogue", "dialogue.generate", "skill.rehearse") or "?" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize("command", commands())
+def test_every_command_as_a_process_of_its_own_under_another_encoding(command, encoding, place, tmp_path):
+    name = f"{command}.py" if command == "app" else "-m"
+    given = {
+        "dialogue.bench": [[f"--checkpoint={place / 'model'}", "--rounds=1"]],
+        "training.bench": [[f"--data={place / 'talk.jsonl'}", "--steps=1", "--batch-tokens=100"]],
+        "skill.bench": [["--rounds=1"]],
+    }
+    for arguments in given.get(command) or arguments_of(command, place, tmp_path):
+        ended = subprocess.run(
+            [sys.executable, name, *([] if command == "app" else [command]), *arguments], cwd=ROOT, check=False,
+            env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "OMP_NUM_THREADS": "1"},
+            input=f"{NEITHER[1]} fuck\n".encode(), capture_output=True,
+        )  # fmt: skip
+        assert ended.returncode in (0, 1, 2), ended.stderr.decode(errors="replace")
+        assert b"Traceback" not in ended.stderr
+
+
+def test_every_command_is_set_up_in_the_one_way():
+    found = commands()
+    assert len(found) > 15
+    for command in found:
+        assert hasattr(main_of(command), "__wrapped__"), f"{command}: its main lacks @command"
+
+
+# --- what is shown, and what is saved ------------------------------------------------------------------------------------
+
+
+class Full(io.StringIO):
+    """A stream whose disk is full, or whose reader has gone."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe"), ValueError("closed")]
+)
+def test_a_run_whose_output_nobody_takes_goes_on_to_its_end(place, tmp_path, monkeypatch, error):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Full(error))
+    assert fit.main(fit_options(place, tmp_path / "run")) == 0
+    monkeypatch.undo()
+    assert checkpoint.load(tmp_path / "run" / "checkpoint").training["progress"]["step"] > 0
+
+
+def test_a_run_goes_on_where_a_sample_or_the_curves_cannot_be_made(place, tmp_path, monkeypatch, capsys):
+    def broken(*_, **__):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(report, "draw_curves", broken)
+    monkeypatch.setattr(report, "DialogueAgent", broken)
+    assert fit.main(fit_options(place, tmp_path / "run")) == 0
+    said = capsys.readouterr().out
+    assert "loss.png cannot be shown: RuntimeError: no font" in said
+    assert "a sample cannot be shown: RuntimeError: no font" in said
+
+
+def test_the_state_is_saved_before_anything_of_a_validation_is_shown(place, tmp_path, monkeypatch):
+    """A run that was ended by what it showed had nothing saved, and so ended at each --resume again."""
+    order, save_state = [], fit.save_state
+    monkeypatch.setattr(fit, "save_state", lambda *args, **more: order.append("state") or save_state(*args, **more))
+    monkeypatch.setattr(fit, "show_validation", lambda out: order.append("shown"))
+    monkeypatch.setattr(fit, "show_sample", lambda model: order.append("shown"))
+    assert fit.main(fit_options(place, tmp_path / "run")) == 0
+    assert order[0] == "state", "the beginning"
+    assert order[1:4] == ["state", "shown", "shown"]
+
+
+def test_figures_are_written_though_nothing_can_be_shown(place, tmp_path, monkeypatch):
+    main, file = main_of("training.evaluate"), tmp_path / "figures.json"
+    monkeypatch.setattr(sys, "stdout", Full(OSError(28, "No space left on device")))
+    options = [f"--checkpoint={place / 'model'}", f"--data={place / 'talk.jsonl'}", "--limit=4"]
+    assert main([*options, f"--json={file}"]) == 2
+    monkeypatch.undo()
+    assert "perplexity_per_word" in json.loads(file.read_text(encoding="utf-8"))
+
+
+def test_a_result_that_standard_output_does_not_take_is_an_error(tmp_path):
+    """`--json - > file` on a full disk must not look like success."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full here")
+    told = "from dialogue.command_line import command; import sys; sys.exit(command(lambda _: print('x') or 0)())"
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([sys.executable, "-c", told], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert ended.returncode == 2
+    assert re.fullmatch(r"error: .*No space left on device\n", ended.stderr)
+
+
+def test_a_reader_that_leaves_is_no_error_to_speak_of(tmp_path):
+    told = (
+        "from dialogue.command_line import command; import sys\n"
+        "sys.exit(command(lambda _: [print('x' * 100) for _ in range(9999)] and 0)())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", told], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 2
+
+
+def test_an_interrupted_command_says_so_by_its_status():
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    assert command_line.command(interrupted)() == 130
+
+
+# --- checks --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_number_that_is_too_small_is_named_by_its_option():
+    with pytest.raises(ValueError, match="--batch-tokens is 0; it must be at least 1"):
+        command_line.at_least(1, steps=3, batch_tokens=0)
+    command_line.at_least(1, limit=None)
+
+
+def test_a_file_that_cannot_be_written_is_named_before_the_work(tmp_path):
+    with pytest.raises(ValueError, match=r"--json .* is a folder; name a file in it"):
+        command_line.check_writable_file(tmp_path, option="--json")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"cannot write into .*file: Not a directory; name another folder with --out"):
+        command_line.check_writable_file(tmp_path / "file" / "new")
+    command_line.check_writable_file(tmp_path / "new" / "file")
+    command_line.check_writable_file(Path(os.devnull))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_shared_options_are_the_same_everywhere(monkeypatch):
+    monkeypatch.setenv("CHECKPOINT", "elsewhere")
+    parser = argparse.ArgumentParser()
+    command_line.add_model(parser)
+    command_line.add_device(parser)
+    assert parser.parse_args([]).checkpoint == Path("elsewhere")
