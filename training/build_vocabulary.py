@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from training.corpora.transcript import Complaints, Transcript
 
 THREADS = 4  # a constant: the pieces may depend on it
 MODEL_TYPES = ("unigram", "bpe", "word", "char")
+# What sentencepiece leaves out: texts of more bytes, and texts with the character that it marks
+# unknown words by inside.
+LONGEST, BYTES_A_CHARACTER, RESERVED = 1 << 16, 4, "\u2585"
 
 
 def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram") -> Vocabulary:
@@ -27,9 +31,8 @@ def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram"
     Unigram, bpe and char fall back on bytes, so that any text can be read; words cannot (their pieces would leak a
     space mark into decoded text). Raises ValueError on an unknown type, a size out of reach, or no text at all.
     """
-    if model_type not in MODEL_TYPES:
-        raise ValueError(f"unknown vocabulary type {model_type!r}; it is one of {', '.join(MODEL_TYPES)}")
-    sentences = [text for text in map(normalise, texts) if text]
+    check_type(model_type)
+    sentences = [part for text in map(normalise, texts) for part in _learnable(text)]
     if not sentences:
         raise ValueError("there is no text to build a vocabulary from")
     written = io.BytesIO()
@@ -46,21 +49,52 @@ def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram"
             normalization_rule_name="identity",  # dialogue.vocabulary.normalise is the one place that changes text
             pad_id=0, pad_piece=PAD, unk_id=1, unk_piece=UNK, bos_id=2, bos_piece=BOS, eos_id=3, eos_piece=EOS,
             user_defined_symbols=[f"\u2581{mark}" if model_type == "word" else mark for mark in PLACEHOLDERS],
-            max_sentence_length=1 << 16,
+            max_sentence_length=LONGEST,
             num_threads=THREADS,
             minloglevel=2,
         )  # fmt: skip
-    except RuntimeError as error:
-        raise ValueError(
-            f"sentencepiece cannot build a {model_type} vocabulary of {size} pieces: {error}; raise --size: marks, 256 bytes (but "
-            "for words) and every character of the texts come first"
-        ) from None
+    except (RuntimeError, ValueError) as error:  # the latter of a size that no computer counts to
+        raise ValueError(_why_not(str(error), size=size, model_type=model_type)) from None
     return Vocabulary(written.getvalue())
 
 
 def turns_of(transcripts: Iterable[Transcript]) -> Iterator[str]:
     """Yield the turns of conversations, each as many times as a pass reads it."""
     return (turn for transcript in transcripts for _ in range(transcript.times) for turn in transcript.turns)
+
+
+def check_type(model_type: str) -> None:
+    """Make sure that there is such a type of vocabulary. Raises ValueError where there is none."""
+    if model_type not in MODEL_TYPES:
+        raise ValueError(f"unknown vocabulary type {model_type!r}; it is one of {', '.join(MODEL_TYPES)}")
+
+
+def _learnable(text: str) -> Iterator[str]:
+    """Cut a normalised text where sentencepiece would leave all of it out, without a word."""
+    for part in text.split(RESERVED):
+        start = 0
+        while len(part[start : start + LONGEST].encode()) > LONGEST or len(part) - start > LONGEST:
+            end = start + LONGEST // BYTES_A_CHARACTER
+            space = part.rfind(" ", start, end)
+            end = space if space > start else end
+            yield part[start:end].strip()
+            start = end
+        if rest := part[start:].strip():
+            yield rest
+
+
+def _why_not(reason: str, *, size: int, model_type: str) -> str:
+    """Say why sentencepiece built no vocabulary, and what to do, in whichever command it was to."""
+    needed = re.search(r"required_chars\. \d+ vs (\d+)", reason)
+    what = f"sentencepiece cannot build a {model_type} vocabulary of {size} pieces"
+    if not needed and "vocab_size" not in reason:
+        return f"{what}: {reason}"
+    least = f"at least {needed[1]}" if needed else "more"
+    return (
+        f"{what}: the marks, 256 bytes (but for words) and every common character of the texts come first, {least} in all; "
+        f"build one with python -m training.build_vocabulary --type {model_type} --size {needed[1] if needed else 'N'} "
+        "or more, which training.fit takes by --vocabulary"
+    )
 
 
 def save(vocabulary: Vocabulary, path: Path) -> None:
@@ -86,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     complaints = Complaints(skip=options.skip_bad_lines)
     at_least(1, size=options.size)
+    check_type(options.type)
     check_writable_file(options.out)
     transcripts = corpora.load(options.data or corpora.default_names(), "train", complaints)
     if options.clean:

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -89,7 +90,8 @@ def test_a_larger_size_gives_more_pieces_up_to_what_the_texts_have():
         (["--type", "sentence"], "unknown vocabulary type 'sentence'; it is one of unigram, bpe, word, char"),
         (["--size", "3"], "cannot build a unigram vocabulary of 3 pieces"),
         (["--size", "-1"], "--size is -1; it must be at least 1"),
-        (["--size", "200", "--type", "char"], "raise --size: marks, 256 bytes"),
+        (["--size", "200", "--type", "char"], "build_vocabulary --type char --size N or more"),
+        (["--size", "200"], "every common character of the texts come first, at least 28"),
         (["--data", "nowhere"], "no corpus 'nowhere'"),
     ],
 )
@@ -125,3 +127,42 @@ def test_a_failing_build_keeps_the_vocabulary_that_was_there(talk, tmp_path):
     out.write_bytes(b"the old one")
     assert run("--data", talk, "--out", out, "--size", 3) == 2
     assert out.read_bytes() == b"the old one"
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
+@pytest.mark.parametrize(
+    "long",
+    [
+        "zebra quick brown " * 5000,
+        "zebraquickbrown" * 6000,
+        "zebra quick ☃ brown " * 5000,
+        "▅ zebra quick brown",
+        "zebra ▅quick▅ brown",
+    ],
+    ids=["long", "without spaces", "of wide characters", "reserved", "reserved within"],
+)
+def test_no_turn_is_left_out_of_a_vocabulary(kind, long):
+    """sentencepiece leaves out turns of over 65,536 bytes, and turns with its own mark, and does not say so.
+
+    What stood in them alone was then read as bytes, which no reply may hold.
+    """
+    vocabulary = build([long, "hi there"], size=300, model_type=kind)
+    for word in ("zebra", "quick", "brown"):
+        pieces = "".join(vocabulary.piece(token_id) for token_id in vocabulary.encode(word))
+        assert not re.search("<0x[67]", pieces), "a letter as a byte"
+
+
+def test_turns_are_cut_for_the_vocabulary_alone_where_sentencepiece_would_leave_them_out():
+    parts = list(build_vocabulary._learnable("zebra quick " * 10_000))
+    assert " ".join(parts).split() == ["zebra", "quick"] * 10_000
+    assert all(len(part.encode()) <= build_vocabulary.LONGEST for part in parts)
+    assert list(build_vocabulary._learnable("a" * build_vocabulary.LONGEST)) == ["a" * build_vocabulary.LONGEST]
+    wide = "☃" * 30_000
+    assert "".join(build_vocabulary._learnable(wide)) == wide
+
+
+def test_the_advice_names_the_size_that_would_do_and_a_command_that_has_the_option():
+    """training.fit has no --size, which it was told to raise; nor had every failure to do with the size."""
+    with pytest.raises(ValueError, match=r"9260 in all; build one with .*build_vocabulary --type unigram --size 9260 or more"):
+        build(["".join(chr(0x4E00 + number) for number in range(9000))], size=8000)
+    assert "--size" not in build_vocabulary._why_not("INTERNAL: disk", size=8000, model_type="bpe")

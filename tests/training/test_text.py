@@ -60,3 +60,44 @@ def test_a_row_is_in_one_split_by_the_rule_of_all_ids(tmp_path):
     parts = [{t.id for t in load(path, split)} for split in SPLITS]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 300
     assert len(parts[0]) > 240
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r", "\f", "\n\f", "\u2028"])
+def test_lines_end_in_whatever_way_a_text_ends_them(tmp_path, ends):
+    """With CR alone, or form feeds between its pages, a text was one line, and refused for its size."""
+    path, lines = tmp_path / "book.txt", [f"line {number:03}" for number in range(100)]
+    path.write_bytes((ends.join(lines) + ends).encode())
+    assert [turn for split in SPLITS for turn in load(path, split)[0].turns] == lines
+
+
+def test_a_text_in_one_line_is_cut_at_its_spaces_and_nothing_is_lost(tmp_path):
+    """text8 is 100 MB in one line: one turn, and so no validation split, was said to be too few conversations."""
+    path, words = tmp_path / "text8.txt", [f"word{number}" for number in range(30_000)]
+    path.write_text(" ".join(words), encoding="utf-8")
+    parts = [load(path, split)[0].turns for split in SPLITS]
+    turns = [turn for part in parts for turn in part]
+    assert " ".join(turns).split() == words
+    assert max(map(len, turns)) <= 1000
+    shares = [sum(map(len, part)) / sum(map(len, turns)) for part in parts]
+    assert shares == pytest.approx([0.9, 0.05, 0.05], abs=0.01)
+
+
+def test_a_long_line_without_a_space_is_cut_all_the_same(tmp_path):
+    path, text = tmp_path / "han.txt", "".join(chr(0x4E00 + number % 5000) for number in range(40_000))
+    path.write_text(text, encoding="utf-8")
+    assert "".join(turn for split in SPLITS for turn in load(path, split)[0].turns) == text
+
+
+def test_a_long_paragraph_stays_one_turn(tmp_path):
+    path, paragraph = tmp_path / "book.txt", "so it goes " * 800
+    path.write_text(f"{paragraph}\n" * 40, encoding="utf-8")
+    assert load(path, "validation")[0].turns[0] == paragraph.strip()
+
+
+def test_a_text_that_is_too_short_is_refused_for_what_it_is(tmp_path):
+    path = tmp_path / "book.txt"
+    path.write_text("one line\n", encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"too small to have a share in each split .*of a text the last two twentieths of its lines"
+    ):
+        load(path, "test")

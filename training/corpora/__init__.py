@@ -48,7 +48,8 @@ def load(names: list[str], split: str, complaints: Complaints) -> list[Transcrip
         if not found:
             raise ValueError(
                 f"the corpus {name} has no conversation in its split {split!r}: it is empty, or too small to have a share in "
-                "each split (by its id, one conversation in twenty is for validation, one for the test); take a larger one"
+                "each split (one conversation in twenty is for validation and one for the test, by its id; of a text the last "
+                "two twentieths of its lines); take a larger one"
             )
         transcripts.extend(found if times == 1 else (replace(one, times=times) for one in found))
     return transcripts

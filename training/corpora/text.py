@@ -1,7 +1,8 @@
 """Plain text, and AG News' table of class, title and text: what a language model reads.
 
 A text is one long conversation whose turns are its lines; its first nine tenths are the training split, so that what
-follows what stays as it was. In a table each row is a conversation of its own, title and text.
+follows what stays as it was. A line that no turn could hold, such as a whole book's, is cut at its spaces.
+In a table each row is a conversation of its own, title and text.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 from dialogue.text_files import numbered_lines
 from training.corpora.transcript import Complain, Transcript, split_of
 
+LONGEST_LINE = 10_000  # characters; what is longer is cut into turns of LONGEST_TURN
+LONGEST_TURN = 1_000
 TWENTIETHS = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}  # of the characters of a text
 _LOST_AMPERSAND = re.compile(r"(?<!&)#(\d+);")  # AG News: its apostrophes are #39;
 
@@ -31,7 +34,7 @@ def read(path: Path, split: str, complain: Complain) -> Iterator[Transcript]:
 
 
 def _stream(path: Path, lines: Iterator[tuple[int, str]], split: str) -> Iterator[Transcript]:
-    turns = [text for text in (line.strip() for _, line in lines) if text]
+    turns = [turn for _, line in lines for text in line.splitlines() for turn in _turns(text.strip())]
     total, read_so_far = sum(map(len, turns)), 0
     begin, end = (total * share / 20 for share in TWENTIETHS[split])
     chosen = []
@@ -42,6 +45,19 @@ def _stream(path: Path, lines: Iterator[tuple[int, str]], split: str) -> Iterato
     name = path.name.split(".")[0]
     if chosen:
         yield Transcript(f"{name}/{split}", name, tuple(chosen))
+
+
+def _turns(line: str) -> Iterator[str]:
+    """Yield a line as it is, or in parts where it is too long for a turn; of an empty one nothing."""
+    start = 0
+    if len(line) > LONGEST_LINE:
+        while len(line) - start > LONGEST_TURN:
+            space = line.rfind(" ", start, start + LONGEST_TURN)
+            end = space if space > start else start + LONGEST_TURN
+            yield line[start:end].strip()
+            start = end
+    if rest := line[start:].strip():
+        yield rest
 
 
 def _rows(path: Path, lines: Iterator[tuple[int, str]], split: str, complain: Complain) -> Iterator[Transcript]:
