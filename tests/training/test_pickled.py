@@ -185,3 +185,72 @@ def test_a_folder_without_a_list_of_words_says_so(folder):
     (folder / "pickled" / "Training.dict.pkl").unlink()
     with pytest.raises(ValueError, match=r"has no Training\.dict\.pkl"):
         corpora.load([str(folder / "pickled")], "test", Complaints())
+
+
+# --- hed-dlg-truncated's own files ---------------------------------------------------------------------------------------
+
+OWN_WORDS = ["<unk>", "</s>", "</d>", "<first_speaker>", "hello", ".", "why", "?"]  # as its script writes them: no <s>
+OWN_DIALOGUES = [[1, 4, 5, 1, 6, 7, 1, 2], [4, 1, 3, 6, 7, 1, 0, 5], [6, 7, 1]]
+OWN_TURNS = [("hello .", "why ?"), ("hello", "<first_speaker> why ?", "<unk> ."), ("why ?",)]
+
+
+def dialogues_folder(place, dialogues, words=OWN_WORDS, dictionary="Training.dict.pkl"):
+    place.mkdir(exist_ok=True)
+    entries = [(word.encode(), token_id, 9, 3) for token_id, word in enumerate(words)]
+    (place / dictionary).write_bytes(python2(entries))
+    for split in ("Training", "Validation", "Test"):
+        (place / f"{split}.dialogues.pkl").write_bytes(python2(dialogues))
+    return place
+
+
+@pytest.mark.parametrize("dictionary", ["Training.dict.pkl", "Dataset.dict.pkl"])
+@pytest.mark.parametrize(
+    "dialogues",
+    [OWN_DIALOGUES, [token_id for ids in OWN_DIALOGUES for token_id in [*ids, 2]]],
+    ids=["a list each", "one flat list"],
+)
+def test_the_dialogues_of_hed_dlg_truncated_are_read(tmp_path, dialogues, dictionary):
+    """Neither the flat lists of ids were read, nor a dictionary without <s>."""
+    folder = dialogues_folder(tmp_path / "ubuntu", dialogues, dictionary=dictionary)
+    for split in ("train", "validation", "test"):
+        found = corpora.load([str(folder)], split, Complaints())
+        assert [transcript.turns for transcript in found] == OWN_TURNS
+        assert {transcript.spaced for transcript in found} == {True}
+    assert {path.name for path in corpora.files_of(str(folder))} >= {dictionary, "Test.dialogues.pkl"}
+    vocabulary = pickled.vocabulary(corpora.word_list_of([str(folder)]))
+    assert vocabulary.encode_all(["hello ."], spaced=True) == [[4, 5]], "with the ids of its own dictionary"
+
+
+def test_the_turns_of_the_ubuntu_dialogues_end_in_a_mark_of_their_own(tmp_path):
+    folder = dialogues_folder(tmp_path / "ubuntu", [[4, 5, 1, 6, 7, 1]], words=["<unk>", "__eot__", *OWN_WORDS[2:]])
+    assert corpora.load([str(folder)], "train", Complaints())[0].turns == ("hello .", "why ?")
+
+
+@pytest.mark.parametrize(
+    ("dialogues", "complaint"),
+    [
+        ([OWN_DIALOGUES[0], [4, 1, 1, 6]], "dialogue 2: an empty utterance, or no turn at all"),
+        ([OWN_DIALOGUES[0], [1, 2]], "dialogue 2: an empty utterance, or no turn at all"),
+        ([OWN_DIALOGUES[0], [4, 99]], "dialogue 2: a token id is out of range; the list has 8 words"),
+        ([OWN_DIALOGUES[0], [[4], [5]]], "dialogue 2: not a list of token ids"),
+    ],
+)
+def test_what_is_no_dialogue_is_named_and_may_be_left_out(tmp_path, dialogues, complaint):
+    folder = dialogues_folder(tmp_path / "own", dialogues)
+    with pytest.raises(ValueError, match=rf"Test\.dialogues\.pkl, {complaint}.*--skip-bad-lines"):
+        corpora.load([str(folder)], "test", Complaints())
+    assert len(corpora.load([str(folder)], "test", Complaints(skip=True))) == 1
+
+
+def test_words_without_a_mark_for_the_end_of_a_turn_say_so(tmp_path):
+    folder = dialogues_folder(tmp_path / "own", [[0, 1]], words=["<unk>", "hello"])
+    with pytest.raises(ValueError, match="lack </s>, which closes each utterance"):
+        corpora.load([str(folder)], "test", Complaints())
+
+
+def test_triples_need_no_mark_for_the_beginning_of_a_turn(tmp_path):
+    folder = dialogues_folder(tmp_path / "own", OWN_DIALOGUES)
+    for path in folder.glob("*.dialogues.pkl"):
+        path.unlink()
+    (folder / "Test.triples.pkl").write_bytes(python2([[4, 5, 1, 6, 7, 1, 4, 1]]))
+    assert corpora.load([str(folder)], "test", Complaints())[0].turns == ("hello .", "why ?", "hello")

@@ -1,6 +1,7 @@
 """MovieTriples (Serban et al. 2016) as it is handed on: text, three utterances a line apart by tabs, or pickled token ids.
 
-Text is taken where a folder has both shapes of a split; pickled.py reads the other.
+Text is taken where a folder has both shapes of a split; pickled.py reads the other, and the dialogues of
+hed-dlg-truncated, which lie in folders of the same kind.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dialogue.text_files import numbered_lines
-from training.corpora.pickled import read_words, triples
+from training.corpora.pickled import dialogues, read_words, triples
 from training.corpora.transcript import Complain, Transcript
 
 FOLDERS = ("data/MovieTriples_Dataset", "dat/MovieTriples_Dataset", "data/movie_triples", "dat/movie_triples")
-DICT = "Training.dict.pkl"
+DICTS = ("Training.dict.pkl", "Dataset.dict.pkl")
+_PICKLED = {"triples": triples, "dialogues": dialogues}
 _NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
 
 
@@ -29,30 +31,36 @@ def read(folder: Path, split: str, complain: Complain) -> Iterator[Transcript]:
     Raises ValueError where the folder lacks the split's file; complains of what is no triple.
     """
     path = _find(folder, split)
-    found = triples(path, read_words(dict_of(folder)), complain) if path.suffix == ".pkl" else _triples(path, complain)
+    if path.suffix == ".pkl":
+        found = _PICKLED[path.name.split(".")[1]](path, read_words(dict_of(folder)), complain)
+    else:
+        found = _triples(path, complain)
     for number, turns in found:
         yield Transcript(f"{folder.name}/{split}/{number}", folder.name, turns, spaced=True)
 
 
 def files_of(folder: Path) -> list[Path]:
     """List whatever a folder has that `read` may take: the splits in both shapes, and the list of words."""
-    return sorted(path for name in _NAMES.values() for path in folder.glob(f"{name}*") if path.is_file())
+    names = (*_NAMES.values(), DICTS[1])
+    return sorted(path for name in names for path in folder.glob(f"{name}*") if path.is_file())
 
 
 def dict_of(folder: Path) -> Path:
     """Find the list of words. Raises ValueError where the folder has none."""
-    if not (folder / DICT).is_file():
-        raise ValueError(f"{folder} has no {DICT}, MovieTriples' list of words with their ids")
-    return folder / DICT
+    found = next((folder / name for name in DICTS if (folder / name).is_file()), None)
+    if found is None:
+        raise ValueError(f"{folder} has no {' or '.join(DICTS)}, MovieTriples' list of words with their ids")
+    return found
 
 
 def _find(folder: Path, split: str) -> Path:
     name = _NAMES[split]
     found = sorted(path for path in folder.glob(f"{name}_*") if path.suffix != ".pkl" and path.is_file())
-    found = found or sorted(folder.glob(f"{name}.triples.pkl"))
+    found = found or [path for kind in _PICKLED for path in folder.glob(f"{name}.{kind}.pkl")]
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise ValueError(f"{folder}: expected one file {name}_*, plain or .gz, or {name}.triples.pkl for this split; found {names}")
+        pickles = " or ".join(f"{name}.{kind}.pkl" for kind in _PICKLED)
+        raise ValueError(f"{folder}: expected one file {name}_*, plain or .gz, or {pickles} for this split; found {names}")
     return found[0]
 
 

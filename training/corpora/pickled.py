@@ -1,7 +1,9 @@
-"""MovieTriples as its authors pickled it, read without running anything that a pickle may name.
+"""Conversations as the authors of MovieTriples pickle them, read without running anything that a pickle may name.
 
 X.triples.pkl    a list of triples, each a list of token ids, every utterance of it as <s> ... </s>
-Training.dict.pkl    a list of (token, id, frequency, document frequency)
+X.dialogues.pkl    hed-dlg-truncated's: a list of dialogues, each a list of token ids, </s> after every turn of it, and
+    perhaps </d> at its end; or all of them in one list, apart by </d>
+Training.dict.pkl    a list of (token, id, frequency, document frequency); Dataset.dict.pkl is the same
 
 The files come from Python 2, whose texts are bytes: they are read as UTF-8, and as Latin-1 where they are not.
 """
@@ -10,12 +12,15 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from dialogue.vocabulary import BOS, EOS, Vocabulary
 from training.corpora.transcript import Complain
 
+TURN_ENDS = (EOS, "__eot__")  # the latter in the Ubuntu dialogues of hed-dlg-truncated
+DIALOGUE_END = "</d>"
 ADMITTED = "lists, tuples, texts and whole numbers are all that is admitted"
 
 
@@ -78,36 +83,61 @@ def vocabulary(path: Path) -> Vocabulary:
 
 def triples(path: Path, words: list[str], complain: Complain) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield the number of each triple and its three utterances, as words apart by spaces."""
-    begin, end = (words.index(mark) if mark in words else -1 for mark in (BOS, EOS))
-    if min(begin, end) < 0:
-        raise ValueError(f"the words of {path.parent} lack {BOS} or {EOS}, which open and close each utterance")
     found = load_plain(path)
-    for number, ids in enumerate(found if isinstance(found, list) else [found], start=1):
-        if not isinstance(ids, list | tuple) or not all(isinstance(token_id, int) for token_id in ids):
-            complain(f"{path}, triple {number}: not a list of token ids")
-            continue
-        if any(not 0 <= token_id < len(words) for token_id in ids):
-            complain(f"{path}, triple {number}: a token id is out of range; the list has {len(words)} words")
-            continue
-        turns = list(_utterances(list(ids), begin, end))
+    for number, ids in _lists_of_ids(path, found if isinstance(found, list) else [found], "triple", words, complain):
+        turns = _turns(path, ids, words)
         if len(turns) != 3:
             complain(f"{path}, triple {number}: {len(turns)} utterances where three are expected, each from {BOS} to {EOS}")
         elif not all(turns):
-            complain(f"{path}, triple {number}: utterance {turns.index([]) + 1} is empty")
+            complain(f"{path}, triple {number}: utterance {turns.index('') + 1} is empty")
         else:
-            yield number, tuple(" ".join(words[token_id] for token_id in turn) for turn in turns)
+            yield number, tuple(turns)
 
 
-def _utterances(ids: list[int], begin: int, end: int) -> Iterator[list[int]]:
-    utterance: list[int] = []
+def dialogues(path: Path, words: list[str], complain: Complain) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield the number of each dialogue and its turns, as words apart by spaces."""
+    found = load_plain(path)
+    end = words.index(DIALOGUE_END) if DIALOGUE_END in words else -1
+    if isinstance(found, list) and found and all(isinstance(token_id, int) for token_id in found):
+        found = [list(ids) for ended, ids in groupby(found, lambda token_id: token_id == end) if not ended]
+    for number, ids in _lists_of_ids(path, found if isinstance(found, list) else [found], "dialogue", words, complain):
+        turns = _turns(path, [token_id for token_id in ids if token_id != end], words)
+        # Its scripts put a </s> before the first turn, too.
+        turns = turns[1:] if turns and not turns[0] else turns
+        if not turns or not all(turns):
+            complain(f"{path}, dialogue {number}: an empty utterance, or no turn at all")
+        else:
+            yield number, tuple(turns)
+
+
+def _lists_of_ids(path: Path, found: list[Any], kind: str, words: list[str], complain: Complain) -> Iterator[tuple[int, list[int]]]:
+    """Yield what is a list of ids of these words, with its number; complain of what is none."""
+    for number, ids in enumerate(found, start=1):
+        if not isinstance(ids, list | tuple) or not all(isinstance(token_id, int) for token_id in ids):
+            complain(f"{path}, {kind} {number}: not a list of token ids")
+        elif any(not 0 <= token_id < len(words) for token_id in ids):
+            complain(f"{path}, {kind} {number}: a token id is out of range; the list has {len(words)} words")
+        else:
+            yield number, list(ids)
+
+
+def _turns(path: Path, ids: list[int], words: list[str]) -> list[str]:
+    """Split ids where a turn ends; each turn as words apart by spaces.
+
+    Raises ValueError where no word ends turns.
+    """
+    ends = {number for number, word in enumerate(words) if word in TURN_ENDS}
+    if not ends:
+        raise ValueError(f"the words of {path.parent} lack {EOS}, which closes each utterance")
+    turns: list[list[str]] = [[]]
     for token_id in ids:
-        if token_id == end:
-            yield utterance
-            utterance = []
-        elif token_id != begin:
-            utterance.append(token_id)
-    if utterance:
-        yield utterance
+        if token_id in ends:
+            turns.append([])
+        elif words[token_id] != BOS:
+            turns[-1].append(words[token_id])
+    if not turns[-1]:  # what closes a turn opens none
+        turns.pop()
+    return [" ".join(turn) for turn in turns]
 
 
 def _text(token: str | bytes) -> str:
