@@ -11,6 +11,9 @@ import re
 import sys
 from pathlib import Path
 
+from dialogue.command_line import command, tell
+from dialogue.text_files import read_lines
+
 _DID = (
     "went|ate|drank|bought|visited|grew up|slept|woke|drove|cooked|baked|graduated|studied|travell?ed|moved|walked|ran|"
     "swam|rode|flew|hiked|watched|played|worked|lived|got (?:married|home|back|up|a)|met (?:him|her|them)|took (?:a|my)|"
@@ -58,18 +61,15 @@ def claims_a_life(reply: str) -> bool:
     return any(not _NOT_MEANT.search(text[: found.start()]) for found in _CLAIMS.finditer(text))
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Print the lines of a file that claim a life, and how many those are."""
     parser = argparse.ArgumentParser(prog="python -m dialogue.claims", description="List the lines that claim a life.")
     parser.add_argument("file", type=Path, metavar="FILE", help="replies, one a line")
-    try:
-        lines = parser.parse_args(arguments).file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    lines = read_lines(parser.parse_args(arguments).file)
     found = [line for line in lines if claims_a_life(line)]
     print(*found, sep="\n")
-    print(f"{len(found)} of {len(lines)} lines claim a life", file=sys.stderr)
+    tell(f"{len(found)} of {len(lines)} lines claim a life")
     return 0
 
 

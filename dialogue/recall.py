@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dialogue.text_files import decoded
 from dialogue.words import words
 
 FILE = "replies.jsonl.gz"  # within a checkpoint's folder
@@ -101,9 +103,9 @@ class Recall:
         if not path.exists():
             return cls(())
         try:
-            with gzip.open(path, "rt", encoding="utf-8") as lines:
-                return cls([Exchange(*map(str, json.loads(line))) for line in lines])
-        except (OSError, EOFError, ValueError, TypeError) as error:
+            lines = decoded(gzip.decompress(path.read_bytes())).split("\n")
+            return cls([Exchange(*map(str, json.loads(line))) for line in lines if line])
+        except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
             raise ValueError(
                 f"{path} holds no remembered replies ({error}); make it again with python -m training.remember, or delete it"
             ) from None

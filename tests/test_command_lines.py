@@ -18,9 +18,11 @@ from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
 from dialogue.models.language_model import LanguageModel
+from dialogue.text_files import read_text
 from training import fit, report
 from training.build_vocabulary import build
 from training.corpora.transcript import split_of
+from training.reading import contexts, sheet
 
 ROOT = Path(__file__).parent.parent
 NEITHER = ("привет ☃", "как дела 日本", "ничего ☃", "ну да 日本")  # in neither ASCII nor cp1252, as all that is said here
@@ -37,10 +39,20 @@ def place(tmp_path_factory):
     (place / "talk.jsonl").write_text("".join(lines), encoding="utf-8")
     (place / "book.txt").write_text("\n".join(NEITHER * 20), encoding="utf-8")
     (place / "said.txt").write_text(f"what the fuck {NEITHER[0]}\n\nhello\n", encoding="utf-8")
+    (place / "human.txt").write_text(f"Human 1: {NEITHER[0]}\nHuman 2: {NEITHER[1]}\n", encoding="utf-8")
+    context = {"id": "1", "turns": NEITHER[:1], "reply": NEITHER[1]}
+    (place / "contexts.jsonl").write_text(json.dumps(context, ensure_ascii=False) + "\n", encoding="utf-8")
+    sheet.write(place / "sheet", contexts.load(str(place / "contexts.jsonl")), {NEITHER[2]: NEITHER[1:2]})
+    filled = read_text(place / "sheet" / sheet.SHEET).replace("1a [  ]", "1a [yy]")
+    (place / "sheet" / sheet.SHEET).write_text(filled, encoding="utf-8")
     vocabulary = build(NEITHER * 3, size=60, model_type="word")
     (place / "words.model").write_bytes(vocabulary.serialised)
     torch.manual_seed(0)
-    for name, kind, sizes in (("model", HRED, SIZES), ("writer", LanguageModel, {"embedding": 8, "hidden": 8})):
+    for name, kind, sizes in (
+        ("model", HRED, SIZES),
+        ("writer", LanguageModel, {"embedding": 8, "hidden": 8}),
+        ("keeper", HRED, SIZES),
+    ):
         config = ModelConfig(vocab_size=len(vocabulary), **sizes)
         made = kind.from_config(config, bos_id=vocabulary.bos_id).eval()
         checkpoint.save(place / name, Checkpoint(made, vocabulary, config, {}))
@@ -60,6 +72,7 @@ def arguments_of(command, place, tmp_path):
     return {
         "dialogue": [[model], [model, f"--openings={place / 'said.txt'}"]],
         "dialogue.generate": [[f"--checkpoint={place / 'writer'}", "--prompt", NEITHER[0], "--length=12"]],
+        "dialogue.claims": [[str(place / "said.txt")]],
         "dialogue.safety": [[str(place / "said.txt")], ["-"]],
         "skill.rehearse": [[str(place / "said.txt"), model]],
         "skill.interaction_model": [["--check"]],
@@ -72,6 +85,12 @@ def arguments_of(command, place, tmp_path):
         "training.build_vocabulary": [[data, "--size=400", f"--out={tmp_path / '☃.model'}"]],
         "training.trigram": [[data, f"--vocabulary={place / 'words.model'}", "--limit=4"]],
         "training.compare": [[str(place / "нет")]],
+        "training.remember": [[f"--checkpoint={place / 'keeper'}", data]],
+        "training.reading": [
+            ["sheet", model, f"--contexts={place / 'contexts.jsonl'}", f"--out={tmp_path / '☃'}"],
+            ["score", str(place / "sheet")],
+        ],
+        "training.corpora.convert": [["meena", str(place / "human.txt"), str(tmp_path / "☃.jsonl")]],
         "training.corpora.self_dialogue": [[str(place / "нет"), str(tmp_path / "☃.jsonl")]],
         "dialogue.bench": [[model, "--rounds=0"]],
         "training.bench": [["--data", str(place / "нет")]],

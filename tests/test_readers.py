@@ -17,7 +17,9 @@ from dialogue.vocabulary import Vocabulary
 from skill.rehearse import read_scripts
 from training import compare, corpora, record, word_vectors
 from training.config import read_recipe
+from training.corpora import published
 from training.corpora.transcript import Complaints, split_of
+from training.reading import contexts, sheet
 from training.report import read_rows
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +63,10 @@ OTHERS = {
     "a text to report on": ("said.txt", "schön so\nwhy ☃\n", lambda path: read_input(str(path))),
     "a rehearsal": ("script.txt", "schön so\nwhy ☃\n\nand so on\n", read_scripts),
     "the bench's conversations": ("held.tsv", "schön so\twhy ☃\na\tb\tc\n", read_exchanges),
+    "contexts": ("mine.jsonl", '{"turns": ["schön so ☃"], "reply": "ja"}\n', lambda path: contexts.load(str(path))),
+    "a filled-in sheet": ("sheet.txt", "1a [yy schön] so ☃\n1b [nn] ja\n", lambda path: sheet.read_filled(path, ["1a", "1b"])),
+    "a sheet's key": ("key.json", '{"sources": {"schön": ""}}', lambda path: sheet.read_key(path.parent)),
+    "a published corpus": ("human.txt", "Human 1: schön so ☃\nHuman 2: ja\n", lambda path: list(published.meena(path))),
     "a log": ("log.jsonl", '{"step": 1, "loss": 2.0}\n{"step": 2}\n', read_rows),
     "measured figures": ("figures.json", '{"schön": 1.0}', compare._figures),
     "a run's record": ("run.json", '{"schön": 1.0}', lambda path: record.read(path.parent)),

@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from dialogue import checkpoint
 from dialogue.checkpoint import replace_file
 from dialogue.claims import claims_a_life
+from dialogue.command_line import add_checkpoint, check_writable_file, command
 from dialogue.recall import FILE, Exchange, Recall
 from dialogue.vocabulary import CONTINUED, PLACEHOLDERS
 from dialogue.words import repeats_ngram, words
@@ -38,25 +38,23 @@ def exchanges(transcripts: Iterable[Transcript]) -> Iterator[Exchange]:
                 yield Exchange(spoken[number - 2] if number > 1 else "", spoken[number - 1], reply)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Write a checkpoint's remembered replies from the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.remember", description=main.__doc__)
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="DIR", help="the checkpoint's folder")
+    add_checkpoint(parser, required=True)
     add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: companion)")
     add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
     options = parser.parse_args(arguments)
     names = options.data or ["companion"]
-    try:
-        checkpoint.load(options.checkpoint)
-        transcripts = corpora.load(names, "train", Complaints(skip=options.skip_bad_lines))
-        transcripts, _ = overlap.without(transcripts, corpora.held_out(names))
-        transcripts, touched = cleaning.clean(transcripts)
-        recall = Recall(list(dict.fromkeys(exchanges(map(only_companion, transcripts)))))
-        replace_file(options.checkpoint / FILE, recall.save)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    checkpoint.load(options.checkpoint)
+    check_writable_file(options.checkpoint / FILE, option="--checkpoint")
+    transcripts = corpora.load(names, "train", Complaints(skip=options.skip_bad_lines))
+    transcripts, _ = overlap.without(transcripts, corpora.held_out(names))
+    transcripts, touched = cleaning.clean(transcripts)
+    recall = Recall(list(dict.fromkeys(exchanges(map(only_companion, transcripts)))))
+    replace_file(options.checkpoint / FILE, recall.save)
     print(cleaning.summary(touched))
     print(f"{len(recall):,} replies of {len(transcripts):,} conversations remembered in {options.checkpoint / FILE}")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dialogue.safety.patterns import joined
+from dialogue.text_files import read_text
 
 PATTERNS = Path(__file__).with_name("play.toml")
 
@@ -34,7 +35,7 @@ class _Patterns(NamedTuple):
 
 @cache
 def _read() -> dict[str, Any]:
-    return tomllib.loads(PATTERNS.read_text(encoding="utf-8"))
+    return tomllib.loads(read_text(PATTERNS))
 
 
 @cache

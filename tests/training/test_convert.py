@@ -232,7 +232,7 @@ ROW = ED + "hit:1_conv:2,first,sad,prompt,7,Hi.,,\n"
 PHOTO = json.dumps([photo(1, (0, "Hi"), (1, "Hey")), {"dialogue_id": 2}])
 LONE = json.dumps([photo(1, (0, "Hi \ud800"), (1, "Hey"))])
 LATIN = "Human 1: Hé\nHuman 2: Hm\n".encode("latin-1")
-UTF_16 = TSV.encode("utf-16")
+UTF_16 = TSV.encode("utf-16-le")
 BAD = {
     "a column missing": (
         "empathetic",
@@ -294,8 +294,8 @@ BAD = {
         r"found no conversation; expected Meena's published talks",
     ),
     "an empty file": ("smalltalk", " \n", r"found an empty file; expected conversations"),
-    "Latin-1": ("meena", LATIN, r"found invalid UTF-8 \(.* at byte 10\); expected UTF-8"),
-    "UTF-16": ("smalltalk", UTF_16, r"found invalid UTF-8 \(.* at byte 0\); expected UTF-8"),
+    "Latin-1": ("meena", LATIN, r"line 1 is invalid UTF-8 \(.*\); save it as UTF-8"),
+    "UTF-16": ("smalltalk", UTF_16, r"it looks like UTF-16LE without a byte order mark"),
 }
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dialogue.checkpoint import replace_file
+from dialogue.command_line import check_writable_file, command
 from training.corpora import published
 from training.corpora.published import Conversation
 
@@ -126,6 +127,7 @@ def _line(path: Path, conversation: Conversation) -> bytes:
         raise ValueError(f"{where}: found {problem}; expected whole ones") from None
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Convert one corpus from the command line."""
     about = "Make the JSONL that training reads from a corpus as its authors publish it."
@@ -135,11 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", metavar="SOURCE", type=Path, help="a file of it, or a folder")
     parser.add_argument("out", metavar="OUT", type=Path, help="a .jsonl or .jsonl.gz to write")
     options = parser.parse_args(arguments)
-    try:
-        counts = convert(options.name, options.source, options.out)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    check_writable_file(options.out, option="OUT")
+    counts = convert(options.name, options.source, options.out)
     left_out = f"{counts.doubles} doubles and {counts.single} of less than two turns left out"
     print(f"{counts.written} conversations written to {options.out}; {left_out}")
     return 0

@@ -30,6 +30,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dialogue.text_files import read_text
+
 QUESTIONS_AN_ANSWER = 12
 Row = tuple[int, dict[str, str]]  # the number of its last line, and its fields
 _SILENCE = re.compile(r"(?i)__ ?silence ?__|<silence>")
@@ -199,21 +201,15 @@ def _labelled(lines: Iterable[str], speakers: str) -> Iterator[tuple[str, str]]:
 
 
 def _text(path: Path) -> str:
-    """Read a file of UTF-8. Raises ValueError where it cannot be read, is none, or is empty."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        found = f"{error.reason} at byte {error.start}"
-        raise ValueError(f"{path}: found invalid UTF-8 ({found}); expected UTF-8") from None
+    """Read a text. Raises ValueError where it cannot be read, is none, or is empty."""
+    text = read_text(path)
     if not text.strip():
         raise ValueError(f"{path}: found an empty file; expected conversations")
     return text
 
 
 def _lines(path: Path, *, empty: bool = False) -> Iterator[tuple[int, str]]:
-    lines = enumerate(_text(path).replace("\r\n", "\n").split("\n"), start=1)
+    lines = enumerate(_text(path).split("\n"), start=1)
     return ((number, line) for number, line in lines if empty or line.strip())
 
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import PRETRAINED
+from dialogue.command_line import add_device, at_least, check_writable, check_writable_file, command
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.device import choose_device
@@ -88,6 +89,8 @@ def write_sheet(options: argparse.Namespace) -> None:
         raise ValueError(f"the same source twice: {', '.join(names)}")
     if (options.out / sheet.KEY).exists():
         raise ValueError(f"{options.out} holds a sheet already; name another folder with --out")
+    at_least(1, limit=options.limit)
+    check_writable(options.out)
     decodes = [settings_of(source.decode, DecodeConfig()) for source in sources]
     wanted = [
         context
@@ -112,12 +115,20 @@ def write_sheet(options: argparse.Namespace) -> None:
 
 def score(options: argparse.Namespace) -> None:
     """Print what the readers of a sheet found. Raises ValueError where nobody has filled one in, or wrongly."""
+    if options.json:
+        check_writable_file(options.json, option="--json")
     key = sheet.read_key(options.folder)
     labels = [label for context in key["contexts"] for label in context["replies"]]
     filled = {path.stem: sheet.read_filled(path, labels) for path in sorted(options.folder.glob("*.txt"))}
     readers = {name: found for name, found in filled.items() if found}
     if not readers:
         raise ValueError(f"no sheet in {options.folder} is filled in; write [yy], [yn] or [nn] before each reply")
+    if options.json:  # before anything is shown
+        figures = {
+            "scores": {reader: [asdict(row) for row in scores.scores(key, found)] for reader, found in readers.items()},
+            "agreement": scores.agreement(readers),
+        }
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     console = Console()
     console.width = max(console.width, 140)
     for reader, found in readers.items():
@@ -139,22 +150,13 @@ def score(options: argparse.Namespace) -> None:
             f"{row_of_two['readers']}: {row_of_two['replies']} replies, kappa {row_of_two['kappa_sensible']:.2f} for "
             f"sensible, {row_of_two['kappa_specific']:.2f} for specific"
         )
-    if options.json:
-        figures = {
-            "scores": {reader: [asdict(row) for row in scores.scores(key, found)] for reader, found in readers.items()},
-            "agreement": scores.agreement(readers),
-        }
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Write a sheet, or score one, from the command line."""
     options = _options().parse_args(arguments)
-    try:
-        options.run(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    options.run(options)
     return 0
 
 
@@ -177,7 +179,7 @@ def _options() -> argparse.ArgumentParser:
     add("--limit", type=int, metavar="N", help="contexts of each, at most")
     add("--only-models", action="store_true", help="leave the written replies out")
     add("--seed", type=int, default=0, help="of the order (default: %(default)s)")
-    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_device(written)
     add("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     scored = commands.add_parser("score", help="count what readers found")
     scored.set_defaults(run=score)

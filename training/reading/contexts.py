@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialogue.recognised import as_recognised, as_written
+from dialogue.text_files import numbered_lines
 from training import corpora
 from training.corpora import roles
 from training.corpora.transcript import Complaints, Transcript
@@ -63,12 +64,12 @@ def _of_transcript(transcript: Transcript) -> Iterator[Context]:
 
 
 def _has_replies(path: Path) -> bool:
-    with path.open(encoding="utf-8-sig") as lines:
-        return '"reply"' in lines.readline()
+    _, first = next(numbered_lines(path, Complaints()), (0, ""))
+    return '"reply"' in first
 
 
 def _read(path: Path) -> Iterator[Context]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in numbered_lines(path, Complaints()):
         try:
             entry = json.loads(line)
             turns, reply = entry["turns"], entry["reply"]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dialogue.checkpoint import replace_file
+from dialogue.text_files import read_text
 from dialogue.vocabulary import normalise, without_marks
 from training.reading.contexts import Context
 
@@ -92,7 +93,7 @@ def write(
         )
     folder.mkdir(parents=True, exist_ok=True)
     text = "\n".join(lines) + "\n"
-    page = TEMPLATE.read_text(encoding="utf-8").replace("{{sheet}}", escape(text, quote=False))
+    page = read_text(TEMPLATE).replace("{{sheet}}", escape(text, quote=False))
     hidden = json.dumps({"sources": dict(about or dict.fromkeys(replies)), "contexts": key}, indent=1)
     for name, content in ((SHEET, text), (PAGE, page), (KEY, hidden + "\n")):
         replace_file(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
@@ -101,9 +102,9 @@ def write(
 def read_key(folder: Path) -> dict[str, Any]:
     """Read which source said what. Raises ValueError where the folder holds no sheet."""
     try:
-        key: dict[str, Any] = json.loads((folder / KEY).read_text(encoding="utf-8"))
+        key: dict[str, Any] = json.loads(read_text(folder / KEY))
         return key
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{folder} holds no sheet of training.reading: {error}") from None
 
 
@@ -113,7 +114,7 @@ def read_filled(path: Path, labels: Sequence[str]) -> dict[str, Judgement]:
     Raises ValueError that names file and label where a mark is none, or of another sheet.
     """
     known, found = set(labels), {}
-    for match in _LINE.finditer(path.read_text(encoding="utf-8-sig")):
+    for match in _LINE.finditer(read_text(path)):
         label, (marks, _, fault) = match[1] + match[2], match[3].strip().partition(" ")
         if label not in known:
             raise ValueError(f"{path}: {label} is no reply of this sheet; is it another's?")
