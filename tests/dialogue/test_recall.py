@@ -10,7 +10,7 @@ from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation
-from dialogue.recall import FILE, Exchange, Recall
+from dialogue.recall import FILE, NOBODY, OPENING, PRESUPPOSED, Exchange, Recall, out_of_place, stems
 from training import remember
 from training.corpora.transcript import Transcript, split_of
 
@@ -41,7 +41,7 @@ def test_the_reply_to_what_is_most_alike_comes_first(recall):
 
 def test_the_same_words_are_as_alike_as_can_be_whatever_their_case_and_endings(recall):
     (same,) = recall.find("my cats sleep all day", count=1)
-    assert same.similarity == pytest.approx(1.05)  # an opening, as it was one there
+    assert same.similarity == pytest.approx(1 + OPENING)  # an opening, as it was one there
     assert recall.find("quantum", count=1)[0].similarity <= 0
 
 
@@ -56,6 +56,23 @@ def test_a_reply_that_speaks_of_what_nobody_has_said_here_fits_less():
     (elsewhere,) = recall.find("i bought a lamp", count=1)
     without = Recall([Exchange("", "I bought a lamp and meatballs.", "How was it?")]).find("i bought a lamp", count=1)[0]
     assert elsewhere.similarity < without.similarity < here.similarity
+
+
+@pytest.mark.parametrize(
+    ("heard", "reply", "expected"),
+    [
+        ("i have a new boss", "what does the cake taste like?", PRESUPPOSED),
+        ("i have a new boss", "does he snore?", 0),  # a boss may be a he
+        ("i have a new lamp", "does he snore?", NOBODY),
+        ("my husband is asleep", "does he snore?", 0),
+        ("my husband is asleep", "does she snore?", NOBODY),
+        ("i have a new lamp", "what a lamp!", 0),
+        ("i have a new lamp", "how is the lamp?", 0),
+        ("it is late", "sleep well", 0),
+    ],
+)
+def test_a_reply_is_looked_at_by_itself_as_well(heard, reply, expected):
+    assert out_of_place(Exchange("", "", reply), set(stems(heard))) == pytest.approx(expected)
 
 
 def test_no_text_comes_twice_and_nothing_from_nothing(recall):
@@ -99,7 +116,7 @@ def test_a_remembered_reply_that_fits_well_is_said_and_one_that_does_not_is_not(
     agent = agent_with(talker, exchange, recall_from=0.8, recall_likelihood=0)
     (near,) = agent.answer([Conversation()], ["where do you live"])
     assert near.text == exchange.reply
-    assert near.candidates[0].recalled == pytest.approx(1.05)
+    assert near.candidates[0].recalled == pytest.approx(1 + OPENING)
     (far,) = agent.answer([Conversation()], ["do you have a dog?"])
     assert far.text != exchange.reply
     assert far.candidates[-1].text == exchange.reply, "it is still there where nothing else may be said"
