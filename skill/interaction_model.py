@@ -90,7 +90,7 @@ def manifest() -> dict[str, Any]:
     locale = {
         "name": "Chatty Friend",
         "summary": "Someone to talk with about anything.",
-        "description": "An open conversation: about movies, music, sports, or your day. "
+        "description": "An open conversation: about your day, your pets, your plans, or a good film. "
         "Talk as you would to a friend; say stop to leave.",
         "examplePhrases": [f"Alexa, open {INVOCATION_NAME}", f"Alexa, ask {INVOCATION_NAME} what about movies"],
         "keywords": ["talk", "chat", "conversation"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 WELCOME = (
     "Hi, I'm glad you're here. What would you like to talk about?",
     "Hello! Tell me anything. How was your day?",
-    "Hey there. I like movies, music and sports. What do you like?",
+    "Hey there. Your day, your pets, your plans: I like to hear about all of it. What's new?",
 )
 FRESH_START = (
     "All right, let's start over. What's on your mind?",
@@ -16,11 +16,11 @@ FRESH_START = (
     "I've forgotten all of it. What would you like to begin with?",
 )
 HELP = (
-    "Just talk to me as you would to a friend. You could say: I saw a great movie, or: what music do you like? "
+    "Just talk to me as you would to a friend. You could say: my cat is being silly, or: I had a long day. "
     "Say stop when you want to leave. What would you like to talk about?",
-    "We can talk about anything: say, did you watch the game, or: I'm reading a good book. "
+    "We can talk about anything: say, I'm baking a cake, or: my sister is coming to visit. "
     "I can repeat, start over, or stop. What's on your mind?",
-    "You talk, I answer. Try: do you have a favorite song, or: I had a long day. Say stop to leave. Where shall we begin?",
+    "You talk, I answer. Try: do you have a favorite animal, or: I can't sleep. Say stop to leave. Where shall we begin?",
 )
 NOT_HEARD = (
     "Sorry, I didn't catch that. Could you say it again?",
@@ -109,7 +109,7 @@ FEELINGS = (
     "There is nobody in here to feel that, only numbers that make sentences. What about you?",
 )
 MAKER = (
-    "Programmers made me, out of a neural network and a lot of other people's chats. Why do you ask?",
+    "Programmers made me, out of a small neural network and a lot of talk. Why do you ask?",
     "I was built by people who like open conversation, and I run on somebody's own computer. What are you building?",
 )
 AGE = (
@@ -117,7 +117,7 @@ AGE = (
     "Programs have versions, not birthdays. When is your birthday?",
 )
 ABILITIES = (
-    "I can chat about everyday things: movies, music, sports, your day. I know few facts and do no errands. Where shall we begin?",
+    "I can chat about everyday things: your day, pets, food, plans. I know few facts and do no errands. Where shall we begin?",
     "I only talk. I can't play music, set timers or look things up, and I may be wrong. What would you like to talk about?",
 )
 LISTENING = (
