@@ -205,7 +205,9 @@ def _complaint(error: Exception | None) -> str:
     from pyngrok.exception import PyngrokNgrokError, PyngrokNgrokHTTPError
 
     if isinstance(error, PyngrokNgrokHTTPError):
-        return _refusal(error.body) or error.body.strip() or f"its API answered {error.status_code}"
+        said = error.body.strip()
+        words = said if re.search(r"\w", said) else ""  # "[]" tells nobody anything
+        return _refusal(said) or words or f"its API answered {error.status_code}"
     if not isinstance(error, PyngrokNgrokError):
         return ""
     logs = error.ngrok_logs

@@ -222,7 +222,7 @@ ODD = {
     "an odd level": ({"lines": ["lvl=basic_format msg=x"], "ends": True}, "ngrok"),
     "an API that answers a page": ({"refuses": "<html>503</html>", "status": 503}, "503"),
     "an API that answers nothing": ({"refuses": "", "status": 500}, "500"),
-    "an API that answers a list": ({"refuses": "[]", "status": 400}, "[]"),
+    "an API that answers a list": ({"refuses": "[]", "status": 400}, "400"),
     "an API that answers no JSON": ({"refuses": "fine", "status": 201}, "ngrok"),
     "an API without an address": ({"refuses": "{}", "status": 201}, "ngrok"),
     "an old agent": ({"refuses": "404 page not found", "status": 404}, "404"),
