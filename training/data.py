@@ -106,8 +106,8 @@ def _tokenise(config: FitConfig, vocabulary: Vocabulary | None, *, skip_bad_line
     if config.clean:
         transcripts["train"], touched = cleaning.clean(transcripts["train"])
         said.append(cleaning.summary(touched))
-    if config.only_companion:
-        transcripts["train"] = [roles.only_companion(transcript) for transcript in transcripts["train"]]
+    if config.only_companion:  # what is not learnt says nothing of how well it was
+        transcripts = {split: [roles.only_companion(one) for one in found] for split, found in transcripts.items()}
     if vocabulary is None:
         print("building the vocabulary")
         vocabulary = build_vocabulary.build(build_vocabulary.turns_of(transcripts["train"]))

@@ -157,6 +157,8 @@ class Trainer:
             found = self._computing.log_likelihood(batch.to(self.device))
             later = torch.ones(len(batch.lengths), dtype=torch.bool)
             later[batch.turns.cumsum(0) - batch.turns] = False
+            if batch.taught is not None:
+                later &= batch.taught.cpu()
             kept = found.of(later.to(self.device))
             figures = (kept.log_probs, kept.tokens, kept.correct)
             sums += torch.stack([figure.sum().double() for figure in figures]).cpu()
