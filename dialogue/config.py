@@ -86,7 +86,7 @@ class ModelConfig:
 class DecodeConfig:
     """How a reply is searched for and chosen. Lengths are in tokens, without </s>."""
 
-    method: str = _setting("top-k", f"one of {', '.join(METHODS)}")
+    method: str = _setting("beam", f"one of {', '.join(METHODS)}")
     beam_size: int = _setting(20, "hypotheses of a beam; with a method that draws, independent samples")
     temperature: float = _setting(1.0, "divides logits; 0 is greedy, whatever the method")
     top_k: int = _setting(10, "for top-k and delayed-beam")
@@ -107,12 +107,12 @@ class DecodeConfig:
     block_list: str = _setting("", "a file of phrases that are never said, one a line")
     stop_words: tuple[str, ...] = _setting((), "a reply ends after the first of these words or phrases")
     repetition_penalty: float = _setting(0.0, "what a token costs that the reply holds already, in natural logarithms")
-    anti_lm: float = _setting(0.5, "lambda of re-ranking: log p(reply | history) - lambda * log p(reply) + gamma * length")
-    length_bonus: float = _setting(0.65, "gamma of the same (Li et al. 2016)")
+    anti_lm: float = _setting(0.3, "lambda of re-ranking: log p(reply | history) - lambda * log p(reply) + gamma * length")
+    length_bonus: float = _setting(0.3, "gamma of the same (Li et al. 2016)")
     recall: int = _setting(12, "remembered replies that are candidates, too, of a checkpoint that has some; 0: none")
-    recall_from: float = _setting(0.5, "score from which a remembered reply goes before what the search finds")
+    recall_from: float = _setting(0.3, "score from which a remembered reply goes before what the search finds")
     recall_likelihood: float = _setting(
-        0.05, "weight of log p(reply | history) - log p(reply), over the root of the length, beside the similarity"
+        0.1, "weight of log p(reply | history) - log p(reply), over the root of the length, beside the similarity"
     )
 
     def __post_init__(self) -> None:
