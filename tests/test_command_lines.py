@@ -35,7 +35,12 @@ def place(tmp_path_factory):
     """A corpus, models of it, and a run, all of words that neither encoding has."""
     place = tmp_path_factory.mktemp("здесь ☃")
     keys = {split: [str(n) for n in range(900) if split_of(str(n)) == split][:8] for split in ("train", "validation", "test")}
-    lines = [json.dumps({"id": key, "turns": NEITHER}, ensure_ascii=False) + "\n" for part in keys.values() for key in part]
+    spoken = {"test": NEITHER[::-1]}  # what a test conversation holds would not be learnt
+    lines = [
+        json.dumps({"id": key, "turns": spoken.get(split, NEITHER)}, ensure_ascii=False) + "\n"
+        for split in keys
+        for key in keys[split]
+    ]
     (place / "talk.jsonl").write_text("".join(lines), encoding="utf-8")
     (place / "book.txt").write_text("\n".join(NEITHER * 20), encoding="utf-8")
     (place / "said.txt").write_text(f"what the fuck {NEITHER[0]}\n\nhello\n", encoding="utf-8")

@@ -100,6 +100,11 @@ def _tokenise(config: FitConfig, vocabulary: Vocabulary | None, *, skip_bad_line
         said.append(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
     transcripts["validation"] = [replace(transcript, times=1) for transcript in transcripts["validation"]]
     transcripts["train"], shared = overlap.without(transcripts["train"], corpora.held_out(config.data))
+    if not transcripts["train"]:
+        raise ValueError(
+            f"every conversation of the training split shares {overlap.TURNS} turns in a row with one of the test split, so "
+            "nothing is left to learn; take a corpus that does not repeat itself"
+        )
     if shared:
         said.append(f"left out of training: {shared:,} conversations that share {overlap.TURNS} turns in a row with a test one")
     sha256 = {split: sha256_of(found) for split, found in transcripts.items()}

@@ -54,7 +54,9 @@ def test_ways_to_decode_are_measured_beside_the_default(talker, conversations, t
     rows = {row["settings"]: row for row in figures["methods"]}
     assert rows.keys() == {f"method={method}" for method in METHODS}
     for name in ("token_f1", "bleu", "distinct_2", "repeated_2gram"):
-        assert rows[f"method={DecodeConfig().method}"][name] == pytest.approx(figures[name], abs=1e-4), "the default, on the same histories"
+        assert rows[f"method={DecodeConfig().method}"][name] == pytest.approx(figures[name], abs=1e-4), (
+            "the default, on the same histories"
+        )
 
 
 @pytest.mark.parametrize("arguments", [["--limit", "0"], ["--checkpoint", "nowhere"], ["--data", "nowhere"], ["--split", "dev"]])

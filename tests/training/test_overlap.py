@@ -6,7 +6,7 @@ import json
 import pytest
 
 from dialogue.vocabulary import normalise
-from training import corpora
+from training import corpora, fit
 from training.corpora import overlap
 from training.corpora.transcript import SPLITS, Complaints, Transcript
 
@@ -75,3 +75,11 @@ def test_the_companion_comes_with_the_project_and_is_what_its_card_says():
         entries = [json.loads(line) for line in lines]
     assert (len(entries), sum(len(entry["turns"]) for entry in entries)) == (24_587, 134_404)
     assert len({entry["id"] for entry in entries}) == len(entries)
+
+
+def test_a_corpus_whose_test_split_holds_all_of_it_is_refused(tmp_path, capsys):
+    """The run went round for ever in search of a batch."""
+    lines = [json.dumps({"id": str(n), "turns": ["hi", "hello", "good", "bye"]}) + "\n" for n in range(200)]
+    (tmp_path / "same.jsonl").write_text("".join(lines))
+    assert fit.main([f"--data={tmp_path / 'same.jsonl'}", f"--out={tmp_path / 'run'}", "--no-cache", "--device=cpu"]) == 2
+    assert "nothing is left to learn" in capsys.readouterr().err
