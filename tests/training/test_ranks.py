@@ -152,17 +152,17 @@ def test_what_one_process_began_two_go_on_with(options, tmp_path):
 
 @pytest.mark.slow
 def test_when_the_first_rank_cannot_write_the_others_end_too(options, tmp_path):
-    options = [*options[:-1], *EACH_STEP, options[-1]]
+    options = [*options[:-1], *EACH_STEP, "--epochs=1000", options[-1]]
     out = tmp_path / "run"
     process = start(2, *options)
     wait_for(lambda: (out / "log.jsonl").exists() and len(log(out)) >= 3, process)
-    (out / "loss.png").unlink()
-    (out / "loss.png").mkdir()
-    (out / "loss.png" / "in the way").touch()
+    (out / "state.safetensors").rename(tmp_path / "state")
+    (out / "state.safetensors").mkdir()
+    (out / "state.safetensors" / "in the way").touch()
     code, _, complained = finish(process, seconds=60)
     assert code != 0
     assert "rank 0: error: " in complained
-    assert "loss.png" in complained
+    assert "state.safetensors" in complained
 
 
 def test_a_figure_that_was_added_up_does_not_keep_all_gradients_alive(tmp_path):
