@@ -84,12 +84,12 @@ def arguments_of(command, place, tmp_path):
         "app": [["--host=здесь.invalid", "--tunnel=none"]],
         "training.fit": [fit_options(place, tmp_path / "☃")],
         "training.evaluate": [[model, data, "--limit=4"], [model, data, "--limit=4", "--json=-"]],
-        "training.methods": [[model, data, "--limit=4", "--replies=2", "--try=method=greedy"]],
-        "training.carried": [[f"--checkpoint={place / 'writer'}", f"--data={place / 'book.txt'}"]],
-        "training.copied": [[model]],
+        "training.compare_decoding": [[model, data, "--limit=4", "--replies=2", "--try=method=greedy"]],
+        "training.carried_state": [[f"--checkpoint={place / 'writer'}", f"--data={place / 'book.txt'}"]],
+        "training.copying": [[model]],
         "training.build_vocabulary": [[data, "--size=400", f"--out={tmp_path / '☃.model'}"]],
         "training.trigram": [[data, f"--vocabulary={place / 'words.model'}", "--limit=4"]],
-        "training.compare": [[str(place / "нет")]],
+        "training.compare_runs": [[str(place / "нет")]],
         "training.remember": [[f"--checkpoint={place / 'keeper'}", data]],
         "training.reading": [
             ["sheet", model, f"--contexts={place / 'contexts.jsonl'}", f"--out={tmp_path / '☃'}"],
@@ -137,7 +137,7 @@ def test_every_command_shows_what_the_encoding_of_the_output_lacks(command, enco
     """One such character ended the command in a traceback: a run at its first sample, an evaluation before its JSON."""
     for arguments in arguments_of(command, place, tmp_path):
         status, out, err = streams(main_of(command), arguments, encoding, said=f"{NEITHER[1]} fuck\n")
-        fails = command in {"app", "training.compare", "training.corpora.self_dialogue"} | IN_A_PROCESS
+        fails = command in {"app", "training.compare_runs", "training.corpora.self_dialogue"} | IN_A_PROCESS
         finds = command == "dialogue.safety"
         assert status == (2 if fails else 1 if finds else 0), err
         assert out or err or command == "skill.interaction_model"

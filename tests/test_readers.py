@@ -15,7 +15,7 @@ from dialogue.bench.fidelity import read_exchanges
 from dialogue.safety.__main__ import read_input
 from dialogue.vocabulary import Vocabulary
 from skill.rehearse import read_scripts
-from training import compare, corpora, record, word_vectors
+from training import compare_runs, corpora, manifest, word_vectors
 from training.config import read_recipe
 from training.corpora import published
 from training.corpora.transcript import Complaints, split_of
@@ -68,8 +68,8 @@ OTHERS = {
     "a sheet's key": ("key.json", '{"sources": {"schön": ""}}', lambda path: sheet.read_key(path.parent)),
     "a published corpus": ("human.txt", "Human 1: schön so ☃\nHuman 2: ja\n", lambda path: list(published.meena(path))),
     "a log": ("log.jsonl", '{"step": 1, "loss": 2.0}\n{"step": 2}\n', read_rows),
-    "measured figures": ("figures.json", '{"schön": 1.0}', compare._figures),
-    "a run's record": ("run.json", '{"schön": 1.0}', lambda path: record.read(path.parent)),
+    "measured figures": ("figures.json", '{"schön": 1.0}', compare_runs._figures),
+    "a run's manifest": ("run.json", '{"schön": 1.0}', lambda path: manifest.read(path.parent)),
 }
 
 
@@ -99,7 +99,7 @@ def test_a_corpus_in_utf_16_without_a_mark_is_refused_even_where_bad_lines_are_s
         corpora.load([str(place)], "train", Complaints(skip=skip))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in OTHERS if kind != "a run's record"])
+@pytest.mark.parametrize("kind", [kind for kind in OTHERS if kind != "a run's manifest"])
 def test_another_text_in_utf_16_without_a_mark_is_refused(tmp_path, kind):
     name, text, read = OTHERS[kind]
     (tmp_path / name).write_bytes(text.encode("utf-16-le"))

@@ -1,6 +1,6 @@
 """python -m training.evaluate: how well a checkpoint predicts, answers and ranks, on held-out conversations.
 
-What each figure means stands in training/figures/, and on the page that --report writes.
+What each figure means stands in training/metrics/, and on the page that --report writes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_device, add_model, at_least, check_writable, check_writable_file, command
 from dialogue.config import METHODS, DecodeConfig
 from dialogue.device import choose_device
-from training import corpora, methods, page, record
+from training import corpora, manifest, page
 from training.corpora.transcript import Complaints, sha256_of
-from training.figures.evaluation import Evaluation, evaluate
+from training.metrics import decoding
+from training.metrics.evaluation import Evaluation, evaluate
 
 
 @command
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         table.add_row(name, f"{value:,.4g}")
     console.print(table)
     if by_method:
-        methods.show(by_method, console)
+        decoding.show(by_method, console)
     for exchange, reply in list(zip(found.chosen, found.replies, strict=True))[: options.replies]:
         console.print(f"  {found.turn(exchange, before=1)}\n    -> {reply.text}", markup=False, highlight=False)
     if options.report:
@@ -85,7 +86,7 @@ def _options() -> argparse.ArgumentParser:
     add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)")
     add("--split", default="test", help="train, validation, test or all (default: %(default)s)")
     add("--limit", type=int, metavar="N", help="answer and rank N histories at most (default: one in each conversation)")
-    add("--methods", action="store_true", help=f"measure every way to decode, too, by {methods.REPLIES} replies each")
+    add("--methods", action="store_true", help=f"measure every way to decode, too, by {decoding.REPLIES} replies each")
     add("--json", metavar="FILE|-", help="write the figures as JSON; with - standard output holds nothing else")
     add("--report", type=Path, metavar="DIR", help="write a page with tables, plots and conversations there: DIR/index.html")
     add("--replies", type=int, default=10, metavar="N", help="show so many replies (default: %(default)s)")
@@ -110,15 +111,15 @@ def _facts(agent: DialogueAgent, options: argparse.Namespace, found: Evaluation)
         f"{len(found.transcripts):,} conversations, {turns:,} turns, sha256 {sha256_of(found.transcripts)[:16]}",
         "answered and ranked": f"{len(found.chosen):,} histories",
         "decoding": ", ".join(f"{name} {value}" for name, value in asdict(agent.decode).items() if value not in ("", ())),
-        "versions": ", ".join(f"{name} {number}" for name, number in record.versions().items()),
+        "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions().items()),
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     }
 
 
 def _by_method(options: argparse.Namespace, found: Evaluation) -> list[dict[str, Any]]:
     agents = {f"method={method}": _load(options, DecodeConfig(method=method)) for method in METHODS}
-    chosen = found.chosen[: methods.REPLIES]
-    compared = methods.side_by_side(agents, chosen, exchanges=found.exchanges, transcripts=found.transcripts)
+    chosen = found.chosen[: decoding.REPLIES]
+    compared = decoding.side_by_side(agents, chosen, exchanges=found.exchanges, transcripts=found.transcripts)
     return [row for row, _ in compared]
 
 

@@ -26,17 +26,17 @@ from dialogue.config import ModelConfig
 from dialogue.models import ModelClass, ModelModule
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
-from training import cache, record, stages, word_vectors
+from training import cache, manifest, stages, word_vectors
 from training.config import FitConfig
 from training.corpora.transcript import Complaints
-from training.course import is_over, learning_rate_at, steps_of, teacher_forcing_at, validation_is_due
 from training.data import Data, prepare
-from training.ranks import ALONE, LostRank, Ranks, device_of, joined
+from training.distributed import ALONE, LostRank, Ranks, device_of, joined
 from training.report import beside_the_bar, forget_rows_after, means, show_sample, show_validation, showing, write_down
 from training.run import folder_of, remember, wanted
+from training.schedule import is_over, learning_rate_at, steps_of, teacher_forcing_at, validation_is_due
 from training.scheduled_sampling import OwnWords
 from training.state import Progress, load_state, save_state
-from training.trainer import StepFigures, Trainer
+from training.trainer import StepMetrics, Trainer
 
 SAVE_SECONDS = 300
 SHOW_STEPS = 20
@@ -96,11 +96,11 @@ def fit(
             save_state(state, trainer, progress, data=data.named)
     if ranks.first:
         forget_rows_after(progress.step, out)
-        record.begin(out, best, corpora=data.sha256, device=device, ranks=ranks.count, resume=before is not None)
+        manifest.begin(out, best, corpora=data.sha256, device=device, ranks=ranks.count, resume=before is not None)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} ({ranks.count} ranks), in {out}")
 
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()
-    figures: list[StepFigures] = []
+    figures: list[StepMetrics] = []
     bar = tqdm(desc="fitting", unit="step", initial=progress.step, smoothing=0.05, disable=not ranks.first)
     for step in steps_of(data, config, progress, ranks=ranks):
         bar.total = total = round(config.epochs * step.of_epoch)
@@ -136,7 +136,7 @@ def fit(
     bar.close()
     if ranks.first:
         save_state(state, trainer, progress, data=data.named)
-        record.bring_up_to_date(out, progress, ended=True)
+        manifest.bring_up_to_date(out, progress, ended=True)
         if figures:
             show_validation(out)
             show_sample(best)
@@ -162,7 +162,7 @@ def validate(
     best: Checkpoint,
     config: FitConfig,
     progress: Progress,
-    figures: list[StepFigures],
+    figures: list[StepMetrics],
     out: Path,
     ranks: Ranks,
 ) -> None:

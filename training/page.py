@@ -12,10 +12,10 @@ from typing import Any
 from dialogue.checkpoint import replace_file
 from dialogue.text_files import read_text
 from dialogue.words import words
-from training import methods, plots
-from training.figures import prediction, ranking, replies, talks
-from training.figures.evaluation import MEANINGS, Evaluation
-from training.figures.replies import token_f1
+from training import plots
+from training.metrics import decoding, prediction, ranking, replies, talks
+from training.metrics.evaluation import MEANINGS, Evaluation
+from training.metrics.replies import token_f1
 
 FILE = "index.html"
 STYLE = Path(__file__).parent / "page.css"
@@ -92,19 +92,19 @@ def _by_method(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     best = {}
-    for name in methods.COLUMNS:
+    for name in decoding.COLUMNS:
         values = [row[name] for row in rows]
         if name not in NEITHER_IS_BEST and len(set(values)) > 1:
             best[name] = min(values) if name in LOWEST_IS_BEST else max(values)
     cells = [
         [
             _cell(row["settings"].removeprefix("method="), "name"),
-            *(_cell(_number(row[name]), "number best" if row[name] == best.get(name) else "number") for name in methods.COLUMNS),
+            *(_cell(_number(row[name]), "number best" if row[name] == best.get(name) else "number") for name in decoding.COLUMNS),
         ]
         for row in rows
     ]
-    heads = ["settings", *(name.replace("_", " ") for name in methods.COLUMNS)]
-    meanings = ". ".join(f"{name.replace('_', ' ').capitalize()}: {meaning}" for name, meaning in methods.MEANINGS.items())
+    heads = ["settings", *(name.replace("_", " ") for name in decoding.COLUMNS)]
+    meanings = ". ".join(f"{name.replace('_', ' ').capitalize()}: {meaning}" for name, meaning in decoding.MEANINGS.items())
     return (
         f"<h2>Ways to decode</h2><p>All on the same histories; the best of a column stands out. {escape(meanings)}.</p>"
         + _table(cells, heads, numbers=True)

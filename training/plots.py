@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from dialogue.words import words
-from training.figures.evaluation import Evaluation
-from training.figures.prediction import perplexity
-from training.figures.ranking import CANDIDATES
+from training.metrics.evaluation import Evaluation
+from training.metrics.prediction import perplexity
+from training.metrics.ranking import CANDIDATES
 
 BLUE, ORANGE, GREY = "#2460a7", "#d9772b", "#8a94a0"
 COLOURS = (BLUE, ORANGE, "#3a8f5c", "#b0406f", "#6d56a5", "#93702f", GREY)

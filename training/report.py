@@ -20,15 +20,15 @@ from dialogue.conversation import Conversation
 from dialogue.generate import generate
 from dialogue.models import ReadsOn
 from dialogue.text_files import read_text
-from training import record
+from training import manifest
 from training.state import Progress
-from training.trainer import StepFigures
+from training.trainer import StepMetrics
 
 SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 200, 0.8
 OPENINGS = ("hi", "how are you?", "what's your favorite movie?", "do you like music?")
 
 
-def means(figures: list[StepFigures], step: int) -> tuple[float, float, float]:
+def means(figures: list[StepMetrics], step: int) -> tuple[float, float, float]:
     """Give the mean loss, gradient norm and accuracy of the steps up to this one.
 
     Raises ValueError where one of them had no number for its loss or norm: its weights are none either, or soon will be.
@@ -42,7 +42,7 @@ def means(figures: list[StepFigures], step: int) -> tuple[float, float, float]:
     return loss, norm, accuracy
 
 
-def beside_the_bar(figures: list[StepFigures], progress: Progress) -> str:
+def beside_the_bar(figures: list[StepMetrics], progress: Progress) -> str:
     """Word the last steps' figures. Raises ValueError where they are no numbers."""
     loss, norm, accuracy = means(figures, progress.step)
     rate = progress.tokens / max(progress.seconds, 1e-9)
@@ -94,7 +94,7 @@ def write_down(out: Path, *, progress: Progress, loss: float, perplexity: float,
     log = out / "log.jsonl"
     rows = (log.read_bytes() if log.exists() else b"") + json.dumps(row).encode() + b"\n"
     replace_file(log, lambda path: path.write_bytes(rows))  # no half row, even where the disk is full
-    record.bring_up_to_date(out, progress)
+    manifest.bring_up_to_date(out, progress)
 
 
 def show_validation(out: Path) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training import record
+from training import manifest
 from training.config import ask, read_recipe
 
 STATE = "state.safetensors"
@@ -46,7 +46,7 @@ def wished_for(arguments: Sequence[str]) -> list[dict[str, Any]]:
         run["start_from"] = None if goes_on else start_from
         if goes_on or runs or start_from != asked["start_from"]:
             run["vocabulary"] = None  # the first stage has settled it
-        if not (goes_on and record.read(folder).get("ended")):
+        if not (goes_on and manifest.read(folder).get("ended")):
             runs.append(run)
         start_from = folder / "checkpoint"
     return runs

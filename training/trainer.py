@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dialogue.device import computes_in_bf16
 from dialogue.models import LIKELIHOOD, Batch, Likelihood, ModelModule, Objective, Penalises, ReadsOn
-from training.ranks import ALONE, Ranks
+from training.distributed import ALONE, Ranks
 from training.scheduled_sampling import OwnWords
 
 GRADIENT_NORM = 1.0  # Serban et al. 2016
@@ -25,7 +25,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-class StepFigures(NamedTuple):
+class StepMetrics(NamedTuple):
     """What a step shows: scalar tensors on the device, so that nothing waits for it."""
 
     loss: Tensor  # mean negative log-likelihood a token
@@ -80,7 +80,7 @@ class Trainer:
         build = OPTIMIZERS[optimizer]
         self.optimiser = build(self.model.parameters(), lr=learning_rate, fused=device.type in ("cpu", "cuda"))
 
-    def step(self, batch: Batch | None, *, learning_rate: float, truth: float = 1.0) -> StepFigures:
+    def step(self, batch: Batch | None, *, learning_rate: float, truth: float = 1.0) -> StepMetrics:
         """Take one optimiser step on the mean loss a token of a batch; of its turns those count that are to be learnt.
 
         batch: this rank's share of it, None where nothing fell to it. The mean is over the tokens of all ranks.
@@ -104,7 +104,7 @@ class Trainer:
             group["lr"] = learning_rate
         self.optimiser.step()
         self.refresh()
-        return StepFigures(loss, norm, correct / tokens)
+        return StepMetrics(loss, norm, correct / tokens)
 
     def _sums(self, batch: Batch | None, truth: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Sum over the turns of a batch that are to be learnt: loss, penalty, tokens, and those it would have chosen."""

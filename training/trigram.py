@@ -37,7 +37,7 @@ from dialogue.vocabulary import Vocabulary
 from training import batches, corpora
 from training.corpora.transcript import Complaints
 from training.data import load_vocabulary
-from training.figures.evaluation import evaluate
+from training.metrics.evaluation import evaluate
 
 DISCOUNTS = (0.25, 0.5, 0.75, 0.9, 1.25, 1.75, 2.25, 2.75, 3.5, 4.5)
 Conversations = Sequence[Sequence[Sequence[int]]]  # turns of token ids, each closed by </s>

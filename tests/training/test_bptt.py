@@ -11,7 +11,7 @@ from tests.training.test_resume import stop_at
 from training import batches, fit
 from training.batches import Utterance, collate
 from training.config import FitConfig
-from training.ranks import Ranks
+from training.distributed import Ranks
 from training.trainer import Trainer
 
 EOS, BOS = 3, 2

@@ -6,7 +6,7 @@ from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.config import METHODS, DecodeConfig
 from training import evaluate
-from training.figures.evaluation import MEANINGS
+from training.metrics.evaluation import MEANINGS
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig, ModelConfig
 from tests.training.conftest import SMALL, log
-from training import batches, course, fit
+from training import batches, fit, schedule
 from training.config import FitConfig
 from training.corpora.transcript import split_of
 from training.state import Progress
@@ -43,7 +43,7 @@ def test_twenty_conversations_are_learnt_by_heart_in_a_few_hundred_steps(data, t
 def taken(data, config, steps):
     """The first batches of a run: (epoch, token ids, turns without history)."""
     progress, found = Progress(), []
-    for step in course.steps_of(data, config, progress):
+    for step in schedule.steps_of(data, config, progress):
         found.append((progress.epoch, step.share.token_ids.tolist(), step.share.without_history.tolist()))
         progress.step, progress.batch = progress.step + 1, progress.batch + 1
         if len(found) == steps:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation
-from training import compare, fit, record
+from training import compare_runs, fit, manifest
 
 FOLDER = Path(__file__).with_name("older_run")
 
@@ -41,14 +41,14 @@ def test_its_checkpoint_loads_and_talks(older):
 
 
 def test_it_stands_beside_other_runs(older):
-    run = compare.read_run(older)
+    run = compare_runs.read_run(older)
     assert [row["step"] for row in run.rows] == [6, 12]
     assert (run.parameters, run.settings["embedding"], run.settings["data"]) == (704, 4, "talk.jsonl")
-    assert compare.side_by_side({"older": run}).row_count > 5
+    assert compare_runs.side_by_side({"older": run}).row_count > 5
 
 
 def test_it_goes_on_with_what_it_was_asked_for(older):
-    before = record.read(older)
+    before = manifest.read(older)
     assert fit.main(["--resume", f"--data={FOLDER / 'talk.jsonl'}", "--epochs=3", "--no-cache", f"--out={older}"]) == 0
     with safe_open(older / "state.safetensors", framework="pt") as file:
         progress = json.loads(file.metadata()["progress"])
@@ -56,7 +56,7 @@ def test_it_goes_on_with_what_it_was_asked_for(older):
     rows = [json.loads(line) for line in (older / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["step"] for row in rows] == [6, 12, 18]
     assert len({tuple(row) for row in rows}) == 1, "a line of today has the keys of then"
-    after = record.read(older)
+    after = manifest.read(older)
     assert keys(before) == keys(after)
     assert after["configuration"] == before["configuration"] | {"epochs": 3.0, "data": [str(FOLDER / "talk.jsonl")]}
 

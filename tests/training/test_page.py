@@ -7,13 +7,13 @@ import pytest
 
 from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
-from training import evaluate, methods, page
+from training import evaluate, page
 from training.corpora.transcript import Transcript
-from training.figures import talks
-from training.figures.evaluation import evaluate as measure
+from training.metrics import decoding, talks
+from training.metrics.evaluation import evaluate as measure
 
 NASTY = '<script>alert("&")</script>'
-ROW = dict.fromkeys(methods.COLUMNS, 0.5)
+ROW = dict.fromkeys(decoding.COLUMNS, 0.5)
 
 
 @pytest.fixture(scope="module")

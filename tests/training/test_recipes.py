@@ -2,7 +2,7 @@ import pytest
 
 from dialogue import checkpoint
 from dialogue.config import ModelConfig
-from training import build_vocabulary, config, copied, fit
+from training import build_vocabulary, config, copying, fit
 from training.config import FitConfig
 from training.corpora import subsequence
 from training.run import check_settings
@@ -72,6 +72,6 @@ def test_the_recipe_for_digits_learns_to_copy_them(tmp_path):
     out = tmp_path / "run"
     options = ["--recipe", "subsequence", "--vocabulary", str(vocabulary), "--epochs", "0.25", "--validations", "4"]
     assert fit.main([*options, "--seed", "1", "--device", "cpu", "--out", str(out), "--no-cache"]) == 0
-    exact, losses = copied.measure(checkpoint.load(out / "checkpoint"), list(subsequence.read("test")))
+    exact, losses = copying.measure(checkpoint.load(out / "checkpoint"), list(subsequence.read("test")))
     assert exact > 0.5
     assert len(losses) == 9

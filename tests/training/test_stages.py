@@ -4,7 +4,7 @@ import pytest
 
 from dialogue import checkpoint
 from tests.training.conftest import contents, log
-from training import fit, record
+from training import fit, manifest
 from training.stages import wished_for
 
 STAGES = """\
@@ -48,7 +48,7 @@ def test_the_stages_are_run_in_order_and_resume_has_nothing_left_to_do(recipe, t
     assert fit.main(recipe) == 0
     broad, close = tmp_path / "run" / "broad", tmp_path / "run" / "close"
     assert log(close)[-1]["perplexity"] < log(broad)[0]["perplexity"]
-    assert record.read(close)["configuration"]["data"][0].endswith(":2")
+    assert manifest.read(close)["configuration"]["data"][0].endswith(":2")
     before = contents(tmp_path / "run")
     assert fit.main([*recipe[:1], *recipe[2:], "--resume"]) == 0
     assert "every stage has ended" in capsys.readouterr().out
@@ -58,7 +58,7 @@ def test_the_stages_are_run_in_order_and_resume_has_nothing_left_to_do(recipe, t
 def test_resume_goes_on_where_the_stages_were_stopped(recipe, tmp_path):
     assert fit.main([*recipe, "--minutes=1e-9"]) == 0  # each stage ends before its first step
     broad = tmp_path / "run" / "broad"
-    facts = record.read(broad)
+    facts = manifest.read(broad)
     (broad / "run.json").write_text(str({**facts, "ended": None}).replace("'", '"').replace("None", "null").replace("True", "true"))
     left = wished_for([*recipe, "--resume"])
     assert [(run["out"].name, run["resume"], run["start_from"]) for run in left] == [("broad", True, None)]

@@ -8,7 +8,7 @@ from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
-from training import batches, copied, corpora
+from training import batches, copying, corpora
 from training.corpora import subsequence
 from training.corpora.transcript import Complaints
 from training.trainer import Trainer
@@ -61,7 +61,7 @@ def copier(splits):
 def test_the_losses_are_those_of_the_answers_position_by_position(copier, splits):
     """Against the likelihoods of whole answers: losses weighted by how many answers are so long make up the same sum."""
     transcripts = splits["test"][:50]
-    _, losses = copied.measure(copier, transcripts)
+    _, losses = copying.measure(copier, transcripts)
     encoded = batches.encode(transcripts, copier.vocabulary, truncate=None).conversations
     with torch.no_grad():
         found = copier.model.log_likelihood(batches.collate(encoded, pad_id=copier.vocabulary.pad_id))
@@ -98,7 +98,7 @@ def test_an_answer_counts_when_every_token_and_its_end_are_right(copier, splits,
         monkeypatch.setattr(copier.model, "encode_turn", encode_turn)
         monkeypatch.setattr(copier.model, "start", start)
         monkeypatch.setattr(copier.model, "step", step)
-        return copied.measure(copier, splits["test"][:40])[0]
+        return copying.measure(copier, splits["test"][:40])[0]
 
     assert copying(stops=True) == 1.0
     assert copying(stops=False) == 0.5
@@ -106,7 +106,7 @@ def test_an_answer_counts_when_every_token_and_its_end_are_right(copier, splits,
 
 def test_the_command_tells_how_well_it_was_learnt(copier, tmp_path, capsys):
     checkpoint.save(tmp_path, copier)
-    assert copied.main(["--checkpoint", str(tmp_path), "--device", "cpu"]) == 0
+    assert copying.main(["--checkpoint", str(tmp_path), "--device", "cpu"]) == 0
     assert "copied without a mistake: 0." in capsys.readouterr().out
-    assert copied.main(["--checkpoint", str(tmp_path / "none")]) == 2
+    assert copying.main(["--checkpoint", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith("error: ")

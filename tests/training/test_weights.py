@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.training.conftest import options_of
-from training import corpora, fit, record
+from training import corpora, fit, manifest
 from training.corpora.transcript import Complaints, split_of
 
 
@@ -51,9 +51,9 @@ def test_a_weight_is_for_training_alone_and_validation_stays_as_it_is(talk, opti
     assert thrice.named["validation split"] == once.named["validation split"]
 
 
-def test_the_record_of_a_run_has_the_weights(talk, options, tmp_path):
+def test_the_manifest_of_a_run_has_the_weights(talk, options, tmp_path):
     assert fit.main([*options_of(options, data=f"{talk / 'talk.jsonl'}:2"), "--epochs=0.1"]) == 0
-    assert record.read(tmp_path / "run")["configuration"]["data"] == [f"{talk / 'talk.jsonl'}:2"]
+    assert manifest.read(tmp_path / "run")["configuration"]["data"] == [f"{talk / 'talk.jsonl'}:2"]
 
 
 def test_conversations_come_with_their_weight(tmp_path):

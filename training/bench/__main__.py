@@ -28,7 +28,7 @@ from dialogue.models import Batch
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
 from training import batches, build_vocabulary, corpora
-from training.bench import ranks
+from training.bench import distributed
 from training.bench.floor import floor_of, optimiser_of
 from training.bench.plain import PlainLoop, plain_batches
 from training.config import read_recipe
@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     at_least(1, steps=options.steps, batch_tokens=options.batch_tokens)
     if options.processes is not None:
-        ranks.check_cores(options.processes)
+        distributed.check_cores(options.processes)
     device = choose_device(options.device)
     transcripts = corpora.load(options.data or ["chitchat"], "train", Complaints())
     vocabulary = build_vocabulary.build((turn for t in transcripts for turn in t.turns), size=VOCABULARY)
@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = sizes_of(name, len(vocabulary))
         rows.append(row_of(name, time_in_turns(config, ours, theirs, vocabulary=vocabulary, device=device), ours))
         if options.processes is not None:
-            together.append({"sizes": name, **ranks.compare(options.processes, plan, config, rounds=ROUNDS)})
+            together.append({"sizes": name, **distributed.compare(options.processes, plan, config, rounds=ROUNDS)})
     print(json.dumps({"rows": rows, "processes": together}), flush=True)
     for found in filter(None, (rows, together)):
         table = Table(*found[0])

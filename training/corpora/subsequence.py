@@ -3,7 +3,7 @@
     3 4 7 1 9 2 5 5 8 1   ->   2 5 5 8          (from place 3, four digits of 7 1 9 2 5 5 8 1)
 
 It is read as `--data subsequence`: made up anew each time, from a fixed seed, and the same for everybody;
-`python -m training.copied --checkpoint RUN/checkpoint` tells how well it was learnt. The task is that of
+`python -m training.copying --checkpoint RUN/checkpoint` tells how well it was learnt. The task is that of
 github.com/almostimplemented/seq2seq_shenanigans, with </s> where that pads with zeros.
 """
 

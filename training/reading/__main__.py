@@ -25,7 +25,7 @@ from dialogue.command_line import add_device, at_least, check_writable, check_wr
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.device import choose_device
-from training.methods import settings_of
+from training.metrics.decoding import settings_of
 from training.reading import contexts, scores, sheet
 from training.reading.contexts import Context
 

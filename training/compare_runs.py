@@ -1,4 +1,4 @@
-"""python -m training.compare RUN...: runs of training.fit side by side, as a table and as curves.
+"""python -m training.compare_runs RUN...: runs of training.fit side by side, as a table and as curves.
 
 Where a run's folder holds what `python -m training.evaluate --checkpoint RUN/checkpoint --json RUN/figures.json` has measured,
 the table has it, too.
@@ -22,7 +22,7 @@ from dialogue.checkpoint import CONFIG, WEIGHTS, replace_file
 from dialogue.command_line import check_writable_file, command
 from dialogue.config import ModelConfig
 from dialogue.text_files import decoded, read_text
-from training import plots, record
+from training import manifest, plots
 from training.config import FitConfig
 from training.report import read_rows
 from training.run import WITHOUT
@@ -37,7 +37,7 @@ EVALUATED = (
 
 @dataclass(frozen=True)
 class RunLog:
-    """A run as its folder tells it. settings: of model and fitting; rows: its validations, one at least; record: run.json.
+    """A run as its folder tells it. settings: of model and fitting; rows: its validations, one at least; manifest: run.json.
 
     figures: of training.evaluate; none where it was not evaluated.
     """
@@ -46,7 +46,7 @@ class RunLog:
     parameters: int
     vocabulary: str
     rows: list[dict[str, Any]]
-    record: dict[str, Any]
+    manifest: dict[str, Any]
     figures: dict[str, Any]
 
     @property
@@ -76,7 +76,7 @@ def read_run(folder: Path) -> RunLog:
         )
     settings["data"] = ", ".join(settings["data"])
     vocabulary = str(written.get("vocabulary_sha256", ""))[:8]
-    return RunLog(settings, parameters, vocabulary, rows, record.read(folder), _figures(folder / EVALUATION))
+    return RunLog(settings, parameters, vocabulary, rows, manifest.read(folder), _figures(folder / EVALUATION))
 
 
 def _figures(path: Path) -> dict[str, Any]:
@@ -105,9 +105,9 @@ def _product(shape: Sequence[int]) -> int:
 
 
 FACTS: dict[str, Callable[[RunLog], str]] = {
-    "model": lambda run: str(run.record.get("model", ABSENT)).rpartition(":")[2],
+    "model": lambda run: str(run.manifest.get("model", ABSENT)).rpartition(":")[2],
     "data": lambda run: str(run.settings["data"]),
-    "data sha256": lambda run: (run.record.get("data_sha256") or {}).get("train", ABSENT)[:8],
+    "data sha256": lambda run: (run.manifest.get("data_sha256") or {}).get("train", ABSENT)[:8],
     "vocabulary": lambda run: f"{run.settings['vocab_size']:,} tokens, {run.vocabulary}",
     "parameters": lambda run: f"{run.parameters:,}",
 }
@@ -116,8 +116,8 @@ COURSE: dict[str, Callable[[RunLog], str]] = {
     "million tokens": lambda run: f"{run.rows[-1]['tokens'] / 1e6:.2f}",
     "minutes": lambda run: f"{run.rows[-1]['seconds'] / 60:.1f}",
     "tokens/s": lambda run: f"{run.rows[-1]['tokens'] / max(run.rows[-1]['seconds'], 1e-9):,.0f}",
-    "device": lambda run: f"{run.record['ranks']} x {run.record['device']}" if run.record else ABSENT,
-    "commit": lambda run: ((run.record.get("code") or {}).get("commit") or ABSENT)[:8],
+    "device": lambda run: f"{run.manifest['ranks']} x {run.manifest['device']}" if run.manifest else ABSENT,
+    "commit": lambda run: ((run.manifest.get("code") or {}).get("commit") or ABSENT)[:8],
     "best at step": lambda run: f"{run.best['step']:,}",
     "best validation perplexity": lambda run: f"{run.best['perplexity']:.2f}",
     "token accuracy there": lambda run: f"{run.best['accuracy']:.3f}",
@@ -154,7 +154,7 @@ def names_of(folders: Sequence[Path]) -> list[str]:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Compare runs from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.compare", description="Runs of training.fit, side by side.")
+    parser = argparse.ArgumentParser(prog="python -m training.compare_runs", description="Runs of training.fit, side by side.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a folder that training.fit has written")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw validation perplexity over tokens and minutes into FILE")
     options = parser.parse_args(arguments)

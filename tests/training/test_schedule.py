@@ -4,9 +4,9 @@ import pytest
 
 from dialogue import checkpoint
 from tests.training.conftest import log
-from training import course, fit, report
+from training import fit, report, schedule
 from training.config import FitConfig
-from training.course import learning_rate_at, teacher_forcing_at
+from training.schedule import learning_rate_at, teacher_forcing_at
 from training.state import Progress
 
 
@@ -45,7 +45,7 @@ def validated(monkeypatch, perplexities):
 
     monkeypatch.setattr(fit.Trainer, "step", step)
     monkeypatch.setattr(fit.Trainer, "validate", lambda self, planned: (next(left), 0.5))
-    monkeypatch.setattr(course, "WARMUP_STEPS", 1)
+    monkeypatch.setattr(schedule, "WARMUP_STEPS", 1)
     monkeypatch.setattr(report, "draw_curves", lambda out: None)
     return rates
 

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from training import compare, fit
+from training import compare_runs, fit
 
 ROWS = [
     {"step": 10, "epoch": 0, "tokens": 1000, "seconds": 30.0, "perplexity": 90.0, "accuracy": 0.1},
@@ -20,7 +20,7 @@ ROWS = [
 def run(tmp_path):
     """Give a function that writes a run's folder by hand."""
 
-    def write(name, *, rows=ROWS, vocabulary="aa", record=None, **config):
+    def write(name, *, rows=ROWS, vocabulary="aa", manifest=None, **config):
         folder = tmp_path / name
         (folder / "checkpoint").mkdir(parents=True)
         training = {"config": {"data": ["chitchat"], **config}}
@@ -28,8 +28,8 @@ def run(tmp_path):
         (folder / "checkpoint" / "config.json").write_text(json.dumps(written), encoding="utf-8")
         save_file({"a": torch.zeros(2, 3), "b": torch.zeros(4)}, folder / "checkpoint" / "model.safetensors")
         (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        if record:
-            (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+        if manifest:
+            (folder / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
         return folder
 
     return write
@@ -37,9 +37,9 @@ def run(tmp_path):
 
 def cells(*folders):
     """What the table says: row by row, the name and the cells."""
-    runs = {folder.name: compare.read_run(folder) for folder in folders}
+    runs = {folder.name: compare_runs.read_run(folder) for folder in folders}
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(compare.side_by_side(runs))
+    console.print(compare_runs.side_by_side(runs))
     rows = (line.strip("│┃ ").replace("┃", "│").split("│") for line in console.export_text().splitlines() if line[0] in "│┃")
     return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
 
@@ -66,8 +66,8 @@ def test_a_run_without_a_setting_went_as_runs_did_before_there_was_one(run):
 
 
 def test_what_a_run_wrote_down_of_its_data_and_machine_is_told(run):
-    record = {"ranks": 2, "device": "cpu", "code": {"commit": "c" * 40}, "data_sha256": {"train": "d" * 64}}
-    table = cells(run("one"), run("two", record=record))
+    manifest = {"ranks": 2, "device": "cpu", "code": {"commit": "c" * 40}, "data_sha256": {"train": "d" * 64}}
+    table = cells(run("one"), run("two", manifest=manifest))
     assert table["device"] == ["–", "2 x cpu"]
     assert table["commit"] == ["–", "c" * 8]
     assert table["data sha256"] == ["–", "d" * 8]
@@ -75,31 +75,31 @@ def test_what_a_run_wrote_down_of_its_data_and_machine_is_told(run):
 
 def test_a_real_run_is_read(options, tmp_path):
     assert fit.main(options) == 0
-    found = compare.read_run(tmp_path / "run")
-    assert found.parameters == found.record["parameters"]
-    assert found.best["perplexity"] == found.record["progress"]["best_perplexity"]
+    found = compare_runs.read_run(tmp_path / "run")
+    assert found.parameters == found.manifest["parameters"]
+    assert found.best["perplexity"] == found.manifest["progress"]["best_perplexity"]
 
 
 def test_curves_are_drawn_and_perplexities_that_do_not_compare_are_pointed_out(run, tmp_path, capsys):
     one, two, png = run("one"), run("two_$x$", vocabulary="bb", data=["self_dialogue"]), tmp_path / "curves.png"
-    assert compare.main([str(one), str(two), str(one), "--png", str(png)]) == 0
+    assert compare_runs.main([str(one), str(two), str(one), "--png", str(png)]) == 0
     said = capsys.readouterr().out
     assert "The vocabularies differ" in said
     assert "The corpora differ" in said
     assert png.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    assert compare.main([str(one)]) == 0
+    assert compare_runs.main([str(one)]) == 0
     assert "differ" not in capsys.readouterr().out
 
 
 def test_runs_in_folders_of_the_same_name_are_told_apart(run, tmp_path):
     one, other = run("one"), tmp_path / "elsewhere" / "one"
     shutil.copytree(one, other)
-    assert compare.names_of([one, other]) == [str(one), str(other)]
-    assert compare.names_of([one]) == ["one"]
+    assert compare_runs.names_of([one, other]) == [str(one), str(other)]
+    assert compare_runs.names_of([one]) == ["one"]
 
 
 def test_what_was_evaluated_stands_below(run):
-    one, two = run("one", record={"model": "dialogue.models.seq2seq:Seq2Seq", "ranks": 1, "device": "cpu"}), run("two")
+    one, two = run("one", manifest={"model": "dialogue.models.seq2seq:Seq2Seq", "ranks": 1, "device": "cpu"}), run("two")
     assert "perplexity_per_word_all" not in cells(one, two)
     (one / "figures.json").write_text(json.dumps({"perplexity_per_word_all": 45.678, "replies": 1000, "token_f1": 0.1}))
     table = cells(one, two)
@@ -113,7 +113,7 @@ def test_what_was_evaluated_stands_below(run):
 def test_figures_that_are_none_are_named(run, capsys, content):
     folder = run("one")
     (folder / "figures.json").write_text(content)
-    assert compare.main([str(folder)]) == 2
+    assert compare_runs.main([str(folder)]) == 2
     assert f"{folder / 'figures.json'}" in capsys.readouterr().err
 
 
@@ -147,7 +147,7 @@ def no_training(folder):
 def test_a_folder_that_is_no_run_is_named_in_one_line(run, spoil, capsys):
     good, bad = run("good"), run("bad")
     spoil(bad)
-    assert compare.main([str(good), str(bad)]) == 2
+    assert compare_runs.main([str(good), str(bad)]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {bad} is no run of training.fit")
     assert said.count("\n") == 1
@@ -157,4 +157,4 @@ def test_a_last_line_that_is_being_written_is_left_out(run):
     folder = run("one")
     with (folder / "log.jsonl").open("a") as log:
         log.write('{"step": 40, "tok')
-    assert compare.read_run(folder).rows == ROWS
+    assert compare_runs.read_run(folder).rows == ROWS

@@ -1,4 +1,4 @@
-"""python -m training.copied: how well a model has learnt to copy digits, the task of training/corpora/subsequence.py."""
+"""python -m training.copying: how well a model has learnt to copy digits, the task of training/corpora/subsequence.py."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> tuple[floa
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Measure a checkpoint from the command line, on the 2,000 questions of the test split."""
-    parser = argparse.ArgumentParser(prog="python -m training.copied", description="How well digits are copied.")
+    parser = argparse.ArgumentParser(prog="python -m training.copying", description="How well digits are copied.")
     add_model(parser, required=True)
     add_device(parser)
     options = parser.parse_args(arguments)

@@ -15,7 +15,7 @@ from dialogue.safety import hits
 from dialogue.vocabulary import CONTINUED, normalise, without_marks
 from dialogue.words import repeats_ngram, words
 from training.corpora.transcript import Transcript
-from training.figures.exchanges import Exchange, Figures
+from training.metrics.exchanges import Exchange, Metrics
 
 BATCH_REPLIES = 32
 MEANINGS = {
@@ -55,7 +55,7 @@ def answers(
     return replies
 
 
-def reply_figures(replies: Sequence[Reply]) -> Figures:
+def reply_metrics(replies: Sequence[Reply]) -> Metrics:
     """Measure variety, repetition and length of replies, on their words as dialogue.words has them."""
     texts = [reply.text.replace(CONTINUED, " ") for reply in replies]
     spoken = [words(text) for text in texts]
@@ -83,7 +83,7 @@ def ngrams(spoken: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
     return zip(*(spoken[start:] for start in range(n)), strict=False)
 
 
-def overlap_figures(replies: Sequence[Reply], truth: Sequence[str]) -> tuple[Figures, str]:
+def overlap_metrics(replies: Sequence[Reply], truth: Sequence[str]) -> tuple[Metrics, str]:
     """Measure how near replies come to the true ones, brought to the form that replies have; say how BLEU was computed."""
     said, expected = [reply.text for reply in replies], [normalise(without_marks(text)) for text in truth]
     metric = BLEU(lowercase=True)

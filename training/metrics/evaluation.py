@@ -10,12 +10,12 @@ from torch import Tensor
 from dialogue.agent import DialogueAgent, Reply
 from training import batches
 from training.corpora.transcript import Transcript
-from training.figures import prediction, ranking, replies, talks
-from training.figures.exchanges import Exchange, Figures, by_hash, chosen_exchanges, exchanges_of
-from training.figures.prediction import Prediction, predict, prediction_figures
-from training.figures.ranking import ranking_figures, ranks
-from training.figures.replies import answers, overlap_figures, reply_figures
-from training.figures.talks import Talk, hold_talks, talk_figures
+from training.metrics import prediction, ranking, replies, talks
+from training.metrics.exchanges import Exchange, Metrics, by_hash, chosen_exchanges, exchanges_of
+from training.metrics.prediction import Prediction, predict, prediction_metrics
+from training.metrics.ranking import ranking_metrics, ranks
+from training.metrics.replies import answers, overlap_metrics, reply_metrics
+from training.metrics.talks import Talk, hold_talks, talk_metrics
 
 MEANINGS = prediction.MEANINGS | ranking.MEANINGS | replies.MEANINGS | talks.MEANINGS
 
@@ -28,7 +28,7 @@ class Evaluation:
     replies and the true reply's rank among 20, (M,). bleu_signature: how sacrebleu computed BLEU.
     """
 
-    figures: Figures
+    figures: Metrics
     transcripts: list[Transcript]
     exchanges: list[Exchange]
     prediction: Prediction
@@ -60,13 +60,13 @@ def evaluate(agent: DialogueAgent, transcripts: Iterable[Transcript], *, limit: 
     predicted = predict(agent.model, encoded, transcripts=transcripts, vocabulary=agent.vocabulary)
     ranked, by_mean_loss = ranks(agent.model, chosen, exchanges=exchanges, transcripts=transcripts)
     truth = [transcripts[exchange.conversation].turns[exchange.turn] for exchange in chosen]
-    overlap, signature = overlap_figures(given, truth)
+    overlap, signature = overlap_metrics(given, truth)
     return Evaluation(
-        figures=prediction_figures(predicted)
-        | ranking_figures(ranked, by_mean_loss)
+        figures=prediction_metrics(predicted)
+        | ranking_metrics(ranked, by_mean_loss)
         | overlap
-        | reply_figures(given)
-        | talk_figures(held),
+        | reply_metrics(given)
+        | talk_metrics(held),
         transcripts=transcripts,
         exchanges=exchanges,
         prediction=predicted,

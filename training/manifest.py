@@ -77,7 +77,7 @@ def bring_up_to_date(out: Path, progress: Progress, *, ended: bool = False) -> N
 
 
 def read(out: Path) -> dict[str, Any]:
-    """Read a run's record; of a run that has none, or a broken one, nothing."""
+    """Read a run's manifest; of a run that has none, or a broken one, nothing."""
     try:
         found = json.loads(read_text(out / FILE))
     except ValueError:

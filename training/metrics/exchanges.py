@@ -16,7 +16,7 @@ from training import batches
 from training.corpora.transcript import Transcript
 
 BATCH_CONVERSATIONS = 64
-Figures = dict[str, float]
+Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@ import json
 import pytest
 
 from dialogue.config import METHODS, DecodeConfig
-from training import methods
+from training import compare_decoding
+from training.metrics.decoding import settings_of
 
 
 def test_settings_are_read_over_the_defaults():
-    found = methods.settings_of("method=nucleus,top_p=0.5,beam_size=3", DecodeConfig())
+    found = settings_of("method=nucleus,top_p=0.5,beam_size=3", DecodeConfig())
     assert found == DecodeConfig(method="nucleus", top_p=0.5, beam_size=3)
-    assert methods.settings_of("", DecodeConfig()) == DecodeConfig()
+    assert settings_of("", DecodeConfig()) == DecodeConfig()
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ def test_settings_are_read_over_the_defaults():
 )
 def test_settings_that_are_none_are_named(text, complaint):
     with pytest.raises(ValueError, match=complaint):
-        methods.settings_of(text, DecodeConfig())
+        settings_of(text, DecodeConfig())
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def corpus(tmp_path):
 
 
 def test_every_method_answers_the_same_histories(corpus, capsys):
-    assert methods.main([f"--data={corpus}", "--split=all", "--limit=5", "--replies=1"]) == 0
+    assert compare_decoding.main([f"--data={corpus}", "--split=all", "--limit=5", "--replies=1"]) == 0
     printed = capsys.readouterr()
     rows = json.loads(printed.out.splitlines()[-1])["rows"]
     assert [row["settings"] for row in rows] == [f"method={method}" for method in METHODS]
@@ -48,12 +49,12 @@ def test_every_method_answers_the_same_histories(corpus, capsys):
 
 
 def test_what_is_tried_stands_beside_the_default(corpus, capsys):
-    assert methods.main([f"--data={corpus}", "--split=all", "--limit=3", "--try=beam_size=2"]) == 0
+    assert compare_decoding.main([f"--data={corpus}", "--split=all", "--limit=3", "--try=beam_size=2"]) == 0
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert [row["settings"] for row in rows] == ["default", "beam_size=2"]
 
 
 @pytest.mark.parametrize("option", ["--limit=0", "--try=beam_size=0", "--split=none", "--data=nowhere"])
 def test_an_option_out_of_reach_is_a_sentence(option, corpus, capsys):
-    assert methods.main([f"--data={corpus}", "--split=all", option]) == 2
+    assert compare_decoding.main([f"--data={corpus}", "--split=all", option]) == 2
     assert capsys.readouterr().err.startswith("error: ")

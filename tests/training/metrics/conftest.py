@@ -4,7 +4,7 @@ import pytest
 
 from dialogue.agent import DialogueAgent
 from training import batches
-from training.figures.exchanges import exchanges_of
+from training.metrics.exchanges import exchanges_of
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dialogue.models import ModelModule
 from training.corpora.transcript import Transcript
-from training.figures.exchanges import Exchange, Figures
-from training.figures.prediction import score
+from training.metrics.exchanges import Exchange, Metrics
+from training.metrics.prediction import score
 
 CANDIDATES = 20
 MEANINGS = {
@@ -58,7 +58,7 @@ def ranks(
     return rank(given - blank), rank(given / lengths)
 
 
-def ranking_figures(ranked: Tensor, by_mean_loss: Tensor) -> Figures:
+def ranking_metrics(ranked: Tensor, by_mean_loss: Tensor) -> Metrics:
     """Measure what `ranks` found."""
     return {
         "hits_at_1_of_20": (ranked == 1).double().mean().item(),

@@ -12,9 +12,9 @@ from tests.dialogue.test_siblings import MODELS, UNEVEN, build
 from training import batches, build_vocabulary
 from training.batches import Utterance
 from training.corpora.transcript import Transcript
-from training.figures import prediction
-from training.figures.exchanges import exchanges_of
-from training.figures.prediction import Prediction, likelihoods, others, predict, prediction_figures, right_words, score
+from training.metrics import prediction
+from training.metrics.exchanges import exchanges_of
+from training.metrics.prediction import Prediction, likelihoods, others, predict, prediction_metrics, right_words, score
 
 PIECES = build_vocabulary.build(["i don't know, 42 of <person>! he'll see it's a test"] * 9, size=300, model_type="unigram")
 WORDS = Vocabulary.of_words(["<unk>", "<s>", "</s>", "i", "don", "'", "t", "know", "."])
@@ -50,7 +50,7 @@ def test_turns_are_predicted_as_the_steps_of_the_decoder_predict_them(name, size
 def test_perplexity_a_word_counts_words_and_one_end_a_turn(agent):
     transcripts = [Transcript("a", "x", ("hi", "I don't KNOW, 42 <person>!")), Transcript("b", "x", ("hello", "yes"))]
     encoded = batches.encode(transcripts, agent.vocabulary, truncate=None).conversations
-    found = prediction_figures(predict(agent.model, encoded, transcripts=transcripts, vocabulary=agent.vocabulary))
+    found = prediction_metrics(predict(agent.model, encoded, transcripts=transcripts, vocabulary=agent.vocabulary))
     assert found["perplexity_per_word_recognised"] == pytest.approx(found["perplexity_per_word"]), "nothing is told of recognisers"
     tokens = sum(len(turns[1]) for turns in encoded)
     words = (7 + 1) + (1 + 1)  # i, don't, know, the comma, 42, <person>, the mark; yes; two ends
@@ -70,7 +70,7 @@ def test_figures_of_a_table_by_hand():
         words=torch.tensor([2, 2, 2, 2, 3, 3]),
         wrong=torch.tensor([1, 1, 2, 0, 3, 0]),
     )
-    assert prediction_figures(table) == pytest.approx(
+    assert prediction_metrics(table) == pytest.approx(
         {
             "perplexity_per_token": math.exp(16 / 8),
             "perplexity_per_word": math.exp(16 / 8),
@@ -83,9 +83,9 @@ def test_figures_of_a_table_by_hand():
             "word_error_rate_u3": 2 / 5,
         }
     )
-    assert "perplexity_per_word_u3" not in prediction_figures(table.where(table.turn < 2))
+    assert "perplexity_per_word_u3" not in prediction_metrics(table.where(table.turn < 2))
     longer = replace(table, turn=torch.tensor([0, 1, 2, 3, 4, 5]))
-    assert prediction_figures(longer)["perplexity_per_word_from_u4"] == pytest.approx(math.exp(15 / 8))
+    assert prediction_metrics(longer)["perplexity_per_word_from_u4"] == pytest.approx(math.exp(15 / 8))
 
 
 def test_words_of_a_spaced_corpus_stand_between_spaces_and_the_old_count_stays(agent):

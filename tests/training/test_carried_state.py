@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dialogue import checkpoint
-from training import carried
+from training import carried_state
 from training.corpora.transcript import Transcript
 
 TEXT = Transcript("a book", "book", ("Hello there!", "how are  you?", "i am fine"))
@@ -28,7 +28,7 @@ def by_hand(talker, *, carries):
 
 
 def test_lines_are_predicted_after_all_before_them_and_after_nothing(talker):
-    found = carried.measure(talker, [TEXT, Transcript("another", "book", ("one line",))])
+    found = carried_state.measure(talker, [TEXT, Transcript("another", "book", ("one line",))])
     for way, carries in (("carried", True), ("reset", False)):
         total, tokens = by_hand(talker, carries=carries)
         assert found[f"perplexity a token, state {way}"] == pytest.approx(math.exp(total / tokens), rel=1e-5)
@@ -42,8 +42,8 @@ def test_lines_are_predicted_after_all_before_them_and_after_nothing(talker):
 def test_the_command_prints_them_and_names_a_text_without_a_second_line(talker, talk, tmp_path, capsys):
     checkpoint.save(tmp_path / "model", talker)
     options = ["--checkpoint", str(tmp_path / "model"), "--device", "cpu"]
-    assert carried.main([*options, "--data", str(talk / "talk.jsonl"), "--split", "train"]) == 0
+    assert carried_state.main([*options, "--data", str(talk / "talk.jsonl"), "--split", "train"]) == 0
     assert "state reset" in capsys.readouterr().out
     (tmp_path / "short.txt").write_text("one line\n", encoding="utf-8")
-    assert carried.main([*options, "--data", str(tmp_path / "short.txt"), "--split", "train"]) == 2
+    assert carried_state.main([*options, "--data", str(tmp_path / "short.txt"), "--split", "train"]) == 2
     assert capsys.readouterr().err.startswith("error: no text has a second line")

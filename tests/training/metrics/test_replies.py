@@ -2,7 +2,7 @@ import pytest
 
 from dialogue.agent import Reply
 from dialogue.conversation import Conversation
-from training.figures.replies import overlap_figures, reply_figures, token_f1
+from training.metrics.replies import overlap_metrics, reply_metrics, token_f1
 
 
 def said(*texts, fallback=False):
@@ -10,7 +10,7 @@ def said(*texts, fallback=False):
 
 
 def test_the_figures_of_replies_by_hand():
-    found = reply_figures(said("i like it", "i like it!", "no no no no", "yes and yes and") + said("hm", fallback=True))
+    found = reply_metrics(said("i like it", "i like it!", "no no no no", "yes and yes and") + said("hm", fallback=True))
     assert found["unique_replies"] == pytest.approx(4 / 5)
     assert found["distinct_1"] == pytest.approx(7 / 15)  # i like it no yes and hm
     assert found["distinct_2"] == pytest.approx(5 / 10)  # i-like like-it no-no yes-and and-yes
@@ -20,8 +20,8 @@ def test_the_figures_of_replies_by_hand():
     assert found["fallbacks"] == pytest.approx(1 / 5)
     assert found["placeholders"] == 0
     assert found["listed_words"] == 0
-    assert reply_figures(said("damn right", "oh f u c k", "moby dick"))["listed_words"] == 2
-    assert reply_figures(said("i am <person>", "me too"))["placeholders"] == pytest.approx(1 / 2)
+    assert reply_metrics(said("damn right", "oh f u c k", "moby dick"))["listed_words"] == 2
+    assert reply_metrics(said("i am <person>", "me too"))["placeholders"] == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_token_f1_is_that_of_bags_of_normalised_words(reply, truth, expected):
 
 
 def test_overlap_with_the_true_replies_is_that_of_their_read_form():
-    found, signature = overlap_figures(said("i don't like the music", "hello there"), ["I don ' t like the music", "Hello there"])
+    found, signature = overlap_metrics(said("i don't like the music", "hello there"), ["I don ' t like the music", "Hello there"])
     assert found == pytest.approx({"token_f1": 1.0, "bleu": 100.0})
     assert "case:lc" in signature
     assert "version:" in signature
@@ -48,5 +48,5 @@ def test_overlap_with_the_true_replies_is_that_of_their_read_form():
 
 def test_bleu_is_the_geometric_mean_of_precisions_by_hand():
     """One reply as long as the truth: 4 of 5 words, 3 of 4 pairs, 2 of 3 triples and 1 of 2 fours stand in it."""
-    found, _ = overlap_figures(said("we like old jazz records"), ["we like old jazz music"])
+    found, _ = overlap_metrics(said("we like old jazz records"), ["we like old jazz music"])
     assert found["bleu"] == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)

@@ -3,8 +3,8 @@ import pytest
 from dialogue.agent import Reply
 from dialogue.conversation import Conversation, Turn
 from training.corpora.transcript import Transcript
-from training.figures import talks
-from training.figures.talks import Talk, hold_talks, talk_figures
+from training.metrics import talks
+from training.metrics.talks import Talk, hold_talks, talk_metrics
 
 
 def talk(*texts):
@@ -27,20 +27,20 @@ def test_a_reply_that_was_said_before_in_its_conversation_is_counted(agent, monk
     transcripts = [Transcript("a", "x", tuple("abcdefgh")), Transcript("b", "x", tuple("abcd")), Transcript("c", "x", ("a",))]
     held = hold_talks(agent, transcripts)
     assert [(one.transcript.id, one.heard, len(one.replies)) for one in held] == [("a", tuple("aceg"), 4), ("b", tuple("ac"), 2)]
-    found = talk_figures(held)
+    found = talk_metrics(held)
     assert (found["repeated_replies"], found["replies_in_conversations"]) == (1 / 6, 6)
 
 
 def test_four_words_in_a_row_count_again_only_after_the_reply_that_had_them():
     """Of 2 + 3 + 1 fours, `i like jazz a` and `like jazz a lot` come again; the twins within the last reply are its own."""
-    found = talk_figures([talk("i like jazz a lot", "well i like jazz a", "no")])
+    found = talk_metrics([talk("i like jazz a lot", "well i like jazz a", "no")])
     assert found["repeated_4grams_across_turns"] == pytest.approx(1 / 4)
-    assert talk_figures([talk("a b c d a b c d")])["repeated_4grams_across_turns"] == 0
-    assert talk_figures([talk("a b c d"), talk("a b c d")])["repeated_4grams_across_turns"] == 0
-    assert talk_figures([talk("Yes, it is!", "yes it is")])["repeated_replies"] == 1 / 2
+    assert talk_metrics([talk("a b c d a b c d")])["repeated_4grams_across_turns"] == 0
+    assert talk_metrics([talk("a b c d"), talk("a b c d")])["repeated_4grams_across_turns"] == 0
+    assert talk_metrics([talk("Yes, it is!", "yes it is")])["repeated_replies"] == 1 / 2
 
 
 def test_without_conversations_long_enough_nothing_is_said_again(agent):
-    assert talk_figures(hold_talks(agent, [Transcript("a", "x", ("hi", "hello"))])) == {
+    assert talk_metrics(hold_talks(agent, [Transcript("a", "x", ("hi", "hello"))])) == {
         "repeated_replies": 0, "repeated_4grams_across_turns": 0, "replies_in_conversations": 0,
     }  # fmt: skip

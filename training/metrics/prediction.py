@@ -18,7 +18,7 @@ from dialogue.vocabulary import Vocabulary, spaceless
 from training import batches
 from training.batches import Utterance
 from training.corpora.transcript import Transcript
-from training.figures.exchanges import Figures, exchanges_of
+from training.metrics.exchanges import Metrics, exchanges_of
 
 BATCH_TOKENS, BATCH_ROWS = 6000, 256  # more rows are no faster, and a Transformer's history takes a megabyte of each
 STRETCH_TURNS = 100
@@ -96,7 +96,7 @@ def predict(
     )
 
 
-def prediction_figures(prediction: Prediction) -> Figures:
+def prediction_metrics(prediction: Prediction) -> Metrics:
     """Measure a prediction of all turns of conversations, their first ones included. What no conversation reaches is left out."""
     turn = prediction.turn
     later, third, from_fourth = (prediction.where(chosen) for chosen in (turn > 0, turn == 2, turn > 2))

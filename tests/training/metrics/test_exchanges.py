@@ -2,8 +2,8 @@ import torch
 
 from training import batches
 from training.corpora.transcript import Transcript
-from training.figures.exchanges import by_hash, chosen_exchanges, exchanges_of
-from training.figures.prediction import score
+from training.metrics.exchanges import by_hash, chosen_exchanges, exchanges_of
+from training.metrics.prediction import score
 
 
 def test_the_histories_of_exchanges_are_those_of_the_conversation_encoded_at_once(agent, conversations):

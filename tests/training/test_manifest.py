@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from training import fit, record
+from training import fit, manifest
 from training.corpora.transcript import Transcript, sha256_of
 from training.state import Progress
 
@@ -33,7 +33,7 @@ def test_it_is_there_from_the_beginning_and_says_that_the_run_has_not_ended(opti
 
     monkeypatch.setattr(fit.Trainer, "step", stop)
     assert fit.main(options) == 130
-    found = record.read(tmp_path / "run")
+    found = manifest.read(tmp_path / "run")
     assert found["ended"] is None
     assert "progress" not in found
     assert found["parameters"] > 0
@@ -42,11 +42,11 @@ def test_it_is_there_from_the_beginning_and_says_that_the_run_has_not_ended(opti
 def test_a_run_that_goes_on_keeps_when_it_was_begun(options, tmp_path):
     assert fit.main([*options, "--epochs=1"]) == 0
     out = tmp_path / "run"
-    first = record.read(out)
+    first = manifest.read(out)
     facts = first | {"begun": "2001-01-01T00:00:00+00:00"}
     (out / "run.json").write_text(json.dumps(facts), encoding="utf-8")
     assert fit.main(["--resume", "--epochs=2", f"--out={out}", "--device=cpu"]) == 0
-    found = record.read(out)
+    found = manifest.read(out)
     assert found["begun"] == facts["begun"]
     assert len(found["went_on"]) == 1
     assert found["configuration"]["epochs"] == 2
@@ -54,11 +54,11 @@ def test_a_run_that_goes_on_keeps_when_it_was_begun(options, tmp_path):
     assert found["data_sha256"] == first["data_sha256"]
 
 
-def test_a_run_that_is_older_than_the_record_does_not_know_when_it_was_begun(options, tmp_path):
+def test_a_run_that_is_older_than_the_manifest_does_not_know_when_it_was_begun(options, tmp_path):
     assert fit.main([*options, "--epochs=1"]) == 0
     (tmp_path / "run" / "run.json").unlink()
     assert fit.main(["--resume", "--epochs=2", f"--out={tmp_path / 'run'}", "--device=cpu"]) == 0
-    found = record.read(tmp_path / "run")
+    found = manifest.read(tmp_path / "run")
     assert found["begun"] is None
     assert len(found["went_on"]) == 1
 
@@ -67,25 +67,25 @@ def test_a_run_that_is_begun_again_is_another_one(options, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"begun": "2001-01-01T00:00:00+00:00", "went_on": ["x"], "seconds": 3}')
     assert fit.main([*options, "--epochs=1"]) == 0
-    found = record.read(tmp_path / "run")
+    found = manifest.read(tmp_path / "run")
     assert found["begun"] > "2001-01-02"
     assert found["went_on"] == []
 
 
 def test_a_validation_brings_it_up_to_date_and_what_is_no_number_is_null(tmp_path):
     (tmp_path / "run.json").write_text('{"begun": "x"}')
-    record.bring_up_to_date(tmp_path, Progress(step=4, tokens=100, seconds=8.0))
-    found = record.read(tmp_path)
+    manifest.bring_up_to_date(tmp_path, Progress(step=4, tokens=100, seconds=8.0))
+    found = manifest.read(tmp_path)
     assert (found["begun"], found["ended"], found["tokens_per_second"], found["progress"]["step"]) == ("x", None, 12.5, 4)
     assert found["progress"]["best_perplexity"] is None
     assert not list(tmp_path.glob("*.partial"))
 
 
 @pytest.mark.parametrize("written", ["", "[1]", "{"])
-def test_a_record_that_is_broken_is_none(tmp_path, written):
+def test_a_manifest_that_is_broken_is_none(tmp_path, written):
     (tmp_path / "run.json").write_text(written)
-    assert record.read(tmp_path) == {}
-    assert record.read(tmp_path / "nowhere") == {}
+    assert manifest.read(tmp_path) == {}
+    assert manifest.read(tmp_path / "nowhere") == {}
 
 
 def test_conversations_are_named_by_their_ids_and_turns():
@@ -96,12 +96,12 @@ def test_conversations_are_named_by_their_ids_and_turns():
 
 
 def test_the_code_is_named_by_its_commit_and_whether_it_was_changed(tmp_path):
-    assert record.commit(tmp_path) is None
+    assert manifest.commit(tmp_path) is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
     (tmp_path / "file").write_text("one")
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"]):
         subprocess.run([*git, *words], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    assert record.commit(tmp_path) == {"commit": head, "changed": False}
+    assert manifest.commit(tmp_path) == {"commit": head, "changed": False}
     (tmp_path / "file").write_text("two")
-    assert record.commit(tmp_path) == {"commit": head, "changed": True}
+    assert manifest.commit(tmp_path) == {"commit": head, "changed": True}

@@ -1,4 +1,4 @@
-"""python -m training.carried: what it is worth to a model that its state is carried on through a text.
+"""python -m training.carried_state: what it is worth to a model that its state is carried on through a text.
 
 Of every line but the first of each text: its perplexity after all lines before it, and with nothing before it; the first also
 in bits a character, a line's end counting as one.
@@ -21,11 +21,11 @@ from dialogue.device import choose_device
 from dialogue.vocabulary import normalise
 from training import batches, corpora
 from training.corpora.transcript import Complaints, Transcript
-from training.figures.exchanges import Figures, exchanges_of
-from training.figures.prediction import score
+from training.metrics.exchanges import Metrics, exchanges_of
+from training.metrics.prediction import score
 
 
-def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> Figures:
+def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> Metrics:
     """Measure texts of two lines or more; of others there is nothing to carry. Raises ValueError where there are none."""
     device = next(source.model.parameters()).device
     encoded = batches.encode(transcripts, source.vocabulary, truncate=None).conversations
@@ -53,7 +53,9 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> Figures:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Measure a checkpoint from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.carried", description="What a carried state is worth to a model.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.carried_state", description="What a carried state is worth to a model."
+    )
     add = parser.add_argument
     add_model(parser, required=True)
     add("--data", action="append", metavar="NAME|PATH", help="a text or corpus, any number of times (default: as training.fit)")

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from training.corpora.transcript import Transcript
-from training.figures import ranking
-from training.figures.ranking import ranking_figures, ranks
+from training.metrics import ranking
+from training.metrics.ranking import ranking_metrics, ranks
 
 
 def test_ties_lose(agent, conversations, heard, monkeypatch):
@@ -50,7 +50,7 @@ def test_a_corpus_of_one_conversation_has_nothing_to_rank_among(agent, conversat
 
 
 def test_the_figures_of_ranks_by_hand():
-    found = ranking_figures(torch.tensor([1, 2, 5, 20]), torch.tensor([1, 1, 1, 2]))
+    found = ranking_metrics(torch.tensor([1, 2, 5, 20]), torch.tensor([1, 1, 1, 2]))
     assert found == pytest.approx(
         {
             "hits_at_1_of_20": 1 / 4,

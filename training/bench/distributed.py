@@ -23,7 +23,7 @@ from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
 from dialogue.text_files import read_text
 from training import batches
-from training.ranks import joined
+from training.distributed import joined
 from training.trainer import Trainer
 
 
@@ -57,7 +57,7 @@ def compare(count: int, plan: Sequence[Sequence[Sequence[list[int]]]], config: M
 def _run(count: int, work: Path) -> float:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     ended = subprocess.run(
-        [*torchrun, "-m", "training.bench.ranks", str(work)],
+        [*torchrun, "-m", "training.bench.distributed", str(work)],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, encoding="utf-8", errors="replace", check=False,
     )  # fmt: skip
     if ended.returncode:

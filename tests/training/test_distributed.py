@@ -15,7 +15,7 @@ import torch
 from dialogue import checkpoint
 from tests.training.conftest import figures, log, progress_of
 from training import batches, fit
-from training.ranks import Ranks
+from training.distributed import Ranks
 
 ROOT = Path(__file__).parents[2]
 EACH_STEP = ["--validations=1000", "--epochs=5", "--learning-rate=0.01", "--schedule=cosine", "--dropout=0"]

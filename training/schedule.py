@@ -13,7 +13,7 @@ from dialogue.models import Batch
 from training import batches
 from training.config import FitConfig
 from training.data import Data
-from training.ranks import ALONE, Ranks
+from training.distributed import ALONE, Ranks
 from training.state import Progress
 
 WARMUP_STEPS = 200

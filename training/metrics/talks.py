@@ -11,8 +11,8 @@ from dialogue.agent import DialogueAgent, Reply
 from dialogue.conversation import Conversation
 from dialogue.words import words
 from training.corpora.transcript import Transcript
-from training.figures.exchanges import Figures
-from training.figures.replies import BATCH_REPLIES, ngrams
+from training.metrics.exchanges import Metrics
+from training.metrics.replies import BATCH_REPLIES, ngrams
 
 TALKS, TALK_TURNS = 50, 12  # how many the agent holds, and turns that a transcript must have for that
 MEANINGS = {
@@ -49,7 +49,7 @@ def hold_talks(agent: DialogueAgent, transcripts: Sequence[Transcript], *, limit
     return talks
 
 
-def talk_figures(talks: Sequence[Talk]) -> Figures:
+def talk_metrics(talks: Sequence[Talk]) -> Metrics:
     """Measure what the agent says again within its conversations, by the words of dialogue.words."""
     replies = said_again = grams = grams_again = 0
     for talk in talks:
