@@ -9,9 +9,10 @@ from hypothesis import settings
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
-from training import batches, build_vocabulary, cache
 from training.corpora.transcript import Transcript
-from training.trainer import Trainer
+from training.data import batches, cache
+from training.data.vocabulary import build
+from training.run.trainer import Trainer
 
 torch.set_num_threads(1)
 settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -76,7 +77,7 @@ def conversations():
 @pytest.fixture(scope="session")
 def word_vocabulary(conversations):
     """A vocabulary of whole words: small, and whatever a model says with it reads as words."""
-    return build_vocabulary.build((turn for c in conversations for turn in c.turns), size=400, model_type="word")
+    return build((turn for c in conversations for turn in c.turns), size=400, model_type="word")
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,10 @@ from dialogue.config import METHODS, DecodeConfig, ModelConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.models.hred import HRED
 from dialogue.models.projection import precisions
-from training.batches import collate
 from training.bench import __main__ as training_bench
 from training.bench import floor as training_floor
 from training.bench.plain import PlainHRED
+from training.data.batches import collate
 
 
 @pytest.fixture

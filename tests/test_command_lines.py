@@ -19,10 +19,11 @@ from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
 from dialogue.models.language_model import LanguageModel
 from dialogue.text_files import read_text
-from training import fit, report
-from training.build_vocabulary import build
+from training import fit
 from training.corpora.transcript import split_of
+from training.data.vocabulary import build
 from training.reading import contexts, sheet
+from training.run import log
 
 ROOT = Path(__file__).parent.parent
 NEITHER = ("привет ☃", "как дела 日本", "ничего ☃", "ну да 日本")  # in neither ASCII nor cp1252, as all that is said here
@@ -204,8 +205,8 @@ def test_a_run_goes_on_where_a_sample_or_the_curves_cannot_be_made(place, tmp_pa
     def broken(*_, **__):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr(report, "draw_curves", broken)
-    monkeypatch.setattr(report, "DialogueAgent", broken)
+    monkeypatch.setattr(log, "draw_curves", broken)
+    monkeypatch.setattr(log, "DialogueAgent", broken)
     assert fit.main(fit_options(place, tmp_path / "run")) == 0
     said = capsys.readouterr().out
     assert "loss.png cannot be shown: RuntimeError: no font" in said

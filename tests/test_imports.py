@@ -100,9 +100,34 @@ def test_search_and_constraints_know_no_model_text_or_alexa():
             assert not beyond, module
 
 
+# The sub-packages of training, each with those that it may import; the commands stand above all of them.
+WINGS = {
+    "corpora": set(),
+    "data": {"corpora"},
+    "run": {"corpora", "data"},
+    "metrics": {"corpora", "data"},
+    "report": {"corpora", "data", "metrics"},
+    "reading": {"corpora", "metrics"},
+    "bench": {"corpora", "data", "run"},
+}
+
+
+def test_the_wings_of_training_import_no_command_and_only_what_is_below_them():
+    wings = {path.parent.name for path in (ROOT / "training").glob("*/__init__.py")}
+    assert wings == set(WINGS)
+    for wing, below in WINGS.items():
+        modules = [module for module in SOURCES if module.startswith(f"training.{wing}.")]
+        assert modules, wing
+        allowed = {wing, *below}
+        for module in modules:
+            ours = {name for name in imports_of(module) if name.startswith("training.") and name in SOURCES}
+            beyond = {name for name in ours if name.split(".")[1] not in allowed}
+            assert not beyond, f"{module} imports {sorted(beyond)}"
+
+
 @pytest.mark.parametrize(
     ("library", "module"),
-    [("sentencepiece", {"dialogue.vocabulary", "training.build_vocabulary"}), ("pyngrok", {"skill.tunnel"})],
+    [("sentencepiece", {"dialogue.vocabulary", "training.data.vocabulary"}), ("pyngrok", {"skill.tunnel"})],
 )
 def test_a_third_party_joint_is_wrapped_in_one_file(library, module):
     using = {name for name in SOURCES if any(found.split(".")[0] == library for found in imports_of(name))}

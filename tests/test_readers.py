@@ -15,12 +15,14 @@ from dialogue.bench.fidelity import read_exchanges
 from dialogue.safety.__main__ import read_input
 from dialogue.vocabulary import Vocabulary
 from skill.rehearse import read_scripts
-from training import compare_runs, corpora, manifest, word_vectors
-from training.config import read_recipe
+from training import compare_runs, corpora
 from training.corpora import published
 from training.corpora.transcript import Complaints, split_of
+from training.data import word_vectors
 from training.reading import contexts, sheet
-from training.report import read_rows
+from training.run import manifest
+from training.run.config import read_recipe
+from training.run.log import read_rows
 
 ROOT = Path(__file__).parent.parent
 ENCODINGS = {

@@ -19,8 +19,9 @@ from dialogue.checkpoint import Checkpoint
 from dialogue.command_line import add_device, add_model, command
 from dialogue.device import choose_device
 from dialogue.vocabulary import normalise
-from training import batches, corpora
+from training import corpora
 from training.corpora.transcript import Complaints, Transcript
+from training.data import batches
 from training.metrics.exchanges import Metrics, exchanges_of
 from training.metrics.prediction import score
 

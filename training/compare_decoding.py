@@ -15,8 +15,9 @@ from rich.console import Console
 from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_model, at_least, command
 from dialogue.config import METHODS, DecodeConfig
-from training import batches, corpora
+from training import corpora
 from training.corpora.transcript import Complaints
+from training.data import batches
 from training.metrics.decoding import REPLIES, settings_of, show, side_by_side
 from training.metrics.exchanges import by_hash, chosen_exchanges, exchanges_of
 

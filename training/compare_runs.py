@@ -22,10 +22,11 @@ from dialogue.checkpoint import CONFIG, WEIGHTS, replace_file
 from dialogue.command_line import check_writable_file, command
 from dialogue.config import ModelConfig
 from dialogue.text_files import decoded, read_text
-from training import manifest, plots
-from training.config import FitConfig
-from training.report import read_rows
-from training.run import WITHOUT
+from training.report import plots
+from training.run import manifest
+from training.run.config import FitConfig
+from training.run.log import read_rows
+from training.run.setup import WITHOUT
 
 ABSENT = "–"
 EVALUATION = "figures.json"

@@ -20,10 +20,12 @@ from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_device, add_model, at_least, check_writable, check_writable_file, command
 from dialogue.config import METHODS, DecodeConfig
 from dialogue.device import choose_device
-from training import corpora, manifest, page
+from training import corpora
 from training.corpora.transcript import Complaints, sha256_of
 from training.metrics import decoding
 from training.metrics.evaluation import Evaluation, evaluate
+from training.report import page
+from training.run import manifest
 
 
 @command

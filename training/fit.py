@@ -26,17 +26,18 @@ from dialogue.config import ModelConfig
 from dialogue.models import ModelClass, ModelModule
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
-from training import cache, manifest, stages, word_vectors
-from training.config import FitConfig
 from training.corpora.transcript import Complaints
-from training.data import Data, prepare
-from training.distributed import ALONE, LostRank, Ranks, device_of, joined
-from training.report import beside_the_bar, forget_rows_after, means, show_sample, show_validation, showing, write_down
-from training.run import folder_of, remember, wanted
-from training.schedule import is_over, learning_rate_at, steps_of, teacher_forcing_at, validation_is_due
-from training.scheduled_sampling import OwnWords
-from training.state import Progress, load_state, save_state
-from training.trainer import StepMetrics, Trainer
+from training.data import cache, word_vectors
+from training.run import manifest, stages
+from training.run.config import FitConfig
+from training.run.dataset import Data, prepare
+from training.run.distributed import ALONE, LostRank, Ranks, device_of, joined
+from training.run.log import beside_the_bar, forget_rows_after, means, show_sample, show_validation, showing, write_down
+from training.run.schedule import is_over, learning_rate_at, steps_of, teacher_forcing_at, validation_is_due
+from training.run.scheduled_sampling import OwnWords
+from training.run.setup import folder_of, remember, wanted
+from training.run.state import Progress, load_state, save_state
+from training.run.trainer import StepMetrics, Trainer
 
 SAVE_SECONDS = 300
 SHOW_STEPS = 20

@@ -34,9 +34,10 @@ from dialogue.command_line import at_least, command
 from dialogue.config import ModelConfig
 from dialogue.models import Batch, Likelihood
 from dialogue.vocabulary import Vocabulary
-from training import batches, corpora
+from training import corpora
 from training.corpora.transcript import Complaints
-from training.data import load_vocabulary
+from training.data import batches
+from training.data.vocabulary import load_vocabulary
 from training.metrics.evaluation import evaluate
 
 DISCOUNTS = (0.25, 0.5, 0.75, 0.9, 1.25, 1.75, 2.25, 2.75, 3.5, 4.5)

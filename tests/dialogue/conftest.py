@@ -8,7 +8,7 @@ import torch
 from dialogue.agent import DialogueAgent
 from dialogue.models.hred import HRED
 from dialogue.store import ConversationStore
-from training import batches
+from training.data import batches
 
 PAD, UNK, BOS, EOS, FIRST_WORD, VOCABULARY = 0, 1, 2, 3, 4, 40
 

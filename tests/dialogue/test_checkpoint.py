@@ -10,7 +10,7 @@ from dialogue import checkpoint
 from dialogue.checkpoint import CONFIG, VOCABULARY, WEIGHTS, Checkpoint
 from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
-from training.build_vocabulary import build
+from training.data.vocabulary import build
 
 
 def make(seed=0, *, texts=("hi there you", "how are you"), **sizes):

@@ -6,7 +6,7 @@ import torch
 
 from dialogue import checkpoint, generate
 from dialogue.vocabulary import Vocabulary
-from training import build_vocabulary
+from training.data.vocabulary import build
 
 
 def test_a_text_goes_on_from_its_prompt_and_lines_follow_on_lines(talker):
@@ -63,7 +63,7 @@ def test_words_are_drawn_as_likely_as_they_are():
 
 
 def test_a_space_at_the_end_of_a_prompt_stays_where_the_vocabulary_has_one():
-    characters = build_vocabulary.build(["today is a day", "a day to say"], size=400, model_type="char")
+    characters = build(["today is a day", "a day to say"], size=400, model_type="char")
     assert characters.decode([*characters.encode_beginning("today "), *characters.encode("is")[1:]]) == "today is"
     assert characters.encode_beginning("today") == characters.encode("today")
     assert characters.encode_beginning(" ") == characters.encode(" ") == []

@@ -12,9 +12,9 @@ from dialogue.checkpoint import Checkpoint
 from dialogue.config import DecodeConfig, ModelConfig
 from dialogue.models import Objective, prepare
 from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, history_after, make_conversation
-from training import batches
-from training.scheduled_sampling import histories_before
-from training.trainer import Trainer
+from training.data import batches
+from training.run.scheduled_sampling import histories_before
+from training.run.trainer import Trainer
 
 UNEVEN = [make_conversation(turns, seed=turns) for turns in (3, 1, 6, 2, 1, 4)]
 MODELS = {

@@ -15,9 +15,10 @@ from dialogue.models import Objective
 from dialogue.models.transformer import Transformer
 from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, history_after, make_conversation
 from tests.dialogue.test_hred import UNEVEN, close
-from training import batches, fit
-from training.scheduled_sampling import OwnWords
-from training.trainer import Trainer
+from training import fit
+from training.data import batches
+from training.run.scheduled_sampling import OwnWords
+from training.run.trainer import Trainer
 
 NAME = "dialogue.models.transformer:Transformer"
 LONG, SHORT = 200, 9  # windows: nothing of UNEVEN is cut; most of it is, within turns and between them

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialogue.vocabulary import BOS, EOS, PAD, PLACEHOLDERS, UNK, Vocabulary, normalise, without_marks
-from training.build_vocabulary import MODEL_TYPES, build
+from training.data.vocabulary import MODEL_TYPES, build
 
 SENTENCES = [
     "Hi there, how are you?",

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from dialogue import checkpoint
 from training.corpora.transcript import split_of
-from training.state import Progress
+from training.run.state import Progress
 
 SMALL = {"embedding": 8, "utterance": 8, "context": 8, "hidden": 8}
 

@@ -5,8 +5,8 @@ import pytest
 
 from dialogue.vocabulary import Vocabulary
 from training import build_vocabulary
-from training.build_vocabulary import MODEL_TYPES, build
 from training.corpora.transcript import split_of
+from training.data.vocabulary import LONGEST, MODEL_TYPES, _learnable, _why_not, build
 
 WORDS = ["music", "movies", "dogs", "cats", "football", "tennis", "books", "coffee", "snow", "beaches"]
 
@@ -153,16 +153,16 @@ def test_no_turn_is_left_out_of_a_vocabulary(kind, long):
 
 
 def test_turns_are_cut_for_the_vocabulary_alone_where_sentencepiece_would_leave_them_out():
-    parts = list(build_vocabulary._learnable("zebra quick " * 10_000))
+    parts = list(_learnable("zebra quick " * 10_000))
     assert " ".join(parts).split() == ["zebra", "quick"] * 10_000
-    assert all(len(part.encode()) <= build_vocabulary.LONGEST for part in parts)
-    assert list(build_vocabulary._learnable("a" * build_vocabulary.LONGEST)) == ["a" * build_vocabulary.LONGEST]
+    assert all(len(part.encode()) <= LONGEST for part in parts)
+    assert list(_learnable("a" * LONGEST)) == ["a" * LONGEST]
     wide = "☃" * 30_000
-    assert "".join(build_vocabulary._learnable(wide)) == wide
+    assert "".join(_learnable(wide)) == wide
 
 
 def test_the_advice_names_the_size_that_would_do_and_a_command_that_has_the_option():
     """training.fit has no --size, which it was told to raise; nor had every failure to do with the size."""
     with pytest.raises(ValueError, match=r"9260 in all; build one with .*build_vocabulary --type unigram --size 9260 or more"):
         build(["".join(chr(0x4E00 + number) for number in range(9000))], size=8000)
-    assert "--size" not in build_vocabulary._why_not("INTERNAL: disk", size=8000, model_type="bpe")
+    assert "--size" not in _why_not("INTERNAL: disk", size=8000, model_type="bpe")

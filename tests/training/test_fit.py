@@ -12,10 +12,12 @@ from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig, ModelConfig
 from tests.training.conftest import SMALL, log
-from training import batches, fit, schedule
-from training.config import FitConfig
+from training import fit
 from training.corpora.transcript import split_of
-from training.state import Progress
+from training.data import batches
+from training.run import schedule
+from training.run.config import FitConfig
+from training.run.state import Progress
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training import trigram
-from training.batches import collate
+from training.data.batches import collate
 from training.trigram import Trigram, trigrams_of
 
 EOS, BOS, SIZE = 3, 2, 9

@@ -27,13 +27,15 @@ from dialogue.device import choose_device, computes_in_bf16
 from dialogue.models import Batch
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
-from training import batches, build_vocabulary, corpora
+from training import corpora
 from training.bench import distributed
 from training.bench.floor import floor_of, optimiser_of
 from training.bench.plain import PlainLoop, plain_batches
-from training.config import read_recipe
 from training.corpora.transcript import Complaints
-from training.trainer import Trainer
+from training.data import batches
+from training.data.vocabulary import build
+from training.run.config import read_recipe
+from training.run.trainer import Trainer
 
 VOCABULARY = 8000
 SIZES = ("default", "serban2016")
@@ -120,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
         distributed.check_cores(options.processes)
     device = choose_device(options.device)
     transcripts = corpora.load(options.data or ["chitchat"], "train", Complaints())
-    vocabulary = build_vocabulary.build((turn for t in transcripts for turn in t.turns), size=VOCABULARY)
+    vocabulary = build((turn for t in transcripts for turn in t.turns), size=VOCABULARY)
     encoded = batches.encode(transcripts, vocabulary, truncate=256).conversations
     plan = batches.plan(encoded, batch_tokens=options.batch_tokens, rng=random.Random(0))[: options.steps + 1]
     ours = [batches.collate(planned, pad_id=vocabulary.pad_id) for planned in plan]

@@ -22,9 +22,9 @@ import torch
 from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
 from dialogue.text_files import read_text
-from training import batches
-from training.distributed import joined
-from training.trainer import Trainer
+from training.data import batches
+from training.run.distributed import joined
+from training.run.trainer import Trainer
 
 
 def check_cores(count: int) -> None:

@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from dialogue.config import ModelConfig
 from dialogue.models import Batch
-from training import batches
-from training.trainer import GRADIENT_NORM
+from training.data import batches
+from training.run.trainer import GRADIENT_NORM
 
 
 class PlainHRED(nn.Module):

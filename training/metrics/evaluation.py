@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dialogue.agent import DialogueAgent, Reply
-from training import batches
 from training.corpora.transcript import Transcript
+from training.data import batches
 from training.metrics import prediction, ranking, replies, talks
 from training.metrics.exchanges import Exchange, Metrics, by_hash, chosen_exchanges, exchanges_of
 from training.metrics.prediction import Prediction, predict, prediction_metrics

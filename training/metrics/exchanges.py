@@ -12,8 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dialogue.models import ModelModule
-from training import batches
 from training.corpora.transcript import Transcript
+from training.data import batches
 
 BATCH_CONVERSATIONS = 64
 Metrics = dict[str, float]

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from dialogue.models import Batch, ModelModule
 from dialogue.vocabulary import Vocabulary, spaceless
-from training import batches
-from training.batches import Utterance
 from training.corpora.transcript import Transcript
+from training.data import batches
+from training.data.batches import Utterance
 from training.metrics.exchanges import Metrics, exchanges_of
 
 BATCH_TOKENS, BATCH_ROWS = 6000, 256  # more rows are no faster, and a Transformer's history takes a megabyte of each

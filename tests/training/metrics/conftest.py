@@ -3,7 +3,7 @@
 import pytest
 
 from dialogue.agent import DialogueAgent
-from training import batches
+from training.data import batches
 from training.metrics.exchanges import exchanges_of
 
 

@@ -1,7 +1,7 @@
 import torch
 
-from training import batches
 from training.corpora.transcript import Transcript
+from training.data import batches
 from training.metrics.exchanges import by_hash, chosen_exchanges, exchanges_of
 from training.metrics.prediction import score
 

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from dialogue.vocabulary import Vocabulary
 from tests.dialogue.conftest import BOS, EOS
 from tests.dialogue.test_siblings import MODELS, UNEVEN, build
-from training import batches, build_vocabulary
-from training.batches import Utterance
 from training.corpora.transcript import Transcript
+from training.data import batches
+from training.data.batches import Utterance
+from training.data.vocabulary import build as build_vocabulary
 from training.metrics import prediction
 from training.metrics.exchanges import exchanges_of
 from training.metrics.prediction import Prediction, likelihoods, others, predict, prediction_metrics, right_words, score
 
-PIECES = build_vocabulary.build(["i don't know, 42 of <person>! he'll see it's a test"] * 9, size=300, model_type="unigram")
+PIECES = build_vocabulary(["i don't know, 42 of <person>! he'll see it's a test"] * 9, size=300, model_type="unigram")
 WORDS = Vocabulary.of_words(["<unk>", "<s>", "</s>", "i", "don", "'", "t", "know", "."])
 
 

@@ -1,0 +1,169 @@
+"""One optimiser step and one validation, whatever the device and precision."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dialogue.device import computes_in_bf16
+from dialogue.models import LIKELIHOOD, Batch, Likelihood, ModelModule, Objective, Penalises, ReadsOn
+from training.run.distributed import ALONE, Ranks
+from training.run.scheduled_sampling import OwnWords
+
+GRADIENT_NORM = 1.0  # Serban et al. 2016
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,  # with torch's weight decay, 0.01
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+}
+
+
+class StepMetrics(NamedTuple):
+    """What a step shows: scalar tensors on the device, so that nothing waits for it."""
+
+    loss: Tensor  # mean negative log-likelihood a token
+    norm: Tensor  # of the gradient, before it is clipped
+    accuracy: Tensor  # share of tokens that the model would have chosen itself
+
+
+def check_abilities(model: ModelModule[Any], *, objective: Objective, own_words: bool, carries: bool) -> None:
+    """Make sure that a model can be fitted in the ways that were asked for.
+
+    Raises ValueError where it cannot.
+    """
+    if carries and not isinstance(model, ReadsOn):
+        raise ValueError(f"{type(model).__name__} has no `read_on`: no state of it goes on from batch to batch; leave --bptt out")
+    if (objective != LIKELIHOOD or own_words) and not isinstance(model, Penalises):
+        raise ValueError(
+            f"{type(model).__name__} has no `penalised`, so it is fitted by cross-entropy over true words alone; "
+            "leave --label-smoothing, --unlikelihood and --teacher-forcing out"
+        )
+
+
+class Trainer:
+    """A model in training: float32 master weights, their optimiser, and where bfloat16 is fast a copy in it that computes."""
+
+    def __init__(
+        self,
+        model: ModelModule[Any],
+        *,
+        learning_rate: float,
+        precision: str,
+        device: torch.device,
+        optimizer: str = "adam",
+        objective: Objective = LIKELIHOOD,
+        own_words: OwnWords | None = None,
+        carries: bool = False,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """Take a model in hand. own_words: how its decoder finds them, where it is to read other words than the true ones.
+
+        carries: every batch goes on where the one before it stopped, from `carried`, the model's state there.
+        Raises ValueError where more than its likelihood of true words is asked for, and the model does not know that.
+        """
+        check_abilities(model, objective=objective, own_words=own_words is not None, carries=carries)
+        self._objective, self._own_words, self._carries = objective, own_words, carries
+        self.carried: Tensor | None = None  # (N, C); None where the batch to come is the first
+        self.model = model.to(device).train()
+        self.device = device
+        self._ranks = ranks
+        bf16 = computes_in_bf16(device) if precision == "auto" else precision == "bf16"
+        self._autocast = bf16 and device.type == "cuda"
+        self._computing = copy.deepcopy(self.model).bfloat16() if bf16 and not self._autocast else self.model
+        build = OPTIMIZERS[optimizer]
+        self.optimiser = build(self.model.parameters(), lr=learning_rate, fused=device.type in ("cpu", "cuda"))
+
+    def step(self, batch: Batch | None, *, learning_rate: float, truth: float = 1.0) -> StepMetrics:
+        """Take one optimiser step on the mean loss a token of a batch; of its turns those count that are to be learnt.
+
+        batch: this rank's share of it, None where nothing fell to it. The mean is over the tokens of all ranks.
+        truth: the share of true words that the decoder reads; the others are its own.
+        Raises ValueError where the state that is carried on is not that of this batch's rows.
+        """
+        self._computing.zero_grad(set_to_none=True)
+        loss, penalty, tokens, correct = self._sums(batch, truth)
+        tokens = self._ranks.add_up([tokens])[0].clamp_min(1)
+        loss = loss / tokens
+        if batch is not None:
+            (loss + penalty / tokens).backward()  # type: ignore[no-untyped-call]
+        masters, twins = ([p for p in model.parameters() if p.requires_grad] for model in (self.model, self._computing))
+        # Zeros where a batch does not reach a parameter: another rank's share may, and alone it has to be no different.
+        shares = [torch.zeros_like(twin) if twin.grad is None else twin.grad for twin in twins]
+        *gradients, loss, correct = self._ranks.add_up([*(share.float() for share in shares), loss.detach(), correct])
+        for master, gradient in zip(masters, gradients, strict=True):
+            master.grad = gradient
+        norm = nn.utils.clip_grad_norm_(masters, GRADIENT_NORM)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.optimiser.step()
+        self.refresh()
+        return StepMetrics(loss, norm, correct / tokens)
+
+    def _sums(self, batch: Batch | None, truth: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sum over the turns of a batch that are to be learnt: loss, penalty, tokens, and those it would have chosen."""
+        nothing = torch.zeros((), device=self.device)
+        if batch is None:
+            return nothing, nothing, nothing, nothing
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._autocast):
+            if self._carries and self.carried is not None:
+                if len(self.carried) != len(batch.turns):
+                    raise ValueError(
+                        f"a state of {len(self.carried)} rows cannot go on in a batch of {len(batch.turns)}; leave --batch-tokens "
+                        "and --bptt as they were"
+                    )
+                batch = replace(batch, history=self.carried)
+            batch = batch.to(self.device)
+            if self._own_words is not None:
+                self._computing.eval()  # words as it would say them
+                batch = self._own_words.mix(self._computing, batch, truth=truth)
+                self._computing.train()
+            likelihood = self._likelihood(batch)
+        if batch.taught is not None:
+            likelihood = likelihood.of(batch.taught)
+        penalty = nothing if likelihood.penalty is None else likelihood.penalty.sum()
+        return -likelihood.log_probs.sum(), penalty, likelihood.tokens.sum().float(), likelihood.correct.sum().float()
+
+    def _likelihood(self, batch: Batch) -> Likelihood:
+        if self._carries:
+            assert isinstance(self._computing, ReadsOn)  # or it would have been refused
+            found, self.carried = self._computing.read_on(batch, self._objective)
+            return found
+        if isinstance(self._computing, Penalises):
+            return self._computing.penalised(batch, self._objective)
+        return self._computing.log_likelihood(batch)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Bring the computing copy up to the master weights."""
+        if self._computing is not self.model:
+            torch._foreach_copy_(list(self._computing.parameters()), list(self.model.parameters()))
+
+    @torch.no_grad()
+    def validate(self, planned: Iterable[Batch]) -> tuple[float, float]:
+        """Give perplexity a token and token accuracy over the batches of all ranks: of every turn but a conversation's first.
+
+        Raises ValueError where there is no such turn.
+        """
+        self._computing.eval()
+        sums = torch.zeros(3, dtype=torch.float64)  # log-probability, tokens, correct ones
+        for batch in planned:
+            found = self._computing.log_likelihood(batch.to(self.device))
+            later = torch.ones(len(batch.lengths), dtype=torch.bool)
+            later[batch.turns.cumsum(0) - batch.turns] = False
+            if batch.taught is not None:
+                later &= batch.taught.cpu()
+            kept = found.of(later.to(self.device))
+            figures = (kept.log_probs, kept.tokens, kept.correct)
+            sums += torch.stack([figure.sum().double() for figure in figures]).cpu()
+        self._computing.train()
+        log_probs, tokens, correct = self._ranks.add_up([sums])[0].tolist()
+        if not tokens:
+            raise ValueError("the validation split has no turn that follows another; validation needs conversations of two turns")
+        return math.exp(min(-log_probs / tokens, 700)), correct / tokens
