@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dialogue.atomic_file import replace_file
 from dialogue.config import ModelConfig
 from dialogue.models import ModelClass, ModelModule
 from dialogue.recall import Recall
@@ -159,27 +157,3 @@ def _load_weights(model: ModelModule[Any], path: Path) -> None:
 def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Give a copy of its own, in that precision where it is a number with a point: tied weights may not share memory on disk."""
     return tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True).contiguous()
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path`, flush it to disk, then put it in its place: readers see the old one or the new one.
-
-    A device or a pipe is written into as it is: to replace /dev/null would be to destroy it.
-    Raises OSError that names the file where it cannot be written, such as on a full disk; nothing new is left behind.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        if path.exists() and not path.is_file():
-            write(path)
-            return
-        write(partial)
-        partial.chmod(0o644)  # safetensors writes for its owner alone
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OSError(f"cannot write {path}: {reason}; what stood there before is unharmed") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink()

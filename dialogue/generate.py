@@ -15,7 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dialogue import checkpoint
-from dialogue.checkpoint import Checkpoint, replace_file
+from dialogue.atomic_file import replace_file
+from dialogue.checkpoint import Checkpoint
 from dialogue.command_line import add_device, add_model, check_writable_file, command
 from dialogue.device import choose_device
 from dialogue.vocabulary import CONTINUED, without_marks

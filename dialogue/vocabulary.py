@@ -14,7 +14,7 @@ from typing import Any
 
 import sentencepiece
 
-from dialogue.word_list import WordList, stretches
+from dialogue.word_vocabulary import WordVocabulary, stretches
 
 PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
 CONTINUED = "<continued_utterance>"
@@ -55,11 +55,11 @@ class Vocabulary:
     """A sentencepiece model, or a list of words, behind the few things that the project asks of one."""
 
     def __init__(self, serialised: bytes) -> None:
-        """Load from the bytes of a sentencepiece model or of a WordList.
+        """Load from the bytes of a sentencepiece model or of a WordVocabulary.
 
         Raises ValueError where they are none, or where the special pieces of this project are missing.
         """
-        self._pieces: Any = WordList.read(serialised) if serialised.startswith(b"[") else self._sentencepiece(serialised)
+        self._pieces: Any = WordVocabulary.read(serialised) if serialised.startswith(b"[") else self._sentencepiece(serialised)
         self.serialised = serialised
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = (self._special(piece) for piece in (PAD, UNK, BOS, EOS))
         self.placeholder_ids = tuple(self._special(piece) for piece in PLACEHOLDERS)
@@ -80,7 +80,7 @@ class Vocabulary:
         """Make a vocabulary of whole words at the places of their ids; the marks of this project that lack come after them."""
         marks = (PAD, UNK, BOS, EOS, *PLACEHOLDERS)
         known = set(words)
-        return cls(WordList([*words, *(mark for mark in marks if mark not in known)]).serialise())
+        return cls(WordVocabulary([*words, *(mark for mark in marks if mark not in known)]).serialise())
 
     def _special(self, piece: str) -> int:
         for written in (piece, "\u2581" + piece):  # words carry the space before them
@@ -124,7 +124,7 @@ class Vocabulary:
 
     def encode_all(self, texts: Sequence[str], *, spaced: bool = False) -> list[list[int]]:
         """Encode many texts in one call. spaced: they are words apart by spaces, which a list of words takes as they are."""
-        if spaced and isinstance(self._pieces, WordList):
+        if spaced and isinstance(self._pieces, WordVocabulary):
             return [self._pieces.encode_words(text.split()) for text in texts]
         ids: list[list[int]] = self._pieces.encode([normalise(text) for text in texts])
         return ids
@@ -134,7 +134,7 @@ class Vocabulary:
 
         In the order of the tokens of `encode_all`. Of a character that is read as bytes the last one stands for it.
         """
-        if isinstance(self._pieces, WordList):
+        if isinstance(self._pieces, WordVocabulary):
             return [len(spaceless(word)) for word in (text.split() if spaced else stretches(normalise(text)))]
         pieces: list[str] = self._pieces.encode(normalise(text), out_type=str)  # what is unknown stands for itself here
         goes_on = [bool(_CONTINUATION_BYTE.fullmatch(piece)) for piece in [*pieces, ""][1:]]
@@ -153,7 +153,7 @@ class Vocabulary:
                 raise ValueError(f"token id {token_id} is out of range: this vocabulary has {size} pieces, 0 to {size - 1}")
         skipped = (self.pad_id, self.bos_id, self.eos_id)
         text: str = self._pieces.decode([token_id for token_id in ids if token_id not in skipped])
-        return normalise(text) if isinstance(self._pieces, WordList) else text  # "don ' t ." is "don't."
+        return normalise(text) if isinstance(self._pieces, WordVocabulary) else text  # "don ' t ." is "don't."
 
     def piece(self, token_id: int) -> str:
         """Show one token as sentencepiece writes it."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Sequence
 
 _WORD = re.compile(r"[\w']+")
 
@@ -25,9 +23,3 @@ def holds_phrase(text: str, phrase: str) -> bool:
     """Tell whether the words of a phrase stand in a text, in a row."""
     spoken, wanted = words(text), words(phrase)
     return bool(wanted) and any(spoken[start : start + len(wanted)] == wanted for start in range(len(spoken)))
-
-
-def pick(wordings: Sequence[str], seed: str, *, turn: int = 0) -> str:
-    """Choose a wording by a seed, such as a session's id; the next turns take the next ones."""
-    first = int(hashlib.sha256(seed.encode(errors="replace")).hexdigest(), 16)
-    return wordings[(first + turn) % len(wordings)]

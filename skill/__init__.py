@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 
 def build_skill(agent: DialogueAgent, *, safety: Level = "standard", may_send: bool = False, log_text: bool = False) -> CustomSkill:
-    """Build the skill: its handlers in order, the most specific first. The settings are those of `Conversations`."""
+    """Build the skill: its handlers in order, the most specific first. The settings are those of `Responder`."""
     from ask_sdk_core.skill_builder import SkillBuilder
 
     from skill import commands, handlers
-    from skill.conversations import Conversations
+    from skill.responder import Responder
 
     commands.compiled()  # now, so that nobody who speaks waits for it
-    conversations = Conversations(agent, safety=safety, may_send=may_send, log_text=log_text)
+    responder = Responder(agent, safety=safety, may_send=may_send, log_text=log_text)
     builder = SkillBuilder()
     for handler in (
         handlers.CanFulfill(),
-        handlers.Launch(conversations),
-        handlers.Chat(conversations),
-        handlers.YesNo(conversations),
+        handlers.Launch(responder),
+        handlers.Chat(responder),
+        handlers.YesNo(responder),
         handlers.Help(),
         handlers.Repeat(),
-        handlers.StartOver(conversations),
-        handlers.Leave(conversations),
+        handlers.StartOver(responder),
+        handlers.Leave(responder),
         handlers.Resume(),
         handlers.NotUnderstood(),
-        handlers.Ended(conversations),
-        handlers.Disabled(conversations),
+        handlers.Ended(responder),
+        handlers.Disabled(responder),
         handlers.Silent(),
     ):
         builder.add_request_handler(handler)

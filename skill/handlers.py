@@ -19,8 +19,8 @@ from ask_sdk_model.canfulfill import (
 from skill import phrases
 from skill.commands import command
 from skill.contract import SPEECH_ALLOWED
-from skill.conversations import Conversations
 from skill.interaction_model import CARRIER_OF, CHAT_SLOT
+from skill.responder import Responder
 from skill.session import (
     heard,
     intent_name,
@@ -36,21 +36,21 @@ from skill.session import (
 log = logging.getLogger(__name__)
 
 
-def leave(handler_input: HandlerInput, conversations: Conversations) -> Response:
+def leave(handler_input: HandlerInput, responder: Responder) -> Response:
     """Forget the conversation, say goodbye and end the session."""
-    conversations.forget(handler_input)
+    responder.forget(handler_input)
     return say_goodbye(handler_input)
 
 
-def start_over(handler_input: HandlerInput, conversations: Conversations) -> Response:
+def start_over(handler_input: HandlerInput, responder: Responder) -> Response:
     """Forget the conversation and begin again."""
-    conversations.forget(handler_input)
+    responder.forget(handler_input)
     return keep_listening(handler_input, wording(handler_input, phrases.FRESH_START))
 
 
-def answer(handler_input: HandlerInput, conversations: Conversations, utterance: str) -> Response:
+def answer(handler_input: HandlerInput, responder: Responder, utterance: str) -> Response:
     """Say what the conversation answers to an utterance, and listen."""
-    reply = conversations.reply(handler_input, utterance)
+    reply = responder.reply(handler_input, utterance)
     return keep_listening(handler_input, reply.text, utterance=utterance, about=reply.about)
 
 
@@ -73,8 +73,8 @@ class CanFulfill(AbstractRequestHandler):
 class Launch(AbstractRequestHandler):
     """Greet; a launch within a session begins anew."""
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._conversations = conversations
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take launches."""
@@ -82,15 +82,15 @@ class Launch(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Say hello and listen."""
-        self._conversations.forget(handler_input)
+        self._responder.forget(handler_input)
         return keep_listening(handler_input, wording(handler_input, phrases.WELCOME))
 
 
 class Chat(AbstractRequestHandler):
     """Answer what was said; this is the conversation."""
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._conversations = conversations
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take free speech, one-shot or within a session."""
@@ -103,22 +103,22 @@ class Chat(AbstractRequestHandler):
             return keep_listening(handler_input, wording(handler_input, phrases.NOT_HEARD))
         match command(utterance):
             case "stop":
-                return leave(handler_input, self._conversations)
+                return leave(handler_input, self._responder)
             case "start over":
-                return start_over(handler_input, self._conversations)
+                return start_over(handler_input, self._responder)
             case "repeat":
                 return say_again(handler_input)
             case "help":
                 return keep_listening(handler_input, wording(handler_input, phrases.HELP))
             case None:
-                return answer(handler_input, self._conversations, utterance)
+                return answer(handler_input, self._responder, utterance)
 
 
 class YesNo(AbstractRequestHandler):
     """Pass "yes" and "no" on to the conversation: they are things said to the bot, too."""
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._conversations = conversations
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take Alexa's own yes and no."""
@@ -127,7 +127,7 @@ class YesNo(AbstractRequestHandler):
     def handle(self, handler_input: HandlerInput) -> Response:
         """Reply to the word."""
         said = "yes" if intent_name(handler_input) == "AMAZON.YesIntent" else "no"
-        return answer(handler_input, self._conversations, said)
+        return answer(handler_input, self._responder, said)
 
 
 class Help(AbstractRequestHandler):
@@ -157,8 +157,8 @@ class Repeat(AbstractRequestHandler):
 class StartOver(AbstractRequestHandler):
     """Forget the conversation and begin again."""
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._conversations = conversations
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take "start over"."""
@@ -166,14 +166,14 @@ class StartOver(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Forget and greet."""
-        return start_over(handler_input, self._conversations)
+        return start_over(handler_input, self._responder)
 
 
 class Leave(AbstractRequestHandler):
     """Say goodbye."""
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._conversations = conversations
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take stop, cancel, navigate home, and pause, which would leave an open microphone behind."""
@@ -182,7 +182,7 @@ class Leave(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Forget the conversation and end the session."""
-        return leave(handler_input, self._conversations)
+        return leave(handler_input, self._responder)
 
 
 class NotUnderstood(AbstractRequestHandler):
@@ -213,8 +213,8 @@ class Resume(AbstractRequestHandler):
 class Ended(AbstractRequestHandler):
     """Forget a conversation whose session is over; no speech is allowed."""
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._conversations = conversations
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take the end of a session."""
@@ -222,15 +222,15 @@ class Ended(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Forget and say nothing."""
-        self._conversations.forget(handler_input)
+        self._responder.forget(handler_input)
         return say_nothing(handler_input)
 
 
 class Disabled(AbstractRequestHandler):
     """Forget a user who has disabled the skill."""
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._conversations = conversations
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take the event that Alexa sends then."""
@@ -238,7 +238,7 @@ class Disabled(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Forget all of the user's conversations and say nothing."""
-        self._conversations.forget_user(handler_input)
+        self._responder.forget_user(handler_input)
         return say_nothing(handler_input)
 
 

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dialogue.words import pick, words
+from dialogue.seeded_choice import pick
+from dialogue.words import words
 from skill import phrases
 
 ASKED, LED, GENTLE = "asked", "led", "gentle"  # session attributes

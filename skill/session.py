@@ -19,8 +19,8 @@ from ask_sdk_model.canfulfill import CanFulfillIntentRequest
 from ask_sdk_model.dialog import ElicitSlotDirective
 from ask_sdk_model.slu.entityresolution import Resolutions
 
+from dialogue.seeded_choice import pick
 from dialogue.vocabulary import CONTINUED
-from dialogue.words import pick
 from skill import phrases, questions
 from skill.interaction_model import CARRIER_OF, CHAT_INTENT, CHAT_SLOT
 from skill.speech import ILLEGAL, MAX_CHARACTERS, PAUSE, to_speech

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 from dialogue.vocabulary import CONTINUED
 from dialogue.words import words
-from skill.spoken import as_said
+from skill.pronunciation import as_said
 
 MAX_CHARACTERS = 600  # of what is said, well below what Alexa allows: nobody listens to more in one go
 REPEATED_WORDS = 3  # so many words in a row are never said twice in one speech

@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
-from dialogue.checkpoint import CONFIG, WEIGHTS, replace_file
+from dialogue.atomic_file import replace_file
+from dialogue.checkpoint import CONFIG, WEIGHTS
 from dialogue.command_line import check_writable_file, command
 from dialogue.config import ModelConfig
 from dialogue.text_files import decoded, read_text

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from dialogue import checkpoint
-from dialogue.checkpoint import replace_file
+from dialogue.atomic_file import replace_file
 from dialogue.claims import claims_a_life
 from dialogue.command_line import add_checkpoint, check_writable_file, command
 from dialogue.recall import FILE, Exchange, Recall

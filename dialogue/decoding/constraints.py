@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from dialogue.config import DecodeConfig
+from dialogue.decoding.ngram_state import NEVER, NgramState, Phrases, Source, lay_out
 from dialogue.decoding.paths import IMPOSSIBLE
-from dialogue.decoding.said import NEVER, Phrases, Said, Source, lay_out
 
-Constraint = Callable[[Tensor, Said], Tensor]
+Constraint = Callable[[Tensor, NgramState], Tensor]
 EVERYTHING = slice(None)
 
 
@@ -36,15 +36,15 @@ class Limits:
 def forbid(token_ids: Sequence[int], *, device: torch.device | None = None) -> Constraint:
     """Never say these tokens."""
     forbidden = torch.tensor(token_ids, dtype=torch.long, device=device)
-    return lambda log_probs, said: log_probs.index_fill_(1, forbidden, IMPOSSIBLE)
+    return lambda log_probs, ngram_state: log_probs.index_fill_(1, forbidden, IMPOSSIBLE)
 
 
 def until(length: int, constraint: Constraint, *, then: Constraint | None = None) -> Constraint:
     """Ask one thing of a reply until it has `length` tokens, and another, or nothing, from then on."""
 
-    def constrain(log_probs: Tensor, said: Said) -> Tensor:
-        current = constraint if said.length < length else then
-        return log_probs if current is None else current(log_probs, said)
+    def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
+        current = constraint if ngram_state.length < length else then
+        return log_probs if current is None else current(log_probs, ngram_state)
 
     return constrain
 
@@ -52,8 +52,8 @@ def until(length: int, constraint: Constraint, *, then: Constraint | None = None
 def block(columns: slice = EVERYTHING) -> Constraint:
     """Do not say a token that would complete a phrase in these columns."""
 
-    def constrain(log_probs: Tensor, said: Said) -> Tensor:
-        tokens, matching, needed = said.tokens, said.matching, said.needed
+    def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
+        tokens, matching, needed = ngram_state.tokens, ngram_state.matching, ngram_state.needed
         if columns != EVERYTHING:
             tokens, matching, needed = tokens[:, columns], matching[:, columns], needed[:, columns]
         return log_probs.scatter_add_(1, tokens, torch.where(matching >= needed, IMPOSSIBLE, 0.0))
@@ -61,16 +61,16 @@ def block(columns: slice = EVERYTHING) -> Constraint:
     return constrain
 
 
-def never_twice(log_probs: Tensor, said: Said) -> Tensor:
+def never_twice(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
     """Do not say a token that the reply holds already: an n-gram of one token."""
-    return log_probs.scatter_(1, said.written, IMPOSSIBLE)
+    return log_probs.scatter_(1, ngram_state.written, IMPOSSIBLE)
 
 
 def penalise_repeats(penalty: float) -> Constraint:
     """Take `penalty` off every token that the reply holds already, once."""
 
-    def constrain(log_probs: Tensor, said: Said) -> Tensor:
-        return log_probs.scatter_(1, said.written, log_probs.gather(1, said.written) - penalty)
+    def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
+        return log_probs.scatter_(1, ngram_state.written, log_probs.gather(1, ngram_state.written) - penalty)
 
     return constrain
 
@@ -81,17 +81,17 @@ def oblige(constraint: Constraint, *, stops: slice, eos_id: int) -> Constraint:
     stops: the columns that tell that a stop word was said. A row without such a duty is the constraint's.
     """
 
-    def constrain(log_probs: Tensor, said: Said) -> Tensor:
-        has_prefix, has_stops = said.length < said.prefix.shape[1], stops.start < stops.stop
+    def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
+        has_prefix, has_stops = ngram_state.length < ngram_state.prefix.shape[1], stops.start < stops.stop
         if not has_prefix and not has_stops:
-            return constraint(log_probs, said)
-        duty = said.prefix[:, said.length] if has_prefix else torch.full_like(said.needed[:, 0], -1)  # (R,)
+            return constraint(log_probs, ngram_state)
+        duty = ngram_state.prefix[:, ngram_state.length] if has_prefix else torch.full_like(ngram_state.needed[:, 0], -1)  # (R,)
         if has_stops:
-            stopped = (said.matching[:, stops] >= said.needed[:, stops]).any(1)
+            stopped = (ngram_state.matching[:, stops] >= ngram_state.needed[:, stops]).any(1)
             duty = duty.masked_fill(stopped & (duty < 0), eos_id)
         places, free = duty.clamp_min(0)[:, None], (duty < 0)[:, None]
         kept = log_probs.gather(1, places)
-        log_probs = constraint(log_probs, said).masked_fill_(~free, IMPOSSIBLE)
+        log_probs = constraint(log_probs, ngram_state).masked_fill_(~free, IMPOSSIBLE)
         return log_probs.scatter_(1, places, torch.where(free, log_probs.gather(1, places), kept))
 
     return constrain
@@ -100,9 +100,9 @@ def oblige(constraint: Constraint, *, stops: slice, eos_id: int) -> Constraint:
 def in_turn(constraints: Sequence[Constraint]) -> Constraint:
     """Compose constraints: one after the other."""
 
-    def constrain(log_probs: Tensor, said: Said) -> Tensor:
+    def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
         for constraint in constraints:
-            log_probs = constraint(log_probs, said)
+            log_probs = constraint(log_probs, ngram_state)
         return log_probs
 
     return constrain
@@ -115,11 +115,11 @@ def giving_way(hard: Constraint, soft: Sequence[Constraint], *, eos_id: int) -> 
     last gives way first. Where `hard` leaves nothing, the row ends.
     """
 
-    def constrain(log_probs: Tensor, said: Said) -> Tensor:
+    def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
         ending = log_probs[:, eos_id].clone()
-        log_probs = hard(log_probs, said)
+        log_probs = hard(log_probs, ngram_state)
         for constraint in soft:
-            narrower = constraint(log_probs.clone(), said)
+            narrower = constraint(log_probs.clone(), ngram_state)
             log_probs = torch.where(_stuck(narrower)[:, None], log_probs, narrower)
         log_probs[:, eos_id] = torch.where(_stuck(log_probs), ending, log_probs[:, eos_id])
         return log_probs
@@ -129,7 +129,7 @@ def giving_way(hard: Constraint, soft: Sequence[Constraint], *, eos_id: int) -> 
 
 def compose(
     config: DecodeConfig, limits: Limits, *, conversations: int, repeat: int, eos_id: int, device: torch.device | None
-) -> tuple[Constraint, Said]:
+) -> tuple[Constraint, NgramState]:
     """Build what a search asks at every step, and what N conversations have said before it: `repeat` rows each.
 
     Where every token of a row is blocked, blocks give way in this order: n-grams of the user, of earlier replies, of this
@@ -153,7 +153,7 @@ def compose(
     width = max(map(len, limits.prefixes), default=0)
     prefix = torch.tensor([[*prefix, *[-1] * (width - len(prefix))] for prefix in limits.prefixes or nothing], dtype=torch.long)
     laid, prefix = (tensor.to(device).repeat_interleave(repeat, dim=-2) for tensor in (laid, prefix))
-    said = Said(laid[0], torch.ones_like(laid[0]), laid[1], prefix, begin=reply.start + 1)
+    ngram_state = NgramState(laid[0], torch.ones_like(laid[0]), laid[1], prefix, begin=reply.start + 1)
 
     never, ending = forbid(limits.forbidden, device=device), forbid([eos_id], device=device)
     mine = never_twice if config.block_ngrams == 1 else block(reply)
@@ -165,13 +165,13 @@ def compose(
         parts.append(block(slice(listed.start, None) if listed.start else EVERYTHING))
     if config.block_ngrams == 1:
         parts.append(never_twice)
-    fast, most = in_turn(parts), len(limits.forbidden) + said.needed.shape[1] + 1
+    fast, most = in_turn(parts), len(limits.forbidden) + ngram_state.needed.shape[1] + 1
 
-    def constrain(log_probs: Tensor, said: Said) -> Tensor:
-        return (fast if log_probs.shape[1] > most and not limits.more else careful)(log_probs, said)
+    def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
+        return (fast if log_probs.shape[1] > most and not limits.more else careful)(log_probs, ngram_state)
 
     penalise = [penalise_repeats(config.repetition_penalty)] if config.repetition_penalty else []
-    return oblige(in_turn([*penalise, constrain]), stops=stop, eos_id=eos_id), said
+    return oblige(in_turn([*penalise, constrain]), stops=stop, eos_id=eos_id), ngram_state
 
 
 def _check(config: DecodeConfig, limits: Limits, conversations: int) -> None:

@@ -19,8 +19,8 @@ from torch import Tensor
 from dialogue.config import DecodeConfig
 from dialogue.decoding import beam, sampling
 from dialogue.decoding.constraints import Limits, compose
+from dialogue.decoding.ngram_state import NgramState
 from dialogue.decoding.paths import IMPOSSIBLE, Hypothesis, Paths, Taken, penalty, without_nan_
-from dialogue.decoding.said import Said
 from dialogue.models import DecoderState
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class _Live(Generic[State]):
     last: Tensor  # (R,)
     totals: Tensor  # (N, K): what the search sums up
     sums: Tensor  # (N, K): the model's own log-probability, without temperature and penalties
-    said: Said
+    ngram_state: NgramState
     uniform: Tensor  # (N, K, T): random numbers of the tokens that are drawn
     paths: Paths
     conversations: list[int]
@@ -53,7 +53,7 @@ class _Live(Generic[State]):
             last=self.last[rows],
             totals=self.totals[beams],
             sums=self.sums[beams],
-            said=self.said.select(rows),
+            ngram_state=self.ngram_state.select(rows),
             uniform=self.uniform[beams // groups],
             paths=self.paths.select(beams),
             conversations=[self.conversations[index] for index in conversations],
@@ -97,14 +97,14 @@ def search(
     groups = config.groups if config.method == "group-beam" and not config.is_greedy else 1
     k = 1 if config.is_greedy else config.beam_size // groups
     rows, drawn = conversations * groups * k, config.drawn_tokens
-    constrain, said = compose(config, limits, conversations=conversations, repeat=groups * k, eos_id=eos_id, device=device)
+    constrain, ngram_state = compose(config, limits, conversations=conversations, repeat=groups * k, eos_id=eos_id, device=device)
     draw = sampling.drawing(config, sentence_ends, device=device)
     uniform = sampling.uniforms(seeds or [config.seed] * conversations, samples=k, steps=drawn)
     totals = torch.full((conversations * groups, k), 0.0 if drawn else IMPOSSIBLE, device=device)
     totals[:, 0] = 0.0  # hypotheses of a beam are alike at first: only one of them is expanded
     last, here = torch.full((rows,), bos_id, device=device), list(range(conversations))
     paths = Paths(k, eos_id, config.length_penalty)
-    live = _Live(state.repeat(groups * k), last, totals, totals, said, uniform.to(device), paths, here)
+    live = _Live(state.repeat(groups * k), last, totals, totals, ngram_state, uniform.to(device), paths, here)
     first_rows = torch.arange(0, rows, k, device=device)[:, None]  # (N, 1): where each beam begins
     found: list[list[Hypothesis]] = [[] for _ in range(conversations)]
     best_case, out_of_time = penalty(config.max_length, config.length_penalty), False
@@ -116,7 +116,7 @@ def search(
         if length == config.max_length:
             _say(live, torch.full_like(live.last, eos_id), table, raw, eos_id=eos_id)
             break
-        table = constrain(table, live.said)
+        table = constrain(table, live.ngram_state)
         if length < drawn:
             _say(live, draw(table, live.uniform[:, :, length].reshape(-1), live.paths), table, raw, eos_id=eos_id)
             parents = None
@@ -127,7 +127,7 @@ def search(
             parents = (live.paths.steps[-1].kept // vocabulary + first_rows).view(-1)
             live.state = live.state.select(parents)
         live.last = (live.paths.steps[-1].kept % vocabulary).view(-1)
-        live.said = live.said.after(live.last, parents)
+        live.ngram_state = live.ngram_state.after(live.last, parents)
 
         if length % LOOK_EVERY == LOOK_EVERY - 1:
             out_of_time = deadline is not None and clock() >= deadline

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
-from dialogue.models.decoder import RecurrentDecoder, RecurrentState
 from dialogue.models.layers import check_ids
 from dialogue.models.packing import last_positions, pack, positions
+from dialogue.models.recurrent_decoder import RecurrentDecoder, RecurrentState
 
 
 class LanguageModel(Configured, nn.Module):

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
-from dialogue.models.decoder import RecurrentDecoder, RecurrentState
 from dialogue.models.layers import check_ids
 from dialogue.models.packing import last_positions, pack
 from dialogue.models.recurrent import Stack
+from dialogue.models.recurrent_decoder import RecurrentDecoder, RecurrentState
 
 
 class Seq2Seq(Configured, nn.Module):

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
+from dialogue.models.conversation_rows import ConversationRows, rows_of
 from dialogue.models.layers import Dropout, check_ids
 from dialogue.models.objectives import likelihood
 from dialogue.models.projection import Linear, choose_precision, lay_out
-from dialogue.models.rows import Rows, rows_of
 
 ROTARY_BASE = 10_000.0  # Su et al. 2021 (RoFormer, arXiv 2104.09864)
 
@@ -236,7 +236,7 @@ class Transformer(Configured, nn.Module):
         output = (self.norm(outputs[rows.scored]), self.embedding.weight, self.output_bias)
         return likelihood(*output, batch.token_ids[real], whose, batch.lengths, objective=objective)
 
-    def _read(self, token_ids: Tensor, rows: Rows) -> Tensor:
+    def _read(self, token_ids: Tensor, rows: ConversationRows) -> Tensor:
         """Run over tokens that are packed row by row: (P,) -> (P, E). Only attention sees the rows padded, (B, L)."""
         cells, shape = rows.cells(), (len(rows.sizes), int(rows.sizes.max()))
         visible = rows.visible(cells)[:, None]

@@ -10,8 +10,8 @@ from typing import Literal
 from dialogue.safety.answers import CALM, CRISIS, LINES, NO_LINE, NO_SIDE, TOPICS
 from dialogue.safety.lists import BLOCKED, hits, is_offensive
 from dialogue.safety.topics import agrees, is_delicate, topic
+from dialogue.seeded_choice import pick
 from dialogue.text_files import read_lines
-from dialogue.words import pick
 
 Level = Literal["strict", "standard", "off"]
 LEVELS: tuple[Level, ...] = ("strict", "standard", "off")

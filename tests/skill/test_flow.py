@@ -8,10 +8,10 @@ from ask_sdk_core.handler_input import HandlerInput
 
 from app import Settings, create_app
 from dialogue.safety import answers
-from skill import late, phrases
-from skill.conversations import Conversations
+from skill import deadline, phrases
 from skill.envelope import read
 from skill.interaction_model import CARRIER_OF
+from skill.responder import Responder
 
 from .conftest import FakeAgent, read_request
 from .test_skill import spoken
@@ -158,7 +158,7 @@ class Clock:
 
 
 def conversations(agent, clock, **settings):
-    return Conversations(agent, wait=clock.wait, **settings), HandlerInput(request_envelope=read(read_request("chat")))
+    return Responder(agent, wait=clock.wait, **settings), HandlerInput(request_envelope=read(read_request("chat")))
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def sent(monkeypatch):
 
         return Answer()
 
-    monkeypatch.setattr(late.requests, "post", post)
+    monkeypatch.setattr(deadline.requests, "post", post)
     return requests, event
 
 
@@ -223,14 +223,14 @@ def test_where_nothing_is_ready_in_time_a_fixed_sentence_is_said(sent):
 
 
 def test_the_search_is_given_less_time_than_the_answer():
-    assert late.HINT_AFTER < late.SEARCH_FOR < late.GIVE_UP_AFTER <= 6.5
+    assert deadline.HINT_AFTER < deadline.SEARCH_FOR < deadline.GIVE_UP_AFTER <= 6.5
 
 
 @pytest.mark.parametrize(
     "endpoint", ["https://api.amazonalexa.com", "https://api.eu.amazonalexa.com/", "https://api.fe.amazonalexa.com:443"]
 )
 def test_alexas_endpoints_are_known(endpoint):
-    assert late.is_alexas(endpoint)
+    assert deadline.is_alexas(endpoint)
 
 
 @pytest.mark.parametrize(
@@ -243,16 +243,16 @@ def test_alexas_endpoints_are_known(endpoint):
     ],
 )  # fmt: skip
 def test_a_token_goes_nowhere_else(sent, endpoint):
-    assert not late.is_alexas(endpoint)
-    late.say_meanwhile(endpoint, token="secret", request_id="r", speech="Hm")
+    assert not deadline.is_alexas(endpoint)
+    deadline.say_meanwhile(endpoint, token="secret", request_id="r", speech="Hm")
     assert sent[0] == []
 
 
 def test_a_progressive_response_that_fails_is_logged_without_the_token(monkeypatch, caplog):
     def fail(url, **options):
-        raise late.requests.ConnectionError("token secret")
+        raise deadline.requests.ConnectionError("token secret")
 
-    monkeypatch.setattr(late.requests, "post", fail)
-    late.say_meanwhile("https://api.amazonalexa.com", token="secret", request_id="r", speech="Hm")
+    monkeypatch.setattr(deadline.requests, "post", fail)
+    deadline.say_meanwhile("https://api.amazonalexa.com", token="secret", request_id="r", speech="Hm")
     assert "ConnectionError" in caplog.text
     assert "secret" not in caplog.text

@@ -3,7 +3,8 @@ import re
 
 import pytest
 
-from dialogue.words import pick, words
+from dialogue.seeded_choice import pick
+from dialogue.words import words
 from skill import identity, interaction_model, phrases
 
 WORDINGS = {name: value for name, value in vars(phrases).items() if name.isupper() and isinstance(value, tuple)}

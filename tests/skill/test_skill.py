@@ -9,8 +9,8 @@ from ask_sdk_core.handler_input import HandlerInput
 
 from app import Settings, create_app
 from skill import phrases
-from skill.conversations import Conversations
 from skill.envelope import read
+from skill.responder import Responder
 from skill.speech import to_speech
 
 from .conftest import REQUESTS, FakeAgent, read_request
@@ -289,7 +289,7 @@ def test_an_event_without_a_user_forgets_nobody(post, agent):
 
 
 def test_a_bounded_number_of_sessions_is_remembered():
-    conversations = Conversations(FakeAgent(), limit=3)
+    conversations = Responder(FakeAgent(), limit=3)
     for number in (0, 1, 2, 0, 3, 4):
         envelope = read_request("chat")
         envelope["session"]["sessionId"] = str(number)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dialogue.checkpoint import replace_file
+from dialogue.atomic_file import replace_file
 from dialogue.command_line import check_writable_file, command
 from training.corpora import published
 from training.corpora.published import Conversation

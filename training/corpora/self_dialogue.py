@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dialogue.checkpoint import replace_file
+from dialogue.atomic_file import replace_file
 from dialogue.command_line import check_writable_file, command
 from dialogue.text_files import numbered_lines, read_text
 from dialogue.vocabulary import normalise

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dialogue.checkpoint import replace_file
+from dialogue.atomic_file import replace_file
 from dialogue.vocabulary import Vocabulary
 from training.data.batches import Encoded, Utterance
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from dialogue.checkpoint import replace_file
+from dialogue.atomic_file import replace_file
 from dialogue.vocabulary import BOS, EOS, PAD, PLACEHOLDERS, UNK, Vocabulary, normalise
 from training import corpora
 from training.corpora import pickled

@@ -21,7 +21,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from dialogue.checkpoint import replace_file
+from dialogue.atomic_file import replace_file
 from dialogue.text_files import read_text
 from dialogue.vocabulary import normalise, without_marks
 from training.reading.contexts import Context

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from dialogue.checkpoint import replace_file
+from dialogue.atomic_file import replace_file
 from dialogue.text_files import read_text
 from dialogue.words import words
 from training.metrics import decoding, prediction, ranking, replies, talks

@@ -15,7 +15,8 @@ import torch
 from tqdm import tqdm
 
 from dialogue.agent import DialogueAgent
-from dialogue.checkpoint import Checkpoint, replace_file
+from dialogue.atomic_file import replace_file
+from dialogue.checkpoint import Checkpoint
 from dialogue.conversation import Conversation
 from dialogue.generate import generate
 from dialogue.models import ReadsOn

@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from dialogue.checkpoint import Checkpoint, replace_file
+from dialogue.atomic_file import replace_file
+from dialogue.checkpoint import Checkpoint
 from dialogue.text_files import read_text
 from training.run.state import Progress
 

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from dialogue.checkpoint import replace_file
+from dialogue.atomic_file import replace_file
 from training.run.trainer import Trainer
 
 NO_DATA: Mapping[str, str] = MappingProxyType({})

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialogue.vocabulary import CONTINUED, Vocabulary
-from dialogue.word_list import WordList, taken_apart
+from dialogue.word_vocabulary import WordVocabulary, taken_apart
 
 WORDS = ["<unk>", "<s>", "</s>", ".", "i", "'", "don", "t", "know", "<person>", "<number>", "é", "?"]
 
@@ -69,7 +69,7 @@ def test_ids_come_back_out_of_text_of_words_apart_by_spaces(ids):
 )
 def test_a_list_that_is_none_is_refused(words, complaint):
     with pytest.raises(ValueError, match=complaint):
-        WordList(words)
+        WordVocabulary(words)
 
 
 @pytest.mark.parametrize("serialised", [b"[", b"[1, 2]", b"[" * 100_000, b"[\xff]"])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skill.spoken import as_said, cardinal, ordinal, year
+from skill.pronunciation import as_said, cardinal, ordinal, year
 
 SAID = [
     # numbers

@@ -13,7 +13,7 @@ from ask_sdk_core.handler_input import HandlerInput
 
 from dialogue.recognised import as_written
 from dialogue.safety import Level, fixed_answer
-from skill import late, phrases
+from skill import deadline, phrases
 from skill.identity import about_itself
 from skill.session import locale, request_id, session_id, user_id, wording
 
@@ -32,7 +32,7 @@ class Reply(NamedTuple):
     about: str = ""
 
 
-class Conversations:
+class Responder:
     """The agent's conversations: one a session, and whose they are. Threads may share one; its memory is bounded."""
 
     def __init__(
@@ -86,20 +86,20 @@ class Conversations:
             self._agent.note(name, written, reply)
             return Reply(reply)
         try:
-            (reply,) = late.in_time(
-                lambda: self._agent.respond([name], [written], deadline=late.SEARCH_FOR),
+            (reply,) = deadline.in_time(
+                lambda: self._agent.respond([name], [written], deadline=deadline.SEARCH_FOR),
                 lambda: self._say_meanwhile(handler_input),
                 wait=self._wait,
             )
-        except late.TooLate:
-            log.warning("request %r: no reply within %.1f s", request_id(handler_input), late.GIVE_UP_AFTER)
+        except deadline.TooLate:
+            log.warning("request %r: no reply within %.1f s", request_id(handler_input), deadline.GIVE_UP_AFTER)
             return Reply(wording(handler_input, phrases.LATE))
         return Reply(reply)
 
     def _say_meanwhile(self, handler_input: HandlerInput) -> None:
         context = handler_input.request_envelope.context
         if self._may_send and context and context.system:
-            late.say_meanwhile(
+            deadline.say_meanwhile(
                 str(context.system.api_endpoint or ""),
                 token=str(context.system.api_access_token or ""),
                 request_id=request_id(handler_input),

@@ -21,7 +21,7 @@ MAIN = 0  # the branch of the history itself
 
 
 @dataclass(frozen=True)
-class Rows:
+class ConversationRows:
     """P tokens, row by row.
 
     source (P,): the token's place among the texts as remembered (M, T'), as the decoder reads them (M, T) and the histories given
@@ -54,7 +54,7 @@ class Rows:
         return own | (branch[:, None] == MAIN) & (position[:, None] < start[:, :, None])
 
 
-def rows_of(batch: Batch, *, window: int) -> Rows:
+def rows_of(batch: Batch, *, window: int) -> ConversationRows:
     """Lay a batch out. window: tokens of the longest history; one that would grow beyond it is cut to its last window // 2."""
     heard_ids, heard_lengths = batch.heard or (batch.token_ids, batch.lengths)
     remembered = _places(heard_ids, heard_lengths, 0)
@@ -96,7 +96,7 @@ def rows_of(batch: Batch, *, window: int) -> Rows:
         sizes.append(len(tokens) - row)
     device = batch.token_ids.device
     source, branch, position, start = torch.tensor(tokens, device=device).t()
-    return Rows(source, branch, position, start, torch.tensor(sizes), torch.tensor(scored, device=device))
+    return ConversationRows(source, branch, position, start, torch.tensor(sizes), torch.tensor(scored, device=device))
 
 
 def _places(token_ids: Tensor, lengths: Tensor, offset: int) -> list[range]:

@@ -24,7 +24,7 @@ def stretches(text: str) -> list[str]:
     return _TOKEN.findall(text.lower())
 
 
-class WordList:
+class WordVocabulary:
     """Words by id and ids by word, behind the calls of a sentencepiece processor."""
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -40,7 +40,7 @@ class WordList:
             raise ValueError(f"the list has no {UNK}, which stands for every other word")
 
     @classmethod
-    def read(cls, serialised: bytes) -> WordList:
+    def read(cls, serialised: bytes) -> WordVocabulary:
         """Read what `serialise` wrote. Raises ValueError where it is no list of words."""
         try:
             words = json.loads(serialised)

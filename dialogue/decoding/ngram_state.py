@@ -22,7 +22,7 @@ Phrases = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Said:
+class NgramState:
     """The columns of R rows: tokens, matching and needed, (R, W); W is 0 where nobody asks. The reply begins at column `begin`.
 
     matching: how many tokens would match. needed: how many have to, for the column to count. What the reply has not reached
@@ -41,12 +41,12 @@ class Said:
         """The reply so far: (R, t)."""
         return self.tokens[:, self.begin : self.begin + self.length]
 
-    def select(self, rows: Tensor) -> Said:
+    def select(self, rows: Tensor) -> NgramState:
         """Take rows (M,) of whichever conversations."""
         tokens, matching, needed, prefix = (tensor[rows] for tensor in (self.tokens, self.matching, self.needed, self.prefix))
-        return Said(tokens, matching, needed, prefix, self.begin, self.length)
+        return NgramState(tokens, matching, needed, prefix, self.begin, self.length)
 
-    def after(self, last: Tensor, rows: Tensor | None) -> Said:
+    def after(self, last: Tensor, rows: Tensor | None) -> NgramState:
         """Say one more token each, last (R,). rows (R,): the one that each goes on from, of the same conversation; None: itself."""
         tokens, matching = self.tokens, self.matching
         if tokens.shape[1]:
@@ -56,7 +56,7 @@ class Said:
             going_on = matching[:, :-1] * (tokens[:, :-1] == last[:, None])
             torch.add(going_on, 1, out=matching[:, 1:])
             tokens.select(1, self.begin + self.length).copy_(last)
-        return Said(tokens, matching, self.needed, self.prefix, self.begin, self.length + 1)
+        return NgramState(tokens, matching, self.needed, self.prefix, self.begin, self.length + 1)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,34 @@
+"""A file that is replaced as a whole: whoever reads it sees the old one or the new one, and never a part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside `path`, flush it to disk, then put it in its place: readers see the old one or the new one.
+
+    A device or a pipe is written into as it is: to replace /dev/null would be to destroy it.
+    Raises OSError that names the file where it cannot be written, such as on a full disk; nothing new is left behind.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        if path.exists() and not path.is_file():
+            write(path)
+            return
+        write(partial)
+        partial.chmod(0o644)  # safetensors writes for its owner alone
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OSError(f"cannot write {path}: {reason}; what stood there before is unharmed") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink()

@@ -1,0 +1,12 @@
+"""A wording chosen by a seed: the same seed, the same words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+
+def pick(wordings: Sequence[str], seed: str, *, turn: int = 0) -> str:
+    """Choose a wording by a seed, such as a session's id; the next turns take the next ones."""
+    first = int(hashlib.sha256(seed.encode(errors="replace")).hexdigest(), 16)
+    return wordings[(first + turn) % len(wordings)]
