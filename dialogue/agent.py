@@ -94,22 +94,22 @@ class DialogueAgent:
         Raises ValueError where the block list or a stop word is not of the vocabulary's language.
         """
         self.model, self.vocabulary = source.model, source.vocabulary
-        self.decoder = prepare(source.model, precision)
-        self.decode = decode or DecodeConfig()
+        self.prepared = prepare(source.model, precision)
+        self.decode_config = decode or DecodeConfig()
         self.device = next(source.model.parameters()).device
         self._recall = source.recall
         self._store = ConversationStore() if store is None else store  # an empty one is false
         self._lock = threading.Lock()
         self._may_say, self._avoid = may_say, avoid
         self._language_model, self._clock = language_model, clock
-        self._block_list = _read_phrases(self.decode.block_list) if self.decode.block_list else {}
+        self._block_list = _read_phrases(self.decode_config.block_list) if self.decode_config.block_list else {}
         self._limits = Limits(
             forbidden=self.vocabulary.never_generated,
             block_list=[
                 *(self._encode_phrase(phrase, where) for where, phrase in self._block_list.items()),
                 *(ids for ids in map(self.vocabulary.encode, never_say) if ids and self.vocabulary.unk_id not in ids),
             ],
-            stop_words=[self._encode_phrase(phrase, "stop_words") for phrase in self.decode.stop_words],
+            stop_words=[self._encode_phrase(phrase, "stop_words") for phrase in self.decode_config.stop_words],
         )
         pieces = ((token_id, self.vocabulary.piece(token_id)) for token_id in range(len(self.vocabulary)))
         self._sentence_ends = [token_id for token_id, piece in pieces if piece.endswith((".", "?", "!"))]
@@ -197,7 +197,7 @@ class DialogueAgent:
             return []
         heard = self.hear(conversations, [Turn("user", utterance) for utterance in utterances])
         found = self.search(heard, prefixes=prefixes, until=until)
-        if self.decode.recall and len(self._recall) and not any(prefixes):
+        if self.decode_config.recall and len(self._recall) and not any(prefixes):
             found = [self._together(*both) for both in zip(self.remember(conversations, heard), found, strict=True)]
         chosen = [
             self._choose(conversation, utterance, candidates)
@@ -240,21 +240,21 @@ class DialogueAgent:
         """Find the candidates of each conversation, best rank first. until: the time of the clock after which no step is begun."""
         histories = torch.stack([c.history for c in conversations if c.history is not None])
         found = search(
-            self.decoder.step,
-            self.decoder.start(histories),
+            self.prepared.step,
+            self.prepared.start(histories),
             len(conversations),
-            config=self.decode,
+            config=self.decode_config,
             bos_id=self.vocabulary.bos_id,
             eos_id=self.vocabulary.eos_id,
             limits=self._limits_of(conversations, prefixes),
-            seeds=[_seed(self.decode.seed, conversation) for conversation in conversations],
+            seeds=[_seed(self.decode_config.seed, conversation) for conversation in conversations],
             sentence_ends=self._sentence_ends,
             deadline=until,
             clock=self._clock,
             device=self.device,
         )
         flat = [hypothesis for hypotheses in found for hypothesis in hypotheses]
-        if not self.decode.anti_lm or self._clock() >= until:
+        if not self.decode_config.anti_lm or self._clock() >= until:
             ranks = [hypothesis.score for hypothesis in flat]
         else:
             ranks = self._ranks([hypothesis.log_prob for hypothesis in flat], [hypothesis.token_ids for hypothesis in flat])
@@ -268,7 +268,9 @@ class DialogueAgent:
         by how much the history makes the reply likelier, a token's root.
         """
         recalled = [
-            self._recall.find(now.turns[-1].text, [turn.text for turn in then.turns[-RECALLED_TURNS:]], count=self.decode.recall)
+            self._recall.find(
+                now.turns[-1].text, [turn.text for turn in then.turns[-RECALLED_TURNS:]], count=self.decode_config.recall
+            )
             for then, now in zip(before, heard, strict=True)
         ]
         owners = [conversation for conversation, found in zip(heard, recalled, strict=True) for _ in found]
@@ -277,11 +279,11 @@ class DialogueAgent:
             return [[] for _ in heard]
         token_ids = [self.vocabulary.encode(one.text) for one in flat]
         given, blank = self.score(owners, token_ids).tolist(), self.score([None] * len(flat), token_ids).tolist()
-        weight, bonus = self.decode.anti_lm, self.decode.length_bonus
+        weight, bonus = self.decode_config.anti_lm, self.decode_config.length_bonus
         candidates = iter(
             Candidate(
                 one.text, p, p - weight * q + bonus * len(ids),
-                recalled=one.similarity + self.decode.recall_likelihood * (p - q) / math.sqrt(len(ids) + 1),
+                recalled=one.similarity + self.decode_config.recall_likelihood * (p - q) / math.sqrt(len(ids) + 1),
             )
             for one, ids, p, q in zip(flat, token_ids, given, blank, strict=True)
         )  # fmt: skip
@@ -289,7 +291,7 @@ class DialogueAgent:
 
     def _together(self, remembered: Sequence[Candidate], found: Sequence[Candidate]) -> list[Candidate]:
         """Put remembered replies that fit well before what the search found, and the others after it."""
-        fitting = [candidate for candidate in remembered if (candidate.recalled or 0) >= self.decode.recall_from]
+        fitting = [candidate for candidate in remembered if (candidate.recalled or 0) >= self.decode_config.recall_from]
         return [*fitting, *found, *remembered[len(fitting) :]]
 
     def rank(self, conversation: Conversation, candidates: Sequence[str]) -> list[Candidate]:
@@ -306,7 +308,7 @@ class DialogueAgent:
         if not replies:
             return []
         blank = self._language_model(replies) if self._language_model else self.score([None] * len(replies), replies)
-        weight, bonus = self.decode.anti_lm, self.decode.length_bonus
+        weight, bonus = self.decode_config.anti_lm, self.decode_config.length_bonus
         return [p - weight * q + bonus * len(reply) for p, q, reply in zip(log_probs, blank.tolist(), replies, strict=True)]
 
     def _candidate(self, hypothesis: Hypothesis, rank: float) -> Candidate:
@@ -341,7 +343,7 @@ class DialogueAgent:
         return next((candidate for candidate in willingly_first if self._may_be_said(candidate.text, utterance)), None)
 
     def _may_be_said(self, text: str, utterance: str) -> bool:
-        n, spoken = self.decode.block_ngrams, text.replace(CONTINUED, " ")
+        n, spoken = self.decode_config.block_ngrams, text.replace(CONTINUED, " ")
         if not words(spoken) or (n and repeats_ngram(spoken, n)):
             return False
         if any(holds_phrase(spoken, phrase) for phrase in self._block_list.values()):

@@ -154,12 +154,12 @@ def test_a_precision_is_compared_with_fp32_on_what_was_really_said(talker):
         (heard,) = [Conversation()]
         for text in said:
             (heard,) = agents["fp32"].hear([heard], [Turn("user", text)])
-        states = {name: agent.decoder.start(heard.history[None]) for name, agent in agents.items()}
+        states = {name: agent.prepared.start(heard.history[None]) for name, agent in agents.items()}
         token = talker.vocabulary.bos_id
         for target in talker.vocabulary.encode(reply):
             tables = {}
             for name, agent in agents.items():
-                tables[name], states[name] = agent.decoder.step(torch.tensor([token]), states[name])
+                tables[name], states[name] = agent.prepared.step(torch.tensor([token]), states[name])
             divergence += float((tables["fp32"].exp() * (tables["fp32"] - tables["int8"])).sum())
             token = target
     assert found["kl"] == pytest.approx(divergence / tokens, abs=1e-6)

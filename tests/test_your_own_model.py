@@ -14,7 +14,7 @@ from dialogue import checkpoint
 from dialogue.agent import FALLBACK, DialogueAgent
 from dialogue.checkpoint import CONFIG, Checkpoint
 from dialogue.config import ModelConfig
-from dialogue.models import Decoder, prepare
+from dialogue.models import PreparedModel, prepare
 from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, make_conversation
 from tests.dialogue.test_hred import UNEVEN, close, score
 
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     """Where the page's code lies, under a name that no other test imports, with the fifth call in a copy."""
     where = tmp_path_factory.mktemp("own")
     (where / f"{NAME}.py").write_text(CODE)
-    imports = "from dialogue.models import Decoder, Likelihood\nfrom dialogue.models.projection import lay_out\n"
+    imports = "from dialogue.models import Likelihood, PreparedModel\nfrom dialogue.models.projection import lay_out\n"
     assert all(f"`{line}`" in PAGE for line in imports.splitlines())
     (where / f"{NAME}_laid_out.py").write_text(CODE.replace("from dialogue.models import Likelihood\n", imports) + "\n" + PREPARE)
     return where
@@ -74,7 +74,7 @@ def test_its_history_holds_what_was_heard(talker_class):
     model = build(talker_class)
     said, heard = [[5, 6, EOS], [7, EOS], [8, 9, 9, EOS]], [[9, EOS], [5, 5, 5, 5, EOS], [6, EOS]]
     batch, other = as_batch([said]), as_batch([heard])
-    found = model.log_likelihood(replace(batch, heard=(other.token_ids, other.lengths))).log_probs
+    found = model.log_likelihood(replace(batch, encoder_input=(other.token_ids, other.lengths))).log_probs
     for turn, log_prob in enumerate(found):
         close(log_prob, score(model, [[*heard[:turn], said[turn]]]).log_probs[turn])
 
@@ -103,7 +103,7 @@ def test_its_fifth_call_decodes_in_fewer_bits(talker_class, folder):
         decoder = prepare(model, precision)
         found, _ = decoder.step(torch.tensor([BOS, 5, 6]), decoder.start(history))
         torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
-    assert prepare(plain, "auto") == Decoder(plain.start, plain.step)
+    assert prepare(plain, "auto") == PreparedModel(plain.start, plain.step)
 
 
 def own_checkpoint(talker_class, talker, where):

@@ -112,7 +112,7 @@ def _facts(agent: DialogueAgent, options: argparse.Namespace, found: Evaluation)
         "data": f"{', '.join(options.data or corpora.default_names())}, split {options.split}: "
         f"{len(found.transcripts):,} conversations, {turns:,} turns, sha256 {sha256_of(found.transcripts)[:16]}",
         "answered and ranked": f"{len(found.chosen):,} histories",
-        "decoding": ", ".join(f"{name} {value}" for name, value in asdict(agent.decode).items() if value not in ("", ())),
+        "decoding": ", ".join(f"{name} {value}" for name, value in asdict(agent.decode_config).items() if value not in ("", ())),
         "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions().items()),
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     }

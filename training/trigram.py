@@ -159,7 +159,7 @@ class Trigram(nn.Module):
     def log_likelihood(self, batch: Batch) -> Likelihood:
         """Score every utterance after the two tokens before it. Per utterance, (M,)."""
         history = torch.zeros(len(batch.turns), 2) if batch.history is None else batch.history
-        heard = batch.heard or (batch.token_ids, batch.lengths)
+        heard = batch.encoder_input or (batch.token_ids, batch.lengths)
         first = batch.turns.cumsum(0) - batch.turns
         before = torch.zeros(len(batch.lengths), 2)
         for turn in range(int(batch.turns.max())):
@@ -184,7 +184,7 @@ class Trigram(nn.Module):
         return Likelihood(
             log_probs=totals.index_add(0, rows, probs.log()).float(),
             tokens=batch.lengths,
-            right=real.masked_scatter(real, correct),
+            correct_mask=real.masked_scatter(real, correct),
         )
 
 

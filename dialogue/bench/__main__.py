@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     forced = DialogueAgent(source, decode=DecodeConfig(min_length=FORCED_TOKENS, max_length=FORCED_TOKENS))
     found = time_rows(agents, forced, there, device, full=options.full, rounds=options.rounds, console=console)
     found["fidelity"] = fidelity(agents, exchanges)
-    found["auto"] = DialogueAgent(source, precision="auto").decoder.precision
+    found["auto"] = DialogueAgent(source, precision="auto").prepared.precision
     found["peak_memory_mb"] = memory
     print(json.dumps(found), flush=True)
     show(found, console)
@@ -89,10 +89,10 @@ def time_rows(
 ) -> dict[str, Any]:
     """Time all rows and their bare operations in turns, and give the JSON's rows and relations."""
     model = replies.reference_model(device)
-    decoders = {name: model.prepare(name) for name in there}
-    searches = replies.reference_rows(decoders, device) | replies.length_rows(decoders, device)
+    prepared = {name: model.prepare(name) for name in there}
+    searches = replies.reference_rows(prepared, device) | replies.length_rows(prepared, device)
     if full:
-        searches |= replies.method_rows(decoders, device)
+        searches |= replies.method_rows(prepared, device)
     encodings = {row: replies.encoding(model, row.batch, device) for row in searches}
     for row, (search, encode) in replies.checkpoint_rows(agents, forced).items():
         searches[row], encodings[row] = search, encode

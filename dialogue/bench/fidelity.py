@@ -66,11 +66,11 @@ def _heard(agent: DialogueAgent, exchanges: Sequence[Sequence[str]]) -> tuple[li
 def _log_probs(agent: DialogueAgent, before: Sequence[Conversation], exchanges: Sequence[Sequence[str]]) -> torch.Tensor:
     """Read the true replies token by token and give what the decoder makes of each: (tokens, V)."""
     heard = agent.hear(before, [Turn("user", turns[-2]) for turns in exchanges])
-    state = agent.decoder.start(torch.stack([c.history for c in heard if c.history is not None]))
+    state = agent.prepared.start(torch.stack([c.history for c in heard if c.history is not None]))
     replies = [agent.vocabulary.encode(turns[-1]) for turns in exchanges]
     last, found = torch.full((len(replies),), agent.vocabulary.bos_id, device=agent.device), []
     for place in range(max(map(len, replies))):
-        log_probs, state = agent.decoder.step(last, state)
+        log_probs, state = agent.prepared.step(last, state)
         rows = torch.tensor([row for row, reply in enumerate(replies) if place < len(reply)], device=agent.device)
         found.append(log_probs[rows].cpu())
         last = torch.tensor([reply[min(place, len(reply) - 1)] if reply else 0 for reply in replies], device=agent.device)

@@ -20,7 +20,7 @@ from dialogue.config import METHODS, DecodeConfig, ModelConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.constraints import Limits
 from dialogue.decoding.search import search
-from dialogue.models import Decoder
+from dialogue.models import PreparedModel
 from dialogue.models.hred import HRED
 
 REFERENCE = ModelConfig(vocab_size=10_008, embedding=300, utterance=300, context=300, hidden=300, dropout=0.0)
@@ -32,7 +32,7 @@ MANY = 32  # replies in one call, or in as many calls
 BOS, EOS = 2, 3
 FORCED = "checkpoint, forced"
 TALK = ("i went to the beach yesterday", "do you like the beach?", "it was sunny and warm", "what do you do on weekends?")
-Decoders = dict[str, Decoder[Any]]  # by precision
+PreparedModels = dict[str, PreparedModel[Any]]  # by precision
 
 
 @dataclass(frozen=True)
@@ -65,30 +65,30 @@ def reference_model(device: torch.device) -> HRED:
     return HRED.from_config(REFERENCE, bos_id=BOS).eval().to(device)
 
 
-def reference_rows(decoders: Decoders, device: torch.device) -> dict[Row, Call]:
+def reference_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Call]:
     """List beams by precision and size, without blocking and with all of it; and 32 replies in as many calls."""
-    beams = [Row("greedy" if size[1] == 1 else "beam", "reference", p, *size) for size in SIZES for p in decoders]
+    beams = [Row("greedy" if size[1] == 1 else "beam", "reference", p, *size) for size in SIZES for p in prepared]
     rows = [replace(row, blocking=blocking) for row in beams for blocking in ("none", "all")]
-    rows += [Row("beam", "reference", precision, 1, 5, calls=MANY) for precision in decoders]
-    return {row: _reference_reply(row, decoders, device) for row in rows}
+    rows += [Row("beam", "reference", precision, 1, 5, calls=MANY) for precision in prepared]
+    return {row: _reference_reply(row, prepared, device) for row in rows}
 
 
-def length_rows(decoders: Decoders, device: torch.device) -> dict[Row, Call]:
+def length_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Call]:
     """List replies of several lengths."""
-    return {row: _reference_reply(row, decoders, device) for row in map(_of_length, LENGTHS)}
+    return {row: _reference_reply(row, prepared, device) for row in map(_of_length, LENGTHS)}
 
 
 def _of_length(tokens: int) -> Row:
     return Row("beam", "reference", "fp32", 1, 5, reply_tokens=tokens)
 
 
-def method_rows(decoders: Decoders, device: torch.device) -> dict[Row, Call]:
+def method_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Call]:
     """List every method of DecodeConfig, for one talker and for 32."""
     rows = [Row(method, "reference", "fp32", batch, 10) for method in METHODS for batch in (1, MANY)]
-    return {row: _reference_reply(row, decoders, device) for row in rows}
+    return {row: _reference_reply(row, prepared, device) for row in rows}
 
 
-def _reference_reply(row: Row, decoders: Decoders, device: torch.device) -> Call:
+def _reference_reply(row: Row, prepared: PreparedModels, device: torch.device) -> Call:
     generator = torch.Generator().manual_seed(0)
     histories = torch.randn(row.batch, REFERENCE.context, generator=generator).to(device)
 
@@ -108,12 +108,12 @@ def _reference_reply(row: Row, decoders: Decoders, device: torch.device) -> Call
             user=[phrases(1, UTTERANCE_TOKENS) for _ in range(row.batch)],
             replies=[phrases(4, UTTERANCE_TOKENS) for _ in range(row.batch)],
         )
-    decoder = decoders[row.precision]
+    model = prepared[row.precision]
 
     def reply() -> None:
         for _ in range(row.calls):
             search(
-                decoder.step, decoder.start(histories), row.batch,
+                model.step, model.start(histories), row.batch,
                 config=config, limits=limits, bos_id=BOS, eos_id=EOS, device=device,
             )  # fmt: skip
 
@@ -137,7 +137,7 @@ def checkpoint_rows(agents: dict[str, DialogueAgent], forced: DialogueAgent) -> 
         for batch, turns in ((1, 2), (8, 2)):
             found |= _agent_row(agent, precision, batch, turns, tokens=None)
     for turns in TURNS:
-        found |= _agent_row(forced, "fp32", 1, turns, tokens=forced.decode.max_length)
+        found |= _agent_row(forced, "fp32", 1, turns, tokens=forced.decode_config.max_length)
     return found
 
 
@@ -151,7 +151,7 @@ def _agent_row(agent: DialogueAgent, precision: str, batch: int, turns: int, *, 
     if tokens is None:
         replies = agent.answer(conversations, utterances)
         tokens = round(statistics.mean(len(agent.vocabulary.encode(reply.text)) for reply in replies))
-    row = Row("agent", model, precision, batch, agent.decode.beam_size, "default", turns, tokens)
+    row = Row("agent", model, precision, batch, agent.decode_config.beam_size, "default", turns, tokens)
     return {row: (partial(agent.search, agent.hear(conversations, said)), partial(agent.hear, conversations, said))}
 
 

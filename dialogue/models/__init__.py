@@ -42,10 +42,10 @@ class Batch:
     turns (N,): how many of the M utterances each conversation has, at least one; on the CPU.
     history (N, C) or None: the history vector that each conversation goes on from; None where all begin.
     without_history (M,) bool or None: turns that are to be predicted as if nothing had been said before.
-    heard: what the history is read from in the place of every utterance, another form of it or other words altogether:
+    encoder_input: what the history is read from in the place of every utterance, another form of it or other words altogether:
     (token_ids (M, T'), lengths (M,)); None: the utterances.
-    taught (M,) bool or None: turns that count in fitting; None: all. A model may leave the others out, with noughts for them.
-    read (M, T) or None: what the decoder reads in the place of each token, where that is not the token itself.
+    loss_mask (M,) bool or None: turns that count in fitting; None: all. A model may leave the others out, with noughts for them.
+    decoder_input (M, T) or None: what the decoder reads in the place of each token, where that is not the token itself.
     """
 
     token_ids: Tensor
@@ -53,25 +53,25 @@ class Batch:
     turns: Tensor
     history: Tensor | None = None
     without_history: Tensor | None = None
-    heard: tuple[Tensor, Tensor] | None = None
-    taught: Tensor | None = None
-    read: Tensor | None = None
+    encoder_input: tuple[Tensor, Tensor] | None = None
+    loss_mask: Tensor | None = None
+    decoder_input: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Move what the model computes with; lengths and turns stay on the CPU, where the batch is laid out."""
         history = None if self.history is None else self.history.to(device)
         without = None if self.without_history is None else self.without_history.to(device)
-        heard = None if self.heard is None else (self.heard[0].to(device), self.heard[1])
-        taught = None if self.taught is None else self.taught.to(device)
-        read = None if self.read is None else self.read.to(device)
+        encoder_input = None if self.encoder_input is None else (self.encoder_input[0].to(device), self.encoder_input[1])
+        loss_mask = None if self.loss_mask is None else self.loss_mask.to(device)
+        decoder_input = None if self.decoder_input is None else self.decoder_input.to(device)
         return replace(
             self,
             token_ids=self.token_ids.to(device),
             history=history,
             without_history=without,
-            heard=heard,
-            taught=taught,
-            read=read,
+            encoder_input=encoder_input,
+            loss_mask=loss_mask,
+            decoder_input=decoder_input,
         )
 
 
@@ -80,29 +80,29 @@ class Likelihood(NamedTuple):
 
     log_probs: Tensor  # (M,): natural logarithm, summed over the tokens, </s> included
     tokens: Tensor  # (M,): how many those are
-    right: Tensor  # (M, T): which of them the model would have chosen itself; of padding, none
+    correct_mask: Tensor  # (M, T): which of them the model would have chosen itself; of padding, none
     penalty: Tensor | None = None  # (M,): what an Objective adds to -log_probs, where one was asked for
 
     @property
-    def correct(self) -> Tensor:
+    def correct_count(self) -> Tensor:
         """How many tokens of each utterance the model would have chosen itself, (M,)."""
-        return self.right.sum(1)
+        return self.correct_mask.sum(1)
 
     def of(self, chosen: Tensor) -> Likelihood:
         """Leave out of all figures the utterances that are not chosen: (M,) bool."""
         penalty = None if self.penalty is None else self.penalty * chosen
-        return Likelihood(self.log_probs * chosen, self.tokens * chosen, self.right & chosen[:, None], penalty)
+        return Likelihood(self.log_probs * chosen, self.tokens * chosen, self.correct_mask & chosen[:, None], penalty)
 
     def among(self, chosen: Tensor, *, width: int) -> Likelihood:
-        """Place figures of the chosen utterances among all M, noughts for the others: chosen (M,) bool, right (M, width)."""
+        """Place figures of the chosen utterances among all M, noughts for the others: chosen (M,) bool, correct_mask (M, width)."""
 
         def spread(figures: Tensor) -> Tensor:
             every = figures.new_zeros(len(chosen), *figures.shape[1:])
             return every.masked_scatter(chosen.view(-1, *[1] * (figures.dim() - 1)), figures)
 
-        right = F.pad(self.right, (0, width - self.right.shape[1]))
+        correct_mask = F.pad(self.correct_mask, (0, width - self.correct_mask.shape[1]))
         penalty = None if self.penalty is None else spread(self.penalty)
-        return Likelihood(spread(self.log_probs), spread(self.tokens), spread(right), penalty)
+        return Likelihood(spread(self.log_probs), spread(self.tokens), spread(correct_mask), penalty)
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Configured:
 
 
 @dataclass(frozen=True)
-class Decoder(Generic[State]):
+class PreparedModel(Generic[State]):
     """What a search needs of a model: where a reply begins, and one token further, as `Model` says."""
 
     start: Callable[[Tensor], State]
@@ -196,7 +196,7 @@ class Penalises(Protocol):
     """A model that can be fitted by an Objective, and to a decoder that reads other words than the true ones."""
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.decoder_input where given."""
         ...
 
 
@@ -213,13 +213,13 @@ class ReadsOn(Protocol):
 class Prepares(Protocol):
     """A model that can lay its weights out for decoding. What it gives does not follow weights that change later."""
 
-    def prepare(self, precision: str) -> Decoder[Any]:
+    def prepare(self, precision: str) -> PreparedModel[Any]:
         """Lay out start and step, the output layer in a precision of dialogue.models.projection."""
         ...
 
 
-def prepare(model: Model[Any], precision: str) -> Decoder[Any]:
-    """Give a model's decoder, laid out in a precision where the model can do that, else its own two calls.
+def prepare(model: Model[Any], precision: str) -> PreparedModel[Any]:
+    """Prepare a model for decoding: laid out in a precision where the model can do that, else its own two calls.
 
     Raises ValueError on a precision that the model or the device does not have.
     """
@@ -227,4 +227,4 @@ def prepare(model: Model[Any], precision: str) -> Decoder[Any]:
         return model.prepare(precision)
     if precision not in ("auto", "fp32"):
         raise ValueError(f"precision is {precision!r}; {type(model).__name__} has no `prepare`, so it decodes in fp32 alone")
-    return Decoder(model.start, model.step)
+    return PreparedModel(model.start, model.step)

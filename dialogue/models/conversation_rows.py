@@ -56,7 +56,7 @@ class ConversationRows:
 
 def rows_of(batch: Batch, *, window: int) -> ConversationRows:
     """Lay a batch out. window: tokens of the longest history; one that would grow beyond it is cut to its last window // 2."""
-    heard_ids, heard_lengths = batch.heard or (batch.token_ids, batch.lengths)
+    heard_ids, heard_lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
     remembered = _places(heard_ids, heard_lengths, 0)
     read = _places(batch.token_ids, batch.lengths, heard_ids.numel())
     given = _given(batch, heard_ids.numel() + batch.token_ids.numel())
@@ -116,11 +116,11 @@ def _given(batch: Batch, offset: int) -> list[list[int]]:
 
 def _differs(batch: Batch) -> list[bool]:
     """Tell which utterances are read by the decoder otherwise than they are remembered: (M,)."""
-    if batch.read is not None:
+    if batch.decoder_input is not None:
         return [True] * len(batch.lengths)
-    if batch.heard is None:
+    if batch.encoder_input is None:
         return [False] * len(batch.lengths)
-    token_ids, lengths = batch.heard
+    token_ids, lengths = batch.encoder_input
     width = min(token_ids.shape[1], batch.token_ids.shape[1])
     real = (torch.arange(width) < batch.lengths[:, None]).to(token_ids.device)
     other = ((token_ids[:, :width] != batch.token_ids[:, :width]) & real).any(1).cpu()

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
+from dialogue.models import LIKELIHOOD, Batch, Configured, Likelihood, Objective, PreparedModel
 from dialogue.models.layers import GRU, Dropout, check_ids
 from dialogue.models.objectives import likelihood
 from dialogue.models.packing import last_positions, pack, rows
@@ -102,7 +102,7 @@ class HRED(Configured, nn.Module):
         return F.log_softmax(logits.float(), dim=-1), HREDState(hidden, state.context_gates)
 
     @torch.no_grad()
-    def prepare(self, precision: str) -> Decoder[HREDState]:
+    def prepare(self, precision: str) -> PreparedModel[HREDState]:
         """Lay out start and step for decoding, the output layer in a precision of dialogue.models.projection.
 
         The embedding is folded into the decoder's input gates, so that a token's gates are one lookup in a table
@@ -126,7 +126,7 @@ class HRED(Configured, nn.Module):
             logits = project(hidden if read_out is None else self._largest(read_out(hidden)))
             return torch.log_softmax(logits, dim=-1, out=logits), HREDState(hidden, state.context_gates)
 
-        return Decoder(self.start, step, precision)
+        return PreparedModel(self.start, step, precision)
 
     @torch.no_grad()
     def _gates(self, token_ids: Tensor) -> Tensor:
@@ -142,16 +142,16 @@ class HRED(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.decoder_input where given."""
         check_ids(batch.token_ids, self.embedding)
-        if batch.heard is not None:
-            check_ids(batch.heard[0], self.embedding)
+        if batch.encoder_input is not None:
+            check_ids(batch.encoder_input[0], self.embedding)
         history = self._history_before(batch)  # (M, C)
         if batch.without_history is not None:
             history = history.masked_fill(batch.without_history[:, None], 0)
         token_ids, lengths = batch.token_ids, batch.lengths
-        read = token_ids if batch.read is None else batch.read
-        chosen = batch.taught if batch.taught is not None and bool(batch.taught.any()) else None
+        read = token_ids if batch.decoder_input is None else batch.decoder_input
+        chosen = batch.loss_mask if batch.loss_mask is not None and bool(batch.loss_mask.any()) else None
         if chosen is not None:  # what does not count is not written: half the work where one speaker is learnt
             history, token_ids, read, lengths = history[chosen], token_ids[chosen], read[chosen], lengths[chosen.cpu()]
         targets = pack(token_ids, lengths)
@@ -216,7 +216,7 @@ class HRED(Configured, nn.Module):
             table = first[going_on, None] + columns  # (N', columns) indices among the M
             packed = pack(table, turns[going_on] - 1)
             read = packed.data  # (P',): utterances in the order of the context GRU
-            token_ids, lengths = batch.heard or (batch.token_ids, batch.lengths)
+            token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
             vectors = self._utterance_vectors(token_ids[read.to(device)], lengths[read])
             sizes = packed.batch_sizes.tolist()
             start = begin[going_on.nonzero().squeeze(1)[packed.sorted_indices].to(device)]

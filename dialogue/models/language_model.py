@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
+from dialogue.models import LIKELIHOOD, Batch, Configured, Likelihood, Objective, PreparedModel
 from dialogue.models.layers import check_ids
 from dialogue.models.packing import last_positions, pack, positions
 from dialogue.models.recurrent_decoder import RecurrentDecoder, RecurrentState
@@ -64,7 +64,7 @@ class LanguageModel(Configured, nn.Module):
         return self.decoder.log_probs(after), RecurrentState(after)
 
     @torch.no_grad()
-    def prepare(self, precision: str) -> Decoder[RecurrentState]:
+    def prepare(self, precision: str) -> PreparedModel[RecurrentState]:
         """Lay start and step out for decoding, the output layer in a precision of dialogue.models.projection."""
         log_probs, precision = self.decoder.prepare(precision)
 
@@ -72,7 +72,7 @@ class LanguageModel(Configured, nn.Module):
             after = self._read(token_ids, state.values)
             return log_probs(after), RecurrentState(after)
 
-        return Decoder(self.start, step, precision)
+        return PreparedModel(self.start, step, precision)
 
     def _read(self, token_ids: Tensor, state: Tensor) -> Tensor:
         return torch.where((token_ids == self.bos_id)[:, None], state, self.decoder.read(token_ids, state))
@@ -87,7 +87,7 @@ class LanguageModel(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.decoder_input where given."""
         return self.read_on(batch, objective)[0]
 
     def read_on(self, batch: Batch, objective: Objective) -> tuple[Likelihood, Tensor]:
@@ -97,7 +97,7 @@ class LanguageModel(Configured, nn.Module):
         """
         self.decoder.check(batch)
         device, count = batch.token_ids.device, len(batch.turns)
-        heard, lengths = batch.heard or (batch.token_ids, batch.lengths)
+        heard, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
         texts = torch.zeros(count, dtype=torch.long).index_add_(0, torch.arange(count).repeat_interleave(batch.turns), lengths)
         text = _joined(heard, lengths)  # (Q,)
         states, before, ends = self._states(text, texts, self.decoder.begin(batch))
@@ -114,7 +114,7 @@ class LanguageModel(Configured, nn.Module):
         if bool(apart.any()):
             these, lengths = apart.nonzero().squeeze(1), batch.lengths[apart]
             chosen = these.to(device)
-            read = batch.token_ids if batch.read is None else batch.read
+            read = batch.token_ids if batch.decoder_input is None else batch.decoder_input
             states, before, _ = self._states(_joined(read[chosen], lengths), lengths, history[chosen])
             outputs.append(F.embedding(before, self.decoder.stack.output(states)))
             targets.append(_joined(batch.token_ids[chosen], lengths))
@@ -144,11 +144,11 @@ def _joined(token_ids: Tensor, lengths: Tensor) -> Tensor:
 
 def _apart(batch: Batch) -> Tensor:
     """Tell which turns are not scored as they stand in the text that was heard: (M,), on the CPU."""
-    apart = torch.full((len(batch.lengths),), batch.read is not None)
+    apart = torch.full((len(batch.lengths),), batch.decoder_input is not None)
     if batch.without_history is not None:
         apart |= batch.without_history.cpu()
-    if batch.heard is not None:
-        heard, lengths = batch.heard
+    if batch.encoder_input is not None:
+        heard, lengths = batch.encoder_input
         width = min(heard.shape[1], batch.token_ids.shape[1])
         real = (torch.arange(width) < lengths[:, None]).to(heard.device)
         other = ((heard[:, :width] != batch.token_ids[:, :width]) & real).any(1)

@@ -31,7 +31,7 @@ def likelihood(
     return Likelihood(
         log_probs=nothing.index_add(0, rows, log_probs.float()),
         tokens=lengths.to(log_probs.device),
-        right=real.masked_scatter(real, correct[rows.argsort(stable=True)]),  # utterance by utterance, each in its order
+        correct_mask=real.masked_scatter(real, correct[rows.argsort(stable=True)]),  # utterance by utterance, each in its order
         penalty=None if penalty is None else nothing.index_add(0, rows, penalty.float()),
     )
 

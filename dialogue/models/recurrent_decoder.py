@@ -80,8 +80,8 @@ class RecurrentDecoder(nn.Module):
     def check(self, batch: Batch) -> None:
         """Refuse token ids out of range, of what is written and of what is heard. Raises ValueError."""
         check_ids(batch.token_ids, self.embedding)
-        if batch.heard is not None:
-            check_ids(batch.heard[0], self.embedding)
+        if batch.encoder_input is not None:
+            check_ids(batch.encoder_input[0], self.embedding)
 
     @torch.no_grad()
     def prepare(self, precision: str) -> tuple[Callable[[Tensor], Tensor], str]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
+from dialogue.models import LIKELIHOOD, Batch, Configured, Likelihood, Objective, PreparedModel
 from dialogue.models.layers import check_ids
 from dialogue.models.packing import last_positions, pack
 from dialogue.models.recurrent import Stack
@@ -56,7 +56,7 @@ class Seq2Seq(Configured, nn.Module):
         return self.decoder.log_probs(after), RecurrentState(after)
 
     @torch.no_grad()
-    def prepare(self, precision: str) -> Decoder[RecurrentState]:
+    def prepare(self, precision: str) -> PreparedModel[RecurrentState]:
         """Lay start and step out for decoding, the output layer in a precision of dialogue.models.projection."""
         log_probs, precision = self.decoder.prepare(precision)
 
@@ -64,7 +64,7 @@ class Seq2Seq(Configured, nn.Module):
             after = self.decoder.read(token_ids, state.values)
             return log_probs(after), RecurrentState(after)
 
-        return Decoder(self.start, step, precision)
+        return PreparedModel(self.start, step, precision)
 
     # --- all turns of a batch at once ------------------------------------------------------------------------------
 
@@ -76,10 +76,10 @@ class Seq2Seq(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.decoder_input where given."""
         self.decoder.check(batch)
         history = self._history_before(batch)
-        read = batch.token_ids if batch.read is None else batch.read
+        read = batch.token_ids if batch.decoder_input is None else batch.decoder_input
         read = F.pad(read[:, :-1], (1, 0), value=self.bos_id)  # <s> w1 w2 ... predicts w1 w2 ... </s>
         states, rows = self.decoder.states(read, batch.lengths, history)
         targets = pack(batch.token_ids, batch.lengths).data
@@ -97,7 +97,7 @@ class Seq2Seq(Configured, nn.Module):
         source[first] = torch.arange(conversations)
         states = begin
         if len(later):
-            token_ids, lengths = batch.heard or (batch.token_ids, batch.lengths)
+            token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
             source[later] = conversations + torch.arange(len(later))
             states = torch.cat([begin, self._encode(token_ids[(later - 1).to(device)], lengths[later - 1])])
         history = states[source.to(device)]

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dialogue.models import LIKELIHOOD, Batch, Configured, Decoder, Likelihood, Objective
+from dialogue.models import LIKELIHOOD, Batch, Configured, Likelihood, Objective, PreparedModel
 from dialogue.models.conversation_rows import ConversationRows, rows_of
 from dialogue.models.layers import Dropout, check_ids
 from dialogue.models.objectives import likelihood
@@ -168,7 +168,7 @@ class Transformer(Configured, nn.Module):
         return F.log_softmax(logits.float(), dim=-1), state
 
     @torch.no_grad()
-    def prepare(self, precision: str) -> Decoder[TransformerState]:
+    def prepare(self, precision: str) -> PreparedModel[TransformerState]:
         """Lay out the output layer for decoding, in a precision of dialogue.models.projection."""
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
         if precision == "auto":
@@ -181,7 +181,7 @@ class Transformer(Configured, nn.Module):
             logits = project(outputs)
             return torch.log_softmax(logits, dim=-1, out=logits), state
 
-        return Decoder(self.start, step, precision)
+        return PreparedModel(self.start, step, precision)
 
     def _further(self, token_ids: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
         """Read one token a row, (R,): what the output layer gets, (R, E), and the state behind it."""
@@ -220,12 +220,12 @@ class Transformer(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.read, where that is given."""
-        heard = batch.token_ids if batch.heard is None else batch.heard[0]
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.decoder_input where given."""
+        heard = batch.token_ids if batch.encoder_input is None else batch.encoder_input[0]
         for token_ids in (batch.token_ids, heard):
             check_ids(token_ids, self.embedding)
         device = batch.token_ids.device
-        read = batch.token_ids if batch.read is None else batch.read
+        read = batch.token_ids if batch.decoder_input is None else batch.decoder_input
         texts = [self._behind_bos(heard), self._behind_bos(read)]
         if batch.history is not None:
             texts.append(batch.history.long() - 1)

@@ -216,7 +216,9 @@ def test_a_reply_said_before_is_not_given_again_while_another_is_left(talker):
     agent = DialogueAgent(talker, decode=replace(BEAM, block_reply_ngrams=0))
     (heard,) = agent.hear([Conversation()], [Turn("user", "hi")])
     (first,) = agent.answer([Conversation()], ["hi"])
-    order = list(dict.fromkeys(spoken([c for c in first.candidates if not repeats_ngram(c.text, agent.decode.block_ngrams)])))
+    order = list(
+        dict.fromkeys(spoken([c for c in first.candidates if not repeats_ngram(c.text, agent.decode_config.block_ngrams)]))
+    )
     assert len(order) > 3
     said = ()
     for place in range(len(order)):

@@ -70,7 +70,7 @@ def test_a_batch_of_uneven_conversations_scores_each_as_alone(model):
     alone = [score(model, [conversation]) for conversation in UNEVEN]
     close(together.log_probs, torch.cat([one.log_probs for one in alone]))
     assert together.tokens.tolist() == [len(utterance) for conversation in UNEVEN for utterance in conversation]
-    assert together.correct.tolist() == [n for one in alone for n in one.correct.tolist()]
+    assert together.correct_count.tolist() == [n for one in alone for n in one.correct_count.tolist()]
 
 
 def test_conversations_that_go_on_score_as_if_they_had_been_whole(model):
@@ -90,7 +90,7 @@ def test_the_likelihood_of_a_turn_is_the_sum_of_its_steps(model):
             history = history_after(model, conversation[:turn]) if turn else torch.zeros(1, model.context.hidden_size)
             total, correct = teacher_forced(model, history, utterance)
             assert float(found.log_probs[row]) == pytest.approx(total, abs=1e-4)
-            assert int(found.correct[row]) == correct
+            assert int(found.correct_count[row]) == correct
             row += 1
     assert row == len(found.log_probs)
 
@@ -221,7 +221,7 @@ def test_histories_are_read_from_the_form_that_was_heard_and_replies_scored_as_w
     """With another form of every utterance in `heard`, each reply has the score that it has after that form."""
     written = as_batch([[[4, 5, 6, EOS], [7, 8, EOS]], [[5, EOS], [6, 6, EOS]]])
     other = as_batch([[[9, EOS], [7, 8, EOS]], [[5, 4, 4, EOS], [6, 6, EOS]]])
-    found = model.log_likelihood(replace(written, heard=(other.token_ids, other.lengths))).log_probs
+    found = model.log_likelihood(replace(written, encoder_input=(other.token_ids, other.lengths))).log_probs
     close(found[[1, 3]], model.log_likelihood(other).log_probs[[1, 3]])
     close(found[[0, 2]], model.log_likelihood(written).log_probs[[0, 2]])
     assert not torch.allclose(found[1], model.log_likelihood(written).log_probs[1])
@@ -232,4 +232,4 @@ def test_what_was_heard_is_checked_for_ids_out_of_range_like_what_was_written(mo
     heard = written.token_ids.clone()
     heard[0, 0] = VOCABULARY
     with pytest.raises(ValueError, match=f"token ids from 3 to {VOCABULARY}"):
-        model.log_likelihood(replace(written, heard=(heard, written.lengths)))
+        model.log_likelihood(replace(written, encoder_input=(heard, written.lengths)))

@@ -110,7 +110,7 @@ def test_a_model_gives_the_same_likelihood_with_a_penalty_and_none_where_none_wa
     assert plain.penalty is None
     assert model.penalised(batch, LIKELIHOOD).penalty is None
     torch.testing.assert_close(found.log_probs, plain.log_probs)
-    assert found.correct.tolist() == plain.correct.tolist()
+    assert found.correct_count.tolist() == plain.correct_count.tolist()
     assert found.penalty.shape == plain.log_probs.shape
     assert found.penalty.sum().item() > 0
 
@@ -148,9 +148,9 @@ def test_what_is_not_taught_is_not_scored_and_leaves_the_rest_as_it_was(model):
     batch = as_batch([make_conversation(turns, seed=turns) for turns in (3, 1, 4)])
     taught = torch.tensor([True, False, True, False, False, True, True, False])
     whole = model.penalised(batch, Objective(unlikelihood=1.0)).of(taught)
-    found = model.penalised(replace(batch, taught=taught), Objective(unlikelihood=1.0))
-    for name in ("log_probs", "tokens", "right", "penalty"):
+    found = model.penalised(replace(batch, loss_mask=taught), Objective(unlikelihood=1.0))
+    for name in ("log_probs", "tokens", "correct_mask", "penalty"):
         torch.testing.assert_close(getattr(found, name), getattr(whole, name))
     assert found.tokens[~taught].sum() == 0
-    nothing = replace(batch, taught=torch.zeros(8, dtype=torch.bool))
+    nothing = replace(batch, loss_mask=torch.zeros(8, dtype=torch.bool))
     assert model.penalised(nothing, LIKELIHOOD).log_probs.requires_grad, "a batch of nothing to learn can still be stepped on"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dialogue.models import Decoder, Prepares, hred, prepare
+from dialogue.models import PreparedModel, Prepares, hred, prepare
 from dialogue.models.hred import HRED
 from dialogue.models.layers import GRU
 from tests.dialogue.conftest import BOS, VOCABULARY, as_batch, make_conversation, make_model
@@ -111,6 +111,6 @@ def test_a_model_that_cannot_lay_itself_out_decodes_by_its_own_calls():
     model = Plain()
     assert not isinstance(model, Prepares)
     for precision in ("auto", "fp32"):
-        assert prepare(model, precision) == Decoder(model.start, model.step)
+        assert prepare(model, precision) == PreparedModel(model.start, model.step)
     with pytest.raises(ValueError, match="Plain has no `prepare`, so it decodes in fp32 alone"):
         prepare(model, "int8")

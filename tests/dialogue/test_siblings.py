@@ -78,7 +78,7 @@ def test_the_likelihood_of_a_turn_is_the_sum_of_its_steps(model):
         for turn, utterance in enumerate(conversation):
             total, correct = steps(model, history_after(model, conversation[:turn]) if turn else empty(model), utterance)
             assert float(found.log_probs[row]) == pytest.approx(total, abs=1e-4)
-            assert (int(found.correct[row]), int(found.tokens[row])) == (correct, len(utterance))
+            assert (int(found.correct_count[row]), int(found.tokens[row])) == (correct, len(utterance))
             row += 1
     assert row == len(found.log_probs)
 
@@ -86,7 +86,7 @@ def test_the_likelihood_of_a_turn_is_the_sum_of_its_steps(model):
 def test_a_batch_of_uneven_conversations_scores_each_as_alone(model):
     together, alone = score(model, UNEVEN), [score(model, [conversation]) for conversation in UNEVEN]
     close(together.log_probs, torch.cat([one.log_probs for one in alone]))
-    assert together.correct.tolist() == [n for one in alone for n in one.correct.tolist()]
+    assert together.correct_count.tolist() == [n for one in alone for n in one.correct_count.tolist()]
 
 
 def test_conversations_that_go_on_score_as_if_they_had_been_whole(model):
@@ -125,7 +125,7 @@ def test_turns_without_history_score_as_first_turns_and_the_others_as_before(mod
 def test_replies_are_scored_as_written_after_what_was_heard(model):
     """Some turns were heard as written and some otherwise: each scores as its steps do after what was heard."""
     heard = [[[9, 9, EOS] if turn % 2 else utterance for turn, utterance in enumerate(turns)] for turns in UNEVEN]
-    batch = replace(as_batch(UNEVEN), heard=(as_batch(heard).token_ids, as_batch(heard).lengths))
+    batch = replace(as_batch(UNEVEN), encoder_input=(as_batch(heard).token_ids, as_batch(heard).lengths))
     found = model.log_likelihood(batch).log_probs
     expected = []
     for turns, other in zip(UNEVEN, heard, strict=True):
@@ -139,7 +139,7 @@ def test_replies_are_scored_as_written_after_what_was_heard(model):
 def test_the_decoder_reads_other_words_where_it_is_given_them(model):
     batch = as_batch(UNEVEN)
     read = torch.randint(VOCABULARY, batch.token_ids.shape, generator=torch.Generator().manual_seed(3))
-    found = model.penalised(replace(batch, read=read), Objective()).log_probs
+    found = model.penalised(replace(batch, decoder_input=read), Objective()).log_probs
     histories = histories_before(model, batch)
     utterances = [utterance for turns in UNEVEN for utterance in turns]
     for row, utterance in enumerate(utterances):
@@ -163,7 +163,9 @@ def test_what_stands_in_the_padding_never_matters(model):
     noisy.token_ids[padding] = noise[padding]
     torch.testing.assert_close(model.log_likelihood(noisy), model.log_likelihood(batch), rtol=0, atol=0)
     heard = (noisy.token_ids, noisy.lengths)
-    torch.testing.assert_close(model.log_likelihood(replace(batch, heard=heard)), model.log_likelihood(batch), rtol=0, atol=0)
+    torch.testing.assert_close(
+        model.log_likelihood(replace(batch, encoder_input=heard)), model.log_likelihood(batch), rtol=0, atol=0
+    )
     assert torch.equal(
         model.encode_turn(noisy.token_ids, batch.lengths, None), model.encode_turn(batch.token_ids, batch.lengths, None)
     )
@@ -210,7 +212,7 @@ def test_ids_out_of_range_are_refused_in_what_is_written_and_what_is_heard(model
     with refused:
         model.log_likelihood(replace(written, token_ids=wrong))
     with refused:
-        model.log_likelihood(replace(written, heard=(wrong, written.lengths)))
+        model.log_likelihood(replace(written, encoder_input=(wrong, written.lengths)))
     with refused:
         model.encode_turn(wrong, written.lengths, None)
 

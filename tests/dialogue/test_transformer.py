@@ -67,7 +67,7 @@ def test_the_history_is_the_text_so_far_cut_to_its_last_half_where_it_is_too_lon
 def test_a_decoder_in_training_reads_words_of_its_own(model):
     batch = OwnWords(by="argmax", bos_id=BOS).mix(model, as_batch(UNEVEN), truth=0.0)
     assert torch.isfinite(model.log_likelihood(batch).log_probs).all()
-    assert not torch.equal(batch.read, batch.token_ids)
+    assert not torch.equal(batch.decoder_input, batch.token_ids)
 
 
 def test_histories_of_different_lengths_step_in_one_batch_as_alone(model):
@@ -121,7 +121,11 @@ def test_a_step_leaves_the_state_it_was_given(model):
 def test_the_gradient_reaches_every_parameter(model, form):
     model.train()
     batch = as_batch(UNEVEN)
-    other = {"plain": {}, "heard": {"heard": (batch.token_ids.flip(0), batch.lengths.flip(0))}, "read": {"read": batch.token_ids}}
+    other = {
+        "plain": {},
+        "heard": {"encoder_input": (batch.token_ids.flip(0), batch.lengths.flip(0))},
+        "read": {"decoder_input": batch.token_ids},
+    }
     (-model.log_likelihood(replace(batch, **other[form])).log_probs.sum()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -135,7 +139,7 @@ def test_an_objective_adds_what_it_does_to_each_step(model, read):
     """0.1 * (log p(target) - mean log p), and -log(1 - p(c)) of each token c that the turn has had; by hand, from `step`."""
     batch, row = as_batch(UNEVEN), 0
     if read:
-        batch = replace(batch, read=batch.token_ids.clone())
+        batch = replace(batch, decoder_input=batch.token_ids.clone())
     found = model.penalised(batch, Objective(label_smoothing=0.1, unlikelihood=0.5))
     close(found.log_probs, model.log_likelihood(batch).log_probs)
     for conversation in UNEVEN:

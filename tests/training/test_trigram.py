@@ -80,7 +80,7 @@ def test_utterances_score_as_their_tokens_do_one_by_one(model, begun):
                 correct += int(log_probs[0].argmax()) == token
                 read = token
             assert float(found.log_probs[row]) == pytest.approx(log_prob, rel=1e-5)
-            assert (int(found.tokens[row]), int(found.correct[row])) == (len(turn), correct)
+            assert (int(found.tokens[row]), int(found.correct_count[row])) == (len(turn), correct)
             before = model.encode_turn(torch.tensor([turn]), torch.tensor([len(turn)]), before)
             row += 1
 

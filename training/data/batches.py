@@ -105,19 +105,24 @@ def collate(
     """
     utterances = [utterance for conversation in conversations for utterance in conversation]
     token_ids, lengths = _padded(utterances, pad_id)
-    heard = None
+    encoder_input = None
     if recognised is not None:
-        heard = _padded(
+        encoder_input = _padded(
             [
                 (utterance.heard or utterance) if here and isinstance(utterance, Utterance) else utterance
                 for utterance, here in zip(utterances, recognised.tolist(), strict=True)
             ],
             pad_id,
         )
-    taught = torch.tensor([not isinstance(utterance, Utterance) or utterance.taught for utterance in utterances])
+    loss_mask = torch.tensor([not isinstance(utterance, Utterance) or utterance.taught for utterance in utterances])
     turns = torch.tensor([len(conversation) for conversation in conversations])
     return Batch(
-        token_ids, lengths, turns, without_history=without_history, heard=heard, taught=None if bool(taught.all()) else taught
+        token_ids,
+        lengths,
+        turns,
+        without_history=without_history,
+        encoder_input=encoder_input,
+        loss_mask=None if bool(loss_mask.all()) else loss_mask,
     )
 
 

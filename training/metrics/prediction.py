@@ -150,11 +150,11 @@ def likelihoods(
             batch = replace(batch, history=torch.stack([histories.get((index, begin), empty) for index, begin, _ in part]))
         if after is not conversations:
             heard = batches.collate([after[index][begin : begin + len(turns)] for index, begin, turns in part], pad_id=0)
-            batch = replace(batch, heard=(heard.token_ids, heard.lengths))
+            batch = replace(batch, encoder_input=(heard.token_ids, heard.lengths))
         found = model.log_likelihood(batch.to(device))
         rows = [first[index] + begin + turn for index, begin, turns in part for turn in range(len(turns))]
         log_probs[rows] = found.log_probs.double().cpu()
-        for row, length, hits in zip(rows, batch.lengths.tolist(), found.right.tolist(), strict=True):
+        for row, length, hits in zip(rows, batch.lengths.tolist(), found.correct_mask.tolist(), strict=True):
             right[row] = hits[:length]
     return log_probs, right
 

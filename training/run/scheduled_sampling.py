@@ -48,7 +48,7 @@ class OwnWords:
             log_probs, state = model.step(before[:count], state)
             before = torch.where(true[rows, time], token_ids[rows, time], self._chosen(log_probs))
             read[rows, time] = before
-        return replace(batch, read=read)
+        return replace(batch, decoder_input=read)
 
     def _chosen(self, log_probs: Tensor) -> Tensor:
         if self.by == "argmax":
@@ -60,7 +60,7 @@ class OwnWords:
 @torch.no_grad()
 def histories_before(model: ModelModule[Any], batch: Batch) -> Tensor:
     """Give the history vector that stands before each utterance of a batch, turn by turn: (M, C)."""
-    token_ids, lengths = batch.heard or (batch.token_ids, batch.lengths)
+    token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
     first = batch.turns.cumsum(0) - batch.turns  # (N,): where each conversation begins among the M
     device, history = token_ids.device, batch.history
     if history is None:  # as zeros, of a size that the model alone knows

@@ -125,10 +125,10 @@ class Trainer:
                 batch = self._own_words.mix(self._computing, batch, truth=truth)
                 self._computing.train()
             likelihood = self._likelihood(batch)
-        if batch.taught is not None:
-            likelihood = likelihood.of(batch.taught)
+        if batch.loss_mask is not None:
+            likelihood = likelihood.of(batch.loss_mask)
         penalty = nothing if likelihood.penalty is None else likelihood.penalty.sum()
-        return -likelihood.log_probs.sum(), penalty, likelihood.tokens.sum().float(), likelihood.correct.sum().float()
+        return -likelihood.log_probs.sum(), penalty, likelihood.tokens.sum().float(), likelihood.correct_count.sum().float()
 
     def _likelihood(self, batch: Batch) -> Likelihood:
         if self._carries:
@@ -157,10 +157,10 @@ class Trainer:
             found = self._computing.log_likelihood(batch.to(self.device))
             later = torch.ones(len(batch.lengths), dtype=torch.bool)
             later[batch.turns.cumsum(0) - batch.turns] = False
-            if batch.taught is not None:
-                later &= batch.taught.cpu()
+            if batch.loss_mask is not None:
+                later &= batch.loss_mask.cpu()
             kept = found.of(later.to(self.device))
-            figures = (kept.log_probs, kept.tokens, kept.correct)
+            figures = (kept.log_probs, kept.tokens, kept.correct_count)
             sums += torch.stack([figure.sum().double() for figure in figures]).cpu()
         self._computing.train()
         log_probs, tokens, correct = self._ranks.add_up([sums])[0].tolist()

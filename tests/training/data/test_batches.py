@@ -186,17 +186,17 @@ def test_a_turn_is_kept_in_both_forms_where_that_is_asked_for(word_vocabulary):
 def test_only_the_chosen_utterances_are_read_as_recognised():
     conversation = [Utterance([5, 6, EOS], heard=[5, EOS]), Utterance([7, EOS], heard=[8, 9, 9, EOS]), Utterance([4, EOS])]
     batch = collate([conversation], pad_id=PAD, recognised=torch.tensor([True, False, True]))
-    token_ids, lengths = batch.heard
+    token_ids, lengths = batch.encoder_input
     assert token_ids.tolist() == [[5, EOS], [7, EOS], [4, EOS]]
     assert lengths.tolist() == [2, 2, 2]
     assert batch.token_ids.tolist() == [[5, 6, EOS], [7, EOS, PAD], [4, EOS, PAD]], "what is predicted stays as it was written"
-    assert collate([conversation], pad_id=PAD).heard is None
+    assert collate([conversation], pad_id=PAD).encoder_input is None
 
 
 def test_turns_that_are_not_learnt_are_marked_and_a_batch_without_such_has_no_mark():
     conversation = [Utterance([5, EOS]), Utterance([6, EOS], taught=False)]
-    assert collate([conversation, [[7, EOS]]], pad_id=PAD).taught.tolist() == [True, False, True]
-    assert collate([conversation[:1]], pad_id=PAD).taught is None
+    assert collate([conversation, [[7, EOS]]], pad_id=PAD).loss_mask.tolist() == [True, False, True]
+    assert collate([conversation[:1]], pad_id=PAD).loss_mask is None
 
 
 def test_every_other_turn_of_the_chosen_conversations_is_recognised():

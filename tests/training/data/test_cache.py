@@ -72,7 +72,8 @@ def batches_of(found):
             for part in parts
         ]
         for parts in (
-            (batch.token_ids, batch.lengths, batch.turns, batch.heard, batch.taught) for batch in (*made, *found.validation)
+            (batch.token_ids, batch.lengths, batch.turns, batch.encoder_input, batch.loss_mask)
+            for batch in (*made, *found.validation)
         )
     ]
 

@@ -44,8 +44,8 @@ def test_the_decoder_reads_what_it_would_have_said_in_the_place_of_some_true_wor
     found = OwnWords("argmax", BOS).mix(model, batch, truth=truth)
     torch.manual_seed(1)
     expected = slowly(model, batch, histories_before(model, batch), truth)
-    assert torch.equal(found.read, expected)
-    assert not torch.equal(found.read, batch.token_ids)
+    assert torch.equal(found.decoder_input, expected)
+    assert not torch.equal(found.decoder_input, batch.token_ids)
     assert torch.equal(found.token_ids, batch.token_ids), "what is to be learnt stays"
 
 
@@ -60,14 +60,14 @@ def test_words_that_are_drawn_fall_as_the_model_finds_them_likely(model):
     """Ten thousand first words, against the probabilities of the first step."""
     batch = collate([[[4, EOS]]] * 10_000, pad_id=0)
     torch.manual_seed(2)
-    found = OwnWords("sample", BOS).mix(model, batch, truth=0.0).read[:, 0].bincount(minlength=12) / 10_000
+    found = OwnWords("sample", BOS).mix(model, batch, truth=0.0).decoder_input[:, 0].bincount(minlength=12) / 10_000
     log_probs, _ = model.step(torch.tensor([BOS]), model.start(torch.zeros(1, 5)))
     torch.testing.assert_close(found, log_probs[0].exp(), atol=0.02, rtol=0)
 
 
 def test_reading_the_true_words_by_name_is_reading_them(model):
     batch = collate(CONVERSATIONS, pad_id=0)
-    plain, named = model.log_likelihood(batch), model.log_likelihood(replace(batch, read=batch.token_ids))
+    plain, named = model.log_likelihood(batch), model.log_likelihood(replace(batch, decoder_input=batch.token_ids))
     assert torch.equal(plain.log_probs, named.log_probs)
 
 

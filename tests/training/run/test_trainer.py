@@ -50,7 +50,7 @@ def test_a_step_is_the_optimisers_on_the_mean_loss_a_token_with_the_gradient_cli
         optimiser.step()
         torch.testing.assert_close(found.loss, loss.detach())
         torch.testing.assert_close(found.norm, norm)
-        torch.testing.assert_close(found.accuracy, likelihood.correct.sum() / likelihood.tokens.sum())
+        torch.testing.assert_close(found.accuracy, likelihood.correct_count.sum() / likelihood.tokens.sum())
     for ours, theirs in zip(trainer.model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -73,7 +73,7 @@ def test_perplexity_and_accuracy_are_those_of_every_turn_but_a_conversations_fir
             likelihood = trainer.model.log_likelihood(collate([conversation], pad_id=0))
             log_probs += float(likelihood.log_probs[1:].sum())
             tokens += int(likelihood.tokens[1:].sum())
-            correct += int(likelihood.correct[1:].sum())
+            correct += int(likelihood.correct_count[1:].sum())
     assert tokens == 10
     trainer.model.train()
     planned = [collate(CONVERSATIONS[:2], pad_id=0), collate(CONVERSATIONS[2:], pad_id=0)]
@@ -119,7 +119,7 @@ def test_turns_that_are_not_to_be_learnt_are_heard_but_do_not_count():
     found = trainer.step(collate(untaught, pad_id=0), learning_rate=0.01)
     likelihood = plain.log_likelihood(collate(untaught, pad_id=0))
     torch.testing.assert_close(found.loss, -(likelihood.log_probs[0] + likelihood.log_probs[2]).detach() / 7)
-    torch.testing.assert_close(found.accuracy, (likelihood.correct[0] + likelihood.correct[2]) / 7)
+    torch.testing.assert_close(found.accuracy, (likelihood.correct_count[0] + likelihood.correct_count[2]) / 7)
     without = plain.log_likelihood(collate([[untaught[0][0], untaught[0][2]]], pad_id=0))
     assert not torch.allclose(without.log_probs[1], likelihood.log_probs[2]), "the turn was heard"
 
@@ -166,7 +166,7 @@ def test_a_step_with_words_of_its_own_learns_the_true_words_after_reading_its_ow
     likelihood = plain.log_likelihood(read)
     torch.testing.assert_close(found.loss, (-likelihood.log_probs.sum() / likelihood.tokens.sum()).detach())
     assert not torch.allclose(plain.log_likelihood(batch).log_probs, likelihood.log_probs)
-    assert torch.equal(replace(read, read=None).token_ids, batch.token_ids)
+    assert torch.equal(replace(read, decoder_input=None).token_ids, batch.token_ids)
     assert trainer.validate([batch]) == make().validate([batch]), "validation reads the true words"
 
 
