@@ -26,10 +26,10 @@ COMMANDS = "/beam shows what the last reply was chosen from, /reset begins anew,
 
 def beam_table(reply: Reply) -> Table:
     """Lay out the candidates of a reply, best first."""
-    table = Table("rank", "log p(reply | history)", "reply")
+    table = Table("score", "log p(reply | history)", "reply")
     for candidate in reply.candidates:
         chosen = "bold" if without_marks(candidate.text) == reply.text else ""
-        table.add_row(f"{candidate.rank:.2f}", f"{candidate.log_prob:.2f}", candidate.text, style=chosen)
+        table.add_row(f"{candidate.score:.2f}", f"{candidate.log_prob:.2f}", candidate.text, style=chosen)
     return table
 
 

@@ -43,14 +43,14 @@ FALLBACK = "i don't know what to say to that. what else is on your mind?"  # sai
 
 @dataclass(frozen=True)
 class Candidate:
-    """A reply that could be said. rank: log p(reply | history) - lambda * log p(reply | no history) + gamma * length.
+    """A reply that could be said. score: log p(reply | history) - lambda * log p(reply | no history) + gamma * length.
 
     recalled: of a remembered reply, how well it fits; None of what the search found.
     """
 
     text: str
     log_prob: float
-    rank: float
+    score: float
     token_log_probs: tuple[float, ...] = ()  # of each token, that of </s> last where it was reached
     recalled: float | None = None
 
@@ -237,7 +237,7 @@ class DialogueAgent:
     def search(
         self, conversations: Sequence[Conversation], *, prefixes: Sequence[str] = (), until: float = math.inf
     ) -> list[list[Candidate]]:
-        """Find the candidates of each conversation, best rank first. until: the time of the clock after which no step is begun."""
+        """Find the candidates of each conversation, best score first. until: the time of the clock after which no step is begun."""
         histories = torch.stack([c.history for c in conversations if c.history is not None])
         found = search(
             self.prepared.step,
@@ -255,11 +255,11 @@ class DialogueAgent:
         )
         flat = [hypothesis for hypotheses in found for hypothesis in hypotheses]
         if not self.decode_config.anti_lm or self._clock() >= until:
-            ranks = [hypothesis.score for hypothesis in flat]
+            scores = [hypothesis.score for hypothesis in flat]
         else:
-            ranks = self._ranks([hypothesis.log_prob for hypothesis in flat], [hypothesis.token_ids for hypothesis in flat])
-        ranked = iter(zip(flat, ranks, strict=True))
-        return [sorted((self._candidate(*next(ranked)) for _ in hypotheses), key=lambda c: -c.rank) for hypotheses in found]
+            scores = self._scores([hypothesis.log_prob for hypothesis in flat], [hypothesis.token_ids for hypothesis in flat])
+        scored = iter(zip(flat, scores, strict=True))
+        return [sorted((self._candidate(*next(scored)) for _ in hypotheses), key=lambda c: -c.score) for hypotheses in found]
 
     def remember(self, before: Sequence[Conversation], heard: Sequence[Conversation]) -> list[list[Candidate]]:
         """Recall replies to what is like the last turn of each conversation, the best fitting first.
@@ -300,10 +300,10 @@ class DialogueAgent:
             return []
         token_ids = [self.vocabulary.encode(text) for text in candidates]
         log_probs = self.score([conversation] * len(candidates), token_ids).tolist()
-        ranked = zip(candidates, log_probs, self._ranks(log_probs, token_ids), strict=True)
-        return sorted((Candidate(text, log_prob, rank) for text, log_prob, rank in ranked), key=lambda c: -c.rank)
+        scored = zip(candidates, log_probs, self._scores(log_probs, token_ids), strict=True)
+        return sorted((Candidate(text, log_prob, score) for text, log_prob, score in scored), key=lambda c: -c.score)
 
-    def _ranks(self, log_probs: Sequence[float], replies: Sequence[Sequence[int]]) -> list[float]:
+    def _scores(self, log_probs: Sequence[float], replies: Sequence[Sequence[int]]) -> list[float]:
         """Compute log p(reply | history) - lambda * log p(reply) + gamma * length of each reply (Li et al. 2016)."""
         if not replies:
             return []
@@ -311,8 +311,8 @@ class DialogueAgent:
         weight, bonus = self.decode_config.anti_lm, self.decode_config.length_bonus
         return [p - weight * q + bonus * len(reply) for p, q, reply in zip(log_probs, blank.tolist(), replies, strict=True)]
 
-    def _candidate(self, hypothesis: Hypothesis, rank: float) -> Candidate:
-        return Candidate(self.vocabulary.decode(hypothesis.token_ids), hypothesis.log_prob, rank, hypothesis.token_log_probs)
+    def _candidate(self, hypothesis: Hypothesis, score: float) -> Candidate:
+        return Candidate(self.vocabulary.decode(hypothesis.token_ids), hypothesis.log_prob, score, hypothesis.token_log_probs)
 
     def _limits_of(self, conversations: Sequence[Conversation], prefixes: Sequence[str]) -> Limits:
         encode = self.vocabulary.encode

@@ -31,7 +31,7 @@ from training.data import cache, word_vectors
 from training.run import manifest, stages
 from training.run.config import FitConfig
 from training.run.dataset import Data, prepare
-from training.run.distributed import ALONE, LostRank, Ranks, device_of, joined
+from training.run.distributed import ALONE, LostProcess, Processes, device_of, joined
 from training.run.log import beside_the_bar, forget_rows_after, means, show_sample, show_validation, showing, write_down
 from training.run.schedule import is_over, learning_rate_at, steps_of, teacher_forcing_at, validation_is_due
 from training.run.scheduled_sampling import OwnWords
@@ -53,20 +53,20 @@ def fit(
     before: Checkpoint | None = None,
     start_from: Checkpoint | None = None,
     kind: ModelClass = HRED,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> Progress:
     """Fit a model of these sizes (ModelConfig without vocab_size) and return how far it came.
 
-    Every rank takes the same steps, each on its share; the first one alone writes into `out`.
+    Every process takes the same steps, each on its share; the first one alone writes into `out`.
 
     before: the run's own checkpoint, where it goes on.
     start_from: a checkpoint of the same sizes and vocabulary, whose weights are the first ones.
     Raises ValueError where the state to resume from is unusable or of other data, where the loss is no number, or where more
-    than one rank is to read contiguous batches; OSError where a file cannot be written. State and checkpoint are then what
+    than one process is to read contiguous batches; OSError where a file cannot be written. State and checkpoint are then what
     they were before.
     """
-    if config.bptt is not None and ranks.count > 1:
-        raise ValueError(f"--bptt carries one state on from batch to batch; it runs in one process, not in {ranks.count}")
+    if config.bptt is not None and processes.count > 1:
+        raise ValueError(f"--bptt carries one state on from batch to batch; it runs in one process, not in {processes.count}")
     torch.manual_seed(config.seed)
     model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
     model = kind.from_config(model_config, bos_id=data.vocabulary.bos_id)
@@ -83,29 +83,29 @@ def fit(
         objective=config.objective,
         own_words=own_words(config, data.vocabulary),
         carries=config.bptt is not None,
-        ranks=ranks,
+        processes=processes,
     )
     state, best = out / "state.safetensors", Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
     if before is not None:
         progress = load_state(state, trainer, data=data.named)
-        if ranks.first:
+        if processes.first:
             remember(out, before, config)  # not sooner: what cannot go on so must not be wished for at the next --resume
     else:
         progress = Progress()
-        if ranks.first:
+        if processes.first:
             checkpoint.save(out / "checkpoint", best)
             save_state(state, trainer, progress, data=data.named)
-    if ranks.first:
+    if processes.first:
         forget_rows_after(progress.step, out)
-        manifest.begin(out, best, corpora=data.sha256, device=device, ranks=ranks.count, resume=before is not None)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} ({ranks.count} ranks), in {out}")
+        manifest.begin(out, best, corpora=data.sha256, device=device, processes=processes.count, resume=before is not None)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} ({processes.count} processes), in {out}")
 
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()
     figures: list[StepMetrics] = []
-    bar = tqdm(desc="fitting", unit="step", initial=progress.step, smoothing=0.05, disable=not ranks.first)
-    for step in steps_of(data, config, progress, ranks=ranks):
+    bar = tqdm(desc="fitting", unit="step", initial=progress.step, smoothing=0.05, disable=not processes.first)
+    for step in steps_of(data, config, progress, processes=processes):
         bar.total = total = round(config.epochs * step.of_epoch)
-        progress.seconds = ranks.from_first(time.monotonic() - begun)
+        progress.seconds = processes.from_first(time.monotonic() - begun)
         if is_over(config, progress, total):
             break
         truth = teacher_forcing_at(config, progress, total)
@@ -120,22 +120,22 @@ def fit(
         if validating or progress.step % SHOW_STEPS == 0:
             bar.set_postfix_str(beside_the_bar(figures[-SHOW_STEPS:], progress))
         if validating:
-            validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, ranks=ranks)
+            validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, processes=processes)
             figures.clear()
-        if ranks.first and (validating or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS)):
+        if processes.first and (validating or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS)):
             progress.seconds = time.monotonic() - begun
             save_state(state, trainer, progress, data=data.named)
             saved = time.monotonic()
-        if ranks.first and validating:
+        if processes.first and validating:
             show_validation(out)
-        if ranks.first and (progress.step % config.sample_every == 0 if config.sample_every else validating):
+        if processes.first and (progress.step % config.sample_every == 0 if config.sample_every else validating):
             show_sample(best)
     if figures:  # it ends between two validations: the best may be now, but want of gain would not count
         halvings, bad_validations = progress.halvings, progress.bad_validations
-        validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, ranks=ranks)
+        validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, processes=processes)
         progress.halvings, progress.bad_validations = halvings, bad_validations
     bar.close()
-    if ranks.first:
+    if processes.first:
         save_state(state, trainer, progress, data=data.named)
         manifest.bring_up_to_date(out, progress, ended=True)
         if figures:
@@ -165,17 +165,17 @@ def validate(
     progress: Progress,
     figures: list[StepMetrics],
     out: Path,
-    ranks: Ranks,
+    processes: Processes,
 ) -> None:
-    """Validate, each rank on its share; keep the model if it is the best so far, and write the validation down.
+    """Validate, each process on its share; keep the model if it is the best so far, and write the validation down.
 
     The state is to be saved after that: a run that is killed in between takes the same steps again from the state before,
     finds the same perplexity, and writes the same checkpoint and row. figures: of the steps since the last time.
     Raises ValueError where loss or perplexity is no number.
     """
     loss, _, _ = means(figures, progress.step)
-    share = data.validation[ranks.number :: ranks.count]
-    perplexity, accuracy = trainer.validate(tqdm(share, desc="validating", leave=False, disable=not ranks.first))
+    share = data.validation[processes.number :: processes.count]
+    perplexity, accuracy = trainer.validate(tqdm(share, desc="validating", leave=False, disable=not processes.first))
     if not math.isfinite(perplexity):
         raise ValueError(f"the validation perplexity is {perplexity} at step {progress.step}; lower --learning-rate, and --resume")
     better = perplexity < progress.best_perplexity
@@ -184,7 +184,7 @@ def validate(
     else:
         progress.bad_validations += 1
         progress.halvings += 1
-    if not ranks.first:
+    if not processes.first:
         return
     if better:
         training = {"config": asdict(config), "progress": asdict(progress)}
@@ -203,40 +203,40 @@ def main(arguments: list[str] | None = None) -> int:
     out, place = Path("runs"), ALONE
     try:
         runs = stages.wished_for(sys.argv[1:] if arguments is None else arguments)
-        with joined() as ranks, showing(shown=ranks.first):  # one rank speaks
-            place = ranks
+        with joined() as processes, showing(shown=processes.first):  # one process speaks
+            place = processes
             for asked in runs:
                 out = folder_of(asked)
-                progress = run_one(asked, out, ranks)
+                progress = run_one(asked, out, processes)
                 print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; ", end="")
                 named = f" --model {asked['model']}" if ":" in (asked["model"] or "") else ""
                 print(f"talk to it: python -m dialogue --checkpoint {out / 'checkpoint'}{named}")
             if not runs:
                 print("every stage has ended; there is nothing to go on with")
-    except LostRank as error:
-        tell(f"rank {place.number}: {error}; {how_to_go_on(out)}")
+    except LostProcess as error:
+        tell(f"process {place.number}: {error}; {how_to_go_on(out)}")
         return FAILED
     except (ValueError, OSError) as error:
-        tell(f"{f'rank {place.number}: ' if place.count > 1 else ''}error: {error}")
+        tell(f"{f'process {place.number}: ' if place.count > 1 else ''}error: {error}")
         return FAILED
-    except KeyboardInterrupt:  # of several ranks each says so: the first may be the one that is lost
-        tell(f"\n{f'rank {place.number}: ' if place.count > 1 else ''}stopped; {how_to_go_on(out)}")
+    except KeyboardInterrupt:  # of several processes each says so: the first may be the one that is lost
+        tell(f"\n{f'process {place.number}: ' if place.count > 1 else ''}stopped; {how_to_go_on(out)}")
         return INTERRUPTED
     return 0
 
 
-def run_one(asked: dict[str, Any], out: Path, ranks: Ranks) -> Progress:
+def run_one(asked: dict[str, Any], out: Path, processes: Processes) -> Progress:
     """Settle one run, read its corpora, and fit. Raises ValueError and OSError as those do."""
-    run, device = wanted(asked), device_of(ranks, asked["device"])
-    with ranks.first_goes_ahead():
+    run, device = wanted(asked), device_of(processes, asked["device"])
+    with processes.first_goes_ahead():
         data = prepare(
             run.config, vocabulary_file=run.vocabulary, skip_bad_lines=asked["skip_bad_lines"],
-            kept_in=None if asked["no_cache"] else cache.FOLDER, keep=ranks.first,
+            kept_in=None if asked["no_cache"] else cache.FOLDER, keep=processes.first,
         )  # fmt: skip
-    ranks.agree("the corpora", data.fingerprint)
+    processes.agree("the corpora", data.fingerprint)
     return fit(
         run.config, run.sizes, data, out=out, device=device, before=run.before, start_from=run.start_from,
-        kind=run.kind, ranks=ranks,
+        kind=run.kind, processes=processes,
     )  # fmt: skip
 
 

@@ -17,9 +17,9 @@ SIZES = range(32, 7, -1)  # tokens of a block
 
 
 class Candidates(NamedTuple):
-    """Pairs of a hypothesis and its next token, best rank first. All (N, C)."""
+    """Pairs of a hypothesis and its next token, best first. All (N, C)."""
 
-    ranks: Tensor  # what they are compared by
+    priorities: Tensor  # what they are compared by
     scores: Tensor  # what the hypothesis would have summed up
     flat: Tensor  # hypothesis * V + token
 
@@ -73,10 +73,10 @@ def diverse(table: Tensor, totals: Tensor, penalty: float) -> Candidates:
     count = min(2 * k, vocabulary)
     siblings, tokens = without_nan_(table).topk(count)
     scores = siblings.view(n, k, count) + totals[:, :, None]
-    ranks = scores - penalty * torch.arange(count, device=table.device)
+    priorities = scores - penalty * torch.arange(count, device=table.device)
     flat = tokens.view(n, k, count) + (torch.arange(k, device=table.device) * vocabulary)[:, None]
-    ranks, chosen = ranks.view(n, -1).topk(min(2 * k, k * count), dim=1)
-    return Candidates(ranks, scores.view(n, -1).gather(1, chosen), flat.view(n, -1).gather(1, chosen))
+    priorities, chosen = priorities.view(n, -1).topk(min(2 * k, k * count), dim=1)
+    return Candidates(priorities, scores.view(n, -1).gather(1, chosen), flat.view(n, -1).gather(1, chosen))
 
 
 def grouped(table: Tensor, totals: Tensor, groups: int, *, penalty: float, eos_id: int) -> Candidates:
@@ -92,10 +92,10 @@ def grouped(table: Tensor, totals: Tensor, groups: int, *, penalty: float, eos_i
     found = []
     for group in range(groups):
         scores = without_nan_(table[:, group] + totals[:, group, :, None])
-        ranks = (scores - said[:, None]).view(len(table), -1)
-        ranks, flat = ranks.topk(min(2 * k, k * vocabulary), dim=1)
+        priorities = (scores - said[:, None]).view(len(table), -1)
+        priorities, flat = priorities.topk(min(2 * k, k * vocabulary), dim=1)
         tokens = flat % vocabulary
         going_on = (tokens != eos_id) & ((tokens != eos_id).cumsum(1) <= k)
         said.scatter_add_(1, tokens, going_on * penalty)
-        found.append(Candidates(ranks, scores.view(len(table), -1).gather(1, flat), flat))
+        found.append(Candidates(priorities, scores.view(len(table), -1).gather(1, flat), flat))
     return Candidates(*(torch.stack(tensors, dim=1).view(rows, -1) for tensors in zip(*found, strict=True)))

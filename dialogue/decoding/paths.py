@@ -15,7 +15,7 @@ IMPOSSIBLE = float("-inf")
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A reply: its tokens without </s>, their log-probability with </s>, and what its rank goes by.
+    """A reply: its tokens without </s>, their log-probability with </s>, and what it is ordered by.
 
     token_log_probs: of every token, </s> last; they add up to log_prob. A search that ran out of time gives hypotheses that
     are not finished: </s> is neither reached nor counted.

@@ -176,13 +176,13 @@ def _candidates(table: Tensor, totals: Tensor, config: DecodeConfig, *, eos_id: 
 def _extend(live: _Live[State], candidates: beam.Candidates, raw: Tensor | None, *, vocabulary: int, eos_id: int) -> None:
     """Let the K best candidates that do not end go on. raw (R, V): the model's own log-probabilities, where others were gone by."""
     n, k = live.totals.shape
-    ranks, scores, flat = candidates
+    priorities, scores, flat = candidates
     ends = flat % vocabulary == eos_id  # (N, 2K)
-    best, chosen = torch.where(ends, IMPOSSIBLE, ranks).topk(k)  # 2K hold K that go on: each parent has one </s> only
+    best, chosen = torch.where(ends, IMPOSSIBLE, priorities).topk(k)  # 2K hold K that go on: each parent has one </s> only
     if k == 1:  # a beam of one is greedy: where it ends, no other hypothesis goes on
         best = best.masked_fill(ends[:, :1], IMPOSSIBLE)
     sums = scores if raw is None else live.sums.gather(1, flat // vocabulary) + raw.view(n, -1).gather(1, flat)
-    live.totals = best if ranks is scores else torch.where(best == IMPOSSIBLE, best, scores.gather(1, chosen))
+    live.totals = best if priorities is scores else torch.where(best == IMPOSSIBLE, best, scores.gather(1, chosen))
     live.sums = live.totals if raw is None else sums.gather(1, chosen)
     live.paths.steps.append(Taken(flat, scores, sums, flat.gather(1, chosen), live.sums))
 

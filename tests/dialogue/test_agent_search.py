@@ -1,4 +1,4 @@
-"""What the agent makes of a search: methods, limits, filters, deadlines, ranks."""
+"""What the agent makes of a search: methods, limits, filters, deadlines, scores."""
 
 from dataclasses import replace
 
@@ -142,7 +142,7 @@ def test_a_late_answer_stays_as_the_search_ranked_it(talker):
     """Re-ranking is one more pass of the model; nobody waits for it any more."""
     agent = DialogueAgent(talker, clock=Clock())
     (late,) = agent.answer([Conversation()], ["hi"], deadline=0.0)
-    assert [c.rank for c in late.candidates] == sorted((c.rank for c in late.candidates), reverse=True)
+    assert [c.score for c in late.candidates] == sorted((c.score for c in late.candidates), reverse=True)
     (alike,) = DialogueAgent(talker, decode=DecodeConfig(anti_lm=0.0), clock=Clock()).answer([Conversation()], ["hi"], deadline=0.0)
     assert late.candidates == alike.candidates
 
@@ -165,7 +165,7 @@ def test_one_conversation_of_nan_does_not_keep_the_others_from_their_replies(age
         agent.answer([broken], ["hello"])
 
 
-# --- ranks ---------------------------------------------------------------------------------------------------------------
+# --- scores --------------------------------------------------------------------------------------------------------------
 
 
 def test_any_texts_are_ranked_as_what_the_search_finds(agent, talker):
@@ -174,12 +174,12 @@ def test_any_texts_are_ranked_as_what_the_search_finds(agent, talker):
     ranked = agent.rank(heard, [candidate.text for candidate in reversed(reply.candidates)])
     assert [candidate.text for candidate in ranked] == [candidate.text for candidate in reply.candidates]
     for found, known in zip(ranked, reply.candidates, strict=True):
-        assert found.rank == pytest.approx(known.rank, abs=1e-4)
+        assert found.score == pytest.approx(known.score, abs=1e-4)
         assert found.log_prob == pytest.approx(known.log_prob, abs=1e-4)
     texts = ["good night", "yes, i like jazz", "it is red"]
     assert agent.rank(heard, texts)[0].text == "yes, i like jazz"
-    alone = [agent.rank(heard, [text])[0].rank for text in texts]
-    assert [c.rank for c in agent.rank(heard, texts)] == pytest.approx(sorted(alone, reverse=True), abs=1e-5)
+    alone = [agent.rank(heard, [text])[0].score for text in texts]
+    assert [c.score for c in agent.rank(heard, texts)] == pytest.approx(sorted(alone, reverse=True), abs=1e-5)
     assert agent.rank(heard, []) == []
 
 
@@ -198,7 +198,7 @@ def test_a_language_model_may_stand_in_for_the_model_without_history(talker):
     (reply,) = agent.answer([Conversation()], ["do you like music?"])
     for candidate in reply.candidates:
         length = len(talker.vocabulary.encode(candidate.text))
-        assert candidate.rank == pytest.approx(candidate.log_prob + 5.0 * length, abs=1e-4)
+        assert candidate.score == pytest.approx(candidate.log_prob + 5.0 * length, abs=1e-4)
 
 
 def test_candidates_are_ranked_against_what_is_always_likely(talker):
@@ -210,9 +210,9 @@ def test_candidates_are_ranked_against_what_is_always_likely(talker):
     given, without = agent.score([conversation] * len(ids), ids), agent.score([None] * len(ids), ids)
     assert [c.log_prob for c in reply.candidates] == pytest.approx(given.tolist(), abs=1e-4)
     lengths = torch.tensor([len(tokens) for tokens in ids])
-    ranks = (given - 0.7 * without + 0.2 * lengths).tolist()
-    assert [c.rank for c in reply.candidates] == pytest.approx(ranks, abs=1e-4)
-    assert ranks == sorted(ranks, reverse=True)
+    scores = (given - 0.7 * without + 0.2 * lengths).tolist()
+    assert [c.score for c in reply.candidates] == pytest.approx(scores, abs=1e-4)
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_without_anti_lm_candidates_keep_the_order_of_the_search(talker):
@@ -221,7 +221,7 @@ def test_without_anti_lm_candidates_keep_the_order_of_the_search(talker):
     (reply,) = agent.answer([Conversation()], ["do you like music?"])
     lengths = [len(talker.vocabulary.encode(candidate.text)) for candidate in reply.candidates]
     scores = [c.log_prob / ((5 + n) / 6) ** alpha for c, n in zip(reply.candidates, lengths, strict=True)]
-    assert [c.rank for c in reply.candidates] == pytest.approx(scores, abs=1e-5)
+    assert [c.score for c in reply.candidates] == pytest.approx(scores, abs=1e-5)
     assert scores == sorted(scores, reverse=True)
 
 

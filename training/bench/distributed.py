@@ -65,24 +65,24 @@ def _run(count: int, work: Path) -> float:
     return float(ended.stdout.splitlines()[-1])
 
 
-def work_as_rank(work: Path) -> None:
-    """Take this rank's share of every step, and let the first print tokens a second: the median over steps."""
+def work_as_process(work: Path) -> None:
+    """Take this process's share of every step, and let the first print tokens a second: the median over steps."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[int(os.environ["LOCAL_RANK"])]})  # before any thread is there
     told = json.loads(read_text(work))
     torch.manual_seed(0)
-    with joined() as ranks:
+    with joined() as processes:
         model = HRED.from_config(ModelConfig(**told["config"]), bos_id=0)
-        trainer = Trainer(model, learning_rate=1e-3, precision="auto", device=torch.device("cpu"), ranks=ranks)
+        trainer = Trainer(model, learning_rate=1e-3, precision="auto", device=torch.device("cpu"), processes=processes)
         rates = []
         for planned in told["plan"]:
-            places = batches.shares(planned, ranks.count)[ranks.number]
+            places = batches.shares(planned, processes.count)[processes.number]
             batch = batches.collate([planned[place] for place in places], pad_id=0) if places else None
             start = time.perf_counter()
             trainer.step(batch, learning_rate=1e-3)  # ends together: nobody has the gradients before all have
             rates.append(sum(len(turn) for window in planned for turn in window) / (time.perf_counter() - start))
-        if ranks.first:
+        if processes.first:
             print(statistics.median(rates[1:] or rates))  # the first step warms up
 
 
 if __name__ == "__main__":
-    work_as_rank(Path(sys.argv[1]))
+    work_as_process(Path(sys.argv[1]))

@@ -177,9 +177,9 @@ def contiguous(conversations: Sequence[list[Utterance]], *, batch_tokens: int, l
 
 
 def shares(windows: Sequence[Sequence[list[int]]], count: int) -> list[list[int]]:
-    """Deal a batch out to `count` ranks: the places of the windows that each takes, in order; some may get none.
+    """Deal a batch out to `count` processes: the places of the windows that each takes, in order; some may get none.
 
-    The longest first, each to the rank that has the fewest tokens so far.
+    The longest first, each to the process that has the fewest tokens so far.
     """
     sizes = [sum(map(len, window)) for window in windows]
     taken: list[list[int]] = [[] for _ in range(count)]

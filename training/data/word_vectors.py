@@ -38,15 +38,15 @@ def initialise(embedding: Tensor, path: Path, vocabulary: Vocabulary, left_out: 
     found = np.zeros(len(vocabulary), dtype=np.int8)  # 2: written just so, 1: found in other case
     for where, word, numbers in _entries(path, size, left_out):
         waiting = [(token_id, 2) for token_id in rows.get(word, ())] + [(token_id, 1) for token_id in rows.get(word.lower(), ())]
-        waiting = [(token_id, rank) for token_id, rank in waiting if found[token_id] < rank]
+        waiting = [(token_id, preference) for token_id, preference in waiting if found[token_id] < preference]
         if not waiting:
             continue
         vector = _vector(numbers)
         if vector is None:
             left_out(f"{where}: {word!r} is not followed by {size} numbers")
             continue
-        for token_id, rank in waiting:
-            vectors[token_id], found[token_id] = vector, max(rank, found[token_id])
+        for token_id, preference in waiting:
+            vectors[token_id], found[token_id] = vector, max(preference, found[token_id])
     known = torch.from_numpy(found > 0)
     taken = torch.from_numpy(vectors)[known]
     if not len(taken) or not float(taken.std()) > 0:

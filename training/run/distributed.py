@@ -1,7 +1,8 @@
 """Several processes that fit one model together: `torchrun --nproc-per-node N -m training.fit ...`.
 
-The one file that knows torch.distributed. Every rank takes the same steps on its share of each batch; whatever they must
-have in common (gradients, figures, the clock) goes through here. For a process ALONE nothing changes.
+The one file that knows torch.distributed, which calls a process's number its rank. Every process takes the same steps on its
+share of each batch; whatever they must have in common (gradients, figures, the clock) goes through here. For a process ALONE
+nothing changes.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from torch import Tensor
 
 from dialogue.device import choose_device
 
-LONGEST_WAIT = timedelta(minutes=30)  # for a rank that is silent, not gone: the first one reads the corpora meanwhile
+LONGEST_WAIT = timedelta(minutes=30)  # for a process that is silent, not gone: the first one reads the corpora meanwhile
 
 
-class LostRank(Exception):
-    """Another rank has ended, or cannot be reached."""
+class LostProcess(Exception):
+    """Another process has ended, or cannot be reached."""
 
 
 @dataclass(frozen=True)
-class Ranks:
+class Processes:
     """Which of the processes this one is. The first writes, prints and decides; all compute."""
 
     number: int = 0
@@ -38,7 +39,7 @@ class Ranks:
         return self.number == 0
 
     def add_up(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Sum each tensor over the ranks, all of them in one message. They share a dtype and a device.
+        """Sum each tensor over the processes, all of them in one message. They share a dtype and a device.
 
         Each result owns its memory: as a view, a mere loss would keep the whole message alive.
         """
@@ -51,7 +52,7 @@ class Ranks:
         return [part.view_as(tensor).clone() for part, tensor in zip(parts, tensors, strict=True)]
 
     def from_first(self, value: float) -> float:
-        """Give every rank the number that the first one has, such as its clock."""
+        """Give every process the number that the first one has, such as its clock."""
         if self.count == 1:
             return value
         message = torch.tensor(value, dtype=torch.float64)
@@ -60,17 +61,19 @@ class Ranks:
         return message.item()
 
     def agree(self, what: str, value: int) -> None:
-        """Make sure that all ranks have the same number (above 0, below 2**62). Raises ValueError where they differ."""
+        """Make sure that all processes have the same number (above 0, below 2**62). Raises ValueError where they differ."""
         if self.count > 1:
             ends = torch.tensor([value, -value])
             with _together():
                 dist.all_reduce(ends, op=dist.ReduceOp.MAX)
             if ends[0] != -ends[1]:
-                raise ValueError(f"{what} are not the same on all ranks; each machine needs the same files and the same options")
+                raise ValueError(
+                    f"{what} are not the same on all processes; each machine needs the same files and the same options"
+                )
 
     @contextmanager
     def first_goes_ahead(self) -> Iterator[None]:
-        """Run a block on the first rank, then on the others, which find what it has left for them."""
+        """Run a block on the first process, then on the others, which find what it has left for them."""
         if not self.first:
             self._wait()
         yield
@@ -83,33 +86,33 @@ class Ranks:
                 dist.all_reduce(torch.zeros(1))  # on the CPU, whatever the device is: a barrier of NCCL would take one
 
 
-ALONE = Ranks()
+ALONE = Processes()
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def joined() -> Iterator[Processes]:
     """Join the processes that torchrun has started, where it has. Raises ValueError where they do not find each other."""
     if not dist.is_available() or not dist.is_torchelastic_launched():
-        yield Ranks()
+        yield Processes()
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         dist.init_process_group(backend, timeout=LONGEST_WAIT)
     except RuntimeError as error:
-        raise ValueError(f"this rank cannot join the others: {error}") from None
+        raise ValueError(f"this process cannot join the others: {error}") from None
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size())
+        yield Processes(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
 
 
-def device_of(ranks: Ranks, name: str | None) -> torch.device:
-    """Choose this rank's device: where there are several, cuda is cuda:LOCAL_RANK. Raises ValueError where it is not there."""
+def device_of(processes: Processes, name: str | None) -> torch.device:
+    """Choose this process's device: where there are several, cuda is cuda:LOCAL_RANK. Raises ValueError where it is not there."""
     device = choose_device(name)
-    if ranks.count == 1 or device.type == "cpu":
+    if processes.count == 1 or device.type == "cpu":
         return device
     if device.type != "cuda":
-        raise ValueError(f"several ranks compute on cuda or cpu, not on {device.type}; add --device cpu")
+        raise ValueError(f"several processes compute on cuda or cpu, not on {device.type}; add --device cpu")
     device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
     torch.cuda.set_device(device)
     return device
@@ -117,9 +120,9 @@ def device_of(ranks: Ranks, name: str | None) -> torch.device:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Name what torch's collectives raise where another rank does not answer."""
+    """Name what torch's collectives raise where another process does not answer."""
     try:
         yield
     except RuntimeError as error:
         reason = str(error).strip().splitlines()
-        raise LostRank(f"another rank has ended ({reason[0] if reason else type(error).__name__})") from None
+        raise LostProcess(f"another process has ended ({reason[0] if reason else type(error).__name__})") from None

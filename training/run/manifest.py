@@ -1,4 +1,4 @@
-"""run.json: what a run is: its settings, data, code and machine, and how far it has come. Only the first rank writes it.
+"""run.json: what a run is: its settings, data, code and machine, and how far it has come. Only the first process writes it.
 
 Written when a run begins or goes on, and brought up to date at every validation and at its end, each time atomically.
 """
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def begin(
-    out: Path, model: Checkpoint, *, corpora: Mapping[str, str], device: torch.device, ranks: int, resume: bool = False
+    out: Path, model: Checkpoint, *, corpora: Mapping[str, str], device: torch.device, processes: int, resume: bool = False
 ) -> None:
     """Write down what is fitted, on what and by what. A run that goes on keeps when it was begun, where that is known.
 
@@ -57,7 +57,7 @@ def begin(
             if device.type == "cuda"
             else platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
-            "ranks": ranks,
+            "ranks": processes,  # the key of earlier versions
             **{name: before[name] for name in ("progress", "seconds", "tokens_per_second") if name in before},
         },
     )

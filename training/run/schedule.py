@@ -13,7 +13,7 @@ from dialogue.models import Batch
 from training.data import batches
 from training.run.config import FitConfig
 from training.run.dataset import Data
-from training.run.distributed import ALONE, Ranks
+from training.run.distributed import ALONE, Processes
 from training.run.state import Progress
 
 WARMUP_STEPS = 200
@@ -21,19 +21,19 @@ PATIENCE = 4  # validations without gain before it stops
 
 
 class Step(NamedTuple):
-    """A batch as one rank sees it."""
+    """A batch as one process sees it."""
 
     of_epoch: int  # how many steps this epoch has
     tokens: int  # in the whole batch
-    share: Batch | None  # this rank's part of it; None where there are fewer windows than ranks
+    share: Batch | None  # this process's part of it; None where there are fewer windows than processes
 
 
-def steps_of(data: Data, config: FitConfig, progress: Progress, *, ranks: Ranks = ALONE) -> Iterator[Step]:
-    """Yield this rank's share of every batch from where the run stands, without end.
+def steps_of(data: Data, config: FitConfig, progress: Progress, *, processes: Processes = ALONE) -> Iterator[Step]:
+    """Yield this process's share of every batch from where the run stands, without end.
 
     What is random in a step (the order, history dropout, dropout) comes from the seed and the step's number alone, so
     that a resumed run goes on as if nothing had happened. What belongs to a turn is drawn for the whole batch and then
-    dealt out with it, so that it does not depend on how many ranks there are; what happens within the model does (dropout,
+    dealt out with it, so that it does not depend on how many processes there are; what happens within the model does (dropout,
     and which words of its own it reads).
     """
     conversations = data.train.as_read
@@ -48,9 +48,9 @@ def steps_of(data: Data, config: FitConfig, progress: Progress, *, ranks: Ranks 
             turns = [len(window) for window in planned]
             without_history = torch.split(torch.rand(sum(turns)) < config.history_dropout, turns)
             recognised = torch.split(batches.recognised_turns(turns, config.recognised), turns) if config.recognised else None
-            if not ranks.first:
-                torch.manual_seed(random.Random(f"{config.seed} {progress.step} {ranks.number}").getrandbits(63))
-            mine = batches.shares(planned, ranks.count)[ranks.number]
+            if not processes.first:
+                torch.manual_seed(random.Random(f"{config.seed} {progress.step} {processes.number}").getrandbits(63))
+            mine = batches.shares(planned, processes.count)[processes.number]
             share = None
             if mine:
                 share = batches.collate(

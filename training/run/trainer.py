@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dialogue.device import computes_in_bf16
 from dialogue.models import LIKELIHOOD, Batch, Likelihood, ModelModule, Objective, Penalises, ReadsOn
-from training.run.distributed import ALONE, Ranks
+from training.run.distributed import ALONE, Processes
 from training.run.scheduled_sampling import OwnWords
 
 GRADIENT_NORM = 1.0  # Serban et al. 2016
@@ -61,7 +61,7 @@ class Trainer:
         objective: Objective = LIKELIHOOD,
         own_words: OwnWords | None = None,
         carries: bool = False,
-        ranks: Ranks = ALONE,
+        processes: Processes = ALONE,
     ) -> None:
         """Take a model in hand. own_words: how its decoder finds them, where it is to read other words than the true ones.
 
@@ -73,7 +73,7 @@ class Trainer:
         self.carried: Tensor | None = None  # (N, C); None where the batch to come is the first
         self.model = model.to(device).train()
         self.device = device
-        self._ranks = ranks
+        self._processes = processes
         bf16 = computes_in_bf16(device) if precision == "auto" else precision == "bf16"
         self._autocast = bf16 and device.type == "cuda"
         self._computing = copy.deepcopy(self.model).bfloat16() if bf16 and not self._autocast else self.model
@@ -83,20 +83,20 @@ class Trainer:
     def step(self, batch: Batch | None, *, learning_rate: float, truth: float = 1.0) -> StepMetrics:
         """Take one optimiser step on the mean loss a token of a batch; of its turns those count that are to be learnt.
 
-        batch: this rank's share of it, None where nothing fell to it. The mean is over the tokens of all ranks.
+        batch: this process's share of it, None where nothing fell to it. The mean is over the tokens of all processes.
         truth: the share of true words that the decoder reads; the others are its own.
         Raises ValueError where the state that is carried on is not that of this batch's rows.
         """
         self._computing.zero_grad(set_to_none=True)
         loss, penalty, tokens, correct = self._sums(batch, truth)
-        tokens = self._ranks.add_up([tokens])[0].clamp_min(1)
+        tokens = self._processes.add_up([tokens])[0].clamp_min(1)
         loss = loss / tokens
         if batch is not None:
             (loss + penalty / tokens).backward()  # type: ignore[no-untyped-call]
         masters, twins = ([p for p in model.parameters() if p.requires_grad] for model in (self.model, self._computing))
-        # Zeros where a batch does not reach a parameter: another rank's share may, and alone it has to be no different.
+        # Zeros where a batch does not reach a parameter: another process's share may, and alone it has to be no different.
         shares = [torch.zeros_like(twin) if twin.grad is None else twin.grad for twin in twins]
-        *gradients, loss, correct = self._ranks.add_up([*(share.float() for share in shares), loss.detach(), correct])
+        *gradients, loss, correct = self._processes.add_up([*(share.float() for share in shares), loss.detach(), correct])
         for master, gradient in zip(masters, gradients, strict=True):
             master.grad = gradient
         norm = nn.utils.clip_grad_norm_(masters, GRADIENT_NORM)
@@ -147,7 +147,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, planned: Iterable[Batch]) -> tuple[float, float]:
-        """Give perplexity a token and token accuracy over the batches of all ranks: of every turn but a conversation's first.
+        """Give perplexity a token and token accuracy over the batches of all processes: of every turn but a conversation's first.
 
         Raises ValueError where there is no such turn.
         """
@@ -163,7 +163,7 @@ class Trainer:
             figures = (kept.log_probs, kept.tokens, kept.correct_count)
             sums += torch.stack([figure.sum().double() for figure in figures]).cpu()
         self._computing.train()
-        log_probs, tokens, correct = self._ranks.add_up([sums])[0].tolist()
+        log_probs, tokens, correct = self._processes.add_up([sums])[0].tolist()
         if not tokens:
             raise ValueError("the validation split has no turn that follows another; validation needs conversations of two turns")
         return math.exp(min(-log_probs / tokens, 700)), correct / tokens

@@ -226,7 +226,7 @@ def test_without_a_place_to_keep_them_a_run_begins_all_the_same(settings, tmp_pa
     assert "the corpora are tokenised again next time: " in capsys.readouterr().out
 
 
-def test_a_rank_that_is_not_the_first_reads_and_does_not_write(settings, tmp_path, monkeypatch):
+def test_a_process_that_is_not_the_first_reads_and_does_not_write(settings, tmp_path, monkeypatch):
     kept = tmp_path / "kept"
     prepared(settings, kept, keep=False)
     assert not kept.exists()

@@ -12,7 +12,7 @@ from training import fit
 from training.data import batches
 from training.data.batches import Utterance, collate
 from training.run.config import FitConfig
-from training.run.distributed import Ranks
+from training.run.distributed import Processes
 from training.run.trainer import Trainer
 
 EOS, BOS = 3, 2
@@ -120,11 +120,11 @@ def test_models_that_carry_no_state_and_rows_that_do_not_fit_are_refused(options
     assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
-def test_several_ranks_do_not_share_a_state(word_vocabulary, tmp_path):
+def test_several_processes_do_not_share_a_state(word_vocabulary, tmp_path):
     train = batches.Encoded([[Utterance(TEXT)]], 0, 1, [1])
     data = fit.Data(word_vocabulary, train, [])
     with pytest.raises(ValueError, match="--bptt carries one state on from batch to batch; it runs in one process, not in 2"):
-        fit.fit(FitConfig(data=(), bptt=3), {}, data, out=tmp_path, device=torch.device("cpu"), ranks=Ranks(0, 2))
+        fit.fit(FitConfig(data=(), bptt=3), {}, data, out=tmp_path, device=torch.device("cpu"), processes=Processes(0, 2))
 
 
 @pytest.mark.parametrize("model", ["hred", "language-model"])

@@ -16,7 +16,7 @@ from dialogue import checkpoint
 from tests.training.conftest import figures, log, progress_of
 from training import fit
 from training.data import batches
-from training.run.distributed import Ranks
+from training.run.distributed import Processes
 
 ROOT = Path(__file__).parents[3]
 EACH_STEP = ["--validations=1000", "--epochs=5", "--learning-rate=0.01", "--schedule=cosine", "--dropout=0"]
@@ -35,7 +35,7 @@ def finish(process, *, seconds=300):
     try:
         said, complained = process.communicate(timeout=seconds)
     finally:
-        process.terminate()  # torchrun ends its ranks
+        process.terminate()  # torchrun ends its processes
         process.wait(30)
     return process.returncode, said, complained
 
@@ -48,13 +48,13 @@ def wait_for(found, process, *, seconds=60):
         time.sleep(0.01)
 
 
-def ranks_of(process):
-    """Give the process ids of the ranks, the first one first."""
+def processes_of(process):
+    """List the ids of the processes that torchrun has started, the first one first."""
     found = {}
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
         found |= {int(entry[5:]): int(child) for entry in environment if entry.startswith(b"RANK=")}
-    return [found[rank] for rank in sorted(found)]
+    return [found[number] for number in sorted(found)]
 
 
 def in_one_process(tmp_path, options):
@@ -72,7 +72,7 @@ def have_the_losses_of(alone, together):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_each_window_goes_to_one_rank_and_the_ranks_have_about_as_many_tokens(count):
+def test_each_window_goes_to_one_process_and_the_processes_have_about_as_many_tokens(count):
     rng = random.Random(count)
     windows = [[[1] * rng.randint(1, 9) for _ in range(rng.randint(1, 5))] for _ in range(40)]
     shares = batches.shares(windows, count)
@@ -82,7 +82,7 @@ def test_each_window_goes_to_one_rank_and_the_ranks_have_about_as_many_tokens(co
     assert max(loads) - min(loads) <= max(sum(map(len, window)) for window in windows)
 
 
-def test_with_fewer_windows_than_ranks_some_get_none():
+def test_with_fewer_windows_than_processes_some_get_none():
     assert batches.shares([[[1, 2]], [[1, 2, 3]]], 4) == [[1], [0], [], []]
 
 
@@ -91,7 +91,7 @@ def test_with_fewer_windows_than_ranks_some_get_none():
 
 @pytest.mark.parametrize(("count", "batch_tokens"), [(2, 100), pytest.param(3, 30, marks=pytest.mark.slow)])
 def test_several_processes_have_the_losses_of_one_on_the_same_batches(options, tmp_path, count, batch_tokens):
-    """In float32 without dropout; history dropout and recognised turns are on. Three ranks share one or two windows a batch."""
+    """In float32 without dropout; history dropout and recognised turns are on. Three processes share one or two windows a batch."""
     options = [
         *options[:-1],
         *EACH_STEP,
@@ -113,16 +113,18 @@ def test_several_processes_have_the_losses_of_one_on_the_same_batches(options, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_rank_that_is_killed_ends_the_others_and_one_process_goes_on_from_the_state(options, tmp_path, lost):
-    """The first rank writes, and may be lost in the middle of it."""
+def test_a_process_that_is_killed_ends_the_others_and_one_process_goes_on_from_the_state(options, tmp_path, lost):
+    """The first process writes, and may be lost in the middle of it."""
     options = [*options[:-1], *EACH_STEP, options[-1]]
     out = tmp_path / "run"
     process = start(2, *options)
     wait_for(lambda: (out / "log.jsonl").exists() and len(log(out)) >= 3, process)
-    os.kill(ranks_of(process)[lost], signal.SIGKILL)
+    os.kill(processes_of(process)[lost], signal.SIGKILL)
     code, _, complained = finish(process, seconds=60)
     assert code != 0
-    assert re.search(rf"rank {1 - lost}: (another rank has ended \(.*\)|stopped); go on with --resume --out {out}", complained)
+    assert re.search(
+        rf"process {1 - lost}: (another process has ended \(.*\)|stopped); go on with --resume --out {out}", complained
+    )
     assert checkpoint.load(out / "checkpoint").training["progress"]["step"] >= 1
     assert 0 < progress_of(out).step < 25
     assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
@@ -152,7 +154,7 @@ def test_what_one_process_began_two_go_on_with(options, tmp_path):
 
 
 @pytest.mark.slow
-def test_when_the_first_rank_cannot_write_the_others_end_too(options, tmp_path):
+def test_when_the_first_process_cannot_write_the_others_end_too(options, tmp_path):
     options = [*options[:-1], *EACH_STEP, "--epochs=1000", options[-1]]
     out = tmp_path / "run"
     process = start(2, *options)
@@ -162,7 +164,7 @@ def test_when_the_first_rank_cannot_write_the_others_end_too(options, tmp_path):
     (out / "state.safetensors" / "in the way").touch()
     code, _, complained = finish(process, seconds=60)
     assert code != 0
-    assert "rank 0: error: " in complained
+    assert "process 0: error: " in complained
     assert "state.safetensors" in complained
 
 
@@ -170,7 +172,7 @@ def test_a_figure_that_was_added_up_does_not_keep_all_gradients_alive(tmp_path):
     """A loss was a view of the one message of all gradients, so that a run grew by its model's size at each step."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
     try:
-        gradient, loss = Ranks(0, 2).add_up([torch.ones(1000), torch.tensor(3.0)])
+        gradient, loss = Processes(0, 2).add_up([torch.ones(1000), torch.tensor(3.0)])
     finally:
         torch.distributed.destroy_process_group()
     assert (gradient.sum().item(), loss.item()) == (1000, 3)
