@@ -19,7 +19,9 @@ FOLDER = Path(__file__).with_name("older_run")
 
 
 @pytest.fixture
-def older(tmp_path):
+def older(tmp_path, monkeypatch):
+    """A copy that may be changed; the code is in a checkout, as it was then, also where it comes without .git."""
+    monkeypatch.setattr(manifest, "commit", lambda: {"commit": "c" * 40, "changed": False})
     return Path(shutil.copytree(FOLDER, tmp_path / "run"))
 
 
