@@ -1,7 +1,7 @@
 """The dialogue agent: utterances in, replies out.
 
-utterance -> token_ids -> history vector -> search -> re-ranking -> the first candidate that may be said
-          -> replies remembered to what is like it ---------------^
+utterance -> token_ids -> history vector -> search --+-> ranker -> the first candidate that may be said
+          -> replies remembered to what is like it --+
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -24,9 +25,9 @@ from dialogue.claims import claims_a_life
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.constraints import Limits
-from dialogue.decoding.paths import Hypothesis
 from dialogue.decoding.search import search
 from dialogue.models import Batch, prepare
+from dialogue.ranking import Candidate, LikelihoodRanker, ranker_of
 from dialogue.safety import Level, may_say, never_say
 from dialogue.store import ConversationStore
 from dialogue.text_files import read_lines
@@ -39,20 +40,6 @@ HEARD_TOKENS = 128  # of a longer utterance its last tokens are read
 BLOCKED_REPLIES = 4  # how many of the bot's replies block_reply_ngrams looks back on
 RECALLED_TURNS = 6  # that a remembered reply may speak of
 FALLBACK = "i don't know what to say to that. what else is on your mind?"  # said only where not one hypothesis may be
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A reply that could be said. score: log p(reply | history) - lambda * log p(reply | no history) + gamma * length.
-
-    recalled: of a remembered reply, how well it fits; None of what the search found.
-    """
-
-    text: str
-    log_prob: float
-    score: float
-    token_log_probs: tuple[float, ...] = ()  # of each token, that of </s> last where it was reached
-    recalled: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +84,10 @@ class DialogueAgent:
         self.prepared = prepare(source.model, precision)
         self.decode_config = decode or DecodeConfig()
         self.device = next(source.model.parameters()).device
-        self._recall = source.recall
+        self.memory = source.recall
+        self.ranker = ranker_of(source, self.decode_config)
+        # A likelihood without its correction is that of the search; there is nothing to compute then.
+        self._needs_blank = self.decode_config.anti_lm != 0 or not isinstance(self.ranker, LikelihoodRanker)
         self._store = ConversationStore() if store is None else store  # an empty one is false
         self._lock = threading.Lock()
         self._may_say, self._avoid = may_say, avoid
@@ -197,8 +187,9 @@ class DialogueAgent:
             return []
         heard = self.hear(conversations, [Turn("user", utterance) for utterance in utterances])
         found = self.search(heard, prefixes=prefixes, until=until)
-        if self.decode_config.recall and len(self._recall) and not any(prefixes):
-            found = [self._together(*both) for both in zip(self.remember(conversations, heard), found, strict=True)]
+        if self.decode_config.recall and len(self.memory) and not any(prefixes):
+            found = [[*both[0], *both[1]] for both in zip(self.remember(conversations, heard), found, strict=True)]
+        found = self.ranked(heard, found)
         chosen = [
             self._choose(conversation, utterance, candidates)
             for conversation, utterance, candidates in zip(heard, utterances, found, strict=True)
@@ -254,65 +245,67 @@ class DialogueAgent:
             device=self.device,
         )
         flat = [hypothesis for hypotheses in found for hypothesis in hypotheses]
-        if not self.decode_config.anti_lm or self._clock() >= until:
-            scores = [hypothesis.score for hypothesis in flat]
-        else:
-            scores = self._scores([hypothesis.log_prob for hypothesis in flat], [hypothesis.token_ids for hypothesis in flat])
-        scored = iter(zip(flat, scores, strict=True))
-        return [sorted((self._candidate(*next(scored)) for _ in hypotheses), key=lambda c: -c.score) for hypotheses in found]
+        blank: list[float | None] = [None] * len(flat)
+        if flat and self._needs_blank and self._clock() < until:
+            blank = list(self._blank([hypothesis.token_ids for hypothesis in flat]))
+        candidates = (
+            Candidate(
+                self.vocabulary.decode(hypothesis.token_ids), hypothesis.log_prob, hypothesis.score, without,
+                len(hypothesis.token_ids), hypothesis.token_log_probs,
+            )
+            for hypothesis, without in zip(flat, blank, strict=True)
+        )  # fmt: skip
+        return [[next(candidates) for _ in hypotheses] for hypotheses in found]
 
     def remember(self, before: Sequence[Conversation], heard: Sequence[Conversation]) -> list[list[Candidate]]:
-        """Recall replies to what is like the last turn of each conversation, the best fitting first.
-
-        before: the conversations without that turn. A candidate's fit is the similarity of what it answered, and
-        by how much the history makes the reply likelier, a token's root.
-        """
+        """Recall replies to what is like the last turn of each conversation. before: the conversations without that turn."""
         recalled = [
-            self._recall.find(
+            self.memory.find(
                 now.turns[-1].text, [turn.text for turn in then.turns[-RECALLED_TURNS:]], count=self.decode_config.recall
             )
             for then, now in zip(before, heard, strict=True)
         ]
         owners = [conversation for conversation, found in zip(heard, recalled, strict=True) for _ in found]
         flat = [one for found in recalled for one in found]
-        if not flat:
-            return [[] for _ in heard]
-        token_ids = [self.vocabulary.encode(one.text) for one in flat]
-        given, blank = self.score(owners, token_ids).tolist(), self.score([None] * len(flat), token_ids).tolist()
-        weight, bonus = self.decode_config.anti_lm, self.decode_config.length_bonus
-        candidates = iter(
-            Candidate(
-                one.text, p, p - weight * q + bonus * len(ids),
-                recalled=one.similarity + self.decode_config.recall_likelihood * (p - q) / math.sqrt(len(ids) + 1),
-            )
-            for one, ids, p, q in zip(flat, token_ids, given, blank, strict=True)
-        )  # fmt: skip
-        return [sorted((next(candidates) for _ in found), key=lambda c: -(c.recalled or 0)) for found in recalled]
+        scored = self.scored(owners, [one.text for one in flat])
+        candidates = iter([replace(c, similarity=one.similarity) for c, one in zip(scored, flat, strict=True)])
+        return [[next(candidates) for _ in found] for found in recalled]
 
-    def _together(self, remembered: Sequence[Candidate], found: Sequence[Candidate]) -> list[Candidate]:
-        """Put remembered replies that fit well before what the search found, and the others after it."""
-        fitting = [candidate for candidate in remembered if (candidate.recalled or 0) >= self.decode_config.recall_from]
-        return [*fitting, *found, *remembered[len(fitting) :]]
+    def ranked(self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
+        """Order the candidates of each conversation by the ranker, best first.
+
+        Where the deadline left no time to score what the search found, its own scores order it.
+        """
+        late = any(candidate.blank is None for found in candidates for candidate in found) and self._needs_blank
+        rank = LikelihoodRanker(None, self.decode_config) if late else self.ranker
+        scores = rank(conversations, candidates)
+        if (expected := [len(found) for found in candidates]) != (found := [len(theirs) for theirs in scores]):
+            raise ValueError(f"{type(rank).__name__} gave {sum(found)} scores for {sum(expected)} candidates; each needs one")
+        return [
+            sorted((replace(c, score=score) for c, score in zip(found, theirs, strict=True)), key=lambda c: -c.score)
+            for found, theirs in zip(candidates, scores, strict=True)
+        ]
 
     def rank(self, conversation: Conversation, candidates: Sequence[str]) -> list[Candidate]:
-        """Order any texts by how well they answer what was heard last, best first, as `search` orders what it finds."""
-        if not candidates:
-            return []
-        token_ids = [self.vocabulary.encode(text) for text in candidates]
-        log_probs = self.score([conversation] * len(candidates), token_ids).tolist()
-        scored = zip(candidates, log_probs, self._scores(log_probs, token_ids), strict=True)
-        return sorted((Candidate(text, log_prob, score) for text, log_prob, score in scored), key=lambda c: -c.score)
+        """Order any texts by how well they answer what was heard last, best first, as an answer's candidates are."""
+        (ranked,) = self.ranked([conversation], [self.scored([conversation] * len(candidates), candidates)])
+        return ranked
 
-    def _scores(self, log_probs: Sequence[float], replies: Sequence[Sequence[int]]) -> list[float]:
-        """Compute log p(reply | history) - lambda * log p(reply) + gamma * length of each reply (Li et al. 2016)."""
-        if not replies:
+    def scored(self, conversations: Sequence[Conversation], texts: Sequence[str]) -> list[Candidate]:
+        """Make a candidate of each text, with its likelihoods in its conversation and without one."""
+        if not texts:
             return []
-        blank = self._language_model(replies) if self._language_model else self.score([None] * len(replies), replies)
-        weight, bonus = self.decode_config.anti_lm, self.decode_config.length_bonus
-        return [p - weight * q + bonus * len(reply) for p, q, reply in zip(log_probs, blank.tolist(), replies, strict=True)]
+        token_ids = [self.vocabulary.encode(text) for text in texts]
+        log_probs = self.score(conversations, token_ids).tolist()
+        return [
+            Candidate(text, log_prob, log_prob, blank, len(ids))
+            for text, log_prob, blank, ids in zip(texts, log_probs, self._blank(token_ids), token_ids, strict=True)
+        ]
 
-    def _candidate(self, hypothesis: Hypothesis, score: float) -> Candidate:
-        return Candidate(self.vocabulary.decode(hypothesis.token_ids), hypothesis.log_prob, score, hypothesis.token_log_probs)
+    def _blank(self, replies: Sequence[Sequence[int]]) -> list[float]:
+        """Compute log p(reply) of each reply, without a history."""
+        found = self._language_model(replies) if self._language_model else self.score([None] * len(replies), replies)
+        return cast(list[float], found.tolist())
 
     def _limits_of(self, conversations: Sequence[Conversation], prefixes: Sequence[str]) -> Limits:
         encode = self.vocabulary.encode

@@ -17,8 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dialogue import learned_ranker
 from dialogue.atomic_file import replace_file
 from dialogue.config import ModelConfig
+from dialogue.learned_ranker import LearnedRanker
 from dialogue.models import ModelClass, ModelModule
 from dialogue.recall import Recall
 from dialogue.text_files import decoded
@@ -45,6 +47,7 @@ class Checkpoint:
     config: ModelConfig
     training: dict[str, Any]  # how it was trained, as training.fit wrote it down
     recall: Recall = field(default_factory=lambda: Recall(()))  # replies that it remembers
+    ranker: LearnedRanker | None = None  # that was fitted to what it says
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float16) -> None:
@@ -98,7 +101,8 @@ def load(folder: str | Path, *, device: torch.device | None = None, model_name: 
         raise ValueError(
             f"{type(model).__name__} has tensors that are not in its state_dict; make them persistent buffers"
         ) from None
-    return Checkpoint(model, vocabulary, config, settings.get("training", {}), Recall.load(folder))
+    ranker = learned_ranker.load(folder, vocabulary, next(model.parameters()).device)
+    return Checkpoint(model, vocabulary, config, settings.get("training", {}), Recall.load(folder), ranker)
 
 
 def model_class(name: str) -> ModelClass:

@@ -115,6 +115,8 @@ class DecodeConfig:
         0.1, "weight of log p(reply | history) - log p(reply), over the root of the length, beside the similarity"
     )
 
+    ranker: str = _setting("auto", "auto, likelihood, recall, learned, or module:Class: what puts the candidates in order")
+
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method is {self.method!r}; it must be one of {', '.join(METHODS)}")

@@ -149,12 +149,20 @@ class _Index:
 
 def out_of_place(exchange: Exchange, known: Set[str]) -> float:
     """Return what a reply costs by its own words, where the stems `known` have been said."""
-    spoken = set(stems(exchange.reply)) - _EVERYBODYS
     of_its_own = (set(stems(exchange.heard)) | set(stems(exchange.before))) - known
-    foreign = len(of_its_own & spoken)
-    presupposed = {_stem(word) for word in _DEFINITE.findall(exchange.reply.lower())} - known - _EVERYBODYS - of_its_own
-    nobody = sum(bool(pronouns.search(exchange.reply.lower())) and not people & known for pronouns, people in _REFERENTS)
-    return FOREIGN * foreign + PRESUPPOSED * len(presupposed) + NOBODY * nobody
+    foreign = len(of_its_own & (set(stems(exchange.reply)) - _EVERYBODYS))
+    assumed = presupposed(exchange.reply, known) - of_its_own
+    return FOREIGN * foreign + PRESUPPOSED * len(assumed) + NOBODY * nobody(exchange.reply, known)
+
+
+def presupposed(reply: str, known: Set[str]) -> set[str]:
+    """Return the stems of what a reply takes for known ("the cake", "your boss") and is not."""
+    return {_stem(word) for word in _DEFINITE.findall(reply.lower())} - known - _EVERYBODYS
+
+
+def nobody(reply: str, known: Set[str]) -> int:
+    """Count he and she, where nobody was spoken of who could be meant."""
+    return sum(bool(pronouns.search(reply.lower())) and not people & known for pronouns, people in _REFERENTS)
 
 
 def stems(text: str) -> list[str]:

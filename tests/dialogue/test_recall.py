@@ -116,12 +116,12 @@ def test_a_remembered_reply_that_fits_well_is_said_and_one_that_does_not_is_not(
     agent = agent_with(talker, exchange, recall_from=0.8, recall_likelihood=0)
     (near,) = agent.answer([Conversation()], ["where do you live"])
     assert near.text == exchange.reply
-    assert near.candidates[0].recalled == pytest.approx(1 + OPENING)
+    assert near.candidates[0].similarity == pytest.approx(1 + OPENING)
     (far,) = agent.answer([Conversation()], ["do you have a dog?"])
     assert far.text != exchange.reply
     assert far.candidates[-1].text == exchange.reply, "it is still there where nothing else may be said"
     (none,) = agent_with(talker, exchange, recall=0).answer([Conversation()], ["where do you live"])
-    assert none.candidates[0].recalled is None
+    assert none.candidates[0].similarity is None
 
 
 def test_a_remembered_reply_is_not_said_twice_and_becomes_a_turn(talker):

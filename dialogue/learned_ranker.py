@@ -1,0 +1,286 @@
+"""A ranker that has read judgements: it scores a candidate by the SSA that a reader would give it.
+
+    last turns -> vectors of their words, pooled -> context vector -+
+    candidate  -> vectors of its words, pooled   -> reply vector   -+-> cosine -+
+    numbers: likelihoods, similarity, shared words, place among its kind, ... --+-> judges -> sensible? specific?
+
+The matcher is a dual encoder (Henderson et al. 2019, arXiv 1911.03688) that has learnt which reply goes with which
+context. A few small judges, whose verdicts are averaged, are fitted to what readers said of candidates,
+as LaMDA's ranker was (Thoppilan et al. 2022, arXiv 2201.08239). training.fit_ranker fits both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dialogue.atomic_file import replace_file
+from dialogue.conversation import Conversation
+from dialogue.ranking import Candidate, gain
+from dialogue.recall import nobody, presupposed, stems
+from dialogue.vocabulary import Vocabulary, without_marks
+from dialogue.words import words
+
+FILE = "ranker.safetensors"  # within a checkpoint's folder
+READ_TURNS = 3  # the last ones of a conversation
+READ_TOKENS = 24  # of each: of a turn the last, of a reply the first
+OPENING_TOKENS = 2  # whose order counts; of the others only which they are
+
+
+@dataclass(frozen=True)
+class RankerConfig:
+    """Sizes: of word vectors, of context and reply vectors, of a judge's layers; how many judges."""
+
+    vocab_size: int
+    width: int = 192
+    size: int = 256
+    hidden: int = 48
+    judges: int = 4
+    dropout: float = 0.1
+
+
+class Matcher(nn.Module):
+    """Context vectors and reply vectors, whose cosine says how well they go together."""
+
+    def __init__(self, config: RankerConfig, *, pad_id: int) -> None:
+        super().__init__()
+        self.pad_id, width, size = pad_id, config.width, config.size
+        self.embedding = nn.Embedding(config.vocab_size, width)
+        self.weight = nn.Embedding(config.vocab_size, 1)  # how much a word counts, as a logarithm
+        self.opening = nn.Linear(OPENING_TOKENS * width, size)
+        self.pooled = nn.Linear(2 * width, size)
+        self.context = self._layers(READ_TURNS * size, size, config.dropout)
+        self.reply = self._layers(size, size, config.dropout)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(16.0)))  # of cosines, as logits of a softmax
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.normal_(self.embedding.weight, std=0.3)
+        nn.init.zeros_(self.weight.weight)
+
+    @staticmethod
+    def _layers(inputs: int, size: int, dropout: float) -> nn.Sequential:
+        return nn.Sequential(nn.GELU(), nn.Linear(inputs, 2 * size), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * size, size))
+
+    def context_vectors(self, turns: Tensor) -> Tensor:
+        """Read the last turns of conversations: (N, READ_TURNS, T), the last one first -> (N, D), of length 1."""
+        count = len(turns)
+        read = self._utterances(turns.flatten(0, 1)).view(count, READ_TURNS, -1)
+        read = read * (turns != self.pad_id).any(2, keepdim=True)
+        return F.normalize(self.context(read.flatten(1)), dim=1)
+
+    def reply_vectors(self, replies: Tensor) -> Tensor:
+        """Read replies: (R, T) -> (R, D), of length 1."""
+        return F.normalize(self.reply(self._utterances(replies)), dim=1)
+
+    def _utterances(self, token_ids: Tensor) -> Tensor:
+        """Pool the words of utterances: (M, T) -> (M, D)."""
+        padding = token_ids == self.pad_id
+        vectors = self.embedding(token_ids)
+        weights = self.weight(token_ids).squeeze(2).exp().masked_fill(padding, 0)
+        # Over the root of the length, not the length: a word of a long utterance should not be lost.
+        mean = torch.bmm(weights.unsqueeze(1), vectors).squeeze(1) / (~padding).sum(1, keepdim=True).clamp_min(1).sqrt()
+        largest = vectors.masked_fill(padding.unsqueeze(2), -4).amax(1)
+        first = F.pad(token_ids, (0, OPENING_TOKENS), value=self.pad_id)[:, :OPENING_TOKENS]
+        opening = self.embedding(first).masked_fill((first == self.pad_id).unsqueeze(2), 0).flatten(1)
+        found: Tensor = self.pooled(self.dropout(torch.cat([mean, largest], dim=1))) + self.opening(opening)
+        return found
+
+
+class Judge(nn.Module):
+    """A small network from numbers to two logits: sensible, and specific where sensible."""
+
+    def __init__(self, inputs: int, config: RankerConfig) -> None:
+        super().__init__()
+        hidden, dropout = config.hidden, 3 * config.dropout
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout),
+            nn.Linear(hidden, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, 2),
+        )  # fmt: skip
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Judge candidates: (R, F) -> (R, 2)."""
+        found: Tensor = self.layers(numbers)
+        return found
+
+
+class RankerNetwork(nn.Module):
+    """The matcher, and judges that see its cosines beside the numbers, each brought to mean 0 and spread 1."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, config: RankerConfig, *, pad_id: int) -> None:
+        super().__init__()
+        self.config = config
+        self.matcher = Matcher(config, pad_id=pad_id)
+        self.judges = nn.ModuleList(Judge(len(NUMBERS), config) for _ in range(config.judges))
+        self.register_buffer("mean", torch.zeros(len(NUMBERS)))
+        self.register_buffer("spread", torch.ones(len(NUMBERS)))
+
+    def scaled(self, numbers: Tensor) -> Tensor:
+        """Scale the numbers of candidates, (R, F), for the judges."""
+        return (numbers - self.mean) / self.spread
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Return the probabilities of sensible, and of specific where sensible: (R, F) -> (R, 2)."""
+        scaled = self.scaled(numbers)
+        return torch.stack([judge(scaled) for judge in self.judges]).sigmoid().mean(0)
+
+
+class LearnedRanker:
+    """Scores candidates by the SSA expected of them: P(sensible) * (1 + P(specific | sensible)) / 2."""
+
+    def __init__(self, network: RankerNetwork, vocabulary: Vocabulary) -> None:
+        self.network, self.vocabulary = network, vocabulary
+
+    @torch.inference_mode()
+    def __call__(self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+        """Return a score between 0 and 1 for each candidate."""
+        if not any(candidates):
+            return [[] for _ in candidates]
+        numbers = self.numbers(conversations, candidates)
+        sensible, specific = self.network(numbers).unbind(1)
+        scores = iter((sensible * (1 + specific) / 2).tolist())
+        return [[next(scores) for _ in found] for found in candidates]
+
+    def numbers(self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]) -> Tensor:
+        """Describe candidates by numbers, in the order of NUMBERS: (R, F). At least one candidate."""
+        device, matcher = self.network.mean.device, self.network.matcher
+        owners = torch.tensor([row for row, found in enumerate(candidates) for _ in found], device=device)
+        texts = [without_marks(candidate.text) for found in candidates for candidate in found]
+        replies = matcher.reply_vectors(self.tokens(texts, beginning=True).to(device))
+        whole, last = (
+            matcher.context_vectors(self.context_tokens([self._turns(c)[-count:] for c in conversations]).to(device))
+            for count in (READ_TURNS, 1)
+        )
+        cosines = torch.stack([(replies * vectors[owners]).sum(1) for vectors in (whole, last)], dim=1)
+        plain = [row for c, found in zip(conversations, candidates, strict=True) for row in described(self._turns(c), found)]
+        return torch.cat([torch.tensor(plain, device=device), cosines], dim=1)
+
+    def context_tokens(self, conversations: Sequence[Sequence[str]]) -> Tensor:
+        """Lay out the last turns of conversations, the last one first: (N, READ_TURNS, T)."""
+        turns = [([""] * READ_TURNS + list(spoken))[-READ_TURNS:][::-1] for spoken in conversations]
+        return self.tokens([turn for spoken in turns for turn in spoken]).view(len(turns), READ_TURNS, -1)
+
+    def tokens(self, texts: Sequence[str], *, beginning: bool = False) -> Tensor:
+        """Lay out texts, (M, T): the last READ_TOKENS of each, or those at its beginning."""
+        part = slice(READ_TOKENS) if beginning else slice(-READ_TOKENS, None)
+        rows = [ids[part] for ids in self.vocabulary.encode_all(texts)]
+        longest = max(1, *map(len, rows))
+        return torch.tensor([[*row, *[self.vocabulary.pad_id] * (longest - len(row))] for row in rows])
+
+    @staticmethod
+    def _turns(conversation: Conversation) -> list[str]:
+        return [without_marks(turn.text) for turn in conversation.turns] or [""]
+
+
+# --- numbers -------------------------------------------------------------------------------------------------------
+
+NUMBERS = (
+    "log p(reply | history)", "log p(reply)", "their difference", "log p(reply | history) a token", "log p(reply) a token",
+    "difference over root of length", "words", "is a question", "is remembered", "similarity", "fit of what is remembered",
+    "content shared with the last turn", "content shared with the turns before", "new content", "takes for known",
+    "he or she is nobody", "words of the bot's own turns", "asks about what was just said", "turns so far", "words heard",
+    "place among the remembered", "place among the found", "is an opening", "remembered for an opening",
+    "cosine to the last turns", "cosine to the last turn",
+)  # fmt: skip
+
+
+def described(turns: Sequence[str], candidates: Sequence[Candidate]) -> list[list[float]]:
+    """Describe the candidates of a conversation by all numbers but the cosines. turns: as text, the person's last."""
+    last = stems(turns[-1])
+    before = {stem for turn in turns[:-1] for stem in stems(turn)}
+    bots = {stem for turn in turns[-2::-2] for stem in stems(turn)}
+    known = before | set(last)
+    heard, earlier = _content(last), _content(before)
+    opens = float(len(turns) == 1)
+    rows = []
+    for candidate, place in zip(candidates, _places(candidates), strict=True):
+        text = without_marks(candidate.text)
+        found = stems(text)
+        meant, size = _content(found), candidate.tokens + 1
+        asks, remembered = float(text.rstrip().endswith("?")), float(candidate.similarity is not None)
+        blank = candidate.log_prob if candidate.blank is None else candidate.blank
+        share = 1 / (1 + len(meant))
+        similarity = candidate.similarity or 0.0
+        rows.append([
+            candidate.log_prob / 10, blank / 10, (candidate.log_prob - blank) / 10, candidate.log_prob / size, blank / size,
+            gain(candidate), len(words(text)) / 10, asks, remembered, similarity, similarity + 0.1 * gain(candidate),
+            len(meant & heard) * share, len(meant & earlier) * share, len(meant - known) * share,
+            float(len(presupposed(text, known))), float(nobody(text, known)), len(set(found) & bots) / (1 + len(found)),
+            len(meant & heard) * asks, min(len(turns), 9) / 9, min(len(last), 30) / 30,
+            remembered / (1 + place), (1 - remembered) / (1 + place), opens, opens * remembered,
+        ])  # fmt: skip
+    return rows
+
+
+def _places(candidates: Sequence[Candidate]) -> list[int]:
+    """Place each candidate among those of its kind: the remembered by fit, the others by likelihood."""
+
+    def merit(candidate: Candidate) -> float:
+        if candidate.similarity is not None:
+            return candidate.similarity + 0.1 * gain(candidate)
+        return candidate.log_prob - 0.3 * (candidate.blank or 0.0) + 0.3 * candidate.tokens
+
+    places = [0] * len(candidates)
+    for remembered in (True, False):
+        kind = [at for at, candidate in enumerate(candidates) if (candidate.similarity is not None) == remembered]
+        for place, at in enumerate(sorted(kind, key=lambda at: -merit(candidates[at]))):
+            places[at] = place
+    return places
+
+
+def _content(found: Sequence[str] | set[str]) -> set[str]:
+    """Return the stems that are likely to carry meaning."""
+    return {stem for stem in found if len(stem) > 3}
+
+
+# --- in a checkpoint -----------------------------------------------------------------------------------------------
+
+
+def save(folder: Path, ranker: LearnedRanker, about: dict[str, Any]) -> None:
+    """Write a ranker into a checkpoint's folder, in half precision. about: how it was fitted."""
+    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in ranker.network.state_dict().items()}
+    metadata = {
+        "config": json.dumps(asdict(ranker.network.config)),
+        "vocabulary_sha256": ranker.vocabulary.sha256,
+        "numbers": json.dumps(NUMBERS),
+        "about": json.dumps(about),
+    }
+    replace_file(folder / FILE, lambda path: save_file(tensors, path, metadata=metadata))
+
+
+def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> LearnedRanker | None:
+    """Read a checkpoint's ranker; None where it has none. Raises ValueError on one that is broken or of another model."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        settings = json.loads(metadata["config"])
+        config = RankerConfig(**{field.name: settings[field.name] for field in fields(RankerConfig)})
+        if metadata["vocabulary_sha256"] != vocabulary.sha256:
+            raise ValueError("it was fitted to another vocabulary")
+        if json.loads(metadata["numbers"]) != list(NUMBERS):
+            raise ValueError("it was fitted to other numbers")
+        if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+            raise ValueError("it has weights that are not finite")
+        network = RankerNetwork(config, pad_id=vocabulary.pad_id)
+        network.load_state_dict(tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path} is no ranker of this checkpoint ({reason}); fit one with python -m training.fit_ranker, or delete it"
+        ) from None
+    return LearnedRanker(network.eval().to(device), vocabulary)

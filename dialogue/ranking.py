@@ -1,0 +1,114 @@
+"""Which candidate is said: a ranker scores the candidates of each conversation, and the highest score wins.
+
+likelihood    log p(reply | history) - lambda * log p(reply) + gamma * length (Li et al. 2016)
+recall        the same, but remembered replies that fit well come first
+learned       a network of the checkpoint, fitted to readers' judgements (dialogue.learned_ranker)
+module:Class  your own, built as Class(checkpoint, decode)
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+from dialogue.config import DecodeConfig
+from dialogue.conversation import Conversation
+
+if TYPE_CHECKING:
+    from dialogue.checkpoint import Checkpoint
+
+TIER = 1e4  # more than any two scores of one kind differ by
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A reply that could be said.
+
+    log_prob: log p(reply | history). blank: log p(reply | no history), None where it was not computed.
+    tokens: the length, without </s>. similarity: of a remembered reply, between what it answered and
+    what was heard; None of what the search found. score: of the search at first, then of the ranker.
+    """
+
+    text: str
+    log_prob: float
+    score: float
+    blank: float | None = None
+    tokens: int = 0
+    token_log_probs: tuple[float, ...] = ()  # of each token, that of </s> last where it was reached
+    similarity: float | None = None
+
+
+class Ranker(Protocol):
+    """Scores the candidates of conversations whose last turn is to be answered."""
+
+    def __call__(
+        self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
+    ) -> Sequence[Sequence[float]]:
+        """Return a finite score for each candidate of each conversation, the higher the better."""
+
+
+class LikelihoodRanker:
+    """Maximum mutual information: log p(reply | history) - lambda * log p(reply) + gamma * length (Li et al. 2016)."""
+
+    def __init__(self, checkpoint: Checkpoint | None, decode: DecodeConfig) -> None:
+        self.weight, self.bonus = decode.anti_lm, decode.length_bonus
+
+    def __call__(self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+        """Score by likelihood; where that without history is not known, the search's score stays."""
+        return [[self.score(candidate) for candidate in found] for found in candidates]
+
+    def score(self, candidate: Candidate) -> float:
+        """Score one candidate."""
+        if candidate.blank is None:
+            return candidate.score
+        return candidate.log_prob - self.weight * candidate.blank + self.bonus * candidate.tokens
+
+
+class RecallRanker(LikelihoodRanker):
+    """Remembered replies that fit well first, then what the search found, then the other remembered ones."""
+
+    def __init__(self, checkpoint: Checkpoint | None, decode: DecodeConfig) -> None:
+        super().__init__(checkpoint, decode)
+        self.least, self.likelihood = decode.recall_from, decode.recall_likelihood
+
+    def score(self, candidate: Candidate) -> float:
+        """Score one candidate: in its tier, by fit or by likelihood."""
+        if candidate.similarity is None:
+            return super().score(candidate)
+        fit = candidate.similarity + self.likelihood * gain(candidate)
+        return fit + (TIER if fit >= self.least else -TIER)
+
+
+def gain(candidate: Candidate) -> float:
+    """Return by how much the history makes a candidate likelier, over the root of its length; 0 where not known."""
+    if candidate.blank is None:
+        return 0.0
+    return (candidate.log_prob - candidate.blank) / math.sqrt(candidate.tokens + 1)
+
+
+OURS = {"likelihood": LikelihoodRanker, "recall": RecallRanker}
+
+
+def ranker_of(checkpoint: Checkpoint, decode: DecodeConfig) -> Ranker:
+    """Build the ranker that the settings name; auto is the checkpoint's own, where it has one, else recall.
+
+    Raises ValueError where there is none of that name.
+    """
+    name = decode.ranker
+    if name == "auto":
+        name = "recall" if checkpoint.ranker is None else "learned"
+    if name == "learned":
+        if checkpoint.ranker is None:
+            raise ValueError("ranker is learned, but the checkpoint has none; fit one with python -m training.fit_ranker")
+        return checkpoint.ranker
+    if name in OURS:
+        return OURS[name](checkpoint, decode)
+    module, _, class_name = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"there is no ranker {name!r} ({error}); use auto, learned, {', '.join(OURS)} or module:Class") from None
+    return cast(Ranker, found(checkpoint, decode))
