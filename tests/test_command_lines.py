@@ -51,6 +51,9 @@ def place(tmp_path_factory):
     sheet.write(place / "sheet", contexts.load(str(place / "contexts.jsonl")), {NEITHER[2]: NEITHER[1:2]})
     filled = read_text(place / "sheet" / sheet.SHEET).replace("1a [  ]", "1a [yy]")
     (place / "sheet" / sheet.SHEET).write_text(filled, encoding="utf-8")
+    candidates = [{"reply": NEITHER[1], "sensible": 1, "specific": 1}, {"reply": NEITHER[2], "sensible": 0, "specific": 0}]
+    judged = [{"corpus": "everyday", "id": str(n), "context": NEITHER[:1], "candidates": candidates} for n in range(20)]
+    (place / "judged.jsonl").write_text("".join(json.dumps(line) + "\n" for line in judged), encoding="utf-8")
     vocabulary = build(NEITHER * 3, size=60, model_type="word")
     (place / "words.model").write_bytes(vocabulary.serialised)
     torch.manual_seed(0)
@@ -92,6 +95,15 @@ def arguments_of(command, place, tmp_path):
         "training.trigram": [[data, f"--vocabulary={place / 'words.model'}", "--limit=4"]],
         "training.compare_runs": [[str(place / "нет")]],
         "training.remember": [[f"--checkpoint={place / 'keeper'}", data]],
+        "training.fit_ranker": [
+            [
+                f"--checkpoint={place / 'keeper'}",
+                data,
+                "--minutes=0.02",
+                f"--judgements={place / 'judged.jsonl'}",
+                f"--state={tmp_path / '☃'}",
+            ],
+        ],
         "training.reading": [
             ["sheet", model, f"--contexts={place / 'contexts.jsonl'}", f"--out={tmp_path / '☃'}"],
             ["score", str(place / "sheet")],

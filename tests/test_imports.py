@@ -108,6 +108,7 @@ WINGS = {
     "metrics": {"corpora", "data"},
     "report": {"corpora", "data", "metrics"},
     "reading": {"corpora", "metrics"},
+    "ranking": {"corpora", "reading"},
     "bench": {"corpora", "data", "run"},
 }
 

@@ -1,0 +1,254 @@
+"""Fitting a ranker: the matcher learns which replies go with which contexts, the judges what readers say."""
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dialogue import checkpoint, learned_ranker
+from dialogue.agent import DialogueAgent
+from dialogue.checkpoint import Checkpoint
+from dialogue.config import DecodeConfig, ModelConfig
+from dialogue.conversation import Conversation, Turn
+from dialogue.learned_ranker import NUMBERS, LearnedRanker, Matcher, RankerConfig, RankerNetwork
+from dialogue.models.hred import HRED
+from dialogue.ranking import Candidate
+from training import fit_ranker
+from training.corpora.transcript import Transcript, split_of
+from training.data.vocabulary import build
+from training.ranking import judging, matching
+from training.ranking.judging import Example, agreement, auc
+
+THINGS = ("cat", "dog", "song", "cake", "boat", "moon", "book", "game")
+SMALL = {"width": 16, "size": 16, "hidden": 16, "judges": 2, "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return build([f"i like my {thing}. what is your {thing} like?" for thing in THINGS] * 3, size=80, model_type="word")
+
+
+@pytest.fixture(scope="module")
+def talk():
+    """A person who likes a thing, and a companion who asks about it."""
+    return [
+        Transcript(f"{thing}-{number}", "companion", (f"i like my {thing}.", f"what is your {thing} like?"))
+        for thing in THINGS
+        for number in range(4)
+    ]
+
+
+def matcher_of(vocabulary, *, seed=0):
+    torch.manual_seed(seed)
+    return Matcher(RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id)
+
+
+def clock_of(*, step):
+    """A clock that goes on by so many seconds each time it is looked at."""
+    now = [0.0]
+
+    def clock():
+        now[0] += step
+        return now[0]
+
+    return clock
+
+
+def test_only_what_the_companion_says_is_matched(vocabulary, talk):
+    found = matching.pairs(talk, vocabulary)
+    assert len(found) == len(talk), "the person's turns are contexts alone"
+    assert matching.pairs([replace(talk[0], times=3)], vocabulary) == found[:1] * 3
+    assert found[0].context == (tuple(vocabulary.encode("i like my cat.")),)
+    assert found[0].reply == tuple(vocabulary.encode("what is your cat like?"))
+
+
+def test_the_matcher_learns_which_reply_goes_with_which_context(vocabulary, talk, tmp_path):
+    found = list(dict.fromkeys(matching.pairs(talk, vocabulary)))
+    matcher = matcher_of(vocabulary)
+    steps = matching.fit(matcher, found, minutes=4, seed=0, state=tmp_path / "state", clock=clock_of(step=1))
+    assert steps >= 200
+    contexts = matcher.context_vectors(matching.context_table([pair.context for pair in found], vocabulary.pad_id))
+    replies = matcher.reply_vectors(matching.table([pair.reply for pair in found], vocabulary.pad_id))
+    assert torch.allclose(contexts.norm(dim=1), torch.ones(len(found)), atol=1e-5)
+    assert (contexts @ replies.t()).argmax(1).tolist() == list(range(len(THINGS)))
+    assert matching.hits(matcher, found) == 1.0
+
+
+def test_a_matcher_goes_on_where_it_was_and_rests_when_its_minutes_are_over(vocabulary, talk, tmp_path):
+    found, state = matching.pairs(talk, vocabulary), tmp_path / "state"
+    first = matching.fit(matcher_of(vocabulary), found, minutes=0.5, seed=0, state=state, clock=clock_of(step=1))
+    again = matcher_of(vocabulary, seed=1)
+    total = matching.fit(again, found, minutes=1, seed=0, state=state, resume=True, clock=clock_of(step=1))
+    assert total > first
+    rested = matcher_of(vocabulary, seed=2)
+    assert matching.fit(rested, found, minutes=1, seed=0, state=state, resume=True, clock=clock_of(step=1)) == total
+    for name, tensor in rested.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    state.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="no state of this matcher"):
+        matching.fit(rested, found, minutes=1, seed=0, state=state, resume=True)
+
+
+def test_padding_and_neighbours_change_no_vector(vocabulary):
+    matcher = matcher_of(vocabulary).eval()
+    rows = [vocabulary.encode("i like my cat."), vocabulary.encode("what is your dog like? what is your dog like?")]
+    together = matcher.reply_vectors(matching.table(rows, vocabulary.pad_id))
+    for row, vector in zip(rows, together, strict=True):
+        assert torch.allclose(matcher.reply_vectors(torch.tensor([row]))[0], vector, atol=1e-5)
+
+
+def examples_where(good, *, count=120, seed=0):
+    """Contexts with six candidates, of which those are sensible that `good` says."""
+    rng, made = random.Random(seed), []
+    for number in range(count):
+        thing = rng.choice(THINGS)
+        conversation = Conversation(turns=(Turn("user", f"i like my {thing}."),))
+        candidates = tuple(
+            Candidate(f"what is your {rng.choice(THINGS)} like?", -rng.uniform(5, 30), 0.0, -rng.uniform(5, 30), 6)
+            for _ in range(6)
+        )
+        found = torch.tensor([[float(good(c)), float(good(c))] for c in candidates])
+        made.append(Example(conversation, candidates, found, "everyday", number % 4 == 0))
+    return made
+
+
+def test_judges_learn_what_readers_said(vocabulary):
+    torch.manual_seed(0)
+    network = RankerNetwork(RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id).eval()
+    ranker = LearnedRanker(network, vocabulary)
+    every = examples_where(lambda candidate: candidate.log_prob - candidate.blank > 3)
+    held_out = [example for example in every if example.held_out]
+    before = agreement(ranker, held_out)
+    judging.fit(ranker, [example for example in every if not example.held_out], seed=0)
+    after = agreement(ranker, held_out)
+    assert before.auc < 0.8 < 0.95 < after.auc
+    assert after.ssa > 0.95 * after.oracle
+    (scores,) = ranker([held_out[0].conversation], [held_out[0].candidates])
+    assert all(0 <= score <= 1 for score in scores)
+
+
+def test_a_candidate_is_scored_alike_alone_and_beside_other_conversations(vocabulary):
+    torch.manual_seed(0)
+    network = RankerNetwork(RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id).eval()
+    ranker = LearnedRanker(network, vocabulary)
+    every = examples_where(lambda candidate: True, count=5)
+    together = ranker([e.conversation for e in every], [e.candidates for e in every])
+    for example, scores in zip(every, together, strict=True):
+        assert ranker([example.conversation], [example.candidates])[0] == pytest.approx(scores, abs=1e-5)
+    assert ranker([every[0].conversation, every[1].conversation], [[], every[1].candidates])[0] == []
+    assert len(NUMBERS) == ranker.numbers([every[0].conversation], [every[0].candidates]).shape[1]
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "expected"),
+    [
+        ([0.1, 0.2, 0.3], [0, 0, 1], 1.0),
+        ([0.3, 0.2, 0.1], [0, 0, 1], 0.0),
+        ([1, 1, 1, 1], [0, 1, 0, 1], 0.5),
+        ([1, 2, 2], [0, 1, 0], 0.75),
+    ],
+)
+def test_the_area_under_the_curve_by_hand(scores, labels, expected):
+    assert auc(scores, labels) == pytest.approx(expected)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path, vocabulary):
+    config = ModelConfig(vocab_size=len(vocabulary), embedding=8, utterance=8, context=8, hidden=8)
+    torch.manual_seed(0)
+    model = HRED.from_config(config, bos_id=vocabulary.bos_id).eval()
+    checkpoint.save(tmp_path / "model", Checkpoint(model, vocabulary, config, {}))
+    keys = [str(n) for n in range(400) if split_of(str(n)) != "test"]
+    lines = [
+        {"id": key, "turns": [f"i like my {THINGS[int(key) % 8]}.", f"what is your {THINGS[int(key) % 8]} like?"]} for key in keys
+    ]
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    judged = [
+        {
+            "corpus": "everyday", "id": f"e-{n}", "context": [f"i like my {THINGS[n % 8]}."],
+            "candidates": [
+                {"reply": f"what is your {THINGS[n % 8]} like?", "sensible": 1, "specific": 1},
+                {"reply": f"what is your {THINGS[(n + 3) % 8]} like?", "sensible": 0, "specific": 0, "fault": "ignores"},
+            ],
+        }
+        for n in range(40)
+    ]  # fmt: skip
+    (tmp_path / "judged.jsonl").write_text("".join(json.dumps(line) + "\n" for line in judged), encoding="utf-8")
+    return tmp_path
+
+
+def arguments(place, *more):
+    return [
+        f"--checkpoint={place / 'model'}", f"--data={place / 'talk.jsonl'}", f"--judgements={place / 'judged.jsonl'}",
+        f"--state={place / 'state'}", "--device=cpu", "--minutes=0.02", *more,
+    ]  # fmt: skip
+
+
+def test_the_command_writes_a_ranker_that_the_agent_uses(place, capsys):
+    assert fit_ranker.main(arguments(place, f"--json={place / 'figures.json'}")) == 0
+    shown = capsys.readouterr().out
+    assert "held-out judgements" in shown
+    figures = json.loads((place / "figures.json").read_text())
+    assert set(figures["held_out"]) == {"likelihood", "recall", "learned"}
+    assert figures["judged"] == 40
+    agent = DialogueAgent.load(place / "model", decode=DecodeConfig(beam_size=3), safety="off")
+    assert isinstance(agent.ranker, LearnedRanker)
+    (reply,) = agent.answer([Conversation()], ["i like my cat."])
+    scores = [candidate.score for candidate in reply.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    plain = DialogueAgent.load(place / "model", decode=DecodeConfig(beam_size=3, ranker="likelihood"), safety="off")
+    assert not isinstance(plain.ranker, LearnedRanker)
+
+
+def test_with_the_minutes_over_the_second_step_alone_is_done_again_the_same(place):
+    assert fit_ranker.main(arguments(place)) == 0
+    first = load_file(place / "model" / learned_ranker.FILE)
+    (place / "model" / learned_ranker.FILE).unlink()
+    assert fit_ranker.main(arguments(place, "--resume")) == 0
+    again = load_file(place / "model" / learned_ranker.FILE)
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["--minutes=0"], "--minutes is 0.0"),
+        (["--minutes=nan"], "--minutes is nan"),
+        (["--judgements=nowhere.jsonl"], "nowhere.jsonl holds no judgements"),
+        (["--json=."], "--json . is a folder"),
+        (["--resume"], "no state of this matcher"),
+    ],
+)
+def test_what_it_cannot_use_is_refused_in_one_line_and_nothing_is_written(place, capsys, more, complaint):
+    assert fit_ranker.main(arguments(place, *more)) == 2
+    assert complaint in capsys.readouterr().err
+    assert not (place / "model" / learned_ranker.FILE).exists()
+
+
+@pytest.mark.parametrize("damage", ["bytes", "numbers", "vocabulary", "nan", "sizes"])
+def test_a_ranker_that_does_not_belong_to_its_checkpoint_is_refused_by_name(place, vocabulary, damage):
+    network = RankerNetwork(RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id)
+    if damage == "nan":
+        network.mean[0] = float("nan")
+    learned_ranker.save(place / "model", LearnedRanker(network, vocabulary), {})
+    path = place / "model" / learned_ranker.FILE
+    content = path.read_bytes()
+    if damage == "bytes":
+        content = content[:100]
+    elif damage == "numbers":
+        content = content.replace(b"turns so far", b"turns so fat")
+    elif damage == "vocabulary":
+        content = content.replace(vocabulary.sha256.encode(), b"0" * 64)
+    elif damage == "sizes":
+        content = content.replace(b'\\"judges\\": 2', b'\\"judges\\": 3')
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"ranker\.safetensors is no ranker of this checkpoint \(.+\); fit one"):
+        checkpoint.load(place / "model")

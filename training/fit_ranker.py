@@ -1,0 +1,122 @@
+"""python -m training.fit_ranker: fit the ranker of a checkpoint, which chooses among the candidates of a reply.
+
+python -m training.fit_ranker --checkpoint runs/mine/checkpoint --minutes 10
+
+Two steps. A matcher learns from corpora which reply goes with which context; then judges learn from
+readers' judgements (training/corpora/judgements.jsonl.gz) which candidates make sense, with the
+likelihoods and the matcher's cosines before them. Held-out judgements show what it is worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from dialogue import checkpoint, learned_ranker
+from dialogue.agent import DialogueAgent
+from dialogue.command_line import add_checkpoint, add_device, check_writable_file, command
+from dialogue.config import DecodeConfig
+from dialogue.device import choose_device
+from dialogue.learned_ranker import LearnedRanker, RankerConfig, RankerNetwork
+from dialogue.ranking import LikelihoodRanker, Ranker, RecallRanker
+from training import corpora
+from training.corpora.transcript import Complaints
+from training.ranking import judgements, judging, matching
+
+STATE = "matcher.safetensors"
+MEASURED = 400  # pairs of the validation split
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    """Fit a ranker from the command line."""
+    options = _options().parse_args(arguments)
+    if not 0 < options.minutes < float("inf"):
+        raise ValueError(f"--minutes is {options.minutes}; it must be above 0")
+    if options.json:
+        check_writable_file(options.json, option="--json")
+    device = choose_device(options.device)
+    source = checkpoint.load(options.checkpoint, device=device)
+    check_writable_file(options.checkpoint / learned_ranker.FILE, option="--checkpoint")
+    state = options.state or Path("runs") / STATE
+    state.parent.mkdir(parents=True, exist_ok=True)
+    judged, missing = judgements.load(options.judgements)
+    if not any(map(judging.is_held_out, judged)) or all(map(judging.is_held_out, judged)):
+        raise ValueError(f"{options.judgements}: {len(judged)} judged contexts are too few to learn from and to measure by")
+
+    torch.manual_seed(options.seed)
+    network = RankerNetwork(RankerConfig(vocab_size=len(source.vocabulary)), pad_id=source.vocabulary.pad_id).to(device)
+    ranker = LearnedRanker(network, source.vocabulary)
+    names = options.data or ["companion"]
+    complaints = Complaints(skip=options.skip_bad_lines)
+    found = matching.pairs(corpora.load(names, "train", complaints), source.vocabulary)
+    if len(found) < 2:
+        raise ValueError(f"{', '.join(names)}: {len(found)} replies are too few to match contexts with")
+    print(f"{len(found):,} pairs of {', '.join(names)}; {sum(p.numel() for p in network.parameters()):,} parameters")
+    steps = matching.fit(network.matcher, found, minutes=options.minutes, seed=options.seed, state=state, resume=options.resume)
+    network.eval()
+    unseen = matching.pairs(corpora.load(names, "validation", complaints), source.vocabulary)[:MEASURED]
+    hits = matching.hits(network.matcher, unseen) if len(unseen) > 1 else None
+
+    agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
+    every = judging.examples(agent, judged)
+    judging.fit(ranker, [example for example in every if not example.held_out], seed=options.seed)
+    held_out = [example for example in every if example.held_out]
+    figures = {name: judging.agreement(one, held_out) for name, one in _rankers(ranker).items()}
+    about = {
+        "data": names, "minutes": options.minutes, "steps": steps, "seed": options.seed, "judged": len(every),
+        "matcher_hits_at_1_of_20": hits, "held_out": {name: asdict(figure) for name, figure in figures.items()},
+    }  # fmt: skip
+    learned_ranker.save(options.checkpoint, ranker, about)
+    if options.json:  # before anything is shown
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(about | {"missing": missing}, indent=2) + "\n", encoding="utf-8")
+    table = Table(
+        "ranker", "contexts", "candidates", "AUC", "SSA of the first", "of the best there is", title="held-out judgements"
+    )
+    for name, figure in figures.items():
+        table.add_row(
+            name, str(figure.contexts), str(figure.candidates), f"{figure.auc:.3f}", f"{figure.ssa:.1%}", f"{figure.oracle:.1%}"
+        )  # fmt: skip
+    Console().print(table)
+    for name, count in sorted(missing.items()):
+        print(f"{count} judged contexts of {name} were left out: the corpus is not here")
+    if hits is not None:
+        print(f"the matcher finds the true reply among 20 in {hits:.1%} of {len(unseen)} contexts of the validation split")
+    print(f"the ranker is in {options.checkpoint / learned_ranker.FILE}; the agent uses it from now on")
+    return 0
+
+
+def _rankers(ranker: LearnedRanker) -> dict[str, Ranker]:
+    """Name the rankers that are compared."""
+    decode = DecodeConfig()
+    return {"likelihood": LikelihoodRanker(None, decode), "recall": RecallRanker(None, decode), "learned": ranker}
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.fit_ranker", description="Fit the ranker of a checkpoint to corpora and judgements."
+    )
+    add = parser.add_argument
+    add_checkpoint(parser, required=True)
+    add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: companion)")
+    add("--minutes", type=float, default=10.0, help="of the first step (default: %(default)s)")
+    add("--judgements", type=Path, default=judgements.FILE, metavar="FILE", help="judged candidates (default: the project's)")
+    add("--state", type=Path, metavar="FILE", help=f"where the first step keeps its state (default: runs/{STATE})")
+    add("--resume", action="store_true", help="go on from that state; with the minutes over, only the second step is done")
+    add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
+    add("--seed", type=int, default=0, help="of all draws (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
+    add_device(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""The second step: judges that learn what readers said of candidates; and how well any ranker agrees with readers."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from dialogue.agent import RECALLED_TURNS, DialogueAgent
+from dialogue.conversation import Conversation, Turn
+from dialogue.learned_ranker import LearnedRanker
+from dialogue.ranking import Candidate, Ranker
+from dialogue.recognised import as_recognised, as_written
+from training.ranking.judgements import Judged
+from training.reading.sheet import one_form
+
+EPOCHS, CONTEXTS, LEARNING_RATE, WEIGHT_DECAY = 20, 32, 2e-3, 0.1
+SPECIFIC = 0.3  # weight of that loss beside sensible's
+RECALLED = 80  # remembered replies among which a judged one is looked for
+HELD_OUT = 5  # one context in so many is not learnt
+
+
+@dataclass(frozen=True)
+class Example:
+    """A conversation, its candidates and what was found of each: (R, 2), sensible and specific, 0 or 1."""
+
+    conversation: Conversation
+    candidates: tuple[Candidate, ...]
+    found: Tensor
+    corpus: str
+    held_out: bool
+
+
+def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
+    """Score judged candidates by the agent's model and memory, as it would score its own.
+
+    True replies are left out: the model has read them in this very place, and so they look likelier than any other.
+    """
+    made = []
+    for context in tqdm(judged, desc="scoring", unit="context", disable=None):
+        replies = [reply for reply in context.replies if not reply.is_true]
+        if not replies:
+            continue
+        turns = turns_of(context)
+        conversation = Conversation()
+        for turn in turns:
+            (conversation,) = agent.hear([conversation], [turn])
+        before = [turn.text for turn in turns[:-1]][-RECALLED_TURNS:]
+        remembered = {one_form(one.text): one.similarity for one in agent.memory.find(turns[-1].text, before, count=RECALLED)}
+        scored = agent.scored([conversation] * len(replies), [reply.text for reply in replies])
+        candidates = tuple(replace(candidate, similarity=remembered.get(one_form(candidate.text))) for candidate in scored)
+        found = torch.tensor([[reply.sensible, reply.specific] for reply in replies], dtype=torch.float)
+        # The texts suffice from here on.
+        made.append(Example(Conversation(turns=tuple(turns)), candidates, found, context.corpus, is_held_out(context)))
+    return made
+
+
+def turns_of(context: Judged) -> list[Turn]:
+    """Say whose each turn is, the last one the person's; what the person said has been through a recogniser."""
+    last = len(context.turns) - 1
+    return [
+        Turn("bot", text) if (last - at) % 2 else Turn("user", as_written(as_recognised(text)))
+        for at, text in enumerate(context.turns)
+    ]
+
+
+def is_held_out(context: Judged) -> bool:
+    """Tell by the hash of a conversation's id whether it is kept from the judges, to measure them by."""
+    return int(hashlib.sha1(f"judged {context.id}".encode()).hexdigest(), 16) % HELD_OUT == 0
+
+
+def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
+    """Fit the judges of a ranker; its matcher stays as it is."""
+    network = ranker.network
+    with torch.inference_mode():
+        numbers = [ranker.numbers([example.conversation], [example.candidates]) for example in learnt]
+    every = torch.cat(numbers).clone()
+    network.mean.copy_(every.mean(0))
+    network.spread.copy_(every.std(0).clamp_min(1e-3))
+    rows = [(network.scaled(own.clone()), example.found.to(own.device)) for own, example in zip(numbers, learnt, strict=True)]
+    for number, judge in enumerate(network.judges):
+        rng = random.Random(seed + number)
+        torch.manual_seed(seed + number)  # dropout's
+        optimizer = torch.optim.AdamW(judge.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        batches = max(1, len(rows) // CONTEXTS)
+        judge.train()
+        for step in range(EPOCHS * batches):
+            if step % batches == 0:
+                rng.shuffle(rows)
+            some = rows[step % batches * CONTEXTS :][:CONTEXTS]
+            optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / (EPOCHS * batches))) / 2
+            logits = judge(torch.cat([inputs for inputs, _ in some]))
+            sensible, specific = torch.cat([found for _, found in some]).unbind(1)
+            loss = F.binary_cross_entropy_with_logits(logits[:, 0], sensible)
+            of_sensible = F.binary_cross_entropy_with_logits(logits[:, 1], specific, reduction="none") * sensible
+            optimizer.zero_grad()
+            torch.autograd.backward(loss + SPECIFIC * of_sensible.sum() / sensible.sum().clamp_min(1))
+            optimizer.step()
+        judge.eval()
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well a ranker agrees with readers.
+
+    auc: the chance that a sensible candidate has a higher score than one that is not. ssa: of the
+    candidates that it puts first; oracle: of the best candidates there are.
+    """
+
+    contexts: int
+    candidates: int
+    auc: float
+    ssa: float
+    oracle: float
+
+
+def agreement(ranker: Ranker, held_out: Sequence[Example]) -> Agreement:
+    """Measure a ranker on judged candidates. At least one candidate sensible, and one not."""
+    scores, sensible, chosen, best = [], [], [], []
+    for example in held_out:
+        (found,) = ranker([example.conversation], [example.candidates])
+        scores += list(found)
+        sensible += example.found[:, 0].tolist()
+        ssa = example.found.mean(1)
+        chosen.append(float(ssa[max(range(len(found)), key=lambda at: found[at])]))
+        best.append(float(ssa.max()))
+    return Agreement(len(held_out), len(scores), auc(scores, sensible), sum(chosen) / len(chosen), sum(best) / len(best))
+
+
+def auc(scores: Sequence[float], labels: Sequence[float]) -> float:
+    """Return the area under the ROC curve, by ranks (Mann and Whitney 1947); ties count half."""
+    order = torch.tensor(scores, dtype=torch.double)
+    positive = torch.tensor(labels) > 0
+    _, places, counts = torch.unique(order, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum(0) - (counts - 1) / 2)[places]
+    n = int(positive.sum())
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(labels) - n)))
