@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from dialogue.agent import DialogueAgent, Reply
+from dialogue.answers import Answer, answer
 from dialogue.command_line import add_device, add_model, command
 from dialogue.config import add_options, decode_config
-from dialogue.conversation import Conversation
 from dialogue.device import choose_device
-from dialogue.recognised import as_written
-from dialogue.safety import Level, fixed_answer, level_from_environment
+from dialogue.safety import Level, level_from_environment
+from dialogue.seeded_choice import pick
 from dialogue.text_files import read_lines
 from dialogue.vocabulary import without_marks
 
@@ -33,9 +34,40 @@ def beam_table(reply: Reply) -> Table:
     return table
 
 
+class Talk:
+    """One conversation with the agent, and what its last reply was chosen from."""
+
+    def __init__(self, agent: DialogueAgent, *, safety: Level = "standard") -> None:
+        self._agent, self._safety = agent, safety
+        self._name = f"terminal {uuid.uuid4()}"
+        self.reply: Reply | None = None
+
+    def say(self, utterance: str) -> Answer:
+        """Answer an utterance as the skill does."""
+        self.reply = None
+
+        def respond(written: str) -> str:
+            (self.reply,) = self._agent.replies([self._name], [written])
+            return self.reply.text
+
+        return answer(
+            utterance,
+            respond=respond,
+            note=lambda written, reply: self._agent.note(self._name, written, reply),
+            choose=lambda wordings: pick(wordings, utterance),
+            seed=utterance,
+            safety=self._safety,
+        )
+
+    def end(self) -> None:
+        """Forget all that was said."""
+        self._agent.forget(self._name)
+        self.reply = None
+
+
 def talk(agent: DialogueAgent, console: Console, *, safety: Level = "standard") -> None:
     """Read lines, answer them, obey the commands, until /quit or the end of the input."""
-    conversation, reply = Conversation(), None
+    conversation = Talk(agent, safety=safety)
     console.print(f"Talk to it. {COMMANDS}.", style="dim", highlight=False)
     while True:
         try:
@@ -45,30 +77,26 @@ def talk(agent: DialogueAgent, console: Console, *, safety: Level = "standard") 
         if line == "/quit":
             return
         if line == "/reset":
-            conversation, reply = Conversation(), None
+            conversation.end()
             console.print("A new conversation.", style="dim")
         elif line == "/beam":
+            reply = conversation.reply
             console.print(beam_table(reply) if reply else "Nothing was said yet.", highlight=False)
         elif line.startswith("/"):
             console.print(f"{line} is no command; {COMMANDS}.", style="dim", markup=False, highlight=False)
-        elif fixed := fixed_answer(line, seed=line, level=safety):
-            console.print(f"[bold]bot[/bold]  {fixed.text}", highlight=False)
         elif line:
-            (reply,) = agent.answer([conversation], [line])
-            conversation = reply.conversation
+            text = conversation.say(line).text
             console.print("[bold]bot[/bold] ", end=" ")
-            console.print(reply.text, markup=False, highlight=False)
+            console.print(text, markup=False, highlight=False)
 
 
 def answer_openings(agent: DialogueAgent, openings: Sequence[str], *, safety: Level = "standard") -> Iterator[tuple[str, str]]:
     """Answer each opening in a conversation of its own: the reply, and why it is a fixed one ("fallback", a topic), or ""."""
     for opening in openings:
-        fixed = fixed_answer(opening, seed=opening, level=safety)
-        if fixed:
-            yield fixed.text, fixed.reason
-        else:
-            (reply,) = agent.answer([Conversation()], [as_written(opening)])
-            yield reply.text, "fallback" if reply.is_fallback else ""
+        conversation = Talk(agent, safety=safety)
+        given, reply = conversation.say(opening), conversation.reply
+        yield given.text, "fallback" if reply and reply.is_fallback else given.reason
+        conversation.end()
 
 
 def read_openings(path: Path) -> list[str]:

@@ -6,13 +6,15 @@ utterance -> token_ids -> history vector -> search --+-> ranker -> the first can
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -39,6 +41,8 @@ log = logging.getLogger(__name__)
 HEARD_TOKENS = 128  # of a longer utterance its last tokens are read
 BLOCKED_REPLIES = 4  # how many of the bot's replies block_reply_ngrams looks back on
 RECALLED_TURNS = 6  # that a remembered reply may speak of
+RELUCTANCE = ("", "a life", "said before", "said before, a life")  # the most willingly said first
+STAGES = ("hear", "search", "recall", "rank", "choose", "say")  # of an answer; say: into the history
 FALLBACK = "i don't know what to say to that. what else is on your mind?"  # said only where not one hypothesis may be
 
 
@@ -47,12 +51,14 @@ class Reply:
     """What the agent says, the conversation after it, and what it chose from, best first.
 
     The conversation keeps the reply as the model wrote it, with <continued_utterance>; the text is without such marks.
+    seconds: by stage, in order; of the batch that it was found in.
     """
 
     text: str
     conversation: Conversation
     candidates: tuple[Candidate, ...]
     is_fallback: bool = False
+    seconds: tuple[tuple[str, float], ...] = field(default=(), compare=False)
 
 
 class DialogueAgent:
@@ -82,27 +88,31 @@ class DialogueAgent:
         """
         self.model, self.vocabulary = source.model, source.vocabulary
         self.prepared = prepare(source.model, precision)
-        self.decode_config = decode or DecodeConfig()
         self.device = next(source.model.parameters()).device
         self.memory = source.recall
-        self.ranker = ranker_of(source, self.decode_config)
-        # A likelihood without its correction is that of the search; there is nothing to compute then.
-        self._needs_blank = self.decode_config.anti_lm != 0 or not isinstance(self.ranker, LikelihoodRanker)
+        self._source = source  # whose own ranker the settings may name
         self._store = ConversationStore() if store is None else store  # an empty one is false
         self._lock = threading.Lock()
         self._may_say, self._avoid = may_say, avoid
-        self._language_model, self._clock = language_model, clock
+        self._language_model, self._clock, self._never_say = language_model, clock, tuple(never_say)
+        pieces = ((token_id, self.vocabulary.piece(token_id)) for token_id in range(len(self.vocabulary)))
+        self._sentence_ends = [token_id for token_id, piece in pieces if piece.endswith((".", "?", "!"))]
+        self._search_by(decode or DecodeConfig())
+
+    def _search_by(self, decode: DecodeConfig) -> None:
+        self.decode_config = decode
+        self.ranker = ranker_of(self._source, decode)
+        # A likelihood without its correction is that of the search; there is nothing to compute then.
+        self._needs_blank = decode.anti_lm != 0 or not isinstance(self.ranker, LikelihoodRanker)
         self._block_list = _read_phrases(self.decode_config.block_list) if self.decode_config.block_list else {}
         self._limits = Limits(
             forbidden=self.vocabulary.never_generated,
             block_list=[
                 *(self._encode_phrase(phrase, where) for where, phrase in self._block_list.items()),
-                *(ids for ids in map(self.vocabulary.encode, never_say) if ids and self.vocabulary.unk_id not in ids),
+                *(ids for ids in map(self.vocabulary.encode, self._never_say) if ids and self.vocabulary.unk_id not in ids),
             ],
             stop_words=[self._encode_phrase(phrase, "stop_words") for phrase in self.decode_config.stop_words],
         )
-        pieces = ((token_id, self.vocabulary.piece(token_id)) for token_id in range(len(self.vocabulary)))
-        self._sentence_ends = [token_id for token_id, piece in pieces if piece.endswith((".", "?", "!"))]
 
     @classmethod
     def load(
@@ -128,6 +138,15 @@ class DialogueAgent:
             avoid=claims_a_life,
         )
 
+    def with_settings(self, decode: DecodeConfig) -> DialogueAgent:
+        """Return the agent with other settings of the search: the same model, in the same conversations.
+
+        Raises ValueError where the block list or a stop word is not of the vocabulary's language.
+        """
+        other = copy.copy(self)
+        other._search_by(decode)
+        return other
+
     # --- conversations by name ---------------------------------------------------------------------------------------
 
     def respond(self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float = math.inf) -> list[str]:
@@ -136,6 +155,10 @@ class DialogueAgent:
         A name that is new begins a conversation. deadline: seconds from now after which no further token is searched for, and
         the best so far is said. Raises ValueError where names and utterances do not pair.
         """
+        return [reply.text for reply in self.replies(conversations, utterances, deadline=deadline)]
+
+    def replies(self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float = math.inf) -> list[Reply]:
+        """Answer as `respond` does, and return with each reply what it was chosen from."""
         if len(conversations) != len(utterances) or len(set(conversations)) != len(conversations):
             raise ValueError(
                 f"{len(utterances)} utterances for the conversations {list(conversations)}: expected one for each, no name twice"
@@ -145,7 +168,7 @@ class DialogueAgent:
             replies = self._answer([self._store.get(name) for name in conversations], utterances, until=until)
             for name, reply in zip(conversations, replies, strict=True):
                 self._store.put(name, reply.conversation)
-        return [reply.text for reply in replies]
+        return replies
 
     def note(self, conversation: str, utterance: str, reply: str) -> None:
         """Take into a conversation what was answered elsewhere, by a fixed sentence."""
@@ -185,19 +208,28 @@ class DialogueAgent:
     ) -> list[Reply]:
         if not conversations:
             return []
+        moments = [time.perf_counter()]
         heard = self.hear(conversations, [Turn("user", utterance) for utterance in utterances])
+        moments.append(time.perf_counter())
         found = self.search(heard, prefixes=prefixes, until=until)
+        moments.append(time.perf_counter())
         if self.decode_config.recall and len(self.memory) and not any(prefixes):
             found = [[*both[0], *both[1]] for both in zip(self.remember(conversations, heard), found, strict=True)]
+        moments.append(time.perf_counter())
         found = self.ranked(heard, found)
+        moments.append(time.perf_counter())
         chosen = [
             self._choose(conversation, utterance, candidates)
             for conversation, utterance, candidates in zip(heard, utterances, found, strict=True)
         ]
         turns = [Turn("bot", FALLBACK if candidate is None else candidate.text) for candidate in chosen]
+        moments.append(time.perf_counter())
+        said = self.hear(heard, turns)
+        moments.append(time.perf_counter())
+        seconds = tuple(zip(STAGES, (after - before for before, after in itertools.pairwise(moments)), strict=True))
         return [
-            Reply(without_marks(turn.text), conversation, tuple(candidates), is_fallback=candidate is None)
-            for turn, conversation, candidate, candidates in zip(turns, self.hear(heard, turns), chosen, found, strict=True)
+            Reply(without_marks(turn.text), conversation, tuple(candidates), candidate is None, seconds)
+            for turn, conversation, candidate, candidates in zip(turns, said, chosen, found, strict=True)
         ]
 
     def hear(self, conversations: Sequence[Conversation], turns: Sequence[Turn]) -> list[Conversation]:
@@ -326,22 +358,50 @@ class DialogueAgent:
 
     def _choose(self, conversation: Conversation, utterance: str, candidates: Sequence[Candidate]) -> Candidate | None:
         """Take the best candidate that may be said; one to avoid, or said before, only where no other is left."""
-        said = {tuple(words(without_marks(text))) for text in conversation.said("bot")}
+        said = _spoken(conversation)
+        # stable: the best first among equals
+        willingly_first = sorted(candidates, key=lambda c: RELUCTANCE.index(self._misgiving(c.text, said)))
+        return next((candidate for candidate in willingly_first if not self._objection(candidate.text, utterance)), None)
 
-        def misgivings(candidate: Candidate) -> tuple[bool, bool]:
-            text = without_marks(candidate.text)
-            return tuple(words(text)) in said, self._avoid is not None and self._avoid(text)
+    def why(self, reply: Reply) -> list[str]:
+        """Tell of each candidate of a reply of this agent why it was passed over; "" is the one that was said.
 
-        willingly_first = sorted(candidates, key=misgivings)  # stable: the best first among equals
-        return next((candidate for candidate in willingly_first if self._may_be_said(candidate.text, utterance)), None)
+        "likelihood": others come before it. Else what keeps it from being said: "empty", "repetition", "block list",
+        "safety"; or why it is said only where no other is left: "a life", "said before".
+        """
+        heard, utterance = reply.conversation.turns[:-1], reply.conversation.turns[-2].text
+        said = _spoken(Conversation(turns=heard))
+        chosen = self._choose(Conversation(turns=heard), utterance, reply.candidates)
+        return [
+            ""
+            if candidate is chosen
+            else self._objection(candidate.text, utterance) or self._misgiving(candidate.text, said) or "likelihood"
+            for candidate in reply.candidates
+        ]
 
-    def _may_be_said(self, text: str, utterance: str) -> bool:
+    def _misgiving(self, text: str, said: Set[tuple[str, ...]]) -> str:
+        """Say why a candidate is said only where no other is left, one of RELUCTANCE."""
+        spoken = without_marks(text)
+        is_avoided = self._avoid is not None and self._avoid(spoken)
+        if tuple(words(spoken)) in said:
+            return "said before, a life" if is_avoided else "said before"
+        return "a life" if is_avoided else ""
+
+    def _objection(self, text: str, utterance: str) -> str:
+        """Say what keeps a candidate from being said; "": nothing does."""
         n, spoken = self.decode_config.block_ngrams, text.replace(CONTINUED, " ")
-        if not words(spoken) or (n and repeats_ngram(spoken, n)):
-            return False
+        if not words(spoken):
+            return "empty"
+        if n and repeats_ngram(spoken, n):
+            return "repetition"
         if any(holds_phrase(spoken, phrase) for phrase in self._block_list.values()):
-            return False
-        return self._may_say is None or self._may_say(utterance, text)
+            return "block list"
+        return "" if self._may_say is None or self._may_say(utterance, text) else "safety"
+
+
+def _spoken(conversation: Conversation) -> set[tuple[str, ...]]:
+    """Return the words of every reply that a conversation has had."""
+    return {tuple(words(without_marks(text))) for text in conversation.said("bot")}
 
 
 def _read_phrases(path: str) -> dict[str, str]:

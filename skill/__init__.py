@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ask_sdk_core.skill import CustomSkill
 
     from dialogue.agent import DialogueAgent
+    from dialogue.answers import Answer
     from dialogue.safety import Level
 
 
-def build_skill(agent: DialogueAgent, *, safety: Level = "standard", may_send: bool = False, log_text: bool = False) -> CustomSkill:
+def build_skill(
+    agent: DialogueAgent,
+    *,
+    safety: Level = "standard",
+    may_send: bool = False,
+    log_text: bool = False,
+    observe: Callable[[str, str, Answer], None] | None = None,
+) -> CustomSkill:
     """Build the skill: its handlers in order, the most specific first. The settings are those of `Responder`."""
     from ask_sdk_core.skill_builder import SkillBuilder
 
@@ -19,7 +28,7 @@ def build_skill(agent: DialogueAgent, *, safety: Level = "standard", may_send: b
     from skill.responder import Responder
 
     commands.compiled()  # now, so that nobody who speaks waits for it
-    responder = Responder(agent, safety=safety, may_send=may_send, log_text=log_text)
+    responder = Responder(agent, safety=safety, may_send=may_send, log_text=log_text, observe=observe)
     builder = SkillBuilder()
     for handler in (
         handlers.CanFulfill(),

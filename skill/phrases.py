@@ -95,36 +95,3 @@ LATE = (
     "That one needs more thought than I have time for. Could you put it another way?",
     "I'm too slow today. What else is on your mind?",
 )
-
-NAME = (
-    "I'm Chatty Friend, a program to talk with. What's your name?",
-    "You can call me Chatty Friend. And what shall I call you?",
-)
-NATURE = (
-    "No human here: I'm a computer program that has learnt to chat. Does that bother you?",
-    "I'm a machine, a small neural network, not a person. What gave me away?",
-)
-FEELINGS = (
-    "I'm a program: no feelings, no body, and no plans for the world. How do you feel today?",
-    "There is nobody in here to feel that, only numbers that make sentences. What about you?",
-)
-MAKER = (
-    "Programmers made me, out of a small neural network and a lot of talk. Why do you ask?",
-    "I was built by people who like open conversation, and I run on somebody's own computer. What are you building?",
-)
-AGE = (
-    "I have no age; I'm a program and don't get older. How old do I sound?",
-    "Programs have versions, not birthdays. When is your birthday?",
-)
-ABILITIES = (
-    "I can chat about everyday things: your day, pets, food, plans. I know few facts and do no errands. Where shall we begin?",
-    "I only talk. I can't play music, set timers or look things up, and I may be wrong. What would you like to talk about?",
-)
-LISTENING = (
-    "Only while we talk here. Alexa turns your words into text, and I get the text, no sound. Is that all right with you?",
-    "I read what you say to this skill, as text, and nothing else. When you say stop, I'm gone. Shall we go on?",
-)
-KNOWN = (
-    "Only what you've said since we began to talk, and I forget it when we stop. What would you like me to know?",
-    "No name, no address, no past talks: just this conversation, until it ends. What should I know about you?",
-)

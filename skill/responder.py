@@ -7,14 +7,13 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ask_sdk_core.handler_input import HandlerInput
 
-from dialogue.recognised import as_written
-from dialogue.safety import Level, fixed_answer
+from dialogue.answers import Answer, answer
+from dialogue.safety import Level
 from skill import deadline, phrases
-from skill.identity import about_itself
 from skill.session import locale, request_id, session_id, user_id, wording
 
 if TYPE_CHECKING:
@@ -23,13 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REMEMBERED_SESSIONS = 10_000  # as many as the agent keeps conversations
-
-
-class Reply(NamedTuple):
-    """What is answered, and why where it is a fixed answer of safety ("crisis", "offensive"); else ""."""
-
-    text: str
-    about: str = ""
 
 
 class Responder:
@@ -44,19 +36,21 @@ class Responder:
         log_text: bool = False,
         limit: int = REMEMBERED_SESSIONS,
         wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+        observe: Callable[[str, str, Answer], None] | None = None,
     ) -> None:
         """Take the agent, and how to talk with it.
 
         safety: see dialogue.safety. may_send: whether a late reply is announced by a progressive response. log_text: write
-        what was said into the log, which nothing else does. wait: how a reply is waited for.
+        what was said into the log, which nothing else does. wait: how a reply is waited for. observe: is told the request's
+        id, the session's, and what is answered.
         """
-        self._agent, self._safety, self._may_send, self._log_text, self._limit, self._wait = (
-            agent, safety, may_send, log_text, limit, wait,
+        self._agent, self._safety, self._may_send, self._log_text, self._limit, self._wait, self._observe = (
+            agent, safety, may_send, log_text, limit, wait, observe,
         )  # fmt: skip
         self._users: OrderedDict[str, str] = OrderedDict()  # session -> user, least recently heard first
         self._lock = threading.Lock()
 
-    def reply(self, handler_input: HandlerInput, utterance: str) -> Reply:
+    def reply(self, handler_input: HandlerInput, utterance: str) -> Answer:
         """Answer an utterance in the conversation of its session; without a session nothing is kept."""
         session = session_id(handler_input)
         name = session or f"no session {uuid.uuid4()}"
@@ -66,35 +60,43 @@ class Responder:
             while len(self._users) > self._limit:
                 self._users.popitem(last=False)
         try:
-            reply = self._answer(handler_input, name, utterance)
+            given = self._answer(handler_input, name, utterance)
         finally:
             if not session:
                 self._forget(name)
         if self._log_text:
-            log.info("request %r: heard %r, said %r", request_id(handler_input), utterance, reply.text)
-        return reply
+            log.info("request %r: heard %r, said %r", request_id(handler_input), utterance, given.text)
+        if self._observe:
+            self._observe(request_id(handler_input), session, given)
+        return given
 
-    def _answer(self, handler_input: HandlerInput, name: str, utterance: str) -> Reply:
-        """Answer by safety, which leaves no trace in the conversation; by what the skill knows of itself; else by the agent."""
-        fixed = fixed_answer(utterance, seed=request_id(handler_input), locale=locale(handler_input), level=self._safety)
-        if fixed:
-            log.info("request %r has a fixed answer: %s", request_id(handler_input), fixed.reason)
-            return Reply(fixed.text, fixed.reason)
-        written = as_written(utterance)
-        if wordings := about_itself(utterance):
-            reply = wording(handler_input, wordings)
-            self._agent.note(name, written, reply)
-            return Reply(reply)
-        try:
+    def _answer(self, handler_input: HandlerInput, name: str, utterance: str) -> Answer:
+        """Answer in time, or say that it took too long."""
+
+        def respond(written: str) -> str:
             (reply,) = deadline.in_time(
                 lambda: self._agent.respond([name], [written], deadline=deadline.SEARCH_FOR),
                 lambda: self._say_meanwhile(handler_input),
                 wait=self._wait,
             )
+            return reply
+
+        try:
+            given = answer(
+                utterance,
+                respond=respond,
+                note=lambda written, reply: self._agent.note(name, written, reply),
+                choose=lambda wordings: wording(handler_input, wordings),
+                seed=request_id(handler_input),
+                locale=locale(handler_input),
+                safety=self._safety,
+            )
         except deadline.TooLate:
             log.warning("request %r: no reply within %.1f s", request_id(handler_input), deadline.GIVE_UP_AFTER)
-            return Reply(wording(handler_input, phrases.LATE))
-        return Reply(reply)
+            return Answer(wording(handler_input, phrases.LATE), "late")
+        if given.by == "safety":
+            log.info("request %r has a fixed answer: %s", request_id(handler_input), given.reason)
+        return given
 
     def _say_meanwhile(self, handler_input: HandlerInput) -> None:
         context = handler_input.request_envelope.context

@@ -7,7 +7,7 @@ import torch
 
 import dialogue.agent
 from dialogue import checkpoint
-from dialogue.agent import BLOCKED_REPLIES, FALLBACK, HEARD_TOKENS, DialogueAgent
+from dialogue.agent import BLOCKED_REPLIES, FALLBACK, HEARD_TOKENS, STAGES, DialogueAgent
 from dialogue.claims import claims_a_life
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
@@ -373,3 +373,35 @@ def test_what_was_answered_elsewhere_is_part_of_the_conversation(talker):
     (reply,) = said.respond(["x"], ["hi"])
     noted.note("x", "hi", reply)
     assert said.respond(["x"], ["do you like music?"]) == noted.respond(["x"], ["do you like music?"])
+
+
+def test_each_candidate_has_its_reason_for_being_passed_over(talker):
+    agent = DialogueAgent(
+        talker,
+        may_say=lambda utterance, reply: "jazz" not in reply,
+        avoid=lambda reply: reply.startswith("i "),
+        decode=DecodeConfig(beam_size=10, block_reply_ngrams=0),
+    )
+    for said in ("do you like music?", "hi", "hi"):
+        (reply,) = agent.replies(["a"], [said])
+        reasons = agent.why(reply)
+        texts = [candidate.text for candidate in reply.candidates]
+        assert texts[reasons.index("")] == reply.text
+        assert reasons.count("") == 1
+        assert all(("jazz" in text) == (why == "safety") for text, why in zip(texts, reasons, strict=True) if why != "repetition")
+        assert all(text.startswith("i ") for text, why in zip(texts, reasons, strict=True) if why == "a life")
+        assert not any(text.startswith("i ") for text, why in zip(texts, reasons, strict=True) if why == "likelihood")
+    assert "said before" in reasons, "the same was asked twice"
+    assert [stage for stage, _ in reply.seconds] == list(STAGES)
+
+
+def test_other_settings_answer_in_the_same_conversations(talker):
+    agent = DialogueAgent(talker)
+    short = agent.with_settings(DecodeConfig(method="greedy", max_length=2))
+    agent.respond(["a"], ["hi"])
+    (reply,) = short.replies(["a"], ["do you like music?"])
+    assert len(reply.conversation.turns) == 4
+    assert len(talker.vocabulary.encode(reply.text)) == 2
+    assert agent.decode_config == DecodeConfig()
+    with pytest.raises(ValueError, match="stop_words"):
+        agent.with_settings(DecodeConfig(stop_words=("☃",)))

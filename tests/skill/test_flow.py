@@ -7,6 +7,9 @@ import pytest
 from ask_sdk_core.handler_input import HandlerInput
 
 from app import Settings, create_app
+from dialogue import identity
+from dialogue.__main__ import Talk
+from dialogue.agent import DialogueAgent
 from dialogue.safety import answers
 from skill import deadline, phrases
 from skill.envelope import read
@@ -101,7 +104,7 @@ def test_the_word_that_alexa_keeps_to_itself_comes_back(post, agent, name, word)
 
 def test_an_answer_about_itself_is_part_of_the_conversation(post, agent):
     answer = post("chat", said="are you human")
-    assert spoken(answer) in phrases.NATURE
+    assert spoken(answer) in identity.WORDINGS["nature"]
     ((_, utterance, reply),) = agent.noted
     assert (utterance, reply) == ("are you human?", spoken(answer))
     assert agent.heard == []
@@ -256,3 +259,27 @@ def test_a_progressive_response_that_fails_is_logged_without_the_token(monkeypat
     deadline.say_meanwhile("https://api.amazonalexa.com", token="secret", request_id="r", speech="Hm")
     assert "ConnectionError" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_the_terminal_answers_what_the_skill_answers(talker):
+    """The way from an utterance to an answer was written three times, and the terminal's knew no question about itself."""
+    agent = DialogueAgent(talker)
+    client = create_app(Settings(verify=False), agent).test_client()
+    conversation = Talk(agent)
+    for utterance in ("hi", "do you like music", "what's your name", "who do you listen to"):
+        envelope = read_request("chat")
+        envelope["request"]["intent"]["slots"]["raw_input"]["value"] = utterance
+        heard = client.post("/", json=envelope).get_json()["sessionAttributes"]["last_speech"]
+        given = conversation.say(utterance)
+        assert heard.startswith(given.text.rstrip(" .?!")) or (given.by == "identity" and heard in identity.WORDINGS["name"])
+
+
+def test_an_observer_is_told_what_answered_each_request():
+    seen = []
+    talk = Responder(FakeAgent(), observe=lambda *what: seen.append(what))
+    request = HandlerInput(request_envelope=read(read_request("chat")))
+    assert talk.reply(request, "hello").by == "agent"
+    talk.reply(request, "i want to die")
+    ids = {key: read_request("chat")[part][key] for part, key in (("request", "requestId"), ("session", "sessionId"))}
+    assert [(name, session) for name, session, _ in seen] == [tuple(ids.values())] * 2
+    assert [(given.by, given.reason) for _, _, given in seen] == [("agent", ""), ("safety", "crisis")]

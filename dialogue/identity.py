@@ -1,11 +1,45 @@
-"""Questions about what one is talking with: they have honest, fixed answers."""
+"""Questions about what one is talking with, and the honest, fixed answers to them."""
 
 from __future__ import annotations
 
 import re
 
 from dialogue.words import words
-from skill import phrases
+
+WORDINGS = {
+    "name": (
+        "I'm Chatty Friend, a program to talk with. What's your name?",
+        "You can call me Chatty Friend. And what shall I call you?",
+    ),
+    "nature": (
+        "No human here: I'm a computer program that has learnt to chat. Does that bother you?",
+        "I'm a machine, a small neural network, not a person. What gave me away?",
+    ),
+    "feelings": (
+        "I'm a program: no feelings, no body, and no plans for the world. How do you feel today?",
+        "There is nobody in here to feel that, only numbers that make sentences. What about you?",
+    ),
+    "maker": (
+        "Programmers made me, out of a small neural network and a lot of talk. Why do you ask?",
+        "I was built by people who like open conversation, and I run on somebody's own computer. What are you building?",
+    ),
+    "age": (
+        "I have no age; I'm a program and don't get older. How old do I sound?",
+        "Programs have versions, not birthdays. When is your birthday?",
+    ),
+    "abilities": (
+        "I can chat about everyday things: your day, pets, food, plans. I know few facts and do no errands. Where shall we begin?",
+        "I only talk. I can't play music, set timers or look things up, and I may be wrong. What would you like to talk about?",
+    ),
+    "listening": (
+        "Only while we talk here. Alexa turns your words into text, and I get the text, no sound. Is that all right with you?",
+        "I read what you say to this skill, as text, and nothing else. When you say stop, I'm gone. Shall we go on?",
+    ),
+    "known": (
+        "Only what you've said since we began to talk, and I forget it when we stop. What would you like me to know?",
+        "No name, no address, no past talks: just this conversation, until it ends. What should I know about you?",
+    ),
+}
 
 _BEFORE = (
     r"(?:(?:hey|hi|hello|so|and|but|ok|okay|well|alexa|then|now|please|oh|wait|tell me|(?:can|could) you tell me|i want to know) )*"
@@ -15,10 +49,10 @@ _ARTICLE = r"(?:an? )?(?:real |actual |living |just )?(?:an? )?"
 _PERSON = r"(?:human(?: being)?|person|man|woman)"
 _PROGRAM = r"(?:robot|bot|chat ?bot|machine|computer|ai|a i|artificial intelligence|program)"
 _KIND = rf"{_ARTICLE}(?:{_PERSON}|{_PROGRAM}|alive|real)(?: or {_ARTICLE}(?:{_PERSON}|{_PROGRAM}))?"
-_QUESTIONS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
-    (re.compile(rf"{_BEFORE}(?:{'|'.join(questions)}){_AFTER}"), wordings)
-    for wordings, questions in {
-        phrases.NAME: (
+_QUESTIONS = {
+    kind: re.compile(rf"{_BEFORE}(?:{'|'.join(questions)}){_AFTER}")
+    for kind, questions in {
+        "name": (
             r"(?:what(?:'s| is)|do you have|tell me|say) (?:your|a) name",
             r"(?:who|what) are you called",
             r"who (?:are you|is this)",
@@ -26,13 +60,13 @@ _QUESTIONS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
             r"who am i (?:talking|speaking) (?:to|with)",
             r"introduce yourself",
         ),
-        phrases.NATURE: (
+        "nature": (
             rf"are you {_KIND}",
             rf"am i (?:talking|speaking) (?:to|with) {_KIND}",
             r"what are you",
             rf"you(?:'re| are) {_KIND} right",
         ),
-        phrases.FEELINGS: (
+        "feelings": (
             r"do you (?:really |ever )?(?:have|feel)(?: any)?(?: an?)? (?:feelings?|emotions?|pain|soul|heart|body|brain|"
             r"conscience|consciousness|boyfriend|girlfriend|husband|wife|kids|family|love|lonely|sad)",
             r"can you (?:really |even |actually )?(?:feel(?: pain| love| anything)?|think|love|die|dream|see me)",
@@ -43,32 +77,32 @@ _QUESTIONS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
             r"(?:are you|are robots|do you want|will (?:you|robots|ai|machines)) (?:going )?(?:to )?"
             r"(?:take over|destroy|kill|rule|replace)(?: (?:the world|humanity|us|us all|me|everyone|humans))?",
         ),
-        phrases.MAKER: (
+        "maker": (
             r"who (?:made|created|built|programmed|invented|trained|designed|wrote|developed|owns) you",
             r"who(?:'s| is) your (?:maker|creator|father|mother|boss|owner|programmer)",
             r"where (?:do|did) you come from",
             r"how were you (?:made|built|created|trained)",
         ),
-        phrases.AGE: (
+        "age": (
             r"how old are you",
             r"what(?:'s| is) your age",
             r"when were you (?:born|made|built|created)",
             r"when(?:'s| is) your birthday",
         ),
-        phrases.ABILITIES: (
+        "abilities": (
             r"what (?:can|could) you do",
             r"what are you (?:able to do|capable of|good at|for)",
             r"what do you know how to do",
             r"what can we (?:do|talk about)",
             r"what can you talk about",
         ),
-        phrases.LISTENING: (
+        "listening": (
             r"(?:are you|do you) (?:always |still |secretly )?(?:listen(?:ing)?|record(?:ing)?|spy(?:ing)?|watching)"
             r"(?: (?:to|on|in on))?(?: (?:me|us|everything(?: i say)?|this|all the time|what i say))*",
             r"can you hear (?:me|us)",
             r"who(?:'s| is)?(?: else)?(?: is)? listening(?: to (?:me|us))?",
         ),
-        phrases.KNOWN: (
+        "known": (
             r"what do you (?:know|remember) (?:about|of) (?:me|us)",
             r"do you (?:know|remember) (?:me|who i am|my name|anything about me)",
             r"what(?:'s| is) my name",
@@ -76,10 +110,10 @@ _QUESTIONS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
             r"what (?:data|information) do you (?:have|keep|store|collect)(?: (?:about|on) me)?",
         ),
     }.items()
-)
+}
 
 
-def about_itself(utterance: str) -> tuple[str, ...]:
-    """Give the wordings that answer a question about the skill itself; none: it is no such question."""
+def about_itself(utterance: str) -> str:
+    """Tell what an utterance asks about the one that it is said to: a key of WORDINGS; "": it is no such question."""
     spoken = " ".join(words(utterance))
-    return next((wordings for pattern, wordings in _QUESTIONS if pattern.fullmatch(spoken)), ())
+    return next((kind for kind, pattern in _QUESTIONS.items() if pattern.fullmatch(spoken)), "")
