@@ -83,7 +83,7 @@ def arguments_of(command, place, tmp_path):
         "dialogue.generate": [[f"--checkpoint={place / 'writer'}", "--prompt", NEITHER[0], "--length=12"]],
         "dialogue.claims": [[str(place / "said.txt")]],
         "dialogue.safety": [[str(place / "said.txt")], ["-"]],
-        "skill.rehearse": [[str(place / "said.txt"), model]],
+        "skill.replay": [[str(place / "said.txt"), model]],
         "skill.interaction_model": [["--check"]],
         "app": [["--host=здесь.invalid", "--tunnel=none"]],
         "training.fit": [fit_options(place, tmp_path / "☃")],
@@ -158,7 +158,7 @@ def test_every_command_shows_what_the_encoding_of_the_output_lacks(command, enco
             assert re.fullmatch(r"error: .*\n", err)
         else:
             assert "error: " not in err
-    assert command not in ("training.fit", "dialogue", "dialogue.generate", "skill.rehearse") or "?" in out
+    assert command not in ("training.fit", "dialogue", "dialogue.generate", "skill.replay") or "?" in out
 
 
 @pytest.mark.slow

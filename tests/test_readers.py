@@ -14,7 +14,7 @@ from dialogue.agent import _read_phrases
 from dialogue.bench.fidelity import read_exchanges
 from dialogue.safety.__main__ import read_input
 from dialogue.vocabulary import Vocabulary
-from skill.rehearse import read_scripts
+from skill.replay import read_talks
 from training import compare_runs, corpora
 from training.corpora import published
 from training.corpora.transcript import Complaints, split_of
@@ -63,7 +63,7 @@ OTHERS = {
     "phrases": ("phrases.txt", "schön so\nnever ☃\n", lambda path: list(_read_phrases(str(path)).values())),
     "openings": ("openings.txt", "schön so\nwhy ☃\n", read_openings),
     "a text to report on": ("said.txt", "schön so\nwhy ☃\n", lambda path: read_input(str(path))),
-    "a rehearsal": ("script.txt", "schön so\nwhy ☃\n\nand so on\n", read_scripts),
+    "a talk to replay": ("script.txt", "schön so\nwhy ☃\n\nand so on\n", read_talks),
     "the bench's conversations": ("held.tsv", "schön so\twhy ☃\na\tb\tc\n", read_exchanges),
     "contexts": ("mine.jsonl", '{"turns": ["schön so ☃"], "reply": "ja"}\n', lambda path: contexts.load(str(path))),
     "a filled-in sheet": ("sheet.txt", "1a [yy schön] so ☃\n1b [nn] ja\n", lambda path: sheet.read_filled(path, ["1a", "1b"])),

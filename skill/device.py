@@ -1,0 +1,155 @@
+"""An Echo as far as a skill sees it: what somebody says -> the request that Alexa sends, with the session that it stands in.
+
+The requests are whole and real; how words become intents is the interaction model's, as near as it can be told without Alexa.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+from xml.sax.saxutils import unescape
+
+from dialogue.recognised import as_recognised
+from skill.interaction_model import CARRIER_OF, CHAT_INTENT, CHAT_SLOT, INVOCATION_NAME
+
+NOT_UNDERSTOOD = "?"  # an utterance of which Alexa understood nothing
+BUILT_IN = {
+    "stop": "Stop", "exit": "Stop", "quit": "Stop", "cancel": "Cancel", "never mind": "Cancel", "help": "Help",
+    "go home": "NavigateHome", "repeat": "Repeat", "say that again": "Repeat", "start over": "StartOver",
+    "yes": "Yes", "no": "No",
+}  # fmt: skip
+_APPLICATION = "amzn1.ask.skill.00000000-0000-0000-0000-000000000000"
+_OPEN = re.compile(rf"(?:alexa )?(?:open|launch|start|run|begin|use|talk to|ask|tell) {INVOCATION_NAME}(?: (?P<rest>.+))?")
+_INTENT_OF = {carrier: name for name, carrier in CARRIER_OF.items() if carrier}
+_NAME = re.compile(r"[\w. -]{1,120}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where a device is.
+
+    requests: how many it has sent. is_open: whether it listens. elicited: the intent and the slot that the skill asked for.
+    """
+
+    id: str
+    locale: str = "en-US"
+    user: str = "amzn1.ask.account.FIRST"
+    interfaces: tuple[str, ...] = ()  # such as Alexa.Presentation.APL
+    requests: int = 0
+    is_open: bool = False
+    attributes: dict[str, Any] = field(default_factory=dict)
+    elicited: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no device would send. Raises ValueError."""
+        for name, value in (("session", self.id), ("locale", self.locale), ("user", self.user)):
+            if not isinstance(value, str) or not _NAME.fullmatch(value):
+                raise ValueError(f"the {name} is {value!r:.100}; expected letters, digits, spaces, dots and dashes")
+        if not isinstance(self.attributes, dict) or not isinstance(self.requests, int):
+            raise ValueError("a session has attributes, an object, and requests, a number")
+
+    @classmethod
+    def read(cls, values: Any) -> Session:
+        """Read what `written` wrote. Raises ValueError where it is something else."""
+        known = {place.name for place in fields(cls)}
+        if not isinstance(values, dict) or not values.keys() <= known or "id" not in values:
+            raise ValueError(f"a session is an object with an id, and may have {', '.join(sorted(known))}")
+        elicited, interfaces = values.get("elicited"), values.get("interfaces", [])
+        if not isinstance(interfaces, list) or not all(isinstance(name, str) for name in interfaces):
+            raise ValueError("the interfaces of a session are a list of names")
+        if elicited is not None and not (isinstance(elicited, list) and len(elicited) == 2):
+            raise ValueError("what a session elicits is an intent and a slot")
+        return cls(**{**values, "interfaces": tuple(interfaces), "elicited": tuple(map(str, elicited)) if elicited else None})
+
+    def written(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return asdict(self)
+
+
+def say(session: Session, utterance: str | None, *, now: datetime | None = None) -> dict[str, Any]:
+    """Build the request of an utterance; None opens the skill, NOT_UNDERSTOOD is noise.
+
+    To a closed session "open chatty friend" is a launch, and anything else is asked in one go.
+    """
+    heard = "" if utterance in (None, NOT_UNDERSTOOD) else as_recognised(utterance or "")
+    opening = _OPEN.fullmatch(heard)
+    if utterance is None or (opening and not opening["rest"]):
+        return request(replace(session, is_open=False, attributes={}), {"type": "LaunchRequest"}, now=now)
+    if opening and not session.is_open:
+        heard = opening["rest"].removeprefix("to ").removeprefix("that ")
+    elif heard in BUILT_IN:
+        return intend(session, f"AMAZON.{BUILT_IN[heard]}Intent", now=now)
+    if session.is_open:
+        name, slot = session.elicited or (CHAT_INTENT, CHAT_SLOT)
+        return intend(session, name, slot=slot, value=heard, now=now)
+    first, _, rest = heard.partition(" ")
+    name = _INTENT_OF.get(first, "") if rest else ""
+    return intend(session, name or CHAT_INTENT, slot=CHAT_SLOT, value=rest if name else heard, now=now)
+
+
+def intend(session: Session, name: str, *, slot: str = "", value: str = "", now: datetime | None = None) -> dict[str, Any]:
+    """Build the request of an intent, with one slot where it has any; without a value nothing was understood."""
+    filled = {"source": "USER", "value": value, "slotValue": {"type": "Simple", "value": value}} if value else {}
+    slots = {slot: {"name": slot, "confirmationStatus": "NONE", **filled}} if slot else {}
+    intent = {"name": name, "confirmationStatus": "NONE", **({"slots": slots} if slots else {})}
+    state = {"dialogState": "IN_PROGRESS" if session.elicited and session.is_open else "STARTED"} if slot else {}
+    return request(session, {"type": "IntentRequest", "intent": intent, **state}, now=now)
+
+
+def end(session: Session, reason: str = "EXCEEDED_MAX_REPROMPTS", *, now: datetime | None = None) -> dict[str, Any]:
+    """Build the request that reports the end of a session."""
+    return request(session, {"type": "SessionEndedRequest", "reason": reason}, now=now)
+
+
+def request(session: Session, kind: dict[str, Any], *, now: datetime | None = None) -> dict[str, Any]:
+    """Build a request of any kind; its id tells the session and its place in it, so that it is the same when replayed."""
+    application, user = {"applicationId": _APPLICATION}, {"userId": session.user}
+    interfaces: dict[str, Any] = {name: {} for name in session.interfaces}
+    moment = (now or datetime.now(UTC)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {
+        "version": "1.0",
+        "session": {
+            "new": not session.is_open,
+            "sessionId": session.id,
+            "application": application,
+            "attributes": session.attributes if session.is_open else {},
+            "user": user,
+        },
+        "context": {
+            "System": {
+                "application": application,
+                "user": user,
+                "device": {"deviceId": "amzn1.ask.device.SIMULATED", "supportedInterfaces": interfaces},
+            }
+        },
+        "request": {
+            "requestId": f"amzn1.echo-api.request.{session.id.rpartition('session.')[2]}.{session.requests + 1}",
+            "timestamp": moment,
+            "locale": session.locale,
+            **kind,
+        },
+    }
+
+
+def after(session: Session, response: dict[str, Any]) -> Session:
+    """Return where the device is once it has a response."""
+    body = response["response"]
+    is_open = body.get("shouldEndSession") is False
+    asked = next((d for d in body.get("directives", []) if d["type"] == "Dialog.ElicitSlot"), None)
+    return replace(
+        session,
+        requests=session.requests + 1,
+        is_open=is_open,
+        attributes=response.get("sessionAttributes") or {} if is_open else {},
+        elicited=(asked["updatedIntent"]["name"], asked["slotToElicit"]) if is_open and asked else None,
+    )
+
+
+def spoken(response: dict[str, Any], place: str = "outputSpeech") -> str:
+    """Return what a response says, without marks; "" where it says nothing. place: outputSpeech or reprompt."""
+    body = response["response"]
+    speech = body.get("reprompt", {}).get("outputSpeech") if place == "reprompt" else body.get(place)
+    said = (speech or {}).get("ssml") or (speech or {}).get("text") or ""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", said)).split())

@@ -1,0 +1,330 @@
+"""python -m skill.replay FILE...: hold recorded conversations again, show what has changed, and check what is expected.
+
+docs/simulator.md describes the file: {"locale": ..., "turns": [{"say": ..., "expect": {...}}]}. ask-cli's replay files, requests
+as the Alexa console shows them, and plain text (an utterance a line, an empty line between conversations) are read, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from dialogue.agent import DialogueAgent
+from dialogue.command_line import add_model, command
+from dialogue.config import DecodeConfig, add_options, decode_config
+from dialogue.safety import Level, level_from_environment
+from dialogue.text_files import read_text
+from dialogue.words import repeats_ngram, words
+from skill import build_skill, contract, device
+from skill.device import NOT_UNDERSTOOD, Session
+from skill.endpoint import mount
+from skill.interaction_model import INVOCATION_NAME
+
+SESSION = "amzn1.echo-api.session.replay"
+SILENCE = "(silence)"  # in plain text: nothing was understood
+REPEATED_WORDS = 3
+ASK_CLI_QUITS = ".quit"
+_EXPECTED: dict[str, tuple[type, str]] = {
+    "text": (str, "text"),
+    "pattern": (str, "a regular expression"),
+    "listens": (bool, "true or false"),
+    "ends": (bool, "true or false"),
+    "max_words": (int, "a number"),
+    "no_repetition": (bool, "true or false"),
+    "contract": (bool, "true or false"),
+}
+_TURN = {"say", "intent", "end", "request", "answer", "expect"}
+_FILE = {"locale", "user", "session", "settings", "turns"}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One thing that is done: something said (None: a launch), an intent, a session's end, or a whole request.
+
+    answer: what the skill said to it when it was recorded; None: that is not known. expect: see `faults`.
+    """
+
+    say: str | None = None
+    intent: str = ""
+    end: str = ""
+    request: dict[str, Any] | None = None
+    answer: str | None = None
+    expect: Mapping[str, Any] = field(default_factory=dict)
+
+    def to(self, session: Session) -> dict[str, Any]:
+        """Build its request."""
+        if self.request is not None:
+            return self.request
+        if self.end:
+            return device.end(session, self.end)
+        return device.intend(session, self.intent) if self.intent else device.say(session, self.say)
+
+    @property
+    def shown(self) -> str:
+        """What it is, in a few words."""
+        if self.request is not None:
+            return f"({self.request['request']['type']})"
+        if self.intent or self.end:
+            return f"({self.intent or self.end})"
+        return f"(open {INVOCATION_NAME})" if self.say is None else SILENCE if self.say == NOT_UNDERSTOOD else self.say
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A recorded conversation. settings: of the search, by name. goes_on: whether a session that has ended is opened again."""
+
+    name: str
+    turns: tuple[Turn, ...]
+    session: Session = field(default_factory=lambda: Session(SESSION))
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    goes_on: bool = True
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a turn came to: the speech, and what was expected of it in vain."""
+
+    turn: Turn
+    text: str
+    faults: tuple[str, ...] = ()
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether it was recorded with another answer."""
+        return self.turn.answer is not None and self.turn.answer != self.text
+
+
+class Skill:
+    """The whole skill in this process; a response that breaks the contract comes with the rules that it breaks."""
+
+    def __init__(self, agent: DialogueAgent, *, safety: Level = "standard") -> None:
+        app = Flask(__name__)
+        app.testing = True  # so that a broken contract is raised, and not a page about an error
+        mount(app, build_skill(agent, safety=safety), verifier=None)
+        self._client = app.test_client()
+
+    def post(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Send a request; return the response and the rules it breaks. Raises ValueError where the skill refuses the request."""
+        try:
+            reply = self._client.post("/", json=request)
+        except contract.BrokenContract as broken:
+            return {"version": "1.0", "response": {}}, [str(broken)]
+        if reply.status_code != 200:
+            raise ValueError(f"the skill refuses a request: {reply.text.strip()}")
+        response: dict[str, Any] = reply.get_json()
+        return response, contract.check(response, request)
+
+
+def replay(skill: Skill, talk: Talk) -> Iterator[Told]:
+    """Hold a conversation again, turn by turn."""
+    session, said, number = talk.session, list[str](), 1
+    for turn in talk.turns:
+        request = turn.to(session)
+        response, broken = skill.post(request)
+        text = device.spoken(response)
+        yield Told(turn, text, tuple(faults(turn.expect, response, before=said, broken=broken)))
+        said.append(text)
+        was_open, session = session.is_open or request.get("session", {}).get("new", False), device.after(session, response)
+        if was_open and not session.is_open:
+            if not talk.goes_on:
+                return
+            number += 1  # what comes next is said to a new session
+            session = Session(f"{talk.session.id}.{number}", session.locale, session.user, session.interfaces)
+    if session.is_open:
+        skill.post(device.end(session, "USER_INITIATED"))
+
+
+def faults(expect: Mapping[str, Any], response: dict[str, Any], *, before: Sequence[str], broken: Sequence[str]) -> Iterator[str]:
+    """Say what a response lacks of what is expected of it. before: what was said earlier. broken: rules of the contract.
+
+    text: the speech, to the letter. pattern: found in it. listens, ends: whether the session stays open. max_words: at most.
+    no_repetition: no three words in a row twice, and nothing that was said before. contract: kept; as always, unless false.
+    """
+    text, listens = device.spoken(response), response["response"].get("shouldEndSession") is False
+    if expect.get("contract", True):
+        yield from (f"the contract: {rule}" for rule in broken)
+    if "text" in expect and text != expect["text"]:
+        yield f"expected {expect['text']!r}"
+    if "pattern" in expect and not re.search(expect["pattern"], text):
+        yield f"expected the pattern {expect['pattern']!r}"
+    for name, is_so in (("listens", listens), ("ends", not listens)):
+        if name in expect and expect[name] != is_so:
+            yield f"expected that it {'listens' if expect[name] == (name == 'listens') else 'ends the session'}"
+    if "max_words" in expect and len(words(text)) > expect["max_words"]:
+        yield f"expected at most {expect['max_words']} words, found {len(words(text))}"
+    if expect.get("no_repetition"):
+        if repeats_ngram(text, REPEATED_WORDS):
+            yield f"expected no {REPEATED_WORDS} words in a row twice"
+        if text and text in before:
+            yield "expected nothing that was said before"
+
+
+# --- files ---------------------------------------------------------------------------------------------------------------
+
+
+def read_talks(path: Path) -> list[Talk]:
+    """Read a file of any of the kinds. Raises ValueError that names the file and what is wrong with it."""
+    try:
+        return parse(read_text(path), path.name)
+    except ValueError as error:
+        raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+
+
+def parse(text: str, name: str) -> list[Talk]:
+    """Read the text of a file. Raises ValueError where it is of no kind."""
+    if name.endswith(".json") or text.lstrip().startswith(("{", "[")):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"it is no JSON ({error})") from None
+        return [_talk(found, name)]
+    scripts = [part.splitlines() for part in re.split(r"\n\s*\n", text.strip())]
+    if not any(scripts):
+        raise ValueError("it holds no utterance; expected one a line")
+    return [
+        Talk(f"{name} {number}", (Turn(), *map(_line, script)), Session(f"rehearsal {number}"), goes_on=False)
+        for number, script in enumerate(scripts, start=1)
+    ]
+
+
+def _line(line: str) -> Turn:
+    return Turn(say=NOT_UNDERSTOOD if line.strip() == SILENCE else line)
+
+
+def _talk(found: Any, name: str) -> Talk:
+    if isinstance(found, dict) and "request" in found:
+        found = [found]
+    if isinstance(found, list):
+        return Talk(name, tuple(_request(one, f"request {number}") for number, one in enumerate(found, start=1)))
+    if isinstance(found, dict) and "userInput" in found:
+        return _of_ask_cli(found, name)
+    if not isinstance(found, dict) or not isinstance(found.get("turns"), list) or not found["turns"]:
+        raise ValueError('expected {"turns": [{"say": ...}, ...]}, or the userInput of ask-cli')
+    _only(found, _FILE, "the file")
+    session = Session(
+        **{place: found[key] for key, place in (("session", "id"), ("locale", "locale"), ("user", "user")) if key in found}
+        | ({} if "session" in found else {"id": SESSION})
+    )
+    settings = found.get("settings", {})
+    if not isinstance(settings, dict):
+        raise ValueError("settings are an object: names of DecodeConfig with values")
+    settings_of(settings)
+    return Talk(name, tuple(_turn(one, f"turn {number}") for number, one in enumerate(found["turns"], start=1)), session, settings)
+
+
+def _of_ask_cli(found: dict[str, Any], name: str) -> Talk:
+    said = found["userInput"]
+    if not isinstance(said, list) or not said or not all(isinstance(line, str) for line in said):
+        raise ValueError("userInput is a list of utterances")
+    if found.get("type", "text") != "text":
+        raise ValueError(f"the type is {found['type']!r}; only text is read")
+    session = Session(SESSION, locale=found.get("locale", "en-US"))
+    return Talk(name, tuple(Turn(say=line) for line in said if line.strip() and line.strip() != ASK_CLI_QUITS), session)
+
+
+def _request(found: Any, where: str) -> Turn:
+    request = found.get("request") if isinstance(found, dict) else None
+    if not isinstance(request, dict) or not isinstance(request.get("type"), str):
+        raise ValueError(f"{where} is no request with a type, as the Alexa console shows it")
+    if not isinstance(found.get("session", {}), dict):
+        raise ValueError(f"{where}: its session is no object")
+    return Turn(request=found)
+
+
+def _turn(found: Any, where: str) -> Turn:
+    if not isinstance(found, dict) or len(found.keys() & {"say", "intent", "end", "request"}) != 1:
+        raise ValueError(f'{where}: expected an object with "say" (null for a launch), or one of intent, end and request')
+    _only(found, _TURN, where)
+    if "request" in found:
+        return Turn(request=_request(found["request"], where).request, answer=found.get("answer"), expect=_expect(found, where))
+    for key in ("say", "intent", "end", "answer"):
+        if not isinstance(found.get(key), str | None) or (key in ("intent", "end") and key in found and not found[key]):
+            raise ValueError(f"{where}: {key} is {found[key]!r}; expected text")
+    return Turn(found.get("say"), found.get("intent", ""), found.get("end", ""), None, found.get("answer"), _expect(found, where))
+
+
+def _expect(found: dict[str, Any], where: str) -> dict[str, Any]:
+    expect = found.get("expect", {})
+    if not isinstance(expect, dict):
+        raise ValueError(f"{where}: expect is an object")
+    _only(expect, set(_EXPECTED), f"{where}, expect")
+    for name, value in expect.items():
+        kind, expected = _EXPECTED[name]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise ValueError(f"{where}: {name} is {value!r}; expected {expected}")
+    try:
+        re.compile(expect.get("pattern", ""))
+    except re.error as error:
+        raise ValueError(f"{where}: pattern {expect['pattern']!r} is no regular expression ({error})") from None
+    return expect
+
+
+def _only(found: dict[str, Any], known: set[str], where: str) -> None:
+    if unknown := sorted(found.keys() - known):
+        raise ValueError(f"{where} has {', '.join(unknown)}; expected one of {', '.join(sorted(known))}")
+
+
+def settings_of(values: Mapping[str, Any]) -> DecodeConfig:
+    """Build settings of the search from JSON. Raises ValueError on an unknown name or a value out of range."""
+    names = {setting.name for setting in fields(DecodeConfig)}
+    _only(dict(values), names, "settings")
+    if values.get("block_list"):
+        raise ValueError("settings: block_list names a file; give it on the command line")
+    whole: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    try:
+        return DecodeConfig(**whole)
+    except TypeError as error:
+        raise ValueError(f"settings: {error}") from None
+
+
+# --- the command ---------------------------------------------------------------------------------------------------------
+
+
+def show(talk: Talk, told: Sequence[Told]) -> str:
+    """Lay out a conversation as a table of Markdown, with what has changed and what failed."""
+    lines = [f"## {talk.name}", "", "| you | it |", "|---|---|"]
+    for one in told:
+        notes = [f"**was** {one.turn.answer}"] * one.has_changed + [f"**FAILED** {fault}" for fault in one.faults]
+        lines.append(f"| {_cell(one.turn.shown)} | {_cell(' '.join([one.text, *notes]))} |")
+    return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("\n", " ").replace("|", "\\|")
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    """Replay from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m skill.replay", description="Hold recorded conversations again.")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON, ask-cli's too, or an utterance a line")
+    add_model(parser)
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    safety = level_from_environment()
+    given = decode_config(options)
+    asked = {place.name: value for place in fields(DecodeConfig) if (value := getattr(given, place.name)) != place.default}
+    talks = [talk for path in options.files for talk in read_talks(path)]
+    agent = DialogueAgent.load(options.checkpoint, model_name=options.model, precision="fp32", decode=given, safety=safety)
+    changed = failed = turns = 0
+    for talk in talks:
+        searching = agent.with_settings(DecodeConfig(**{**vars(settings_of(talk.settings)), **asked}))
+        told = list(replay(Skill(searching, safety=safety), talk))
+        print(show(talk, told))
+        turns += len(told)
+        changed += sum(one.has_changed for one in told)
+        failed += sum(len(one.faults) for one in told)
+    print(f"{turns} turns, {changed} answers changed, {failed} expectations failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
