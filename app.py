@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import webbrowser
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import PRETRAINED
 from dialogue.command_line import command, tell
 from dialogue.safety import Level, level_from_environment
-from skill import build_skill, tunnel
+from skill import build_skill, simulator, tunnel
 from skill.endpoint import BODY_LIMIT, is_loopback, mount
 from skill.verify import Verifier
 
@@ -42,6 +43,7 @@ class Settings:
     checkpoint: Path = PRETRAINED
     safety: Level = "standard"
     log_text: bool = False  # what was said, in the log: for development alone
+    open_page: bool = False  # the simulator, in a browser
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
@@ -50,6 +52,8 @@ class Settings:
             raise ValueError("--no-verify with a tunnel would let anybody in; use --tunnel none, or leave --no-verify out")
         if not self.verify and not is_loopback(self.host):
             raise ValueError(f"--no-verify on {self.host} would let anybody in; it works on loopback only (--host 127.0.0.1)")
+        if self.verify and self.open_page:
+            raise ValueError("--open shows the simulator, which is there only with --no-verify; add it, or leave --open out")
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -78,14 +82,27 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
         if not settings.skill_ids:
             raise ValueError("SKILL_ID is not set: without it any skill's requests would be answered (amzn1.ask.skill....)")
     app = Flask(__name__, static_folder=None)
-    verifier = Verifier(skill_ids=settings.skill_ids) if settings.verify else None
+    agent = agent or DialogueAgent.load(settings.checkpoint, safety=settings.safety)
+    if not settings.verify:
+        return _create_simulated(app, settings, agent)
     skill = build_skill(
-        agent or DialogueAgent.load(settings.checkpoint, safety=settings.safety),
+        agent,
         safety=settings.safety,
-        may_send=settings.verify,
+        may_send=True,
         log_text=settings.log_text,
     )
-    mount(app, skill, verifier=verifier)
+    mount(app, skill, verifier=Verifier(skill_ids=settings.skill_ids))
+    return app
+
+
+def _create_simulated(app: Flask, settings: Settings, agent: DialogueAgent) -> Flask:
+    """Mount the skill without verification, and the simulator beside it, which sees what answers its own sessions."""
+    agents = simulator.build_agents(
+        agent, settings.checkpoint, load=lambda checkpoint: DialogueAgent.load(checkpoint, safety=settings.safety)
+    )
+    skill = build_skill(agents, safety=settings.safety, log_text=settings.log_text, observe=agents.observe)
+    mount(app, skill, verifier=None)
+    simulator.mount(app, agents)
     return app
 
 
@@ -136,10 +153,10 @@ def listen(app: Flask, settings: Settings) -> Any:
 
 def announce(settings: Settings) -> None:
     """Print where the skill is, how to try it, and what is missing for a device."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    local = f"http://{host}:{settings.port}/"
+    local = address_of(settings)
     print(f"\nThe skill answers at {local}")
     if not settings.verify:
+        print(f"Talk to it in a browser: {local}simulator")
         print("WARNING: verification is OFF. Anybody on this machine can talk to it; nobody else can. Not for a device.")
         print("Try it:")
         print(f"    curl -s {local} -H 'Content-Type: application/json' -d '@{SAMPLE_REQUEST}'")
@@ -155,6 +172,12 @@ def announce(settings: Settings) -> None:
     if missing:
         print("For a device it still lacks: " + ";\n    ".join(missing) + ".")
     sys.stdout.flush()
+
+
+def address_of(settings: Settings) -> str:
+    """Give the address on this machine."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}/"
 
 
 def announce_tunnel(settings: Settings) -> None:
@@ -186,6 +209,7 @@ def settings_of(arguments: list[str] | None) -> Settings:
     parser.add_argument(
         "--checkpoint", type=Path, default=before.checkpoint, help="the model's folder (env CHECKPOINT; default: %(default)s)"
     )
+    parser.add_argument("--open", action="store_true", help="open the simulator in a browser (with --no-verify)")
     asked = parser.parse_args(arguments)
     by_itself = asked.domain or (not asked.no_verify and tunnel.is_configured())
     chosen = asked.tunnel or ("ngrok" if by_itself else "none")
@@ -199,6 +223,7 @@ def settings_of(arguments: list[str] | None) -> Settings:
         checkpoint=asked.checkpoint,
         safety=before.safety,
         log_text=before.log_text,
+        open_page=asked.open,
     )
 
 
@@ -233,6 +258,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if settings.tunnel == "ngrok":
             threading.Thread(target=announce_tunnel, args=(settings,), name="tunnel", daemon=True).start()
+        if settings.open_page:
+            threading.Thread(target=webbrowser.open, args=(f"{address_of(settings)}simulator",), name="page", daemon=True).start()
         server.run()
     except KeyboardInterrupt:
         pass

@@ -33,6 +33,10 @@ class Conversation:
         """List what one speaker said, oldest first."""
         return [turn.text for turn in self.turns if turn.speaker == speaker]
 
+    def numbers(self) -> list[float]:
+        """List what the history is made of, to be shown; nothing at the beginning."""
+        return [] if self.history is None else [float(number) for number in self.history.flatten().tolist()]
+
     @property
     def nbytes(self) -> int:
         """Measure what it takes to keep, roughly: the vector and the texts, in bytes."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ask_sdk_core.skill import CustomSkill
 
-    from dialogue.agent import DialogueAgent
     from dialogue.answers import Answer
     from dialogue.safety import Level
+    from skill.responder import Agent
 
 
 def build_skill(
-    agent: DialogueAgent,
+    agent: Agent,
     *,
     safety: Level = "standard",
     may_send: bool = False,

@@ -42,14 +42,14 @@ def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None) -> None:
         body = request.get_data(parse_form_data=False)
         try:
             if verifier is None:
-                _refuse_forwarded()
+                refuse_strangers()
                 envelope = parse(body)
             else:
                 envelope = verifier.check(body, request.headers)
             response = answer(lambda: adapter.dispatch_request().get_json(), envelope, strict=verifier is None)
         except (NotAlexa, Junk) as finding:
             log.warning("refused a request: %s", finding)
-            return _plain(str(finding), 400)
+            return plain(str(finding), 400)
         return Response(json.dumps(response), mimetype="application/json")
 
     @app.get("/healthz")
@@ -58,7 +58,7 @@ def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None) -> None:
 
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> AnyResponse:
-        refusal = _plain(error.name, error.code or 500)
+        refusal = plain(error.name, error.code or 500)
         if "Allow" in (headers := dict(error.get_headers())):
             refusal.headers["Allow"] = headers["Allow"]
         return refusal
@@ -92,8 +92,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _refuse_forwarded() -> None:
-    """Refuse what a proxy or a tunnel passed on: without verification only this machine is answered."""
+def refuse_strangers() -> None:
+    """Refuse what did not come from this machine directly: without verification nobody else is answered.
+
+    That is what a proxy or a tunnel passed on, what came by a name that is not loopback's (DNS rebinding), and what a page
+    of another origin sends. Raises NotAlexa.
+    """
     names = [name.lower() for name, _ in request.headers]
     forwarded = any(name == "forwarded" or name.startswith("x-forwarded-") for name in names)
     try:
@@ -102,9 +106,14 @@ def _refuse_forwarded() -> None:
         host = ""
     if forwarded or not is_loopback(host):
         raise NotAlexa("verification is off, so only this machine is answered, and nothing that was forwarded")
+    origin, sent_by = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
+    is_visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+    if origin not in (None, request.host_url.rstrip("/")) or (sent_by not in ("none", "same-origin") and not is_visit):
+        raise NotAlexa("verification is off, so no page of another origin is answered")
 
 
-def _plain(line: str, status: int) -> Response:
+def plain(line: str, status: int) -> Response:
+    """Return a refusal: one plain line."""
     return Response(line + "\n", status=status, mimetype="text/plain")
 
 

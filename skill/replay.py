@@ -217,7 +217,9 @@ def _talk(found: Any, name: str) -> Talk:
     if not isinstance(settings, dict):
         raise ValueError("settings are an object: names of DecodeConfig with values")
     settings_of(settings)
-    return Talk(name, tuple(_turn(one, f"turn {number}") for number, one in enumerate(found["turns"], start=1)), session, settings)
+    return Talk(
+        name, tuple(turn_of(one, f"turn {number}") for number, one in enumerate(found["turns"], start=1)), session, settings
+    )
 
 
 def _of_ask_cli(found: dict[str, Any], name: str) -> Talk:
@@ -239,7 +241,8 @@ def _request(found: Any, where: str) -> Turn:
     return Turn(request=found)
 
 
-def _turn(found: Any, where: str) -> Turn:
+def turn_of(found: Any, where: str) -> Turn:
+    """Read one turn. Raises ValueError where it is none."""
     if not isinstance(found, dict) or len(found.keys() & {"say", "intent", "end", "request"}) != 1:
         raise ValueError(f'{where}: expected an object with "say" (null for a launch), or one of intent, end and request')
     _only(found, _TURN, where)

@@ -6,8 +6,8 @@ import logging
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from ask_sdk_core.handler_input import HandlerInput
 
@@ -16,12 +16,22 @@ from dialogue.safety import Level
 from skill import deadline, phrases
 from skill.session import locale, request_id, session_id, user_id, wording
 
-if TYPE_CHECKING:
-    from dialogue.agent import DialogueAgent
-
 log = logging.getLogger(__name__)
 
 REMEMBERED_SESSIONS = 10_000  # as many as the agent keeps conversations
+
+
+class Agent(Protocol):
+    """What the skill asks of an agent, as dialogue.agent.DialogueAgent has it."""
+
+    def respond(self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float) -> list[str]:
+        """Answer one utterance in each of the named conversations."""
+
+    def note(self, conversation: str, utterance: str, reply: str) -> None:
+        """Take into a conversation what was answered elsewhere."""
+
+    def forget(self, conversation: str) -> None:
+        """Drop a conversation."""
 
 
 class Responder:
@@ -29,7 +39,7 @@ class Responder:
 
     def __init__(
         self,
-        agent: DialogueAgent,
+        agent: Agent,
         *,
         safety: Level = "standard",
         may_send: bool = False,
