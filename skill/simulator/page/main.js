@@ -130,12 +130,12 @@ function named({ settings, checkpoint }, at) {
 function unveil() {
   document.body.classList.remove("fresh");
   find("#welcome").hidden = true;
-  talk.hidden = false;
+  find("#log").hidden = false;
 }
 
 function add(item) {
   talk.append(item);
-  talk.scrollTop = talk.scrollHeight;
+  find("#log").scrollTop = find("#log").scrollHeight;
   return item;
 }
 
