@@ -1,11 +1,19 @@
+import contextlib
 import io
+import json
+import os
+import sys
 
+import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 from rich.console import Console
 
 from dialogue import checkpoint
 from dialogue.__main__ import answer_openings, main, talk
 from dialogue.agent import DialogueAgent
 from dialogue.safety.answers import CALM
+from dialogue.terminal import completer
 
 
 def transcript(agent, typed, monkeypatch):
@@ -83,3 +91,77 @@ def test_a_blank_line_of_openings_is_none(tmp_path, capsys):
     file.write_text("\n \n", encoding="utf-8")
     assert main(["--openings", str(file)]) == 2
     assert f"--openings {file} holds no utterance; expected one a line" in capsys.readouterr().err
+
+
+def test_one_sees_who_answered_and_why_the_others_were_passed_over(talker, monkeypatch):
+    agent = DialogueAgent(talker)
+    shown = transcript(agent, "do you like music\n/why\nfuck you\n/why\n/beam\nwhat's your name\n/why\n", monkeypatch)
+    assert "It was the model (safety " in shown
+    assert "yes, i like jazz" in shown
+    assert "likelihood" in shown
+    assert shown.count("It was a fixed answer of safety: offensive (") == 2
+    assert "It was a fixed answer about itself: name (" in shown
+
+
+def test_the_answer_is_shown_as_json(talker, monkeypatch):
+    shown = transcript(DialogueAgent(talker), "do you like music\n/json\n", monkeypatch)
+    found = json.loads(shown[shown.index("{") : shown.rindex("}") + 1])
+    assert (found["text"], found["by"], found["written"]) == ("yes, i like jazz", "agent", "do you like music?")
+    assert [one["text"] for one in found["candidates"] if not one["why"]] == ["yes, i like jazz"]
+    assert [stage for stage, _ in found["seconds"]][:2] == ["safety", "hear"]
+
+
+def test_settings_change_between_two_turns_as_the_command_line_has_them(talker, monkeypatch):
+    typed = (
+        "hi\n/settings --method greedy --max-length 2\ndo you like music\n/settings\n/settings --beam-size 0\n/settings --what\n"
+    )
+    shown = transcript(DialogueAgent(talker), typed, monkeypatch)
+    assert "greedy" in shown
+    assert "default beam" in shown
+    assert "error: beam_size is 0; it must be 1 or more" in shown
+    assert "error: unrecognized arguments: --what" in shown
+    reply = shown.split("bot  ")[2].splitlines()[0]
+    assert len(talker.vocabulary.encode(reply)) == 2
+
+
+def test_commands_and_settings_are_completed():
+    def completed(text):
+        document = Document(text)
+        return [found.text for found in completer().get_completions(document, CompleteEvent())]
+
+    assert completed("/s") == ["/settings"]
+    assert completed("/settings --top") == ["--top-k", "--top-p", "--top-p-decay", "--top-p-floor"]
+    assert completed("hello /s") == completed("hel") == []
+
+
+def test_a_person_types_with_history_and_completion(talker, tmp_path):
+    """In a terminal of its own; the arrow brings back what was typed."""
+    pty = pytest.importorskip("pty")
+    checkpoint.save(tmp_path / "checkpoint", talker)
+    pid, screen = pty.fork()
+    if pid == 0:
+        command = [sys.executable, "-m", "dialogue", "--checkpoint", str(tmp_path / "checkpoint")]
+        os.execve(sys.executable, command, {**os.environ, "TERM": "xterm"})
+    seen = b""
+
+    def until(text):
+        nonlocal seen
+        while text not in seen:
+            seen += os.read(screen, 4096)
+            if b"\x1b[6n" in seen:  # it asks where the cursor is
+                os.write(screen, b"\x1b[1;1R")
+                seen = seen.replace(b"\x1b[6n", b"")
+        seen = seen.partition(text)[2]
+
+    until(b"you")
+    os.write(screen, b"do you like music\r")
+    until(b"yes, i like jazz")
+    until(b"you")
+    os.write(screen, b"\x1b[A\r")
+    until(b"bot")
+    until(b"you")
+    os.write(screen, b"/quit\r")
+    with contextlib.suppress(OSError):
+        while os.read(screen, 4096):
+            pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

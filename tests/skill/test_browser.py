@@ -23,6 +23,7 @@ SAID = ("do you like music?", "who do you listen to?", "yes", "have you seen a g
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="Chromium is not there: apt-get install chromium, or name it in CHROMIUM"),
 ]
 
@@ -217,7 +218,7 @@ def test_what_is_saved_is_held_again_here_and_by_the_command(visit, talker, tmp_
     page.get_by_text("5 turns, 1 answers changed, 1 expectations failed.").wait_for()
     assert page.locator("#talk .changed").all_inner_texts() == ["was: Something else."]
     assert page.locator("#talk .under .fault").all_inner_texts() == ["expected 'never'"]
-    assert page.locator("#talk .under .kept").count() == 2
+    assert page.locator("#talk .under .kept").count() == 3
 
 
 def test_a_file_that_is_none_is_one_line(visit, tmp_path):

@@ -8,9 +8,9 @@ from ask_sdk_core.handler_input import HandlerInput
 
 from app import Settings, create_app
 from dialogue import identity
-from dialogue.__main__ import Talk
 from dialogue.agent import DialogueAgent
 from dialogue.safety import answers
+from dialogue.terminal import Talk
 from skill import deadline, phrases
 from skill.envelope import read
 from skill.interaction_model import CARRIER_OF

@@ -1,0 +1,206 @@
+"""A conversation in a terminal: the skill's answers, what they were chosen from, and the settings of the search."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from dialogue.agent import DialogueAgent, Reply
+from dialogue.answers import Answer, answer
+from dialogue.config import DecodeConfig, add_options, decode_config
+from dialogue.safety import Level
+from dialogue.seeded_choice import pick
+
+if TYPE_CHECKING:
+    from prompt_toolkit.completion import CompleteEvent, Completer
+    from prompt_toolkit.document import Document
+
+COMMANDS = {
+    "/beam": "shows what the last reply was chosen from",
+    "/why": "says who answered, and why each other candidate was passed over",
+    "/json": "shows the same as JSON",
+    "/settings": "shows the settings of the search, or changes them: /settings --beam-size 5",
+    "/reset": "begins anew",
+    "/quit": "leaves",
+}
+WHO = {"safety": "a fixed answer of safety", "identity": "a fixed answer about itself", "agent": "the model"}
+
+
+class Talk:
+    """One conversation with the agent, and the last answer of it."""
+
+    def __init__(self, agent: DialogueAgent, *, safety: Level = "standard") -> None:
+        self.agent, self._safety = agent, safety
+        self._name = f"terminal {uuid.uuid4()}"
+        self.answer: Answer | None = None
+        self.reply: Reply | None = None  # where the answer is the agent's
+        self._replied_by = agent  # settings may have changed since
+
+    def say(self, utterance: str) -> Answer:
+        """Answer an utterance as the skill does."""
+        self.reply, self._replied_by = None, self.agent
+
+        def respond(written: str) -> str:
+            (self.reply,) = self.agent.replies([self._name], [written])
+            return self.reply.text
+
+        self.answer = answer(
+            utterance,
+            respond=respond,
+            note=lambda written, reply: self.agent.note(self._name, written, reply),
+            choose=lambda wordings: pick(wordings, utterance),
+            seed=utterance,
+            safety=self._safety,
+        )
+        return self.answer
+
+    def why(self) -> list[str]:
+        """Tell of each candidate of the last reply why it was passed over; "" is the one that was said."""
+        return self._replied_by.why(self.reply) if self.reply else []
+
+    def end(self) -> None:
+        """Forget all that was said."""
+        self.agent.forget(self._name)
+        self.answer = self.reply = None
+
+
+def talk(agent: DialogueAgent, console: Console, *, safety: Level = "standard") -> None:
+    """Read lines, answer them, obey the commands, until /quit or the end of the input."""
+    conversation, read = Talk(agent, safety=safety), _reader(console)
+    help_line = ", ".join(f"{name} {meaning}" for name, meaning in COMMANDS.items())
+    console.print(f"Talk to it. {help_line}.", style="dim", highlight=False)
+    while True:
+        try:
+            line = read().strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        name, _, rest = line.partition(" ")
+        if name == "/quit":
+            return
+        if name == "/settings":
+            _settle(conversation, rest, console)
+        elif name == "/reset":
+            conversation.end()
+            console.print("A new conversation.", style="dim")
+        elif name in COMMANDS:
+            _show(conversation, name, console)
+        elif name.startswith("/"):
+            console.print(f"{name} is no command; {help_line}.", style="dim", markup=False, highlight=False)
+        elif line:
+            text = conversation.say(line).text
+            console.print("[bold]bot[/bold] ", end=" ")
+            console.print(text, markup=False, highlight=False)
+
+
+def _reader(console: Console) -> Callable[[], str]:
+    """Return what reads a line: with history and completion where somebody types."""
+    if not (sys.stdin.isatty() and console.is_terminal):
+        return lambda: console.input("[bold]you[/bold]  ")
+    from prompt_toolkit import PromptSession  # takes a while to import
+    from prompt_toolkit.formatted_text import HTML
+    from prompt_toolkit.history import InMemoryHistory  # what is said is not written to a disk
+
+    session: PromptSession[str] = PromptSession(history=InMemoryHistory(), completer=completer(), complete_while_typing=True)
+    return lambda: session.prompt(HTML("<b>you</b>  "))
+
+
+def completer() -> Completer:
+    """Build what completes commands, and options of /settings."""
+    from prompt_toolkit.completion import Completer, Completion
+
+    class Commands(Completer):
+        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+            line = document.text_before_cursor
+            name, space, rest = line.partition(" ")
+            if not space and line.startswith("/"):
+                for known, meaning in COMMANDS.items():
+                    if known.startswith(line):
+                        yield Completion(known, start_position=-len(line), display_meta=meaning)
+            elif name == "/settings" and (word := rest.rpartition(" ")[2]).startswith("-"):
+                for setting in fields(DecodeConfig):
+                    option = f"--{setting.name.replace('_', '-')}"
+                    if option.startswith(word):
+                        yield Completion(option, start_position=-len(word), display_meta=setting.metadata["help"])
+
+    return Commands()
+
+
+def _show(conversation: Talk, name: str, console: Console) -> None:
+    if conversation.answer is None:
+        console.print("Nothing was said yet.", highlight=False)
+    elif name == "/json":
+        console.print_json(json.dumps(told(conversation)), highlight=False)
+    elif name == "/beam" and conversation.reply:
+        console.print(candidates(conversation.reply), highlight=False)
+    else:
+        given = conversation.answer
+        reason = f": {given.reason}" if given.reason else ""
+        times = [*given.seconds[:1], *conversation.reply.seconds] if conversation.reply else given.seconds
+        taken = ", ".join(f"{stage} {1000 * seconds:.1f} ms" for stage, seconds in times)
+        console.print(f"It was {WHO[given.by]}{reason} ({taken}).", markup=False, highlight=False)
+        if name == "/why" and conversation.reply:
+            console.print(candidates(conversation.reply, conversation.why()), highlight=False)
+
+
+def candidates(reply: Reply, why: list[str] | None = None) -> Table:
+    """Lay out the candidates of a reply, best first; with why each was passed over, where that is told."""
+    table = Table("score", "log p(reply | history)", *(["why not"] if why else []), "reply")
+    said = reply.conversation.turns[-1].text
+    for at, candidate in enumerate(reply.candidates):
+        reasons = [why[at]] if why else []
+        style = "bold" if candidate.text == said else ""
+        table.add_row(f"{candidate.score:.2f}", f"{candidate.log_prob:.2f}", *reasons, candidate.text, style=style)
+    return table
+
+
+def told(conversation: Talk) -> dict[str, object]:
+    """Return the last answer, and what it was chosen from, as what JSON can hold."""
+    found: dict[str, object] = asdict(conversation.answer) if conversation.answer else {}
+    if conversation.reply:
+        found["candidates"] = [
+            {"why": why, **asdict(candidate)}
+            for candidate, why in zip(conversation.reply.candidates, conversation.why(), strict=True)
+        ]
+        found["seconds"] = [*list(conversation.answer.seconds[:1] if conversation.answer else ()), *conversation.reply.seconds]
+    return found
+
+
+class _Line(argparse.ArgumentParser):
+    """Reads the options of a line; what is wrong with them is a ValueError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _settle(conversation: Talk, line: str, console: Console) -> None:
+    """Change the settings that a line names, as the command line does, and show those that are not the defaults."""
+    parser = _Line(prog="/settings", add_help=False)
+    add_options(parser)
+    parser.set_defaults(**asdict(conversation.agent.decode_config))
+    try:
+        chosen = decode_config(parser.parse_args(shlex.split(line)))
+        if line:
+            conversation.agent = conversation.agent.with_settings(chosen)
+    except ValueError as error:
+        console.print(f"error: {error}", markup=False, highlight=False)
+        return
+    usual = DecodeConfig()
+    table = Table("setting", "value", "", *(() if line else ("meaning",)))
+    for setting in fields(DecodeConfig):
+        value, default = getattr(chosen, setting.name), getattr(usual, setting.name)
+        is_own = value != default
+        if is_own or not line:
+            meaning = () if line else (setting.metadata["help"],)
+            table.add_row(
+                setting.name, str(value), f"default {default}" if is_own else "", *meaning, style="bold" if is_own else ""
+            )
+    console.print(table if table.row_count else "All settings have their defaults.", highlight=False)
