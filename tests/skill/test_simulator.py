@@ -6,6 +6,7 @@ import pytest
 
 from app import Settings, create_app
 from dialogue.agent import DialogueAgent
+from dialogue.answers import Answer
 from skill.device import Session
 from skill.simulator import build_agents
 from skill.simulator.agents import KEPT_ANSWERS, WATCHED, Agents
@@ -187,16 +188,10 @@ def test_other_sessions_leave_nothing_and_those_of_the_page_until_it_has_asked(t
 def test_what_the_page_never_asks_for_is_bounded():
     agents = Agents(FakeAgent(), checkpoints={}, load=None)
     for number in range(3 * KEPT_ANSWERS):
-        agents.observe(f"request {number}", SESSION, answer_of_safety())
+        agents.observe(f"request {number}", SESSION, Answer("x", "safety", "crisis"))
     assert len(agents._seen) == KEPT_ANSWERS
     assert agents.take(f"request {3 * KEPT_ANSWERS - 1}") is not None
     assert agents.take(f"request {3 * KEPT_ANSWERS - 1}") is None
-
-
-def answer_of_safety():
-    from dialogue.answers import Answer
-
-    return Answer("x", "safety", "crisis")
 
 
 def test_another_checkpoint_may_answer_by_its_name(talker, tmp_path):
