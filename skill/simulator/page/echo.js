@@ -51,25 +51,26 @@ export class Lane {
     return post("/simulator/settings", { session: this.base, settings, checkpoint });
   }
 
-  // Do one turn; return what was sent, what came back, and what happened inside.
-  async turn(turn, expect = {}) {
+  // Do one turn; return what was sent, and what came back.
+  async send(turn) {
     const request = await post("/simulator/request", { session: this.session, turn });
-    const wasOpen = this.isOpen || Boolean(request.session?.new);
     const begun = performance.now();
     const response = await post("/", request);
     const seconds = (performance.now() - begun) / 1000;
-    const inside = await post("/simulator/inside", {
-      session: this.session, request, response, expect, before: this.said,
-    });
-    const text = spoken(response.response.outputSpeech);
-    this.said.push(text);
-    this.session = inside.session;
+    return { turn, request, response, seconds, text: spoken(response.response.outputSpeech), inside: null };
+  }
+
+  // Ask what happened inside, and where the session is now; until then there is no next turn.
+  async look(record, expect = {}) {
+    const { request, response } = record;
+    const wasOpen = this.isOpen || Boolean(request.session?.new);
+    record.inside = await post("/simulator/inside", { session: this.session, request, response, expect, before: this.said });
+    this.said.push(record.text);
+    this.records.push(record);
+    this.session = record.inside.session;
     if (wasOpen && !this.isOpen) {
       this.number += 1; // what comes next is said to a new session
       this.session = { id: `${this.base}.${this.number}`, ...this.who };
     }
-    const record = { turn, request, response, inside, seconds, text };
-    this.records.push(record);
-    return record;
   }
 }

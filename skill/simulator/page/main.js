@@ -69,7 +69,7 @@ async function beSilent() {
 }
 
 async function sound(speech) {
-  if (!voiced) return;
+  if (!voiced || !speech) return;
   become("speaking");
   await speak(parts(speech), who.locale);
 }
@@ -86,29 +86,33 @@ async function perform(turn, { shown, expect, recorded } = {}) {
   if (!lanes.length) await begin();
   const mine = shown === null ? null : addMine(shown ?? turn.say ?? `(${turn.intent ?? turn.end})`);
   become("thinking");
-  let speech = null;
   try {
-    const records = [];
-    for (const lane of lanes) records.push({ lane, record: await lane.turn(turn, expect) });
-    const first = records[0].record;
+    const answers = [];
+    for (const lane of lanes) {
+      const record = await lane.send(turn);
+      answers.push({ lane, record, text: record.text });
+    }
+    const first = answers[0].record;
     if (mine) tellHeard(mine, first.request.request);
     done.push({ ...turn, answer: first.text });
-    speech = first.response.response.outputSpeech;
-    if (first.text) addAnswer(records.map(({ lane, record }) => ({ lane, record, text: record.text })), recorded);
-    if (turn.end) addNote("Silence. The session has ended.");
-    else if (!lanes[0].isOpen) addNote("The session has ended.");
-    select(first, lanes[0]);
+    if (first.text) addAnswer(answers);
+    const looked = Promise.all(answers.map(({ lane, record }) => lane.look(record, expect))).then(() => {
+      answers.forEach(({ lane, record }, at) => tellMore(record, lane, at === 0 ? recorded : undefined));
+      if (turn.end) addNote("Silence. The session has ended.");
+      else if (!lanes[0].isOpen) addNote("The session has ended.");
+      select(first, lanes[0]);
+    });
+    await Promise.all([looked, sound(first.response.response.outputSpeech)]);
   } catch (error) {
     addNote(error instanceof Refused ? `The skill refused it, ${error.message}` : "The skill does not answer. Is it still running?", "fault");
   }
-  if (speech) await sound(speech);
   busy = false;
   if (!say.value) listenOn();
   else become(lanes[0].isOpen ? "listening" : "closed");
 }
 
 async function begin(base) {
-  for (const lane of lanes.filter((one) => one.isOpen)) await lane.turn({ end: "USER_INITIATED" });
+  for (const lane of lanes.filter((one) => one.isOpen)) await lane.send({ end: "USER_INITIATED" });
   [done, selected, reprompted] = [[], null, false];
   talk.replaceChildren();
   const count = side ? 2 : 1;
@@ -150,26 +154,30 @@ function tellHeard(item, request) {
   if (heard !== word) item.append(make("span", { className: "heard" }, `heard as: ${heard}`));
 }
 
-function addAnswer(answers, recorded) {
+function addAnswer(answers) {
   const bubbles = answers.map(({ lane, record, text }) => {
     const under = make("div", { className: "under" });
-    if (record) {
-      const look = make("button", { type: "button" }, "Look inside");
-      look.addEventListener("click", () => {
-        select(record, lane);
-        toggleInside(true);
-      });
-      record.look = look;
-      under.append(make("span", {}, `${Math.round(1000 * record.seconds)} ms`), look);
-      for (const rule of record.inside.contract) under.append(make("span", { className: "fault" }, rule));
-    }
-    if (recorded && record === answers[0].record) under.append(...judged(record, recorded));
+    if (record) record.under = under;
     return make("div", {}, lane.label ? make("p", { className: "lane" }, lane.label) : null, make("div", { className: "bubble" }, text), under);
   });
   const item = make("li", { className: answers.length > 1 ? "it two" : "it" }, make("span", { className: "hidden" }, "Chatty Friend: "));
   if (answers.length > 1) item.append(make("div", { className: "pair" }, ...bubbles));
   else item.append(...bubbles);
   add(item);
+}
+
+// Write under an answer what is known once one has looked inside.
+function tellMore(record, lane, recorded) {
+  if (!record.under) return;
+  record.look = make("button", { type: "button" }, "Look inside");
+  record.look.addEventListener("click", () => {
+    select(record, lane);
+    toggleInside(true);
+  });
+  const broken = record.inside.contract.map((rule) => make("span", { className: "fault" }, rule));
+  record.under.append(make("span", {}, `${Math.round(1000 * record.seconds)} ms`), record.look, ...broken);
+  if (recorded) record.under.append(...judged(record, recorded));
+  find("#log").scrollTop = find("#log").scrollHeight;
 }
 
 function judged(record, recorded) {
