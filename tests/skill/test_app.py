@@ -3,10 +3,11 @@ import http.client
 import socket
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from app import Settings, check_address, create_app, listen, main, settings_of
+from app import Settings, announce, check_address, create_app, listen, main, settings_of
 from skill import tunnel
 from skill.endpoint import BODY_LIMIT
 
@@ -26,6 +27,7 @@ def clean_environment(monkeypatch):
         ["--no-verify", "--host", "0.0.0.0"],
         ["--no-verify", "--host", "example.com"],
         ["--port", "70000"],
+        ["--open", "--tunnel", "none"],
     ],
 )
 def test_settings_that_would_let_anybody_in_are_refused(arguments, capsys):
@@ -148,3 +150,18 @@ def test_a_port_that_is_taken_is_one_line_before_the_model_is_loaded(monkeypatch
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "", "*"])
 def test_every_way_to_name_this_machine_is_an_address(host):
     check_address(Settings(host=host, port=0))
+
+
+def test_the_simulator_is_named_where_it_is_and_opened_where_it_is_asked_for(capsys, monkeypatch, agent):
+    announce(Settings(verify=False, host="::1", port=5001))
+    assert "http://[::1]:5001/simulator" in capsys.readouterr().out
+    announce(Settings(skill_ids=("x",)))
+    assert "simulator" not in capsys.readouterr().out
+
+    opened, asked = threading.Event(), []
+    monkeypatch.setattr("app.create_app", lambda settings: create_app(settings, agent))
+    monkeypatch.setattr("app.listen", lambda app, settings: SimpleNamespace(run=lambda: opened.wait(10)))
+    monkeypatch.setattr("app.signal.signal", lambda *_: None)
+    monkeypatch.setattr("app.webbrowser.open", lambda address: asked.append(address) or opened.set())
+    assert main(["--no-verify", "--tunnel", "none", "--port", "0", "--open"]) == 0
+    assert asked == ["http://127.0.0.1:0/simulator"]

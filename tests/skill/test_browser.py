@@ -56,7 +56,7 @@ def visit(chromium, address):
     with contextlib.ExitStack() as opened:
         asked, complaints = [], []
 
-        def visit(**options):
+        def visit(before="", **options):
             context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
             opened.callback(context.close)
             page = context.new_page()
@@ -65,6 +65,7 @@ def visit(chromium, address):
             page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.clock.install()
+            page.add_init_script(before)
             page.goto(address)
             page.wait_for_selector("body[data-ready]")
             return page
@@ -302,6 +303,95 @@ def test_a_page_of_another_origin_reaches_nothing(chromium, address, tmp_path):
         context.close()
 
 
+def test_another_user_on_a_device_with_a_screen_begins_anew(visit):
+    page = visit()
+    launch(page)
+    page.click("#open-settings")
+    page.select_option("#user", "SECOND")
+    page.select_option("#locale", "en-GB")
+    page.select_option("#interfaces", "Alexa.Presentation.APL")
+    page.get_by_role("button", name="Use them").click()
+    page.get_by_text("A new conversation.").wait_for()
+    assert bubbles(page) == []
+    page.fill("#say", "open chatty friend")
+    page.press("#say", "Enter")
+    answered(page, 1)
+    page.click("#inside-toggle")
+    page.click("#tab-json")
+    request = json.loads(page.locator("#panel-json pre").first.inner_text())
+    assert request["session"]["new"] is True
+    assert request["session"]["user"]["userId"] == "amzn1.ask.account.SECOND"
+    assert request["request"]["locale"] == "en-GB"
+    assert request["context"]["System"]["device"]["supportedInterfaces"] == {"Alexa.Presentation.APL": {}}
+
+
+VOICES = """
+    window.spoken = [];
+    const voice = (name, lang, localService) => ({name, lang, localService});
+    Object.defineProperty(window, "speechSynthesis", {value: {
+        getVoices: () => [voice("cloud", "en-US", false), voice("here", "en-US", true)],
+        cancel: () => {},
+        speak: (utterance) => {
+            window.spoken.push([performance.now(), utterance.text, utterance.voice.name]);
+            utterance.onend();
+        },
+    }});
+    window.SpeechSynthesisUtterance = class { constructor(text) { this.text = text } };
+"""
+
+
+def test_it_speaks_with_a_voice_of_this_machine_and_keeps_the_pauses(visit):
+    page = visit(before=VOICES)
+    launch(page)
+    page.fill("#say", "i love pizza")
+    page.press("#say", "Enter")
+    page.locator("#talk li.it").nth(1).wait_for()
+    page.clock.run_for(2_000)
+    answered(page, 2)
+    said = page.evaluate("window.spoken")
+    assert {voice for _, _, voice in said} == {"here"}
+    shown = bubbles(page)
+    assert " ".join(text for _, text, _ in said) == " ".join(shown)
+    assert len(said) > len(shown), "a question was added after a pause"
+    assert said[-1][0] - said[-2][0] >= 300
+    page.click("#speak")
+    speak(page, "do you like music?")
+    assert len(page.evaluate("window.spoken")) == len(said)
+
+
+RECOGNISER = """
+    window.started = [];
+    window.SpeechRecognition = class {
+        static available() { return Promise.resolve("%s") }
+        start() {
+            window.started.push(Boolean(this.processLocally));
+            setTimeout(() => this.onresult({results: [[{transcript: "Do you like music?"}]]}), 100);
+        }
+        stop() {}
+    };
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "locally"), [("available", "does not leave it", True), ("unavailable", "sends the audio", False)]
+)
+def test_the_microphone_is_off_until_one_has_read_where_the_audio_goes(visit, state, told, locally):
+    page = visit(before=RECOGNISER % state)
+    launch(page)
+    page.click("#microphone")
+    page.locator("#consent[open]").wait_for()
+    assert told in page.inner_text("#consent-text")
+    page.get_by_role("button", name="Leave it off").click()
+    assert page.get_attribute("#microphone", "aria-pressed") == "false"
+    assert page.evaluate("window.started") == []
+    page.click("#microphone")
+    page.get_by_role("button", name="Turn the microphone on").click()
+    page.locator("body[data-state=hearing]").wait_for()
+    page.clock.run_for(200)
+    assert answered(page, 2)[-1].startswith("Yes, I like jazz")
+    assert page.evaluate("window.started") == [locally]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_at_any_width(chromium, address, scheme):
     if not AXE.exists():
@@ -340,16 +430,3 @@ def test_axe_finds_nothing_serious_at_any_width(chromium, address, scheme):
         assert page.evaluate("document.documentElement.scrollWidth") <= 375, "nothing is cut off at a phone's width"
     finally:
         context.close()
-
-
-def test_the_microphone_is_off_until_one_has_read_where_the_audio_goes(visit):
-    page = visit()
-    page.evaluate("window.started = 0")
-    assert page.get_attribute("#microphone", "aria-pressed") == "false"
-    page.click("#microphone")
-    page.wait_for_selector("#consent[open], #talk .note")
-    if page.is_visible("#consent"):
-        assert re.search("does not leave it|sends the audio", page.inner_text("#consent-text"))
-        page.get_by_role("button", name="Leave it off").click()
-    assert page.get_attribute("#microphone", "aria-pressed") == "false"
-    assert page.get_attribute("body", "data-state") == "closed"
