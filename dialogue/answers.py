@@ -14,7 +14,7 @@ from typing import Literal
 
 from dialogue.identity import WORDINGS, about_itself
 from dialogue.recognised import as_written
-from dialogue.safety import Level, fixed_answer
+from dialogue.safety import Level, Play, fixed_answer
 
 Source = Literal["safety", "identity", "agent", "late"]
 
@@ -48,14 +48,15 @@ def answer(
     seed: str,
     locale: str = "",
     safety: Level = "standard",
+    play: Play | None = None,
 ) -> Answer:
     """Answer an utterance.
 
     respond: utterance -> the agent's reply. note: (utterance, reply) -> taken into the conversation. choose: takes one of
-    several wordings. seed, locale, safety: as in dialogue.safety.fixed_answer.
+    several wordings. seed, locale, safety, play: as in dialogue.safety.fixed_answer.
     """
     begun = perf_counter()
-    fixed = fixed_answer(utterance, seed=seed, locale=locale, level=safety)
+    fixed = fixed_answer(utterance, seed=seed, locale=locale, level=safety, play=play or Play())
     if fixed:
         return Answer(fixed.text, "safety", fixed.reason, seconds=(("safety", perf_counter() - begun),))
     written, asked = as_written(utterance), about_itself(utterance)

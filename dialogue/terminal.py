@@ -17,7 +17,7 @@ from rich.table import Table
 from dialogue.agent import DialogueAgent, Reply
 from dialogue.answers import Answer, answer
 from dialogue.config import DecodeConfig, add_options, decode_config
-from dialogue.safety import Level
+from dialogue.safety import Level, Play
 from dialogue.seeded_choice import pick
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Talk:
         self.answer: Answer | None = None
         self.reply: Reply | None = None  # where the answer is the agent's
         self._replied_by = agent  # settings may have changed since
+        self._play = Play()  # what is known of a game
 
     def say(self, utterance: str) -> Answer:
         """Answer an utterance as the skill does."""
@@ -60,7 +61,9 @@ class Talk:
             choose=lambda wordings: pick(wordings, utterance),
             seed=utterance,
             safety=self._safety,
+            play=self._play,
         )
+        self._play = self._play.after(utterance, about=self.answer.about)
         return self.answer
 
     def why(self) -> list[str]:
@@ -71,6 +74,7 @@ class Talk:
         """Forget all that was said."""
         self.agent.forget(self._name)
         self.answer = self.reply = None
+        self._play = Play()
 
 
 def talk(agent: DialogueAgent, console: Console, *, safety: Level = "standard") -> None:

@@ -14,7 +14,7 @@ from ask_sdk_core.handler_input import HandlerInput
 from dialogue.answers import Answer, answer
 from dialogue.safety import Level
 from skill import deadline, phrases
-from skill.session import locale, request_id, session_id, user_id, wording
+from skill.session import locale, play, request_id, session_id, user_id, wording
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ class Responder:
                 seed=request_id(handler_input),
                 locale=locale(handler_input),
                 safety=self._safety,
+                play=play(handler_input),
             )
         except deadline.TooLate:
             log.warning("request %r: no reply within %.1f s", request_id(handler_input), deadline.GIVE_UP_AFTER)

@@ -19,6 +19,7 @@ from ask_sdk_model.canfulfill import CanFulfillIntentRequest
 from ask_sdk_model.dialog import ElicitSlotDirective
 from ask_sdk_model.slu.entityresolution import Resolutions
 
+from dialogue.safety import Play
 from dialogue.seeded_choice import pick
 from dialogue.vocabulary import CONTINUED
 from skill import phrases, questions
@@ -26,6 +27,7 @@ from skill.interaction_model import CARRIER_OF, CHAT_INTENT, CHAT_SLOT
 from skill.speech import ILLEGAL, MAX_CHARACTERS, PAUSE, to_speech
 
 LAST_SPEECH, TURN = "last_speech", "turn"  # session attributes: what "repeat" reads, and how often the skill has spoken
+PLAY = "play"  # session attribute: whether a game is being spoken of
 MAX_TURN = 1_000_000
 MAX_KEPT = 2 * MAX_CHARACTERS - 100  # of a speech, so that an added question stays in it
 
@@ -110,6 +112,11 @@ def last_speech(handler_input: HandlerInput) -> str:
     return said if isinstance(said, str) else ""
 
 
+def play(handler_input: HandlerInput) -> Play:
+    """Give what the session knows of a game that is being spoken of."""
+    return Play.read(_attributes(handler_input).get(PLAY))
+
+
 def wording(handler_input: HandlerInput, wordings: Sequence[str]) -> str:
     """Take the wording whose turn it is: the session chooses the first, and no two in a row are the same."""
     return pick(wordings, session_id(handler_input) or request_id(handler_input), turn=_turn(handler_input))
@@ -133,14 +140,14 @@ def keep_listening(handler_input: HandlerInput, text: str, *, utterance: str = "
         seed=f"{session_id(handler_input)} {_turn(handler_input)}",
     )
     text = f"{text[:MAX_KEPT]} {CONTINUED} {question}" if question else text[:MAX_KEPT]
-    return _say(handler_input, text, asking)
+    return _say(handler_input, text, asking, play(handler_input).after(utterance, about=about))
 
 
 def say_again(handler_input: HandlerInput) -> Response:
     """Say the last speech once more, as it was, or that there is none."""
     text = last_speech(handler_input)
     return (
-        _say(handler_input, text, questions.Asking.read(_attributes(handler_input)))
+        _say(handler_input, text, questions.Asking.read(_attributes(handler_input)), play(handler_input))
         if text
         else keep_listening(handler_input, wording(handler_input, phrases.NOTHING_TO_REPEAT))
     )
@@ -167,9 +174,10 @@ def _speech(text: str) -> str:
     return to_speech(text)
 
 
-def _say(handler_input: HandlerInput, text: str, asking: questions.Asking) -> Response:
+def _say(handler_input: HandlerInput, text: str, asking: questions.Asking, of_game: Play) -> Response:
     speech, reprompt = _speech(text), wording(handler_input, phrases.REPROMPT)
-    _keep(handler_input, {LAST_SPEECH: ILLEGAL.sub(" ", text), TURN: _turn(handler_input) + 1, **asking.written()})
+    kept = {LAST_SPEECH: ILLEGAL.sub(" ", text), TURN: _turn(handler_input) + 1, **asking.written()}
+    _keep(handler_input, kept | ({PLAY: of_game.written()} if of_game.turns else {}))
     empty = Slot(name=CHAT_SLOT, confirmation_status=SlotConfirmationStatus.NONE)
     intent = Intent(name=CHAT_INTENT, confirmation_status=IntentConfirmationStatus.NONE, slots={CHAT_SLOT: empty})
     builder = handler_input.response_builder.speak(speech).ask(to_speech(reprompt))

@@ -9,6 +9,7 @@ from typing import Literal
 
 from dialogue.safety.answers import CALM, CRISIS, LINES, NO_LINE, NO_SIDE, TOPICS
 from dialogue.safety.lists import BLOCKED, hits, is_offensive
+from dialogue.safety.play import NO_PLAY, Play
 from dialogue.safety.topics import agrees, is_delicate, topic
 from dialogue.seeded_choice import pick
 from dialogue.text_files import read_lines
@@ -34,13 +35,13 @@ def level_from_environment() -> Level:
     raise ValueError(f"SAFETY is {value!r}; it must be one of {', '.join(LEVELS)}")
 
 
-def fixed_answer(utterance: str, *, seed: str, locale: str = "", level: Level = "standard") -> Guarded | None:
+def fixed_answer(utterance: str, *, seed: str, locale: str = "", level: Level = "standard", play: Play = NO_PLAY) -> Guarded | None:
     """Answer an utterance for which nothing may be generated; None: the model may.
 
     seed: chooses the wording. locale: whose crisis line is named, such as en-US. A crisis is answered at every level; at
-    `off` nothing else is, at `strict` mild words are offensive, too.
+    `off` nothing else is, at `strict` mild words are offensive, too. play: what the turns before tell of a game.
     """
-    about = topic(utterance)
+    about = topic(utterance, play=play)
     if about == "crisis":
         return Guarded(about, pick(CRISIS, seed).format(line=LINES.get(locale, NO_LINE)))
     if level == "off":

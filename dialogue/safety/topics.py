@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dialogue.safety.patterns import joined
-from dialogue.safety.play import without_play
+from dialogue.safety.play import NO_PLAY, Play, without_play
 from dialogue.safety.text import fold
 from dialogue.text_files import read_text
 from dialogue.vocabulary import CONTINUED
@@ -20,9 +20,12 @@ TOPICS = ("crisis", "medical", "legal", "financial", "personal", "drugs", "sorro
 _SENTENCE_END = re.compile(rf"{CONTINUED}|[.!?]")
 
 
-def topic(text: str) -> str | None:
-    """Name what a text is about, of TOPICS, as far as it needs a fixed answer; None where it does not."""
-    folded = _compiled().allowed.sub("|", without_play(fold(text[:LOOKED_AT])))
+def topic(text: str, *, play: Play = NO_PLAY) -> str | None:
+    """Name what a text is about, of TOPICS, as far as it needs a fixed answer; None where it does not.
+
+    play: what is known of a game from the turns before it.
+    """
+    folded = _compiled().allowed.sub("|", without_play(fold(text[:LOOKED_AT]), play))
     return next((name for name, pattern in _compiled().topics.items() if pattern.search(folded)), None)
 
 
