@@ -177,6 +177,12 @@ class DialogueAgent:
             (said,) = self.hear([heard], [Turn("bot", reply)])
             self._store.put(conversation, said)
 
+    def add(self, conversation: str, said: str) -> None:
+        """Take into a conversation what was said after the agent's own reply."""
+        with self._lock:
+            (further,) = self.hear([self._store.get(conversation)], [Turn("bot", said)])
+            self._store.put(conversation, further)
+
     def forget(self, conversation: str) -> None:
         """Drop a conversation and all that was said in it."""
         with self._lock:

@@ -49,6 +49,9 @@ class InstantAgent:
     def note(self, conversation: str, utterance: str, reply: str) -> None:
         """Keep nothing."""
 
+    def add(self, conversation: str, said: str) -> None:
+        """Keep nothing."""
+
     def forget(self, conversation: str) -> None:
         """Keep nothing, and so forget nothing."""
 

@@ -34,48 +34,131 @@ REPROMPT = (
     "What else is on your mind?",
     "Go ahead, I'm listening. What would you like to say?",
 )
-# What follows a reply that gives nothing to answer, by the kind of reply: see questions.py.
+# What follows a reply that leaves nothing to say, by what it was said to: see questions.py. {who} is
+# somebody of whom was spoken.
 ASK_HOW_ARE_YOU = (
     "How are you today?",
     "How is your day going?",
     "How have you been?",
     "What's new with you?",
+    "What are you up to?",
+)
+ASK_FIRST = (
+    "What have you been up to today?",
+    "What's on your mind?",
+    "What shall we talk about?",
+    "Has anything happened today?",
+    "What are your plans for today?",
 )
 ASK_OR_GO_ON = (
     "Or is there something else on your mind?",
     "Or shall we talk a little more?",
-    "Or shall we go on?",
+    "Or is there time for another topic?",
+    "Or would you rather stay a bit?",
 )
 ASK_NEXT = (
-    "What else is on your mind?",
+    "So what would you like to talk about?",
+    "What else is going on with you?",
     "What shall we talk about next?",
-    "What else is new?",
-    "What would you like to talk about?",
+    "What else have you been up to?",
+    "Is there something you'd like to tell me?",
+    "What else is on your mind?",
+)
+ASK_OFFER = (
+    "Is there anything else you'd like to talk about?",
+    "What else can we talk about?",
+    "Shall we go on with something new?",
+    "What else is on your mind?",
+    "What are you up to next?",
+)
+ASK_FEELING = (
+    "What brought that on?",
+    "How long have you felt like that?",
+    "What makes you feel like that?",
+    "Do you often feel that way?",
 )
 ASK_KINDLY = (
-    "Do you want to tell me about it?",
-    "How are you feeling now?",
-    "Would it help to talk about it?",
+    "What will you do now?",
+    "How are you taking it?",
+    "Do you want to tell me more about it?",
+    "What would make it better?",
 )
-ASK_WHAT_YOU_KNOW = (
-    "What do you know about it?",
-    "Can you tell me about it?",
-    "What would you say?",
-    "What's your guess?",
+ASK_BACK = ("How about you?", "What about you?", "And you?", "How is it with you?", "And what about yourself?")
+ASK_WHETHER = (
+    "Does that answer your question?",
+    "Does that make sense to you?",
+    "What made you think of that?",
+    "What's your own guess?",
 )
-ASK_BACK = ("How about you?", "What about you?", "And you?", "How is it with you?")
-ASK_VIEW = ("What do you think?", "How do you see it?", "Is it the same for you?", "How is it with you?")
-ASK_OPINION = ("What do you think?", "Why do you ask?", "What's your guess?", "What would you say?")
-ASK_MORE = (
-    "Can you tell me more about it?",
-    "How do you feel about that?",
-    "What else can you tell me about it?",
-    "What do you make of it?",
+ASK_LIKING = (
+    "What do you like best about it?",
+    "How did that begin?",
+    "Have you always liked it?",
+    "Who else do you know that likes it?",
+)
+ASK_DISLIKE = (
+    "What bothers you most about it?",
+    "Has it always been like that?",
+    "What would be better?",
+    "What do you do about it?",
+)
+ASK_ABOUT = (
+    "What is your {who} like?",
+    "What would your {who} say to that?",
+    "How is your {who} these days?",
+    "What else can you tell me about your {who}?",
+)
+ASK_PLAN = (
+    "Are you looking forward to it?",
+    "How did you come to that?",
+    "What comes first?",
+    "What do you need for it?",
+)
+ASK_STORY = (
+    "What happened next?",
+    "And how did it go on?",
+    "And then?",
+    "How did it end?",
+)
+ASK_ADVICE = (
+    "Would you try that?",
+    "Would that help?",
+    "How does that sound?",
+    "What do you say to that?",
+    "Can you do that?",
+)
+ASK_RIGHT = (
+    "Am I right?",
+    "Is that so?",
+    "Did I get that right?",
+    "Or am I wrong?",
+    "Is that true?",
+)
+ASK_AGREE = (
+    "Don't you think?",
+    "Wouldn't you say?",
+    "Or do you see it differently?",
+    "Do you agree?",
+    "Or what do you say?",
+)
+ASK_ON = (
+    "What else comes to your mind?",
+    "What else would you like to tell me?",
+    "Is there more to it?",
+    "And what else?",
+    "Shall we go on, or talk about something else?",
 )
 ASK_GENTLY = (
     "Would you like to tell me more?",
     "How are you feeling right now?",
     "Is somebody with you?",
+    "What would help a little right now?",
+    "Who could be there for you today?",
+)
+REPROMPT_GENTLY = (
+    "I'm still here. Take all the time you need. Would you like to tell me more?",
+    "There is no hurry. Is somebody with you?",
+    "I'm here, and I'm listening. How are you feeling?",
 )
 RESUME = (
     "Here I am again. Where were we?",

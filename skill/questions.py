@@ -1,24 +1,27 @@
-"""The question that follows a reply which gives nothing to answer; the only place that adds one.
+"""The question that follows a reply which leaves nothing to say; the only place that adds one.
 
-An open microphone without a question leaves people at a loss, so nearly every statement gets one
-that fits it. None follows a question, nor what asks for words by itself ("tell me about it"); and
-who has led with questions twice running is not asked back each time.
+An open microphone must not leave people at a loss. After "hello", "okay" or "thank you", after a
+reply of a few words, and after two answers in a row without a question, one is added that fits what
+was said. Elsewhere a statement is left to work by itself: people talk on, and who does not hears the
+reprompt, which asks. None follows a question, nor what asks for words by itself ("tell me about it").
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dialogue.seeded_choice import pick
 from dialogue.words import words
 from skill import phrases
 
-ASKED, LED, GENTLE = "asked", "led", "gentle"  # session attributes
-REMEMBERED = 3  # the last questions, none of which comes again at once
+ASKED, LED, QUIET, GENTLE = "asked", "led", "quiet", "gentle"  # session attributes
+REMEMBERED = 6  # the last questions, none of which comes again before the others of its kind
 GENTLE_TURNS = 3  # after a crisis or sorrow nobody is asked for small talk
 LEADS = 2  # so many questions of their own in a row, and somebody leads the talk
+QUIET_TURNS = 2  # after so many answers in a row without a question any that fits loosely is asked
+FLAT_WORDS = 4  # a reply of no more gives nothing to take up
 
 _AUXILIARY = r"(?:do|does|did|is|are|am|was|were|can|could|will|would|shall|should|have|has|had|may|might)"
 _SUBJECT = (
@@ -38,46 +41,129 @@ _INVITES = re.compile(
     r"(?:(?:please|so|well|and|but|ok|okay|oh|yes|sure|then|now|just|go on|go ahead|come on) )*"
     r"(?:tell me|let me (?:know|hear)|go (?:on|ahead)|keep (?:going|talking)|say (?:more|it|something)|"
     r"ask me|describe|guess|give me|try me|name|pick|choose|start|continue|teach me|show me|sing|"
-    r"explain|surprise me|remind me|talk to me)\b"
+    r"explain|surprise me|remind me|talk to me|let's hear|say)\b"
     r"|.*\b(?:i'd (?:love|like) to (?:hear|know)|i would (?:love|like) to (?:hear|know)|"
-    r"i want to (?:hear|know)|i'm listening|i'm all ears|i wonder)\b"
+    r"i want to (?:hear|know)|i'm listening|i'm all ears|i wonder|i'm (?:here|with you)(?: if.*)?$|"
+    r"you (?:can|could|may|must) (?:\w+ )?(?:tell|give|ask|name|call|say))\b"
 )
+# The same to somebody who has said no more than hello or "okay": they were not asked for anything.
+_VAGUE = re.compile(r".*\b(?:go (?:on|ahead)|i'm (?:here|with you|listening|all ears)|i wonder|keep (?:going|talking)|continue)\b")
 _SENTENCE_END = re.compile(r"[.!;:]+(?:\s|$)")
 
+_LEAD = (
+    r"(?:(?:oh|well|and|but|so|yes|yeah|no|ok|okay|ah|um|hm|hmm|hey|hi|hello|alexa|actually|then|just|really|"
+    r"i think|i guess|maybe|because|today|yesterday) )*"
+)
 _GREETING = re.compile(
-    r"(?:(?:oh|well|why) )?(?:hi|hello|hey|howdy|good (?:morning|afternoon|evening)|welcome|"
-    r"nice to meet you)(?: there| to you| you| again| back| friend| too)*"
+    r"(?:(?:oh|well|why) )?(?:hi|hello|hey|howdy|yo|good (?:morning|afternoon|evening)|welcome|"
+    r"nice to meet you)(?: (?:there|to you|you|again|back|friend|too|alexa|everybody|everyone))*"
+)
+_WELL = re.compile(
+    rf"{_LEAD}(?:(?:i'm|i am|i'm doing|i feel|it's|everything's|all) )?(?:(?:so|very|really|pretty|quite|not) )?"
+    r"(?:fine|good|great|well|all right|alright|not bad|bad|(?<=i'm )(?:okay|ok)|so so)(?: (?:thanks|thank you|today|too|and you))*"
+    r"|(?:(?:nothing|not) (?:much|really|special|new)|nothing|same as always|the usual)"
 )
 _FAREWELL = re.compile(
     r"(?:.* )?(?:bye|goodbye|good night|goodnight|see you(?: \w+)?|talk to you (?:later|soon|then)|"
     r"take care|have a (?:good|great|nice) \w+|(?:nice|good|great) (?:talking|chatting) (?:to|with) you)"
     r"(?: too| then)?"
 )
-_THANKS = re.compile(r"(?:.* )?(?:you're welcome|no problem|thanks?|thank you)(?: \w+){0,3}")
-_SORRY = re.compile(r"(?:.* )?(?:sorry|(?<!not )too bad|a shame|a pity|sucks|terrible|awful|hard|sad|tough|poor)\b.*")
-_UNSURE = re.compile(
-    r"(?:.* )?(?:don't know|do not know|not sure|no idea|never (?:heard|seen|been|tried|read|played)|"
-    r"haven't (?:heard|seen|been|tried|read|played))\b.*"
+_THANKS = re.compile(rf"{_LEAD}(?:many )?(?:thanks|thank you)(?: \w+){{0,6}}|(?:.* )?(?:thanks|thank you)")
+_WELCOME = re.compile(r"(?:you're|you are) (?:very |so |most )?welcome|no problem|any time|my pleasure")
+_SORRY = re.compile(
+    r"(?:(?:oh|no|dear|that's|that is|how|what|then|well) )*(?:(?:i'm|i am) (?:so |really |very )?sorry|sorry|a pity|"
+    r"a shame|too bad|(?:so |very |really )?(?:sad|hard|tough|terrible|awful)|poor (?!at)\w+|oh no|oh dear)\b"
 )
-# What takes in what was said, and tells of nobody: "me too", "i know", "i'll have to look".
-_TAKES_IN = re.compile(
-    r"(?:.* )?(?:too|neither|same here|i (?:agree|know|see|think so|guess so|believe it|bet|get it|hope so|"
-    r"understand)|didn't know(?: that)?|i'll(?: \w+)+|i will(?: \w+)+)"
+# What ends a stretch of talk: what comes next is open.
+_BARE = re.compile(
+    r"(?:(?:oh|ah|well|yeah|yes|hm|hmm|so) )*"
+    r"(?:ok|okay|sure|fine|right|cool|nice|great|good|wow|oh|ah|hm|hmm|mm|huh|ha|haha|lol|true|really|alright|all right|"
+    r"of course|you too|i see|i know|i don't know|i do not know|whatever|got it|sounds good|good idea|good point|"
+    r"you're (?:right|nice|funny|welcome)|that's (?:right|true|cool|nice|good|great|funny|ok|okay|fine))"
+    r"(?: (?:then|too|alexa|ha|haha|okay|cool|nice))*"
 )
-_OWN = re.compile(r"\b(?:i|i'm|i've|i'd|my|me|mine|we)\b")
-_ABOUT_YOU = re.compile(r"\b(?:you|your|you're|you've|yours)\b")
+_FEELING = re.compile(
+    rf"{_LEAD}(?:i'm|i am|i feel|i've been|i felt|i'm feeling|i get|i got) (?:(?:so|very|really|a bit|a little|kind of|quite|"
+    r"pretty|too|feeling|just|still|always|often|all|totally) )*(?:sad|lonely|down|nervous|anxious|worried|scared|afraid|"
+    r"angry|mad|upset|bored|tired|exhausted|stressed|happy|excited|proud|glad|jealous|homesick|depressed|ashamed|"
+    r"embarrassed|confused|disappointed|frustrated|overwhelmed|hurt|guilty|restless|relieved|grumpy|blue|awful|terrible|"
+    r"miserable)(?: (?:today|now|right now|lately|again|about (?:it|that|everything)|because .*|sometimes|too))*"
+)
+_LIKES = re.compile(
+    rf"{_LEAD}(?:i|we|my \w+ and i) (?:(?:really|also|still|just|always|do|absolutely) )*"
+    r"(?:like|love|enjoy|adore|prefer)\b(?! you).*"
+)
+_DISLIKES = re.compile(
+    rf"{_LEAD}(?:i|we) (?:(?:really|also|still|just|always|absolutely) )*(?:hate|dislike|can't stand|don't (?:really )?like|"
+    r"am (?:sick|tired) of)\b(?! you).*"
+)
+_PLANS = re.compile(
+    rf"{_LEAD}(?:(?:i'm|we're|i am|we are) (?:going|getting|planning|about|hoping|starting|moving|having)|"
+    r"(?:i|we) (?:(?:really|also|just|still) )*(?:want to|plan|hope to|will|have to|need to|must|should|start)|i'll|we'll|"
+    r"i'd like to|i would like to|going to)\b.*"
+)
+_PAST = (
+    r"went|got|did|made|took|came|saw|said|told|found|lost|gave|ate|fell|broke|ran|sat|slept|left|put|hit|"
+    r"bought|brought|thought|caught|kept|met|won|wrote|read|sang|spoke|stole|threw|flew|grew|knew|drew|drove|rode|swam|"
+    r"began|forgot|heard|held|paid|sent|spent|stood|wore|woke|bit|cut|shut|let|became|taught|sold|built|hid|"
+    r"(?!used to|need|feed|red\b|bed\b|tired|scared|bored|liked|loved|wanted|worked)\w{2,}ed"
+)
+_STORY = re.compile(
+    rf"{_LEAD}(?:(?:i|we|he|she|they|it|somebody|someone|(?:my|the|our|his|her|their|a|an|this|that) (?:\w+ )?\w+)"
+    rf"(?: (?:also|just|never|always|once|finally|almost|even|then|only|both|really))* (?:{_PAST}))\b.*"
+)
+_ENDED = re.compile(
+    r"\b(?:died?|dead|passed away|lost|gone|funeral|miss(?:es|ed)?|sick|ill|ex|hospital|broke up|divorced?|left|late|"
+    r"killed|hurts?|ran away|moved out)\b"
+)
+_WHOM = re.compile(
+    r"\bmy (?:(?:little|big|older|younger|oldest|youngest|best|new|old|twin|baby|great) )*"
+    r"(?P<who>(?:(?:step|grand)?(?:mother|father|mom|mum|dad|son|daughter)|grandma|grandpa|granny|nana|sister|brother|aunt|uncle|cousin|niece|nephew|wife|husband|"
+    r"girlfriend|boyfriend|partner|friend|neighbor|neighbour|roommate|boss|teacher|coach|dog|cat|puppy|kitten|rabbit|"
+    r"hamster|parrot|horse|bird|turtle|fish))\b(?!'s \w)"
+)
+# What a reply's last sentence is: advice, a guess at the person's life, or something that holds for all.
+_VERBS = (
+    "try|take|make|let|give|put|go|wear|turn|start|begin|keep|look|ask|tell|write|call|rest|drink|eat|have|save|enjoy|wait|"
+    "listen|hold|hide|fry|add|use|show|bring|buy|come|get|hang|leave|read|sing|sleep|stay|stop|talk|wash|practi[cs]e|"
+    "be|do|don't|just|never|always|only|warm|open|close|set|check|drive|walk|run|play|help|send|find|see|sit|stand|watch"
+)
+_ADVICE = re.compile(
+    rf"(?:(?:then|so|well|and|but|or|next time|first|maybe|please|perhaps|just|good|now|oh|yes|no) )*(?:please )?(?:{_VERBS})\b.*"
+    r"|.*\b(?:(?:maybe|perhaps|then|and) (?:you|he|she|they|the|a|your|another|some)\b.*\b"
+    r"(?:could|should|can|might|may|will do|helps?)|"
+    r"(?:may|might|can|could|should|would) help|please|you should|you could|why not|would be (?:nice|good|great))\b.*"
+)
+_GUESS = re.compile(
+    r"(?:(?:so|and|but|well|oh) )*(?:then|i bet|i'm sure|maybe|perhaps|no wonder|probably)\b.*"
+    r"|.*\b(?:must (?:be|have)|you must|you(?:'re| are|'ve| have)|you (?:were|look|sound|know|did|had|got|earned|made|played))\b.*"
+)
+_WISH = re.compile(
+    r"(?:then |so |and )?(?:feel|enjoy|have (?:fun|a)|get well|good luck|sleep well|sweet dreams|"
+    r"congratulations|happy|all the best)\b"
+)
+_OWN = re.compile(r"\b(?:i|i'm|i've|i'd|i'll|my|me|mine)\b")
+
+_ABOUT_YOU = re.compile(
+    rf"{_LEAD}(?:(?:do|did|can|could|would|have|are|were) you\b(?! (?:mean|want|know (?:what|how|why|where|who|when|if|that)|"
+    r"say|tell|call|hear|help|give|explain|repeat|remember|sure|ok|okay|there|still|serious|kidding|joking|listening))|"
+    r"(?:what|who|which|where)(?: \w+){0,2}? (?:do|did|would|are) you (?:like|love|prefer|do|doing|eat|drink|want|listen|"
+    r"watch|read|live|enjoy|think about|hate|miss|wish|dream)|(?:what's|who's|what is|who is|which is) your (?:favou?rite|own))"
+)
 
 
 @dataclass(frozen=True)
 class Asking:
     """What a session remembers of its questions; small, for it travels with every request.
 
-    asked: the last ones that were added. led: how many questions the person has asked in a row.
-    gentle: for how many more turns only what is gentle is asked.
+    asked: the last ones that were added, with {who} where somebody was named. led: how many
+    questions the person has asked in a row. quiet: how many answers in a row had no question; those
+    of a new session begin as after one. gentle: for how many more turns only what is gentle is asked.
     """
 
     asked: tuple[str, ...] = ()
     led: int = 0
+    quiet: int = QUIET_TURNS
     gentle: int = 0
 
     @classmethod
@@ -88,13 +174,14 @@ class Asking:
         return cls(
             tuple(known[-REMEMBERED:]),
             _count(attributes.get(LED), LEADS),
+            _count(attributes.get(QUIET, QUIET_TURNS), QUIET_TURNS),
             _count(attributes.get(GENTLE), GENTLE_TURNS),
         )
 
     def written(self) -> dict[str, object]:
         """Return the session attributes, without those that say nothing."""
         found: dict[str, object] = {ASKED: list(self.asked), LED: self.led, GENTLE: self.gentle}
-        return {name: value for name, value in found.items() if value}
+        return {name: value for name, value in found.items() if value} | {QUIET: self.quiet}
 
 
 def follow_up(reply: str, utterance: str, *, about: str, before: Asking, seed: str) -> tuple[str, Asking]:
@@ -102,16 +189,25 @@ def follow_up(reply: str, utterance: str, *, about: str, before: Asking, seed: s
 
     about: why the reply is a fixed one, as dialogue.safety names it; else "". seed: chooses.
     """
-    led = min(before.led + 1, LEADS) if asks(utterance) else 0
     is_heavy = about in ("crisis", "sorrow")
     gentle = GENTLE_TURNS if is_heavy else max(before.gentle - 1, 0)
-    leads = led >= LEADS > before.led and not is_heavy
-    if "?" in reply or invites(reply) or leads:
-        return "", Asking(before.asked, 0 if leads else led, gentle)
-    fitting = phrases.ASK_GENTLY if gentle or is_heavy else _fitting(reply, utterance, about)
-    fresh = [question for question in fitting if question not in before.asked]
-    question = pick(fresh or [text for text in fitting if text != before.asked[-1]], seed)
-    return question, Asking((*before.asked, question)[-REMEMBERED:], led, gentle)
+    led = before.led + 1 if asks(utterance) else 0
+    leads = led >= LEADS and not is_heavy
+    led = 0 if leads else led
+    said, heard = _plain(reply), _plain(utterance)
+    if "?" in reply or invites(reply, vaguely=not _is_opening(heard)):
+        return "", Asking(before.asked, led, 0, gentle)
+    wordings, wait = _fitting(reply, said, heard, about)
+    if before.gentle or is_heavy:
+        wordings = phrases.ASK_GENTLY
+    if leads or (before.quiet < wait and len(said.split()) > FLAT_WORDS):
+        return "", Asking(before.asked, led, min(before.quiet + 1, QUIET_TURNS), gentle)
+    fresh = [wording for wording in wordings if wording not in before.asked]
+    wording = pick(fresh, seed) if fresh else min(wordings, key=lambda one: _last_place(before.asked, one))
+    whom = _WHOM.search(heard)
+    asked = tuple(one for one in before.asked if one != wording)
+    question = wording.format(who=whom["who"] if whom else "")
+    return question, Asking((*asked, wording)[-REMEMBERED:], led, 0, gentle)
 
 
 def asks(text: str) -> bool:
@@ -121,35 +217,70 @@ def asks(text: str) -> bool:
     return bool(_ASKS.match(_last_sentence(text)))
 
 
-def invites(reply: str) -> bool:
-    """Tell whether a reply's last sentence asks for words without being a question."""
-    return bool(_INVITES.match(_last_sentence(reply)))
+def invites(reply: str, *, vaguely: bool = True) -> bool:
+    """Tell whether a reply's last sentence asks for words without being a question.
+
+    vaguely: "go ahead" does, too.
+    """
+    last = _last_sentence(reply)
+    return bool(_INVITES.match(last)) and (vaguely or not _VAGUE.match(last))
 
 
 def is_added(text: str) -> bool:
     """Tell whether a text is one of the questions that are added."""
-    return text in _ALL
+    return bool(_ADDED.fullmatch(text))
 
 
-def _fitting(reply: str, utterance: str, about: str) -> Sequence[str]:
-    """Return the questions for the kind of reply: what it says, and what it was said to."""
-    said = " ".join(words(reply.replace("’", "'")))
+def _is_opening(heard: str) -> bool:
+    """Tell whether somebody has said no more than hello, how they are, or "okay"."""
+    return not heard or any(pattern.fullmatch(heard) for pattern in (_GREETING, _WELL, _BARE))
+
+
+def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, ...], int]:
+    """Return the questions for what was said and heard, and how many quiet answers they wait for."""
     if about:
-        return phrases.ASK_NEXT
-    for pattern, wordings in (
-        (_GREETING, phrases.ASK_HOW_ARE_YOU),
-        (_FAREWELL, phrases.ASK_OR_GO_ON),
-        (_THANKS, phrases.ASK_NEXT),
-        (_SORRY, phrases.ASK_KINDLY),
-        (_UNSURE, phrases.ASK_WHAT_YOU_KNOW),
+        return phrases.ASK_NEXT, 0
+    for found, wordings in (
+        (_GREETING.fullmatch(heard) or _GREETING.fullmatch(said), phrases.ASK_HOW_ARE_YOU),
+        (_FAREWELL.fullmatch(said) or _FAREWELL.fullmatch(heard), phrases.ASK_OR_GO_ON),
+        (_WELL.fullmatch(heard), phrases.ASK_FIRST),
+        (_THANKS.fullmatch(heard) or _WELCOME.match(said), phrases.ASK_OFFER),
+        (_BARE.fullmatch(heard), phrases.ASK_NEXT),
+        (_FEELING.fullmatch(heard), phrases.ASK_FEELING),
+        (_ABOUT_YOU.match(heard), phrases.ASK_BACK),
     ):
-        if pattern.fullmatch(said):
-            return wordings
-    if asks(utterance):
-        about_it = _ABOUT_YOU.search(utterance.lower())
-        return phrases.ASK_BACK if about_it else phrases.ASK_OPINION
-    is_own = _OWN.search(said) and not _TAKES_IN.fullmatch(said)
-    return phrases.ASK_VIEW if is_own else phrases.ASK_MORE
+        if found is not None:
+            return wordings, 0
+    if asks(heard):
+        return phrases.ASK_WHETHER, QUIET_TURNS
+    told = (
+        (_DISLIKES, phrases.ASK_DISLIKE), (_LIKES, phrases.ASK_LIKING), (_PLANS, phrases.ASK_PLAN), (_STORY, phrases.ASK_STORY),
+    )  # fmt: skip
+    if _SORRY.match(said) and " but " not in said:
+        return phrases.ASK_KINDLY, 0
+    for pattern, wordings in told:
+        if pattern.fullmatch(heard):
+            return wordings, 0
+    if _WHOM.search(heard) and not _ENDED.search(heard):
+        return phrases.ASK_ABOUT, 0
+    last = _last_sentence(reply)
+    if _WISH.match(last):
+        return phrases.ASK_ON, QUIET_TURNS
+    if _ADVICE.fullmatch(last):
+        return phrases.ASK_ADVICE, 1
+    if _GUESS.fullmatch(last):
+        return phrases.ASK_RIGHT, 1
+    if not _OWN.search(last):
+        return phrases.ASK_AGREE, 1
+    return phrases.ASK_ON, QUIET_TURNS
+
+
+def _plain(text: str) -> str:
+    return " ".join(words(text.replace("’", "'")))
+
+
+def _last_place(asked: tuple[str, ...], wording: str) -> int:
+    return asked.index(wording)
 
 
 def _last_sentence(text: str) -> str:
@@ -164,9 +295,11 @@ def _count(value: object, limit: int) -> int:
 _ALL = frozenset(
     question
     for wordings in (
-        phrases.ASK_HOW_ARE_YOU, phrases.ASK_OR_GO_ON, phrases.ASK_NEXT, phrases.ASK_KINDLY,
-        phrases.ASK_WHAT_YOU_KNOW, phrases.ASK_BACK, phrases.ASK_VIEW, phrases.ASK_OPINION, phrases.ASK_MORE,
-        phrases.ASK_GENTLY,
+        phrases.ASK_HOW_ARE_YOU, phrases.ASK_FIRST, phrases.ASK_OR_GO_ON, phrases.ASK_NEXT, phrases.ASK_OFFER,
+        phrases.ASK_FEELING, phrases.ASK_KINDLY, phrases.ASK_BACK, phrases.ASK_WHETHER, phrases.ASK_LIKING,
+        phrases.ASK_DISLIKE, phrases.ASK_ABOUT, phrases.ASK_PLAN, phrases.ASK_STORY, phrases.ASK_ON, phrases.ASK_GENTLY,
+        phrases.ASK_ADVICE, phrases.ASK_RIGHT, phrases.ASK_AGREE,
     )
     for question in wordings
 )  # fmt: skip
+_ADDED = re.compile("|".join(re.escape(question).replace(re.escape("{who}"), r"\w+") for question in sorted(_ALL)))

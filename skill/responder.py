@@ -14,7 +14,7 @@ from ask_sdk_core.handler_input import HandlerInput
 from dialogue.answers import Answer, answer
 from dialogue.safety import Level
 from skill import deadline, phrases
-from skill.session import locale, play, request_id, session_id, user_id, wording
+from skill.session import added_question, locale, play, request_id, session_id, user_id, wording
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,16 @@ class Responder:
     def _answer(self, handler_input: HandlerInput, name: str, utterance: str) -> Answer:
         """Answer in time, or say that it took too long."""
 
+        def hear_own_question() -> None:
+            if question := added_question(handler_input):
+                self._agent.add(name, question)  # what was said next may answer it
+
+        def note(written: str, reply: str) -> None:
+            hear_own_question()
+            self._agent.note(name, written, reply)
+
         def respond(written: str) -> str:
+            hear_own_question()
             (reply,) = deadline.in_time(
                 lambda: self._agent.respond([name], [written], deadline=deadline.SEARCH_FOR),
                 lambda: self._say_meanwhile(handler_input),
@@ -95,7 +104,7 @@ class Responder:
             given = answer(
                 utterance,
                 respond=respond,
-                note=lambda written, reply: self._agent.note(name, written, reply),
+                note=note,
                 choose=lambda wordings: wording(handler_input, wordings),
                 seed=request_id(handler_input),
                 locale=locale(handler_input),

@@ -112,6 +112,12 @@ def last_speech(handler_input: HandlerInput) -> str:
     return said if isinstance(said, str) else ""
 
 
+def added_question(handler_input: HandlerInput) -> str:
+    """Give the question that was added to the last speech; empty where none was."""
+    question = last_speech(handler_input).rpartition(CONTINUED)[2].strip()
+    return question if questions.is_added(question) else ""
+
+
 def play(handler_input: HandlerInput) -> Play:
     """Give what the session knows of a game that is being spoken of."""
     return Play.read(_attributes(handler_input).get(PLAY))
@@ -175,7 +181,8 @@ def _speech(text: str) -> str:
 
 
 def _say(handler_input: HandlerInput, text: str, asking: questions.Asking, of_game: Play) -> Response:
-    speech, reprompt = _speech(text), wording(handler_input, phrases.REPROMPT)
+    speech = _speech(text)
+    reprompt = wording(handler_input, phrases.REPROMPT_GENTLY if asking.gentle else phrases.REPROMPT)
     kept = {LAST_SPEECH: ILLEGAL.sub(" ", text), TURN: _turn(handler_input) + 1, **asking.written()}
     _keep(handler_input, kept | ({PLAY: of_game.written()} if of_game.turns else {}))
     empty = Slot(name=CHAT_SLOT, confirmation_status=SlotConfirmationStatus.NONE)

@@ -368,6 +368,18 @@ def test_loading_an_agent_from_a_folder_without_checkpoint_is_refused(tmp_path):
         DialogueAgent.load(tmp_path)
 
 
+def test_what_was_said_after_a_reply_is_a_turn_of_the_bots_own(talker):
+    agent, store = DialogueAgent(talker), ConversationStore()
+    added = DialogueAgent(talker, store=store)
+    (reply,) = added.respond(["x"], ["hi"])
+    added.add("x", "do you like music?")
+    (heard,) = agent.hear(
+        agent.hear(agent.hear([Conversation()], [Turn("user", "hi")]), [Turn("bot", reply)]), [Turn("bot", "do you like music?")]
+    )
+    close(store.get("x").history, heard.history)
+    assert store.get("x").turns == heard.turns
+
+
 def test_what_was_answered_elsewhere_is_part_of_the_conversation(talker):
     said, noted = DialogueAgent(talker), DialogueAgent(talker)
     (reply,) = said.respond(["x"], ["hi"])

@@ -14,7 +14,7 @@ class FakeAgent:
     """Answers with what it heard, and remembers what it was asked to forget."""
 
     def __init__(self):
-        self.heard, self.noted, self.forgotten, self.reply = [], [], [], None
+        self.heard, self.noted, self.added, self.forgotten, self.reply = [], [], [], [], None
 
     def respond(self, conversations, utterances, *, deadline):
         self.heard.append((conversations[0], utterances[0]))
@@ -24,6 +24,9 @@ class FakeAgent:
 
     def note(self, conversation, utterance, reply):
         self.noted.append((conversation, utterance, reply))
+
+    def add(self, conversation, said):
+        self.added.append((conversation, said))
 
     def forget(self, conversation):
         self.forgotten.append(conversation)

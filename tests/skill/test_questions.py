@@ -1,7 +1,5 @@
 """An open microphone comes with one question that fits, and never the same twice running."""
 
-import itertools
-
 import pytest
 
 from dialogue.safety import answers
@@ -31,32 +29,96 @@ def talk(post):
 STATEMENTS = [
     ("hello", "hi!", phrases.ASK_HOW_ARE_YOU),
     ("good morning", "Good morning to you", phrases.ASK_HOW_ARE_YOU),
-    ("i love star wars", "me too", phrases.ASK_MORE),
-    ("i love star wars", "i like the first one", phrases.ASK_VIEW),
-    ("i went to the beach", "that's cool.", phrases.ASK_MORE),
-    ("what's your favorite song", "i like the one about the rain", phrases.ASK_BACK),
-    ("who won the game", "the home team", phrases.ASK_OPINION),
-    ("my cat died", "i'm so sorry to hear that", phrases.ASK_KINDLY),
-    ("my cat ran off", "that's not too bad", phrases.ASK_MORE),
-    ("have you seen it", "no, i haven't seen it", phrases.ASK_WHAT_YOU_KNOW),
-    ("thank you", "you're welcome", phrases.ASK_NEXT),
+    ("hello", "I was just quiet. Go ahead, I'm with you.", phrases.ASK_HOW_ARE_YOU),
+    ("i'm fine", "Fine is good enough for me, and for most.", phrases.ASK_FIRST),
+    ("not much", "That leaves a lot of room for everything else.", phrases.ASK_FIRST),
+    ("okay", "Good. I had hoped that you would say so.", phrases.ASK_NEXT),
+    ("i see", "I'm here if you want to say something.", phrases.ASK_NEXT),
+    ("i don't know", "Nobody has to know everything at once.", phrases.ASK_NEXT),
+    ("thank you", "you're welcome", phrases.ASK_OFFER),
+    ("thanks for yesterday", "It was nothing much, and I liked it.", phrases.ASK_OFFER),
     ("it's bedtime for me", "good night!", phrases.ASK_OR_GO_ON),
-]
+    ("yes", "Then I wish you a very good night.", phrases.ASK_OR_GO_ON),
+    ("i'm so nervous", "That is how it goes before such a day.", phrases.ASK_FEELING),
+    ("i feel lonely today", "A long evening is longer by oneself.", phrases.ASK_FEELING),
+    ("can you whistle", "No, I have no lips for such things.", phrases.ASK_BACK),
+    ("what's your favorite song", "i like the one about the rain", phrases.ASK_BACK),
+    ("i like to cook", "Nobody leaves a kitchen that smells of onions.", phrases.ASK_LIKING),
+    ("i hate mondays", "They come every week, without being asked.", phrases.ASK_DISLIKE),
+    ("i start on monday", "Monday is still some days away from here.", phrases.ASK_PLAN),
+    ("i asked for four more", "Then the last one of them is yours.", phrases.ASK_STORY),
+    ("my cat ran off", "that's not too bad", phrases.ASK_STORY),
+    ("there's a wasp nest by our door", "Oh dear. Wasps keep what they have.", phrases.ASK_KINDLY),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("said", "reply", "fitting"), STATEMENTS)
-def test_a_statement_is_followed_by_a_question_that_fits(talk, agent, said, reply, fitting):
+def test_a_reply_that_leaves_nothing_to_say_is_followed_by_a_question_that_fits(talk, agent, said, reply, fitting):
     """ "Hi!" left the microphone open and nothing to answer."""
-    (heard,) = talk(agent, [(said, reply)])
+    _, heard = talk(agent, [("it rains", "does it?"), (said, reply)])
     assert heard.endswith(fitting)
     assert heard.count("?") == 1
+
+
+LATER = [
+    ("every friday", "Maybe the mailman could bring a treat one day.", phrases.ASK_ADVICE),
+    ("on my phone", "Just wait until you can feel your tongue.", phrases.ASK_ADVICE),
+    ("the seventies", "I bet everybody turns around when you come by.", phrases.ASK_RIGHT),
+    ("when she sleeps", "You've earned every hour of it yourself.", phrases.ASK_RIGHT),
+    ("only the neighbors", "Neighbors are dangerous at cards, all of them.", phrases.ASK_AGREE),
+]
+
+
+@pytest.mark.parametrize(("said", "reply", "fitting"), LATER)
+def test_a_statement_within_a_talk_is_left_to_itself_once(talk, agent, said, reply, fitting):
+    """In ten live talks 53 of 100 answers ended in a stock question, and made less sense for it."""
+    heard = talk(agent, [("it rains", "does it?"), (said, reply), (said, reply)])
+    assert "?" not in heard[1]
+    assert heard[2].endswith(fitting)
+
+
+def test_no_third_answer_running_leaves_the_microphone_open_without_a_question(talk, agent):
+    flat = "I hope that all of it goes well for me."
+    heard = talk(agent, [("it rains", "does it?")] + [("a green one", flat)] * 9)
+    assert [text.count("?") for text in heard] == [1, 0, 0, 1, 0, 0, 1, 0, 0, 1]
+
+
+def test_a_reply_of_a_few_words_gives_nothing_to_take_up(talk, agent):
+    heard = talk(agent, [("it rains", "does it?")] + [("a green one", "That is green.")] * 5)
+    assert [text.count("?") for text in heard] == [1] * 6
+
+
+def test_the_first_answer_of_a_session_that_began_without_a_welcome_asks(talk, agent):
+    (heard,) = talk(agent, [("a green one", "I hope that all of it goes well for me.")])
+    assert heard.endswith(phrases.ASK_ON)
+
+
+@pytest.mark.parametrize(
+    ("said", "reply", "question"),
+    [
+        ("my brother he's the artist", "Lucky you, the birds will look real.", "your brother"),
+        ("with my little sister", "Sisters know where everything is.", "your sister"),
+        ("i go with my dog", "That is good company for any road.", "your dog"),
+    ],
+)
+def test_somebody_who_was_named_is_asked_about(talk, agent, said, reply, question):
+    _, heard = talk(agent, [("it rains", "does it?"), (said, reply)])
+    assert question in heard
+    assert heard.endswith("?")
+
+
+@pytest.mark.parametrize("said", ["my grandma died", "i miss my dad", "my ex wife", "my dog is sick", "it was my brother's car"])
+def test_nobody_is_asked_about_who_is_gone_ill_or_only_owns_something(talk, agent, said):
+    for reply in ("I hope that all of it goes well for me.", "okay"):
+        heard = talk(agent, [("it rains", "does it?"), *[(said, reply)] * 6])
+        assert "your" not in " ".join(heard).replace("on your mind", "").replace("to your mind", "").replace("your question", "")
 
 
 @pytest.mark.parametrize(
     "reply",
     [
         "how are you?", "really? that's cool.", "tell me about it", "oh please tell me more.", "go on.", "i'd love to hear about it",
-        "that's nice. let me know how it goes", "guess what it was",
+        "that's nice. let me know how it goes", "guess what it was", "You can give me one, if you like.", "Let's hear it.",
     ],
 )  # fmt: skip
 def test_neither_a_question_nor_what_asks_for_words_is_followed_by_one(talk, agent, reply):
@@ -82,26 +144,24 @@ def test_what_only_begins_like_a_question_is_a_statement(reply):
     assert not questions.asks(reply)
 
 
-def test_no_question_comes_twice_in_a_row(talk, agent):
-    for reply in ("me too", "that's cool", "hi", "good night", "i'm sorry"):
-        heard = talk(agent, [("i like jazz", reply)] * 12)
-        added = [next(q for q in questions._ALL if text.endswith(q)) for text in heard]
-        assert all(first != second for first, second in itertools.pairwise(added))
-        assert len(set(added)) >= 3
+def test_no_question_comes_again_within_three_turns(talk, agent):
+    for said in ("hello", "okay", "thank you", "i like jazz", "i hate jazz", "i broke it", "my dog and me", "i'm sad", "seven"):
+        heard = talk(agent, [(said, "me too")] * 12)
+        added = [text.removeprefix("Me too").strip() for text in heard]
+        assert all(map(questions.is_added, added))
+        assert all(len(set(three)) == 3 for three in zip(added, added[1:], added[2:], strict=False))
 
 
 def test_who_asks_questions_all_the_time_is_not_asked_back_each_time(talk, agent):
     heard = talk(agent, [("what do you like", "jazz"), ("where do you live", "in a box")] * 3)
     assert [text.count("?") for text in heard] == [1, 0, 1, 0, 1, 0]
-    heard = talk(agent, [("what do you like", "jazz"), ("i like jazz", "me too")] * 3)
-    assert [text.count("?") for text in heard] == [1] * 6
 
 
 def test_after_a_crisis_nobody_is_asked_for_small_talk(talk, agent):
     heard = talk(agent, [("i want to die", None), ("nobody", "i see"), ("no", "okay"), ("i like jazz", "me too"), ("yes", "cool")])
     assert heard[0].count("?") == 1
     assert not heard[0].endswith(tuple(questions._ALL))
-    assert all(text.endswith(phrases.ASK_GENTLY) for text in heard[1:3])
+    assert all(text.endswith(phrases.ASK_GENTLY) for text in heard[1:4])
     assert not heard[4].endswith(phrases.ASK_GENTLY)
 
 
@@ -110,6 +170,29 @@ def test_the_fixed_answers_of_safety_ask_once_whatever_their_wording(wordings):
     for wording in wordings:
         added, _ = questions.follow_up(wording, "x", about="medical", before=Asking(), seed="s")
         assert (wording + added).count("?") == 1
+
+
+def test_after_a_crisis_the_reprompt_is_gentle(post, agent):
+    """ "What else is on your mind?" came after the crisis line."""
+    answer = post("chat", said="i want to die")
+    assert spoken({"response": answer["response"]["reprompt"]}) in phrases.REPROMPT_GENTLY
+    for _ in range(questions.GENTLE_TURNS):
+        assert spoken({"response": answer["response"]["reprompt"]}) in phrases.REPROMPT_GENTLY
+        answer = post("chat", said="i see", attributes=answer["sessionAttributes"])
+    assert spoken({"response": answer["response"]["reprompt"]}) in phrases.REPROMPT
+
+
+def test_the_agent_hears_the_question_before_what_may_answer_it(post, agent):
+    agent.reply = "me too"
+    first = post("chat", said="i like jazz")
+    post("chat", said="since i was ten", attributes=first["sessionAttributes"])
+    question = spoken(first).removeprefix("Me too").strip()
+    assert [said for _, said in agent.added] == [question]
+    assert question in phrases.ASK_LIKING
+    agent.reply = "are you?"
+    own = post("chat", said="i'm ten", attributes=first["sessionAttributes"])
+    post("chat", said="yes", attributes=own["sessionAttributes"])
+    assert len(agent.added) == 2  # its own questions it knows
 
 
 def test_a_crisis_answer_without_a_question_gets_a_gentle_one():
@@ -144,7 +227,8 @@ def test_what_is_remembered_is_small_and_what_does_not_fit_counts_as_nothing(pos
     odd = {"asked": ["x" * 9000, 5, None, ["And you?"]], "led": "many", "gentle": -7}
     assert Asking.read(odd) == Asking()
     assert Asking.read({"asked": "And you?", "led": 10**9, "gentle": True}) == Asking(led=2, gentle=1)
-    assert Asking.read(Asking(("And you?",), 1, 2).written()) == Asking(("And you?",), 1, 2)
+    for asking in (Asking(("And you?", "What is your {who} like?"), 1, 0, 2), Asking(quiet=1), Asking()):
+        assert Asking.read(asking.written()) == asking
 
 
 def test_a_greeting_through_the_whole_skill_ends_with_a_question(post, agent):
