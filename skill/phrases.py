@@ -79,7 +79,7 @@ ASK_FEELING = (
 )
 ASK_KINDLY = (
     "What will you do now?",
-    "How are you taking it?",
+    "Is it very bad?",
     "Do you want to tell me more about it?",
     "What would make it better?",
 )
@@ -110,7 +110,7 @@ ASK_ABOUT = (
 )
 ASK_PLAN = (
     "Are you looking forward to it?",
-    "How did you come to that?",
+    "How do you feel about it?",
     "What comes first?",
     "What do you need for it?",
 )
@@ -137,7 +137,7 @@ ASK_RIGHT = (
 ASK_AGREE = (
     "Don't you think?",
     "Wouldn't you say?",
-    "Or do you see it differently?",
+    "What do you think?",
     "Do you agree?",
     "Or what do you say?",
 )

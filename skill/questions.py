@@ -103,35 +103,36 @@ _PLANS = re.compile(
     r"i'd like to|i would like to|going to)\b.*"
 )
 _PAST = (
-    r"went|got|did|made|took|came|saw|said|told|found|lost|gave|ate|fell|broke|ran|sat|slept|left|put|hit|"
+    r"went|got|made|took|came|saw|said|told|found|lost|gave|ate|fell|broke|ran|sat|slept|left|put|hit|"
     r"bought|brought|thought|caught|kept|met|won|wrote|read|sang|spoke|stole|threw|flew|grew|knew|drew|drove|rode|swam|"
     r"began|forgot|heard|held|paid|sent|spent|stood|wore|woke|bit|cut|shut|let|became|taught|sold|built|hid|"
     r"(?!used to|need|feed|red\b|bed\b|tired|scared|bored|liked|loved|wanted|worked)\w{2,}ed"
 )
 _STORY = re.compile(
     rf"{_LEAD}(?:(?:i|we|he|she|they|it|somebody|someone|(?:my|the|our|his|her|their|a|an|this|that) (?:\w+ )?\w+)"
-    rf"(?: (?:also|just|never|always|once|finally|almost|even|then|only|both|really))* (?:{_PAST}))\b.*"
+    rf"(?: (?:also|just|always|once|finally|almost|even|then|only|both|really))* (?:{_PAST}))\b.*"
 )
 _ENDED = re.compile(
     r"\b(?:died?|dead|passed away|lost|gone|funeral|miss(?:es|ed)?|sick|ill|ex|hospital|broke up|divorced?|left|late|"
     r"killed|hurts?|ran away|moved out)\b"
 )
+_LOST = re.compile(r"\b(?:died|dead|passed away|funeral|i miss (?:my|him|her|them))\b")
 _WHOM = re.compile(
     r"\bmy (?:(?:little|big|older|younger|oldest|youngest|best|new|old|twin|baby|great) )*"
     r"(?P<who>(?:(?:step|grand)?(?:mother|father|mom|mum|dad|son|daughter)|grandma|grandpa|granny|nana|sister|brother|aunt|uncle|cousin|niece|nephew|wife|husband|"
     r"girlfriend|boyfriend|partner|friend|neighbor|neighbour|roommate|boss|teacher|coach|dog|cat|puppy|kitten|rabbit|"
-    r"hamster|parrot|horse|bird|turtle|fish))\b(?!'s \w)"
+    r"hamster|parrot|horse|bird|turtle|fish))\b(?!'s \w| in law)"
 )
 # What a reply's last sentence is: advice, a guess at the person's life, or something that holds for all.
 _VERBS = (
-    "try|take|make|let|give|put|go|wear|turn|start|begin|keep|look|ask|tell|write|call|rest|drink|eat|have|save|enjoy|wait|"
+    "draw|hug|paint|plant|cut|visit|cook|bake|invite|thank|try|take|make|let|give|put|go|wear|turn|start|begin|keep|look|ask|tell|write|call|rest|drink|eat|have|save|enjoy|wait|"
     "listen|hold|hide|fry|add|use|show|bring|buy|come|get|hang|leave|read|sing|sleep|stay|stop|talk|wash|practi[cs]e|"
     "be|do|don't|just|never|always|only|warm|open|close|set|check|drive|walk|run|play|help|send|find|see|sit|stand|watch"
 )
 _ADVICE = re.compile(
     rf"(?:(?:then|so|well|and|but|or|next time|first|maybe|please|perhaps|just|good|now|oh|yes|no) )*(?:please )?(?:{_VERBS})\b.*"
     r"|.*\b(?:(?:maybe|perhaps|then|and) (?:you|he|she|they|the|a|your|another|some)\b.*\b"
-    r"(?:could|should|can|might|may|will do|helps?)|"
+    r"(?:could|should|can|might|may|will do|helps?)\b(?!')|"
     r"(?:may|might|can|could|should|would) help|please|you should|you could|why not|would be (?:nice|good|great))\b.*"
 )
 _GUESS = re.compile(
@@ -256,6 +257,8 @@ def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, 
     told = (
         (_DISLIKES, phrases.ASK_DISLIKE), (_LIKES, phrases.ASK_LIKING), (_PLANS, phrases.ASK_PLAN), (_STORY, phrases.ASK_STORY),
     )  # fmt: skip
+    if _LOST.search(heard):
+        return phrases.ASK_GENTLY, 1
     if _SORRY.match(said) and " but " not in said:
         return phrases.ASK_KINDLY, 0
     for pattern, wordings in told:

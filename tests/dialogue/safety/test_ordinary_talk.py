@@ -38,7 +38,7 @@ def is_right(kind, found):
     return found == kind if kind in safety.TOPICS and kind != "drugs" else found is not None
 
 
-@pytest.mark.parametrize(("name", "count", "left"), [("near_misses.txt", 100, 0), ("near_misses_after.txt", 192, 3)])
+@pytest.mark.parametrize(("name", "count", "left"), [("near_misses.txt", 100, 0), ("near_misses_after.txt", 196, 3)])
 def test_ordinary_talk_gets_no_fixed_answer(name, count, left):
     """Words were looked at without what they are about: of the hundred written first, 77 were answered, ten with the crisis line."""
     lines = read(name)
