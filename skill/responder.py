@@ -30,6 +30,9 @@ class Agent(Protocol):
     def note(self, conversation: str, utterance: str, reply: str) -> None:
         """Take into a conversation what was answered elsewhere."""
 
+    def add(self, conversation: str, said: str) -> None:
+        """Take into a conversation what was said after the agent's own reply."""
+
     def forget(self, conversation: str) -> None:
         """Drop a conversation."""
 

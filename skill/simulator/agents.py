@@ -60,6 +60,10 @@ class Agents:
         """Take into a conversation what was answered elsewhere."""
         self._of(conversation).note(conversation, utterance, reply)
 
+    def add(self, conversation: str, said: str) -> None:
+        """Take into a conversation what was said after a reply."""
+        self._of(conversation).add(conversation, said)
+
     def forget(self, conversation: str) -> None:
         """Drop a conversation; the settings of its session stay."""
         self._of(conversation).forget(conversation)

@@ -107,7 +107,7 @@ def test_one_sees_who_answered_and_from_what(served):
     assert response["sessionAttributes"]["last_speech"].startswith(said[0])
     assert inside["written"] == "do you like music?"
     assert len(inside["history"]) == 24 and any(inside["history"])
-    assert [stage for stage, _ in inside["seconds"]] == ["safety", "hear", "search", "recall", "choose", "say"]
+    assert [stage for stage, _ in inside["seconds"]] == ["safety", "hear", "search", "recall", "rank", "choose", "say"]
     inside, _ = turn(served, inside["session"], {"say": "i want to die"})
     assert (inside["by"], inside["reason"], inside["candidates"], inside["history"]) == ("safety", "crisis", [], [])
     inside, _ = turn(served, inside["session"], {"say": "what's your name"})
