@@ -159,11 +159,11 @@ class LearnedRanker:
         texts = [without_marks(candidate.text) for found in candidates for candidate in found]
         replies = matcher.reply_vectors(self.tokens(texts, beginning=True).to(device))
         whole, last = (
-            matcher.context_vectors(self.context_tokens([self._turns(c)[-count:] for c in conversations]).to(device))
+            matcher.context_vectors(self.context_tokens([_texts(c)[-count:] for c in conversations]).to(device))
             for count in (READ_TURNS, 1)
         )
         cosines = torch.stack([(replies * vectors[owners]).sum(1) for vectors in (whole, last)], dim=1)
-        plain = [row for c, found in zip(conversations, candidates, strict=True) for row in described(self._turns(c), found)]
+        plain = [row for c, found in zip(conversations, candidates, strict=True) for row in described(c, found)]
         return torch.cat([torch.tensor(plain, device=device), cosines], dim=1)
 
     def context_tokens(self, conversations: Sequence[Sequence[str]]) -> Tensor:
@@ -178,10 +178,6 @@ class LearnedRanker:
         longest = max(1, *map(len, rows))
         return torch.tensor([[*row, *[self.vocabulary.pad_id] * (longest - len(row))] for row in rows])
 
-    @staticmethod
-    def _turns(conversation: Conversation) -> list[str]:
-        return [without_marks(turn.text) for turn in conversation.turns] or [""]
-
 
 # --- numbers -------------------------------------------------------------------------------------------------------
 
@@ -195,11 +191,12 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def described(turns: Sequence[str], candidates: Sequence[Candidate]) -> list[list[float]]:
-    """Describe the candidates of a conversation by all numbers but the cosines. turns: as text, the person's last."""
+def described(conversation: Conversation, candidates: Sequence[Candidate]) -> list[list[float]]:
+    """Describe the candidates of a conversation, whose last turn is the person's, by all numbers but the cosines."""
+    turns = _texts(conversation)
     last = stems(turns[-1])
     before = {stem for turn in turns[:-1] for stem in stems(turn)}
-    bots = {stem for turn in turns[-2::-2] for stem in stems(turn)}
+    bots = {stem for text in conversation.said("bot") for stem in stems(without_marks(text))}
     known = before | set(last)
     heard, earlier = _content(last), _content(before)
     opens = float(len(turns) == 1)
@@ -221,6 +218,10 @@ def described(turns: Sequence[str], candidates: Sequence[Candidate]) -> list[lis
             remembered / (1 + place), (1 - remembered) / (1 + place), opens, opens * remembered,
         ])  # fmt: skip
     return rows
+
+
+def _texts(conversation: Conversation) -> list[str]:
+    return [without_marks(turn.text) for turn in conversation.turns] or [""]
 
 
 def _places(candidates: Sequence[Candidate]) -> list[int]:
