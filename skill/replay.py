@@ -281,6 +281,8 @@ def settings_of(values: Mapping[str, Any]) -> DecodeConfig:
     _only(dict(values), names, "settings")
     if values.get("block_list"):
         raise ValueError("settings: block_list names a file; give it on the command line")
+    if ":" in str(values.get("ranker", "")):
+        raise ValueError("settings: this ranker is code of its own; name it on the command line")
     whole: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:
         return DecodeConfig(**whole)

@@ -37,6 +37,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+CHOICES = {"method": METHODS, "ranker": ("auto", "likelihood", "recall", "learned")}  # of the settings that are words
 HISTORY = 2048  # numbers of a history that are shown at most
 
 
@@ -143,6 +144,7 @@ def _about(agents: Agents) -> dict[str, Any]:
             "default": list(place.default) if isinstance(place.default, tuple) else place.default,
             "help": place.metadata["help"],
             "whole": isinstance(place.default, int),
+            "choices": list(CHOICES.get(place.name, ())),
         }
         for place in fields(DecodeConfig)
         if place.name not in ("block_list", "stop_words")
@@ -150,7 +152,6 @@ def _about(agents: Agents) -> dict[str, Any]:
     return {
         "name": INVOCATION_NAME,
         "watched": WATCHED,
-        "methods": METHODS,
         "settings": settings,
         "checkpoints": list(agents.checkpoints),
         "locales": list(LINES),

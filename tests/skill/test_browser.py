@@ -112,13 +112,14 @@ def test_a_launch_five_turns_and_a_look_inside(visit):
     page.locator("#talk .it").nth(1).get_by_role("button", name="Look inside").click()
     assert page.locator("#panel-why tr.said td").first.inner_text() == "yes, i like jazz"
     assert page.locator("#panel-why tbody tr").count() > 3
-    assert all(float(score) < 5 for score in page.locator("#panel-why td.number:not(.optional)").all_inner_texts())
+    scores = page.locator("#panel-why td.number:not(.optional)").all_inner_texts()
+    assert [float(score) for score in scores] == sorted(map(float, scores), reverse=True), "best first"
     assert "The contract is kept" in page.inner_text("#panel-why")
     page.click("#tab-history")
     assert page.evaluate("document.querySelector('#panel-history canvas').width") == 24
     assert re.fullmatch(r"\d\.\d{3} on average, \d\.\d{2} at most\.", page.inner_text("#change"))
     page.click("#tab-time")
-    assert "searched, and re-ranked" in page.inner_text("#panel-time")
+    assert "ranked" in page.inner_text("#panel-time")
     page.click("#tab-json")
     request, response = (json.loads(text) for text in page.locator("#panel-json pre").all_inner_texts())
     assert request["request"]["intent"]["slots"]["raw_input"]["value"] == "do you like music"

@@ -116,6 +116,7 @@ def test_three_words_twice_are_a_repetition():
         ('{"settings": {"beam": 3}, "turns": [{"say": "hi"}]}', "settings has beam"),
         ('{"settings": {"beam_size": 0}, "turns": [{"say": "hi"}]}', "beam_size is 0"),
         ('{"settings": {"block_list": "/etc/passwd"}, "turns": [{"say": "hi"}]}', "block_list names a file"),
+        ('{"settings": {"ranker": "antigravity:fly"}, "turns": [{"say": "hi"}]}', "this ranker is code of its own"),
         ('{"userInput": "hi"}', "userInput is a list"),
         ('{"request": {"no": "type"}}', "request 1 is no request"),
         (" \n", "it holds no utterance"),

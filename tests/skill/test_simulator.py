@@ -5,7 +5,7 @@ import json
 import pytest
 
 from app import Settings, create_app
-from dialogue.agent import DialogueAgent
+from dialogue.agent import STAGES, DialogueAgent
 from dialogue.answers import Answer
 from skill.device import Session
 from skill.simulator import build_agents
@@ -107,7 +107,7 @@ def test_one_sees_who_answered_and_from_what(served):
     assert response["sessionAttributes"]["last_speech"].startswith(said[0])
     assert inside["written"] == "do you like music?"
     assert len(inside["history"]) == 24 and any(inside["history"])
-    assert [stage for stage, _ in inside["seconds"]] == ["safety", "hear", "search", "recall", "rank", "choose", "say"]
+    assert [stage for stage, _ in inside["seconds"]] == ["safety", *STAGES]
     inside, _ = turn(served, inside["session"], {"say": "i want to die"})
     assert (inside["by"], inside["reason"], inside["candidates"], inside["history"]) == ("safety", "crisis", [], [])
     inside, _ = turn(served, inside["session"], {"say": "what's your name"})
@@ -141,6 +141,7 @@ def test_settings_hold_for_their_session_alone_and_for_what_follows_it(served):
         ("settings", {"session": SESSION, "settings": {"beam_size": 0}}, "beam_size is 0"),
         ("settings", {"session": SESSION, "settings": {"beam": 3}}, "settings has beam"),
         ("settings", {"session": SESSION, "settings": {"block_list": "/etc/passwd"}}, "block_list names a file"),
+        ("settings", {"session": SESSION, "settings": {"ranker": "antigravity:fly"}}, "this ranker is code of its own"),
         ("settings", {"session": "someone else's", "settings": {}}, "no session of the simulator"),
         ("settings", {"session": SESSION, "settings": {}, "checkpoint": "../.."}, "there is no checkpoint '../..'"),
         ("request", {"session": {"id": "<b>"}, "turn": {"say": "hi"}}, "the session is '<b>'"),

@@ -1,7 +1,7 @@
 // What happened to a turn, laid out: why this answer, what the history looks like, where the time went, the JSON.
 
 const STAGES = {
-  safety: "safety and form of the words", hear: "heard: into the history", search: "searched, and re-ranked", recall: "remembered",
+  safety: "safety and form of the words", hear: "heard: into the history", search: "searched", recall: "remembered", rank: "ranked",
   choose: "chosen", say: "said: into the history", note: "noted in the conversation", agent: "answered",
 };
 const WHY = {
@@ -55,7 +55,7 @@ function why({ inside }) {
   );
   if (!inside.candidates.length) return [head, contract(inside)];
   const extra = [...new Set(inside.candidates.flatMap((one) => Object.keys(one)))]
-    .filter((name) => !["text", "why", "score", "log_prob", "recalled"].includes(name) && typeof inside.candidates[0][name] === "number");
+    .filter((name) => !["text", "why", "score", "log_prob", "similarity", "blank", "tokens"].includes(name) && typeof inside.candidates[0][name] === "number");
   const rows = inside.candidates.map((one) =>
     make(
       "tr", { className: one.why ? "" : "said" },
@@ -63,7 +63,7 @@ function why({ inside }) {
       make("td", {}, make("span", { className: `why ${one.why ? one.why.split(" ").at(-1) : "said"}` }, WHY[one.why] ?? one.why)),
       make("td", { className: "number" }, number(one.score)),
       make("td", { className: "number optional" }, number(one.log_prob)),
-      make("td", { className: "number optional" }, number(one.recalled)),
+      make("td", { className: "number optional" }, number(one.similarity)),
       ...extra.map((name) => make("td", { className: "number optional" }, number(one[name]))),
     ));
   const columns = [["reply", ""], ["", ""], ["score", "number"], ["log p", "number optional"], ["remembered", "number optional"],

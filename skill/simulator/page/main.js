@@ -7,7 +7,7 @@ import { hush, listen, speak, whereAudioGoes } from "/simulator/voice.js";
 const SILENCE = 8000; // milliseconds that an Echo listens
 const find = (selector) => document.querySelector(selector);
 const [talk, say, status] = [find("#talk"), find("#say"), find("#status")];
-const COMMON = ["beam_size", "temperature", "top_p", "top_k", "max_length", "anti_lm", "recall", "seed"];
+const COMMON = ["method", "beam_size", "temperature", "top_p", "top_k", "max_length", "ranker", "recall", "seed"];
 
 const who = { locale: "en-US", user: "amzn1.ask.account.FIRST", interfaces: [] };
 const choices = [{ settings: {}, checkpoint: "" }, { settings: {}, checkpoint: "" }]; // of each lane
@@ -340,29 +340,29 @@ async function hold(recorded) {
 // --- settings ------------------------------------------------------------------------------------------------------------
 
 function field(lane, setting) {
-  const input = make("input", { type: "number", step: setting.whole ? "1" : "any", name: setting.name, placeholder: String(setting.default) });
-  input.id = `${lane}-${setting.name}`;
-  input.title = setting.help;
+  const input = setting.choices.length
+    ? make("select", {}, ...setting.choices.map((value) => make("option", { value }, value)))
+    : make("input", { type: "number", step: setting.whole ? "1" : "any", placeholder: String(setting.default) });
+  [input.name, input.id, input.title] = [setting.name, `${lane}-${setting.name}`, setting.help];
   return make("label", {}, setting.name.replaceAll("_", " "), input);
 }
 
 function layOut(fieldset, lane) {
-  const options = (names) => names.map(([value, text]) => make("option", { value }, text));
-  const method = make("select", { name: "method" }, ...options(Object.keys(known.methods).map((name) => [name, name])));
-  const checkpoint = make("select", { name: "checkpoint" }, ...options([["", "the one that is served"], ...known.checkpoints.map((name) => [name, name])]));
-  const fields = known.settings.filter(({ name }) => name !== "method");
-  const common = fields.filter(({ name }) => COMMON.includes(name));
-  const rest = fields.filter(({ name }) => !COMMON.includes(name));
+  const options = [["", "the one that is served"], ...known.checkpoints.map((name) => [name, name])].map(([value, text]) => make("option", { value }, text));
+  const checkpoint = make("select", { name: "checkpoint" }, ...options);
+  const isCommon = ({ name }) => COMMON.includes(name);
+  const fields = (settings) => settings.map((one) => field(lane, one));
   fieldset.append(
-    make("div", { className: "grid" }, make("label", {}, "method", method), make("label", {}, "checkpoint", checkpoint), ...common.map((one) => field(lane, one))),
-    make("details", {}, make("summary", {}, "All settings"), make("div", { className: "grid" }, ...rest.map((one) => field(lane, one)))),
+    make("div", { className: "grid" }, make("label", {}, "checkpoint", checkpoint), ...fields(known.settings.filter(isCommon))),
+    make("details", {}, make("summary", {}, "All settings"), make("div", { className: "grid" }, ...fields(known.settings.filter((one) => !isCommon(one))))),
   );
 }
 
 function fill(fieldset, { settings, checkpoint }) {
   for (const input of fieldset.querySelectorAll("[name]")) {
-    if (input.name === "checkpoint") input.value = checkpoint;
-    else input.value = settings[input.name] ?? (input.name === "method" ? known.settings.find(({ name }) => name === "method").default : "");
+    const setting = known.settings.find(({ name }) => name === input.name);
+    if (!setting) input.value = checkpoint;
+    else input.value = settings[input.name] ?? (setting.choices.length ? setting.default : "");
   }
 }
 
@@ -371,7 +371,7 @@ function chosen(fieldset) {
   for (const input of fieldset.querySelectorAll("[name]")) {
     const setting = known.settings.find(({ name }) => name === input.name);
     if (!setting || input.value === "") continue;
-    const value = input.name === "method" ? input.value : Number(input.value);
+    const value = setting.choices.length ? input.value : Number(input.value);
     if (value !== setting.default) settings[input.name] = value;
   }
   return { settings, checkpoint: fieldset.querySelector("[name=checkpoint]").value };
