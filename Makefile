@@ -1,6 +1,9 @@
 # Two commands: make run, make test. Without make, the README has the plain lines.
 PYTHON ?= python3
 BIN := .venv/bin
+# One worker a core, each with one thread; a file's tests stay together.
+ONE_THREAD := OMP_NUM_THREADS=1
+WORKERS := -n auto --dist loadfile
 
 .PHONY: run setup setup-dev test test-all lint bench clean
 
@@ -19,10 +22,10 @@ setup-dev: .venv/installed-dev
 	@touch $@
 
 test: setup-dev  ## the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow" $(WORKERS)
 
 test-all: setup-dev  ## all tests
-	$(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest $(WORKERS)
 
 lint: setup-dev  ## style and types
 	$(BIN)/ruff check .
