@@ -11,7 +11,7 @@ import sys
 import threading
 import webbrowser
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,8 +21,9 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import PRETRAINED
 from dialogue.command_line import command, tell
 from dialogue.safety import Level, level_from_environment
-from skill import build_skill, simulator, tunnel
+from skill import build_skill, interaction_settings, simulator, tunnel
 from skill.endpoint import BODY_LIMIT, is_loopback, mount
+from skill.interaction_settings import InteractionSettings
 from skill.verify import Verifier
 
 log = logging.getLogger("app")
@@ -44,6 +45,7 @@ class Settings:
     safety: Level = "standard"
     log_text: bool = False  # what was said, in the log: for development alone
     open_page: bool = False  # the simulator, in a browser
+    interaction: InteractionSettings = field(default_factory=interaction_settings.load)  # its name, and how it hears
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
@@ -87,11 +89,12 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
         return _create_simulated(app, settings, agent)
     skill = build_skill(
         agent,
+        interaction=settings.interaction,
         safety=settings.safety,
         may_send=True,
         log_text=settings.log_text,
     )
-    mount(app, skill, verifier=Verifier(skill_ids=settings.skill_ids))
+    mount(app, skill, verifier=Verifier(skill_ids=settings.skill_ids), interaction=settings.interaction)
     return app
 
 
@@ -100,9 +103,16 @@ def _create_simulated(app: Flask, settings: Settings, agent: DialogueAgent) -> F
     agents = simulator.build_agents(
         agent, settings.checkpoint, load=lambda checkpoint: DialogueAgent.load(checkpoint, safety=settings.safety)
     )
-    skill = build_skill(agents, safety=settings.safety, log_text=settings.log_text, observe=agents.observe)
-    mount(app, skill, verifier=None)
-    simulator.mount(app, agents)
+    skill = build_skill(
+        agents,
+        interaction=settings.interaction,
+        safety=settings.safety,
+        log_text=settings.log_text,
+        observe=agents.observe,
+    )
+
+    mount(app, skill, verifier=None, interaction=settings.interaction)
+    simulator.mount(app, agents, settings.interaction)
     return app
 
 
@@ -210,6 +220,7 @@ def settings_of(arguments: list[str] | None) -> Settings:
         "--checkpoint", type=Path, default=before.checkpoint, help="the model's folder (env CHECKPOINT; default: %(default)s)"
     )
     parser.add_argument("--open", action="store_true", help="open the simulator in a browser (with --no-verify)")
+    interaction_settings.add_options(parser)
     asked = parser.parse_args(arguments)
     by_itself = asked.domain or (not asked.no_verify and tunnel.is_configured())
     chosen = asked.tunnel or ("ngrok" if by_itself else "none")
@@ -224,6 +235,7 @@ def settings_of(arguments: list[str] | None) -> Settings:
         safety=before.safety,
         log_text=before.log_text,
         open_page=asked.open,
+        interaction=interaction_settings.chosen(asked),
     )
 
 

@@ -6,10 +6,11 @@ import re
 
 from dialogue.words import words
 
+OWN_NAME = "Chatty Friend"  # in whose place a skill of another name puts its own
 WORDINGS = {
     "name": (
-        "I'm Chatty Friend, a program to talk with. What's your name?",
-        "You can call me Chatty Friend. And what shall I call you?",
+        f"I'm {OWN_NAME}, a program to talk with. What's your name?",
+        f"You can call me {OWN_NAME}. And what shall I call you?",
     ),
     "nature": (
         "No human here: I'm a computer program that has learnt to chat. Does that bother you?",

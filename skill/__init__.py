@@ -10,32 +10,41 @@ if TYPE_CHECKING:
 
     from dialogue.answers import Answer
     from dialogue.safety import Level
+    from skill.interaction_settings import InteractionSettings
     from skill.responder import Agent
 
 
 def build_skill(
     agent: Agent,
     *,
+    interaction: InteractionSettings | None = None,
     safety: Level = "standard",
     may_send: bool = False,
     log_text: bool = False,
     observe: Callable[[str, str, Answer], None] | None = None,
 ) -> CustomSkill:
-    """Build the skill: its handlers in order, the most specific first. The settings are those of `Responder`."""
+    """Build the skill: its handlers in order, the most specific first.
+
+    interaction: how it is called and hears; none: as settings.toml says. The other settings are
+    those of `Responder`.
+    """
     from ask_sdk_core.skill_builder import SkillBuilder
 
     from dialogue.safety import fixed_answer
     from skill import commands, handlers
+    from skill.interaction_settings import load
     from skill.responder import Responder
 
-    commands.compiled()  # now, as what comes next, so that nobody who speaks waits for it
+    interaction = interaction or load()
+    commands.compiled(interaction.invocation_name)  # now, as what comes next, so that nobody who speaks waits for it
     fixed_answer("hello", seed="", level=safety)
     responder = Responder(agent, safety=safety, may_send=may_send, log_text=log_text, observe=observe)
     builder = SkillBuilder()
+    builder.add_global_request_interceptor(handlers.Interaction(interaction))
     for handler in (
-        handlers.CanFulfill(),
+        handlers.CanFulfill(interaction),
         handlers.Launch(responder),
-        handlers.Chat(responder),
+        handlers.Chat(responder, interaction),
         handlers.YesNo(responder),
         handlers.Help(),
         handlers.Repeat(),

@@ -31,7 +31,7 @@ from dialogue.agent import DialogueAgent
 from dialogue.command_line import at_least, command
 from skill import build_skill, contract, envelope
 from skill.endpoint import answer, mount
-from skill.interaction_model import CHAT_INTENT, CHAT_SLOT
+from skill.interaction_settings import load
 from skill.speech import to_speech
 from skill.verify import CHAIN_HOST, Leaf, Verifier
 
@@ -59,7 +59,8 @@ class InstantAgent:
 def chat_request() -> dict[str, Any]:
     """Build a chat request like those that Alexa sends."""
     application, user = {"applicationId": "amzn1.ask.skill.bench"}, {"userId": "amzn1.ask.account.BENCH"}
-    slot = {"name": CHAT_SLOT, "value": "i saw a great movie yesterday", "confirmationStatus": "NONE", "source": "USER"}
+    interaction = load()
+    slot = {"name": interaction.slot, "value": "i saw a great movie yesterday", "confirmationStatus": "NONE", "source": "USER"}
     return {
         "version": "1.0",
         "session": {"new": False, "sessionId": "bench", "application": application, "attributes": {}, "user": user},
@@ -70,7 +71,7 @@ def chat_request() -> dict[str, Any]:
             "timestamp": datetime.now(UTC).isoformat(),
             "locale": "en-US",
             "dialogState": "IN_PROGRESS",
-            "intent": {"name": CHAT_INTENT, "confirmationStatus": "NONE", "slots": {CHAT_SLOT: slot}},
+            "intent": {"name": interaction.intent, "confirmationStatus": "NONE", "slots": {interaction.slot: slot}},
         },
     }
 
@@ -78,7 +79,7 @@ def chat_request() -> dict[str, Any]:
 def calls() -> dict[str, Callable[[], object]]:
     """Build what is timed, by name."""
     key = rsa.generate_private_key(65537, 2048)
-    request = chat_request()
+    interaction, request = load(), chat_request()
     body = json.dumps(request).encode()
     now = datetime.now(UTC)
     verifier = Verifier(skill_ids=("amzn1.ask.skill.bench",), now=lambda: now)
@@ -95,7 +96,7 @@ def calls() -> dict[str, Callable[[], object]]:
     def dispatch() -> dict[str, Any]:
         return cast(dict[str, Any], skill.serializer.serialize(skill.invoke(envelope.read(request), None)))
 
-    response = answer(dispatch, request, strict=True)
+    response = answer(dispatch, request, interaction, strict=True)
 
     def turn(status: int, sent: dict[str, str]) -> None:
         found = client.post("/", data=body, headers=sent).status_code
@@ -106,9 +107,9 @@ def calls() -> dict[str, Callable[[], object]]:
         "refusal": lambda: turn(400, forged),
         "verify": lambda: verifier.check(body, headers),
         "read": lambda: envelope.read(envelope.parse(body)),
-        "answer": lambda: answer(dispatch, request, strict=True),
+        "answer": lambda: answer(dispatch, request, interaction, strict=True),
         "speech": lambda: to_speech(REPLY),
-        "contract": lambda: contract.check(response, request),
+        "contract": lambda: contract.check(response, request, interaction),
     }
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from dialogue.words import words
-from skill.interaction_model import INVOCATION_NAME
 
 Command = Literal["stop", "help", "start over", "repeat"]
 
@@ -26,9 +25,9 @@ _PART = re.compile(r"\{([a-z_]+)\}")
 _BREAK = re.compile(r"(?:^|\n) *")
 
 
-def command(utterance: str) -> Command | None:
+def command(utterance: str, invocation_name: str) -> Command | None:
     """Tell which command a whole utterance is, of several the last; None: it is talk."""
-    grammar = compiled()
+    grammar = compiled(invocation_name)
     all_of = grammar.any_of_them.fullmatch
     spoken = " ".join(words(utterance.replace("’", "'")))
     for contracted, whole in grammar.written_out:
@@ -56,10 +55,11 @@ class Grammar(NamedTuple):
 
 
 @cache
-def compiled() -> Grammar:
-    """Read and compile the patterns, which takes most of a second, once."""
+def compiled(invocation_name: str) -> Grammar:
+    """Read and compile the patterns for a skill of that name, which takes most of a second, once."""
     lists = tomllib.loads(PATTERNS.read_text(encoding="utf-8"))
-    parts = {"invocation_name": INVOCATION_NAME, "first_name": INVOCATION_NAME.split()[0]}
+    name = words(invocation_name)
+    parts = {"invocation_name": " ".join(name), "first_name": name[0]}
 
     def whole(pattern: str) -> str:
         return _PART.sub(lambda match: parts[match[1]], _BREAK.sub("", pattern))

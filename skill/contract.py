@@ -11,7 +11,7 @@ from xml.sax.saxutils import unescape
 
 from dialogue.safety import is_offensive
 from skill import phrases
-from skill.interaction_model import CHAT_INTENT, CHAT_SLOT, interaction_model
+from skill.interaction_settings import InteractionSettings
 from skill.speech import ILLEGAL, to_speech
 
 MAX_CHARACTERS = 8000  # of a speech, tags included, and of a card's text
@@ -35,18 +35,17 @@ _CAN_FULFILL = "CanFulfillIntentRequest"
 _FOR_SPEECH = ("outputSpeech", "reprompt", "card", "shouldEndSession")
 _TAGS = {"speak", "break", "p", "s", "w", "say-as", "sub", "phoneme", "emphasis", "prosody", "lang", "voice", "audio"}
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-_ELICITED = {
-    intent["name"]: {slot["name"] for slot in intent["slots"]}
-    for intent in interaction_model()["interactionModel"]["dialog"]["intents"]
-}
 
 
 class BrokenContract(AssertionError):
     """A response that Alexa would not take; the message names the rules it breaks."""
 
 
-def check(response: dict[str, Any], request: dict[str, Any]) -> list[str]:
-    """List the rules that a response breaks as an answer to a request, both of them whole, as JSON; none: it is fine."""
+def check(response: dict[str, Any], request: dict[str, Any], interaction: InteractionSettings) -> list[str]:
+    """List the rules that a response breaks as an answer to a request, both of them whole, as JSON; none: it is fine.
+
+    interaction: how the skill hears, which says what it may elicit.
+    """
     body = response.get("response")
     if response.get("version") != "1.0" or not isinstance(body, dict):
         return ["a response has version 1.0 and an object named response"]
@@ -67,11 +66,11 @@ def check(response: dict[str, Any], request: dict[str, Any]) -> list[str]:
         found += [f"{d['type']} is not allowed in answer to {kind}" for d in directives if d["type"].startswith("Dialog.")]
     for directive in directives:
         if directive["type"] == "Dialog.ElicitSlot":
-            found += _elicit_faults(directive, is_open=body.get("shouldEndSession") is False)
+            found += _elicit_faults(directive, interaction, is_open=body.get("shouldEndSession") is False)
     return found
 
 
-def mend(response: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+def mend(response: dict[str, Any], request: dict[str, Any], interaction: InteractionSettings) -> dict[str, Any]:
     """Build a response that holds, with the words of the broken one where there are any: the session goes on."""
     kind = request["request"]["type"]
     if kind == _CAN_FULFILL:
@@ -82,15 +81,15 @@ def mend(response: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
     speech = body.get("outputSpeech") if isinstance(body, dict) else None
     said = (speech.get("ssml") or speech.get("text")) if isinstance(speech, dict) else None
     spoken = to_speech(unescape(_TAG.sub(" ", said))) if isinstance(said, str) else ""
-    intent = {"name": CHAT_INTENT, "confirmationStatus": "NONE"}
-    slots = {CHAT_SLOT: {"name": CHAT_SLOT, "confirmationStatus": "NONE"}}
-    elicit = {"type": "Dialog.ElicitSlot", "slotToElicit": CHAT_SLOT, "updatedIntent": {**intent, "slots": slots}}
+    slot, intent = interaction.slot, {"name": interaction.intent, "confirmationStatus": "NONE"}
+    slots = {slot: {"name": slot, "confirmationStatus": "NONE"}}
+    elicit = {"type": "Dialog.ElicitSlot", "slotToElicit": slot, "updatedIntent": {**intent, "slots": slots}}
     return {
         "version": "1.0",
         "response": {
             "outputSpeech": _ssml(spoken or to_speech(phrases.TROUBLE[0])),
             "reprompt": {"outputSpeech": _ssml(to_speech(phrases.REPROMPT[0]))},
-            "directives": [elicit],
+            **({"directives": [elicit]} if interaction.free_speech == "elicit" else {}),
             "shouldEndSession": False,
         },
     }
@@ -144,11 +143,11 @@ def _card_faults(card: Any) -> Iterator[str]:
         yield "a card holds no listed word"
 
 
-def _elicit_faults(directive: dict[str, Any], *, is_open: bool) -> Iterator[str]:
+def _elicit_faults(directive: dict[str, Any], interaction: InteractionSettings, *, is_open: bool) -> Iterator[str]:
     updated = directive.get("updatedIntent") or {}
     slot, slots = directive.get("slotToElicit"), updated.get("slots") or {}
-    declared = _ELICITED.get(str(updated.get("name")))
-    if declared is None or slot not in declared or not slots.keys() <= declared:
+    named = (updated.get("name"), slot) == (interaction.intent, interaction.slot)
+    if interaction.free_speech != "elicit" or not named or not slots.keys() <= {interaction.slot}:
         yield "Dialog.ElicitSlot names an intent and slots of the dialog model"
     if slots.get(slot, {}).get("value") is not None:
         yield "Dialog.ElicitSlot leaves the slot that it elicits empty"

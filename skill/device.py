@@ -12,7 +12,7 @@ from typing import Any
 from xml.sax.saxutils import unescape
 
 from dialogue.recognised import as_recognised
-from skill.interaction_model import CARRIER_OF, CHAT_INTENT, CHAT_SLOT, INVOCATION_NAME
+from skill.interaction_settings import InteractionSettings, load
 
 NOT_UNDERSTOOD = "?"  # an utterance of which Alexa understood nothing
 BUILT_IN = {
@@ -21,8 +21,7 @@ BUILT_IN = {
     "yes": "Yes", "no": "No",
 }  # fmt: skip
 _APPLICATION = "amzn1.ask.skill.00000000-0000-0000-0000-000000000000"
-_OPEN = re.compile(rf"(?:alexa )?(?:open|launch|start|run|begin|use|talk to|ask|tell) {INVOCATION_NAME}(?: (?P<rest>.+))?")
-_INTENT_OF = {carrier: name for name, carrier in CARRIER_OF.items() if carrier}
+_OPEN = r"(?:alexa )?(?:open|launch|start|run|begin|use|talk to|ask|tell) {name}(?: (?P<rest>.+))?"
 _NAME = re.compile(r"[\w. -]{1,120}", re.ASCII)
 
 
@@ -68,13 +67,17 @@ class Session:
         return asdict(self)
 
 
-def say(session: Session, utterance: str | None, *, now: datetime | None = None) -> dict[str, Any]:
+def say(
+    session: Session, utterance: str | None, *, interaction: InteractionSettings | None = None, now: datetime | None = None
+) -> dict[str, Any]:
     """Build the request of an utterance; None opens the skill, NOT_UNDERSTOOD is noise.
 
     To a closed session "open chatty friend" is a launch, and anything else is asked in one go.
+    interaction: how the skill is called and hears; none: as settings.toml says.
     """
     heard = "" if utterance in (None, NOT_UNDERSTOOD) else as_recognised(utterance or "")
-    opening = _OPEN.fullmatch(heard)
+    hears = interaction or load()
+    opening = re.fullmatch(_OPEN.format(name=re.escape(hears.invocation_name)), heard)
     if utterance is None or (opening and not opening["rest"]):
         return request(replace(session, is_open=False, attributes={}), {"type": "LaunchRequest"}, now=now)
     if opening and not session.is_open:
@@ -82,11 +85,12 @@ def say(session: Session, utterance: str | None, *, now: datetime | None = None)
     elif heard in BUILT_IN:
         return intend(session, f"AMAZON.{BUILT_IN[heard]}Intent", now=now)
     if session.is_open:
-        name, slot = session.elicited or (CHAT_INTENT, CHAT_SLOT)
+        name, slot = session.elicited or (hears.intent, hears.slot)
         return intend(session, name, slot=slot, value=heard, now=now)
     first, _, rest = heard.partition(" ")
-    name = _INTENT_OF.get(first, "") if rest else ""
-    return intend(session, name or CHAT_INTENT, slot=CHAT_SLOT, value=rest if name else heard, now=now)
+    intent_of = {carrier: name for name, carrier in hears.carrier_of.items() if carrier}
+    name = intent_of.get(first, "") if rest else ""
+    return intend(session, name or hears.intent, slot=hears.slot, value=rest if name else heard, now=now)
 
 
 def intend(session: Session, name: str, *, slot: str = "", value: str = "", now: datetime | None = None) -> dict[str, Any]:

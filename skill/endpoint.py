@@ -17,25 +17,30 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from skill import contract
 from skill.envelope import Junk, Reader, is_known, parse
+from skill.interaction_settings import load
 from skill.verify import NotAlexa, Verifier
 
 if TYPE_CHECKING:
     from ask_sdk_core.skill import CustomSkill
+
+    from skill.interaction_settings import InteractionSettings
 
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 256 * 1024  # bytes; Alexa's own limit is half of that
 
 
-def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None) -> None:
+def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None, interaction: InteractionSettings | None = None) -> None:
     """Serve a skill at POST /.
 
-    verifier: None turns verification off, for development: only requests that came to loopback directly are answered,
-    and a response that breaks the contract raises.
+    interaction: how it hears, as `build_skill` was told. verifier: None turns verification off, for
+    development: only requests that came to loopback directly are answered, and a response that breaks
+    the contract raises.
     """
     app.config.update(MAX_CONTENT_LENGTH=BODY_LIMIT, ASK_SDK_VERIFY_SIGNATURE=False, ASK_SDK_VERIFY_TIMESTAMP=False)
     skill.serializer = Reader()
     adapter = _skill_adapter(skill, app)
+    hears = interaction or load()
 
     @app.post("/", provide_automatic_options=False)
     def alexa() -> AnyResponse:
@@ -46,7 +51,7 @@ def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None) -> None:
                 envelope = parse(body)
             else:
                 envelope = verifier.check(body, request.headers)
-            response = answer(lambda: adapter.dispatch_request().get_json(), envelope, strict=verifier is None)
+            response = answer(lambda: adapter.dispatch_request().get_json(), envelope, hears, strict=verifier is None)
         except (NotAlexa, Junk) as finding:
             log.warning("refused a request: %s", finding)
             return plain(str(finding), 400)
@@ -64,7 +69,9 @@ def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None) -> None:
         return refusal
 
 
-def answer(dispatch: Callable[[], dict[str, Any]], envelope: dict[str, Any], *, strict: bool) -> dict[str, Any]:
+def answer(
+    dispatch: Callable[[], dict[str, Any]], envelope: dict[str, Any], interaction: InteractionSettings, *, strict: bool
+) -> dict[str, Any]:
     """Answer a parsed request with a response that keeps the contract. Raises Junk where the request cannot be read.
 
     dispatch: let the SDK answer it. strict: raise BrokenContract where that breaks the contract, rather than mend and log it.
@@ -73,13 +80,13 @@ def answer(dispatch: Callable[[], dict[str, Any]], envelope: dict[str, Any], *, 
         log.info("nothing to say to a request of type %.80r, which the SDK does not know", envelope["request"]["type"])
         return contract.SILENCE
     response = dispatch()
-    broken = contract.check(response, envelope)
+    broken = contract.check(response, envelope, interaction)
     if not broken:
         return response
     if strict:
         raise contract.BrokenContract("; ".join(broken))
     log.error("mended the response to request %.200r: %s", envelope["request"].get("requestId"), "; ".join(broken))
-    return contract.mend(response, envelope)
+    return contract.mend(response, envelope, interaction)
 
 
 def is_loopback(host: str) -> bool:

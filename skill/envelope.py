@@ -17,16 +17,15 @@ from typing import Any, NoReturn, cast
 from ask_sdk_core.serialize import DefaultSerializer
 from ask_sdk_model import Request, RequestEnvelope, SlotValue
 
-from skill.interaction_model import CHAT_SLOT
-
 _MILLISECONDS_FROM = 1e11  # a greater number is no count of seconds: that would be after the year 5100
 
 # What the skill reads has to be of these types, or null, or not there at all.
+_EVERY = "*"  # whatever its name: a slot's is a setting
 _APPLICATION, _USER = {"applicationId": str}, {"userId": str}
 _SHAPE = {
     "session": {"sessionId": str, "attributes": {}, "user": _USER, "application": _APPLICATION},
     "context": {"System": {"user": _USER, "application": _APPLICATION}},
-    "request": {"type": str, "requestId": str, "locale": str, "intent": {"name": str, "slots": {CHAT_SLOT: {}}}},
+    "request": {"type": str, "requestId": str, "locale": str, "intent": {"name": str, "slots": {_EVERY: {}}}},
 }
 
 
@@ -89,7 +88,8 @@ def _check(node: Any, shape: Any, place: str) -> None:
         raise Junk(f"{place} is of the wrong type")
     if isinstance(shape, dict):
         for name, inner in shape.items():
-            _check(node.get(name), inner, name)
+            for found in node if name == _EVERY else (name,):
+                _check(node.get(found), inner, found)
 
 
 def _fit(value: Any, kind: str) -> Any:

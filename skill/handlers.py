@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-from ask_sdk_core.dispatch_components import AbstractExceptionHandler, AbstractRequestHandler
+from ask_sdk_core.dispatch_components import AbstractExceptionHandler, AbstractRequestHandler, AbstractRequestInterceptor
 from ask_sdk_core.handler_input import HandlerInput
 from ask_sdk_model import Response
 from ask_sdk_model.canfulfill import (
@@ -19,9 +19,10 @@ from ask_sdk_model.canfulfill import (
 from skill import phrases
 from skill.commands import command
 from skill.contract import SPEECH_ALLOWED
-from skill.interaction_model import CARRIER_OF, CHAT_SLOT
+from skill.interaction_settings import InteractionSettings
 from skill.responder import Responder
 from skill.session import (
+    INTERACTION,
     heard,
     intent_name,
     keep_listening,
@@ -54,8 +55,22 @@ def answer(handler_input: HandlerInput, responder: Responder, utterance: str) ->
     return keep_listening(handler_input, reply.text, utterance=utterance, about=reply.about)
 
 
+class Interaction(AbstractRequestInterceptor):
+    """Let whatever answers a request know how the skill is called and hears."""
+
+    def __init__(self, interaction: InteractionSettings) -> None:
+        self._interaction = interaction
+
+    def process(self, handler_input: HandlerInput) -> None:
+        """Put the settings among the request's attributes."""
+        handler_input.attributes_manager.request_attributes = {INTERACTION: self._interaction}
+
+
 class CanFulfill(AbstractRequestHandler):
     """Tell Alexa, who looks for a skill, what this one can be asked; nobody is listening yet."""
+
+    def __init__(self, interaction: InteractionSettings) -> None:
+        self._interaction = interaction
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take queries about an intent."""
@@ -64,9 +79,9 @@ class CanFulfill(AbstractRequestHandler):
     def handle(self, handler_input: HandlerInput) -> Response:
         """Say yes to talk about anything, no to the rest."""
         answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.NO)
-        if intent_name(handler_input) in CARRIER_OF:
+        if intent_name(handler_input) in self._interaction.carrier_of:
             slot = CanFulfillSlot(can_understand=CanUnderstandSlotValues.YES, can_fulfill=CanFulfillSlotValues.YES)
-            answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.YES, slots={CHAT_SLOT: slot})
+            answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.YES, slots={self._interaction.slot: slot})
         return handler_input.response_builder.set_can_fulfill_intent(answer).response
 
 
@@ -89,19 +104,19 @@ class Launch(AbstractRequestHandler):
 class Chat(AbstractRequestHandler):
     """Answer what was said; this is the conversation."""
 
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
+    def __init__(self, responder: Responder, interaction: InteractionSettings) -> None:
+        self._responder, self._interaction = responder, interaction
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take free speech, one-shot or within a session."""
-        return intent_name(handler_input) in CARRIER_OF
+        return intent_name(handler_input) in self._interaction.carrier_of
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Reply, obey a command that came as talk, or ask again where nothing was understood."""
         utterance = heard(handler_input)
         if not utterance:
             return keep_listening(handler_input, wording(handler_input, phrases.NOT_HEARD))
-        match command(utterance):
+        match command(utterance, self._interaction.invocation_name):
             case "stop":
                 return leave(handler_input, self._responder)
             case "start over":

@@ -23,10 +23,10 @@ from dialogue.config import DecodeConfig, add_options, decode_config
 from dialogue.safety import Level, level_from_environment
 from dialogue.text_files import read_text
 from dialogue.words import repeats_ngram, words
-from skill import build_skill, contract, device
+from skill import build_skill, contract, device, interaction_settings
 from skill.device import NOT_UNDERSTOOD, Session
 from skill.endpoint import mount
-from skill.interaction_model import INVOCATION_NAME
+from skill.interaction_settings import InteractionSettings, load
 
 SESSION = "amzn1.echo-api.session.replay"
 SILENCE = "(silence)"  # in plain text: nothing was understood
@@ -59,13 +59,13 @@ class Turn:
     answer: str | None = None
     expect: Mapping[str, Any] = field(default_factory=dict)
 
-    def to(self, session: Session) -> dict[str, Any]:
+    def to(self, session: Session, interaction: InteractionSettings) -> dict[str, Any]:
         """Build its request."""
         if self.request is not None:
             return self.request
         if self.end:
             return device.end(session, self.end)
-        return device.intend(session, self.intent) if self.intent else device.say(session, self.say)
+        return device.intend(session, self.intent) if self.intent else device.say(session, self.say, interaction=interaction)
 
     @property
     def shown(self) -> str:
@@ -74,7 +74,7 @@ class Turn:
             return f"({self.request['request']['type']})"
         if self.intent or self.end:
             return f"({self.intent or self.end})"
-        return f"(open {INVOCATION_NAME})" if self.say is None else SILENCE if self.say == NOT_UNDERSTOOD else self.say
+        return f"(open {load().invocation_name})" if self.say is None else SILENCE if self.say == NOT_UNDERSTOOD else self.say
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,12 @@ class Told:
 class Skill:
     """The whole skill in this process; a response that breaks the contract comes with the rules that it breaks."""
 
-    def __init__(self, agent: DialogueAgent, *, safety: Level = "standard") -> None:
+    def __init__(self, agent: DialogueAgent, *, interaction: InteractionSettings | None = None, safety: Level = "standard") -> None:
+        self.interaction = interaction or load()
         app = Flask(__name__)
         app.testing = True  # so that a broken contract is raised, and not a page about an error
-        mount(app, build_skill(agent, safety=safety), verifier=None)
+        skill = build_skill(agent, interaction=self.interaction, safety=safety)
+        mount(app, skill, verifier=None, interaction=self.interaction)
         self._client = app.test_client()
 
     def post(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -120,14 +122,14 @@ class Skill:
         if reply.status_code != 200:
             raise ValueError(f"the skill refuses a request: {reply.text.strip()}")
         response: dict[str, Any] = reply.get_json()
-        return response, contract.check(response, request)
+        return response, contract.check(response, request, self.interaction)
 
 
 def replay(skill: Skill, talk: Talk) -> Iterator[Told]:
     """Hold a conversation again, turn by turn."""
     session, said, number = talk.session, list[str](), 1
     for turn in talk.turns:
-        request = turn.to(session)
+        request = turn.to(session, skill.interaction)
         response, broken = skill.post(request)
         text = device.spoken(response)
         yield Told(turn, text, tuple(faults(turn.expect, response, before=said, broken=broken)))
@@ -313,7 +315,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON, ask-cli's too, or an utterance a line")
     add_model(parser)
     add_options(parser)
+    interaction_settings.add_options(parser)
     options = parser.parse_args(arguments)
+    interaction = interaction_settings.chosen(options)
     safety = level_from_environment()
     given = decode_config(options)
     asked = {place.name: value for place in fields(DecodeConfig) if (value := getattr(given, place.name)) != place.default}
@@ -322,7 +326,7 @@ def main(arguments: list[str] | None = None) -> int:
     changed = failed = turns = 0
     for talk in talks:
         searching = agent.with_settings(DecodeConfig(**{**vars(settings_of(talk.settings)), **asked}))
-        told = list(replay(Skill(searching, safety=safety), talk))
+        told = list(replay(Skill(searching, interaction=interaction, safety=safety), talk))
         print(show(talk, told))
         turns += len(told)
         changed += sum(one.has_changed for one in told)

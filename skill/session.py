@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from ask_sdk_core.handler_input import HandlerInput
 from ask_sdk_model import (
@@ -19,17 +20,24 @@ from ask_sdk_model.canfulfill import CanFulfillIntentRequest
 from ask_sdk_model.dialog import ElicitSlotDirective
 from ask_sdk_model.slu.entityresolution import Resolutions
 
+from dialogue.identity import OWN_NAME
 from dialogue.safety import Play
 from dialogue.seeded_choice import pick
 from dialogue.vocabulary import CONTINUED
 from skill import phrases, questions
-from skill.interaction_model import CARRIER_OF, CHAT_INTENT, CHAT_SLOT
+from skill.interaction_settings import InteractionSettings
 from skill.speech import ILLEGAL, MAX_CHARACTERS, PAUSE, to_speech
 
+INTERACTION = "interaction"  # the request attribute that holds the skill's InteractionSettings
 LAST_SPEECH, TURN = "last_speech", "turn"  # session attributes: what "repeat" reads, and how often the skill has spoken
 PLAY = "play"  # session attribute: whether a game is being spoken of
 MAX_TURN = 1_000_000
 MAX_KEPT = 2 * MAX_CHARACTERS - 100  # of a speech, so that an added question stays in it
+
+
+def interaction_of(handler_input: HandlerInput) -> InteractionSettings:
+    """Return how the skill is called and hears, as `build_skill` was told."""
+    return cast(InteractionSettings, handler_input.attributes_manager.request_attributes[INTERACTION])
 
 
 def session_id(handler_input: HandlerInput) -> str:
@@ -73,8 +81,9 @@ def heard(handler_input: HandlerInput) -> str:
     """
     request = handler_input.request_envelope.request
     slots = request.intent.slots if isinstance(request, IntentRequest) and request.intent else None
-    said = _words_of((slots or {}).get(CHAT_SLOT))
-    return f"{CARRIER_OF.get(intent_name(handler_input), '')} {said}".strip() if said else ""
+    interaction = interaction_of(handler_input)
+    said = _words_of((slots or {}).get(interaction.slot))
+    return f"{interaction.carrier_of.get(intent_name(handler_input), '')} {said}".strip() if said else ""
 
 
 def _words_of(slot: Slot | SlotValue | None) -> str:
@@ -125,13 +134,15 @@ def play(handler_input: HandlerInput) -> Play:
 
 def wording(handler_input: HandlerInput, wordings: Sequence[str]) -> str:
     """Take the wording whose turn it is: the session chooses the first, and no two in a row are the same."""
-    return pick(wordings, session_id(handler_input) or request_id(handler_input), turn=_turn(handler_input))
+    chosen = pick(wordings, session_id(handler_input) or request_id(handler_input), turn=_turn(handler_input))
+    return chosen.replace(OWN_NAME, interaction_of(handler_input).name)
 
 
 def keep_listening(handler_input: HandlerInput, text: str, *, utterance: str = "", about: str = "") -> Response:
     """Say a text and leave the microphone open for free speech, with a question where the text has none.
 
-    Alexa hands over whole utterances only into a slot that was elicited, so every such response elicits it anew.
+    Where free speech is elicited Alexa hands over whole utterances only into a slot that was, so
+    every such response elicits it anew.
     utterance: what is answered. about: why the text is a fixed one, as `questions.follow_up` has it.
     """
     if not to_speech(text):
@@ -185,10 +196,14 @@ def _say(handler_input: HandlerInput, text: str, asking: questions.Asking, of_ga
     reprompt = wording(handler_input, phrases.REPROMPT_GENTLY if asking.gentle else phrases.REPROMPT)
     kept = {LAST_SPEECH: ILLEGAL.sub(" ", text), TURN: _turn(handler_input) + 1, **asking.written()}
     _keep(handler_input, kept | ({PLAY: of_game.written()} if of_game.turns else {}))
-    empty = Slot(name=CHAT_SLOT, confirmation_status=SlotConfirmationStatus.NONE)
-    intent = Intent(name=CHAT_INTENT, confirmation_status=IntentConfirmationStatus.NONE, slots={CHAT_SLOT: empty})
     builder = handler_input.response_builder.speak(speech).ask(to_speech(reprompt))
-    return builder.add_directive(ElicitSlotDirective(updated_intent=intent, slot_to_elicit=CHAT_SLOT)).response
+    interaction = interaction_of(handler_input)
+    if interaction.free_speech == "catchall":  # there is no dialog model whose slot could be elicited
+        return builder.response
+    name = interaction.slot
+    empty = Slot(name=name, confirmation_status=SlotConfirmationStatus.NONE)
+    intent = Intent(name=interaction.intent, confirmation_status=IntentConfirmationStatus.NONE, slots={name: empty})
+    return builder.add_directive(ElicitSlotDirective(updated_intent=intent, slot_to_elicit=name)).response
 
 
 def _attributes(handler_input: HandlerInput) -> dict[str, object]:

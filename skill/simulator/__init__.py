@@ -17,7 +17,7 @@ from dialogue.safety.answers import LINES
 from skill import contract, device
 from skill.commands import command
 from skill.endpoint import plain, refuse_strangers
-from skill.interaction_model import CARRIER_OF, CHAT_SLOT, INVOCATION_NAME
+from skill.interaction_settings import InteractionSettings, load
 from skill.replay import Talk, faults, parse, turn_of
 from skill.simulator.agents import WATCHED, Agents, Seen
 from skill.verify import NotAlexa
@@ -41,8 +41,9 @@ CHOICES = {"method": METHODS, "ranker": ("auto", "likelihood", "recall", "learne
 HISTORY = 2048  # numbers of a history that are shown at most
 
 
-def mount(app: Flask, agents: Agents) -> None:
+def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = None) -> None:
     """Serve the page at /simulator, and beside it what it asks."""
+    hears = interaction or load()
     page = Blueprint("simulator", __name__, url_prefix="/simulator")
     files = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.suffix in KINDS}
 
@@ -75,7 +76,7 @@ def mount(app: Flask, agents: Agents) -> None:
 
     @page.get("/about")
     def about() -> Response:
-        return jsonify(_about(agents))
+        return jsonify(_about(agents, hears))
 
     @page.post("/settings")
     def settings() -> Response:
@@ -86,14 +87,14 @@ def mount(app: Flask, agents: Agents) -> None:
     @page.post("/request")
     def build() -> Response:
         asked = _asked(session=dict, turn=dict)
-        return jsonify(turn_of(asked["turn"], "the turn").to(device.Session.read(asked["session"])))
+        return jsonify(turn_of(asked["turn"], "the turn").to(device.Session.read(asked["session"]), hears))
 
     @page.post("/inside")
     def inside() -> Response:
         asked = _asked(session=dict, request=dict, response=dict)
         session, response = device.Session.read(asked["session"]), asked["response"]
         try:
-            found = look_inside(asked["request"], response, agents.take(asked["request"]["request"]["requestId"]))
+            found = look_inside(asked["request"], response, agents.take(asked["request"]["request"]["requestId"]), hears)
             found["session"] = device.after(session, response).written()
             found["faults"] = list(faults(asked.get("expect") or {}, response, before=asked.get("before") or [], broken=[]))
         except (KeyError, TypeError, AttributeError) as error:
@@ -108,11 +109,18 @@ def mount(app: Flask, agents: Agents) -> None:
     app.register_blueprint(page)
 
 
-def look_inside(envelope: Mapping[str, Any], response: dict[str, Any], seen: Seen | None) -> dict[str, Any]:
+def look_inside(
+    envelope: Mapping[str, Any], response: dict[str, Any], seen: Seen | None, interaction: InteractionSettings
+) -> dict[str, Any]:
     """Tell what happened to a request: who answered it and why, from what candidates, with what history, in what time."""
-    found: dict[str, Any] = {"contract": contract.check(response, dict(envelope)), "seconds": [], "candidates": [], "history": []}
+    found: dict[str, Any] = {
+        "contract": contract.check(response, dict(envelope), interaction),
+        "seconds": [],
+        "candidates": [],
+        "history": [],
+    }
     if seen is None:
-        return found | {"by": "skill", "reason": _reason(envelope["request"])}
+        return found | {"by": "skill", "reason": _reason(envelope["request"], interaction)}
     found |= {"by": seen.answer.by, "reason": seen.answer.reason, "written": seen.answer.written}
     found["seconds"] = [list(stage) for stage in seen.answer.seconds]
     if seen.reply and seen.agent:
@@ -127,16 +135,17 @@ def look_inside(envelope: Mapping[str, Any], response: dict[str, Any], seen: See
     return found
 
 
-def _reason(asked: Mapping[str, Any]) -> str:
+def _reason(asked: Mapping[str, Any], interaction: InteractionSettings) -> str:
     """Say why the skill answered by itself: a command that came as talk, else the kind of request or the intent."""
     intent = asked.get("intent") or {}
-    said = ((intent.get("slots") or {}).get(CHAT_SLOT) or {}).get("value")
-    if intent.get("name") in CARRIER_OF:
-        return f"the command {command(said)!r}" if said and command(said) else "nothing was understood"
+    said = ((intent.get("slots") or {}).get(interaction.slot) or {}).get("value")
+    if intent.get("name") in interaction.carrier_of:
+        asked_for = command(said, interaction.invocation_name) if said else None
+        return f"the command {asked_for!r}" if asked_for else "nothing was understood"
     return str(intent.get("name") or asked["type"])
 
 
-def _about(agents: Agents) -> dict[str, Any]:
+def _about(agents: Agents, interaction: InteractionSettings) -> dict[str, Any]:
     """Tell what the page can choose from."""
     settings = [
         {
@@ -150,7 +159,7 @@ def _about(agents: Agents) -> dict[str, Any]:
         if place.name not in ("block_list", "stop_words")
     ]
     return {
-        "name": INVOCATION_NAME,
+        "name": interaction.invocation_name,
         "watched": WATCHED,
         "settings": settings,
         "checkpoints": list(agents.checkpoints),

@@ -2,8 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
+from ask_sdk_core.attributes_manager import AttributesManager
+from ask_sdk_core.handler_input import HandlerInput
 
 from app import Settings, create_app
+from skill.envelope import read
+from skill.handlers import Interaction
+from skill.interaction_settings import load
 
 from . import rig
 
@@ -43,6 +48,14 @@ def client(agent):
     app = create_app(Settings(verify=False), agent)
     app.testing = True
     return app.test_client()
+
+
+def handler_input(envelope):
+    """Read an envelope to what handlers take, as the skill's dispatcher does."""
+    request = read(envelope)
+    found = HandlerInput(request_envelope=request, attributes_manager=AttributesManager(request_envelope=request))
+    Interaction(load()).process(found)
+    return found
 
 
 def read_request(name):

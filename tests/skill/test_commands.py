@@ -7,13 +7,19 @@ from pathlib import Path
 import pytest
 
 from dialogue.text_files import numbered_lines
-from skill import interaction_model
-from skill.commands import command
+from skill import commands, interaction_settings
 from training import corpora
 from training.corpora.transcript import split_of
 
 HERE = Path(__file__).parent
 SAFETY = HERE.parent / "dialogue" / "safety"
+
+
+OWN = interaction_settings.load().invocation_name
+
+
+def command(said, *, own=OWN):
+    return commands.command(said, own)
 
 
 def lines(name):
@@ -56,9 +62,8 @@ def test_of_those_written_down_before_the_code_98_in_100_are_obeyed():
     ],
 )  # fmt: skip
 def test_politeness_an_address_doubling_and_hesitation_change_no_command(frame):
-    own = interaction_model.INVOCATION_NAME
     obeyed = [(name, said) for name, said in BEFORE if said not in LEFT_TO_TALK]
-    changed = [said for name, said in obeyed if command(frame.format(said, said, own=own)) != name]
+    changed = [said for name, said in obeyed if command(frame.format(said, said, own=OWN)) != name]
     assert changed == []
 
 

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import logging
 
 import pytest
@@ -8,9 +9,11 @@ from flask import Flask
 
 from skill import contract, endpoint, phrases
 from skill.envelope import read
+from skill.interaction_settings import load
 
 from .conftest import read_request
 
+HEARS = load()
 SPEECH = {"type": "SSML", "ssml": "<speak>Hello</speak>"}
 ELICIT = {
     "type": "Dialog.ElicitSlot",
@@ -57,7 +60,7 @@ def elicit(**changes):
     ],
 )
 def test_what_alexa_takes_breaks_no_rule(body, kind):
-    assert contract.check(whole(body), to(kind)) == []
+    assert contract.check(whole(body), to(kind), HEARS) == []
 
 
 @pytest.mark.parametrize(
@@ -98,24 +101,24 @@ def test_what_alexa_takes_breaks_no_rule(body, kind):
     ],
 )
 def test_a_broken_rule_is_named_and_what_is_mended_breaks_none(body, kind, rule):
-    assert any(rule in broken for broken in contract.check(whole(body), to(kind)))
-    assert contract.check(contract.mend(whole(body), to(kind)), to(kind)) == []
+    assert any(rule in broken for broken in contract.check(whole(body), to(kind), HEARS))
+    assert contract.check(contract.mend(whole(body), to(kind), HEARS), to(kind), HEARS) == []
 
 
 @pytest.mark.parametrize("response", [{}, {"version": "1.0"}, {"version": "1.0", "response": []}, {"version": "2", "response": {}}])
 @pytest.mark.parametrize("kind", ["IntentRequest", "SessionEndedRequest", "CanFulfillIntentRequest"])
 def test_what_is_no_response_is_named_and_mended(response, kind):
-    assert "version" in contract.check(response, to(kind))[0]
-    assert contract.check(contract.mend(response, to(kind)), to(kind)) == []
+    assert "version" in contract.check(response, to(kind), HEARS)[0]
+    assert contract.check(contract.mend(response, to(kind), HEARS), to(kind), HEARS) == []
 
 
 def test_the_size_is_that_of_the_whole_response():
     response = {**whole(OPEN), "sessionAttributes": {"x": "y" * contract.MAX_BYTES}}
-    assert contract.check(response, to("IntentRequest")) == ["a response has at most 24576 bytes"]
+    assert contract.check(response, to("IntentRequest"), HEARS) == ["a response has at most 24576 bytes"]
 
 
 def test_mending_keeps_the_words():
-    mended = contract.mend(whole(ssml("<speak>tom <b>& jerry</b></speak>")), to("IntentRequest"))
+    mended = contract.mend(whole(ssml("<speak>tom <b>& jerry</b></speak>")), to("IntentRequest"), HEARS)
     assert "Tom and jerry" in mended["response"]["outputSpeech"]["ssml"]
 
 
@@ -148,13 +151,23 @@ def test_in_production_it_is_mended_and_the_log_names_the_rule_but_not_the_words
     envelope = read_request("chat")
     with caplog.at_level(logging.DEBUG):
         invoked = broken_skill.invoke(read(envelope), None)
-        response = endpoint.answer(lambda: broken_skill.serializer.serialize(invoked), envelope, strict=False)
-    assert contract.check(response, envelope) == []
+        response = endpoint.answer(lambda: broken_skill.serializer.serialize(invoked), envelope, HEARS, strict=False)
+    assert contract.check(response, envelope, HEARS) == []
     assert "well-formed SSML" in caplog.text
     assert envelope["request"]["requestId"] in caplog.text
     assert "xyzzy" not in caplog.text
 
 
+def test_where_free_speech_is_caught_nothing_is_elicited_and_a_mended_response_neither():
+    caught = dataclasses.replace(HEARS, free_speech="catchall")
+    assert contract.check(whole(OPEN), to("IntentRequest"), caught) == [
+        "Dialog.ElicitSlot names an intent and slots of the dialog model"
+    ]
+    mended = contract.mend(whole({}), to("IntentRequest"), caught)
+    assert "directives" not in mended["response"]
+    assert contract.check(mended, to("IntentRequest"), caught) == []
+
+
 def test_a_response_without_words_is_mended_with_an_apology():
-    mended = contract.mend(whole({}), to("IntentRequest"))
+    mended = contract.mend(whole({}), to("IntentRequest"), HEARS)
     assert phrases.TROUBLE[0] in mended["response"]["outputSpeech"]["ssml"]

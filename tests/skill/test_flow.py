@@ -4,7 +4,6 @@ import logging
 import threading
 
 import pytest
-from ask_sdk_core.handler_input import HandlerInput
 
 from app import Settings, create_app
 from dialogue import identity
@@ -12,11 +11,10 @@ from dialogue.agent import DialogueAgent
 from dialogue.safety import answers
 from dialogue.terminal import Talk
 from skill import deadline, phrases
-from skill.envelope import read
-from skill.interaction_model import CARRIER_OF
+from skill.interaction_settings import load
 from skill.responder import Responder
 
-from .conftest import FakeAgent, read_request
+from .conftest import FakeAgent, handler_input, read_request
 from .test_skill import spoken
 
 # How a session came to be where it is: the requests before, each with what was said.
@@ -94,7 +92,7 @@ def test_reprompts_and_pleas_to_say_it_again_vary(hold):
     assert len({spoken({"response": answer["response"]["reprompt"]}) for answer in answers_}) == len(phrases.REPROMPT)
 
 
-@pytest.mark.parametrize(("name", "word"), [(name, word) for name, word in CARRIER_OF.items() if word])
+@pytest.mark.parametrize(("name", "word"), [(name, word) for name, word in load().carrier_of.items() if word])
 def test_the_word_that_alexa_keeps_to_itself_comes_back(post, agent, name, word):
     envelope = read_request("chat")
     envelope["request"]["intent"]["name"] = name
@@ -161,7 +159,7 @@ class Clock:
 
 
 def conversations(agent, clock, **settings):
-    return Responder(agent, wait=clock.wait, **settings), HandlerInput(request_envelope=read(read_request("chat")))
+    return Responder(agent, wait=clock.wait, **settings), handler_input(read_request("chat"))
 
 
 @pytest.fixture
@@ -277,7 +275,7 @@ def test_the_terminal_answers_what_the_skill_answers(talker):
 def test_an_observer_is_told_what_answered_each_request():
     seen = []
     talk = Responder(FakeAgent(), observe=lambda *what: seen.append(what))
-    request = HandlerInput(request_envelope=read(read_request("chat")))
+    request = handler_input(read_request("chat"))
     assert talk.reply(request, "hello").by == "agent"
     talk.reply(request, "i want to die")
     ids = {key: read_request("chat")[part][key] for part, key in (("request", "requestId"), ("session", "sessionId"))}

@@ -1,25 +1,41 @@
+import copy
+import dataclasses
 import json
+import re
 
 import pytest
 from ask_smapi_model.v1.skill.interaction_model.interaction_model_data import InteractionModelData
 from ask_smapi_model.v1.skill.manifest.skill_manifest_envelope import SkillManifestEnvelope
 
+from app import Settings, create_app, settings_of
+from dialogue.safety import is_offensive
+from skill import build_skill, interaction_settings
 from skill import interaction_model as im
+from skill.interaction_lint import manifest_faults, model_faults
+from skill.interaction_settings import LOCALES, PACKAGE, InteractionSettings
 
 from .conftest import FakeAgent, read_request
 
 ask_sdk_core = pytest.importorskip("ask_sdk_core")
 
+OURS = interaction_settings.load()
+CAUGHT = dataclasses.replace(OURS, free_speech="catchall", intent="AskDeepPavlov")
+FILES = [*(im.model_file(locale) for locale in LOCALES), im.MANIFEST_FILE]
 
-@pytest.mark.parametrize(("name", "kind"), [(im.MODEL_FILE, InteractionModelData), (im.MANIFEST_FILE, SkillManifestEnvelope)])
-def test_the_files_of_the_package_survive_the_sdk_unchanged(name, kind):
+
+@pytest.mark.parametrize("settings", [OURS, CAUGHT], ids=["elicit", "catchall"])
+@pytest.mark.parametrize("name", FILES)
+def test_the_files_of_the_package_survive_the_sdk_unchanged(name, settings):
     """Deserialising drops what the schema does not know: a misspelt key would vanish, and the texts would differ."""
     from ask_sdk_core.serialize import DefaultSerializer
 
-    text = (im.PACKAGE / name).read_text(encoding="utf-8")
+    built = im.package(settings)[name]
+    if settings is OURS:
+        assert json.loads((PACKAGE / name).read_text(encoding="utf-8")) == built
+    kind = SkillManifestEnvelope if name == im.MANIFEST_FILE else InteractionModelData
     serializer = DefaultSerializer()
-    through = serializer.serialize(serializer.deserialize(text, kind))
-    assert _without_empty(through) == _without_empty(json.loads(text))
+    through = serializer.serialize(serializer.deserialize(json.dumps(built), kind))
+    assert _without_empty(through) == _without_empty(built)
 
 
 def _without_empty(node):
@@ -28,44 +44,254 @@ def _without_empty(node):
     return [_without_empty(value) for value in node] if isinstance(node, list) else node
 
 
-def test_the_files_are_what_the_module_writes():
+def test_the_files_are_what_the_module_writes(capsys):
     assert im.main(["--check"]) == 0
+    assert im.main(["--check", "--invocation-name", "night owl"]) == 1
+    said = capsys.readouterr().err
+    assert [name for name in FILES if f"{name} is not what the settings make" in said] == FILES
 
 
-def test_the_shipped_model_has_no_fault():
-    assert im.faults(im.interaction_model()) == []
+def test_the_five_locales_have_one_model_and_the_manifest_names_them():
+    models = [im.package(OURS)[im.model_file(locale)] for locale in LOCALES]
+    assert all(model == models[0] for model in models)
+    published = im.manifest(OURS)["manifest"]["publishingInformation"]
+    assert tuple(published["locales"]) == LOCALES == OURS.locales
+    assert published["distributionCountries"] == ["US", "GB", "CA", "AU", "IN"]
+
+
+def test_a_file_that_is_missing_or_no_json_or_of_another_locale_is_named(tmp_path):
+    for name, document in im.package(OURS).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(document), encoding="utf-8")
+    assert im.check_package(OURS, tmp_path) == []
+    (tmp_path / FILES[0]).unlink()
+    (tmp_path / FILES[1]).write_text("{", encoding="utf-8")
+    (tmp_path / FILES[0]).with_name("de-DE.json").write_text("{}", encoding="utf-8")
+    found = im.check_package(OURS, tmp_path)
+    assert any(FILES[0] in fault and "cannot read" in fault for fault in found)
+    assert any(FILES[1] in fault for fault in found)
+    assert any("de-DE.json is of no locale" in fault for fault in found)
+
+
+# --- the linter ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [OURS, CAUGHT], ids=["elicit", "catchall"])
+def test_the_shipped_package_has_no_fault(settings):
+    assert im.package_faults(im.package(settings)) == []
+
+
+def _first(model):
+    return model["languageModel"]["intents"][0]
+
+
+def _built_in(model, name):
+    return next(intent for intent in model["languageModel"]["intents"] if intent["name"] == name)
+
+
+def _named(name):
+    return lambda model: model["languageModel"].update(invocationName=name)
+
+
+def _sample(text):
+    return lambda model: _first(model)["samples"].append(text)
+
+
+def _type(**changes):
+    kind = {"name": "ANIMAL", "values": [{"name": {"value": "cat"}}], **changes}
+    return lambda model: model["languageModel"]["types"].append(kind)
+
+
+def _dialog(model):
+    return model["dialog"]["intents"][0]
+
+
+def _without(name):
+    return lambda model: model["languageModel"]["intents"].remove(_built_in(model, name))
+
+
+OF_THE_MODEL = {
+    "a name of one word": (_named("chatty"), "two words"),
+    "a name in capitals": (_named("Chatty Friend"), "lower case"),
+    "a name with an article": (_named("the friend"), "article"),
+    "a name with a preposition": (_named("friend for"), "preposition"),
+    "a name with a launch word": (_named("open my friend"), "opens or asks"),
+    "a name with a wake word": (_named("chatty echo friend"), "wake word"),
+    "a name that says skill": (_named("chatty skill"), "wake word"),
+    "a name with a digit": (_named("chatty friend 2"), "numbers spelt out"),
+    "a name with a stray apostrophe": (_named("chatty frien'd"), "possessive"),
+    "a name of fifty-one letters": (_named("chatty " + "o" * 44), "characters"),
+    "an intent with a digit": (lambda m: _first(m).update(name="Chat2"), "letters and underscores"),
+    "an intent twice": (lambda m: m["languageModel"]["intents"].append(copy.deepcopy(_first(m))), "stands twice"),
+    "an intent without samples": (lambda m: _first(m).update(samples=[]), "no sample"),
+    "a built-in that is none": (
+        lambda m: m["languageModel"]["intents"].append({"name": "AMAZON.StoppIntent", "samples": []}),
+        "none of Alexa's",
+    ),
+    "a built-in with a slot": (
+        lambda m: _built_in(m, "AMAZON.HelpIntent").update(slots=[{"name": "x", "type": "AMAZON.NUMBER"}]),
+        "has no slots",
+    ),
+    "no stop": (_without("AMAZON.StopIntent"), "AMAZON.StopIntent is missing"),
+    "no fallback": (_without("AMAZON.FallbackIntent"), "AMAZON.FallbackIntent is missing"),
+    "no way home": (_without("AMAZON.NavigateHomeIntent"), "AMAZON.NavigateHomeIntent is missing"),
+    "a slot with a hyphen": (lambda m: _first(m)["slots"][0].update(name="raw-input"), "letters and underscores"),
+    "a slot twice": (lambda m: _first(m)["slots"].append({"name": "raw_input", "type": "AMAZON.NUMBER"}), "stands twice"),
+    "two phrase slots": (
+        lambda m: _first(m)["slots"].append({"name": "other", "type": "AMAZON.SearchQuery"}),
+        "one phrase slot",
+    ),
+    "a slot of a type that is not there": (lambda m: _first(m)["slots"].append({"name": "x", "type": "ANIMAL"}), "not declared"),
+    "a slot that no intent has": (_sample("say {other}"), "'other' is not declared"),
+    "a bare phrase slot": (_sample("{raw_input}"), "words around it"),
+    "a phrase slot beside another": (_sample("say {raw_input} {raw_input}"), "beside no other"),
+    "a sample twice": (_sample("say  {raw_input}"), "stands twice"),
+    "a sample in two intents, in other letters": (_sample("What {raw_input}"), "stands twice, in ChatIntent and WhatIntent"),
+    "a sample with a question mark": (_sample("say? {raw_input}"), "letters, spaces"),
+    "a sample with a digit": (_sample("say 2 {raw_input}"), "numbers spelt out"),
+    "an open brace": (_sample("say {raw_input"), "a brace"),
+    "an empty sample": (_sample(" "), "it is empty"),
+    "a slot's sample with another slot": (lambda m: _first(m)["slots"][0]["samples"].append("{other}"), "not declared"),
+    "a type with a space": (_type(name="MY ANIMAL"), "letters and underscores"),
+    "a type without values": (_type(values=[]), "has no value"),
+    "a value twice": (_type(values=[{"name": {"value": "cat", "synonyms": ["Cat"]}}]), "stands twice"),
+    "a value that is too long": (_type(values=[{"name": {"value": "c" * 141}}]), "at most 140"),
+    "a dialog of an intent that is not there": (lambda m: _dialog(m).update(name="Other"), "Other is not declared"),
+    "a dialog of a built-in": (lambda m: _dialog(m).update(name="AMAZON.HelpIntent", slots=[]), "has no dialog"),
+    "a dialog slot that is not there": (lambda m: _dialog(m)["slots"][0].update(name="other"), "not declared"),
+    "a dialog slot of another type": (lambda m: _dialog(m)["slots"][0].update(type="AMAZON.NUMBER"), "of the type"),
+    "an elicitation without a prompt": (lambda m: _dialog(m)["slots"][0].update(prompts={}), "has no prompt"),
+    "a prompt that is not there": (lambda m: m.update(prompts=[]), "not defined"),
+    "a prompt without words": (lambda m: m["prompts"][0].update(variations=[]), "no variation"),
+    "a strategy that is none": (lambda m: m["dialog"].update(delegationStrategy="SKILL"), "delegationStrategy"),
+    "a sensitivity that is none": (
+        lambda m: m["languageModel"]["modelConfiguration"]["fallbackIntentSensitivity"].update(level="LOWEST"),
+        "LOW, MEDIUM or HIGH",
+    ),
+    "no language model": (lambda m: m.pop("languageModel"), "not the shape"),
+}
+
+
+@pytest.mark.parametrize("mistake", OF_THE_MODEL)
+def test_a_mistake_in_a_model_that_the_schema_does_not_see_is_named(mistake, tmp_path, capsys):
+    plant, complaint = OF_THE_MODEL[mistake]
+    model = copy.deepcopy(im.interaction_model(OURS))
+    plant(model["interactionModel"])
+    assert any(complaint in fault for fault in model_faults(model))
+    file = tmp_path / "model.json"
+    file.write_text(json.dumps(model), encoding="utf-8")
+    assert im.main(["--check", str(file)]) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def _texts(**changes):
+    return lambda m: m["publishingInformation"]["locales"].update(
+        {"en-GB": {**m["publishingInformation"]["locales"]["en-GB"], **changes}}
+    )
+
+
+def _endpoint(**changes):
+    return lambda m: m["apis"]["custom"]["endpoint"].update(changes)
+
+
+OF_THE_MANIFEST = {
+    "a phrase that opens another skill": (_texts(examplePhrases=["Alexa, open chatty robot"]), "the invocation name"),
+    "a phrase that asks what is no sample": (
+        _texts(examplePhrases=["Alexa, open chatty friend", "Alexa, ask chatty friend elephants"]),
+        "'elephants' is no sample",
+    ),
+    "a phrase without the wake word": (_texts(examplePhrases=["open chatty friend"]), "the invocation name"),
+    "no phrase": (_texts(examplePhrases=[]), "1 to 3 example phrases"),
+    "four phrases": (_texts(examplePhrases=["Alexa, open chatty friend"] * 4), "1 to 3 example phrases"),
+    "no summary": (_texts(summary=""), "summary is missing"),
+    "a summary that is too long": (_texts(summary="x" * 161), "at most 160"),
+    "an endpoint without TLS": (_endpoint(uri="http://example.com/"), "https"),
+    "an endpoint on another port": (_endpoint(uri="https://example.com:8443/"), "port 443"),
+    "a certificate type that is none": (_endpoint(sslCertificateType="wildcard"), "sslCertificateType"),
+    "a locale without a model": (lambda m: m["publishingInformation"]["locales"].update({"de-DE": {}}), "de-DE has no interaction"),
+    "a model without a locale": (lambda m: m["publishingInformation"]["locales"].pop("en-IN"), "stands in no manifest"),
+}
+
+
+@pytest.mark.parametrize("mistake", OF_THE_MANIFEST)
+def test_a_mistake_in_a_manifest_is_named(mistake):
+    plant, complaint = OF_THE_MANIFEST[mistake]
+    manifest, model = copy.deepcopy(im.manifest(OURS)), im.interaction_model(OURS)
+    plant(manifest["manifest"])
+    found = manifest_faults(manifest, dict.fromkeys(LOCALES, model))
+    assert any(complaint in fault for fault in found), found
+
+
+def test_at_least_forty_mistakes_are_planted():
+    assert len(OF_THE_MODEL) + len(OF_THE_MANIFEST) >= 40
+
+
+def test_a_phrase_may_have_words_that_connect_it_to_a_sample():
+    model = im.interaction_model(OURS)
+    for phrase in ("Alexa, ask chatty friend what's a good film", "Alexa, tell chatty friend that i like jazz"):
+        manifest = im.manifest(OURS)
+        _texts(examplePhrases=["Alexa, open chatty friend", phrase])(manifest["manifest"])
+        assert manifest_faults(manifest, dict.fromkeys(LOCALES, model)) == []
+
+
+# --- one's own settings --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("changes", "complaint"),
     [
-        (lambda m: m["languageModel"].update(invocationName="chatty"), "two words"),
-        (lambda m: m["languageModel"].update(invocationName="the friend"), "article"),
-        (lambda m: m["languageModel"]["intents"][0]["samples"].append("{raw_input}"), "words around it"),
-        (lambda m: m["languageModel"]["intents"][0]["samples"].append("say {other}"), "lacks"),
-        (lambda m: m["languageModel"]["intents"][0]["samples"].append("say {raw_input}"), "twice"),
-        (lambda m: m["languageModel"]["intents"][0]["samples"].append("say? {raw_input}"), "letters"),
-        (
-            lambda m: m["languageModel"]["intents"].remove({"name": "AMAZON.StopIntent", "samples": []}),
-            "AMAZON.StopIntent is missing",
-        ),
-        (lambda m: m["dialog"]["intents"][0]["slots"][0].update(name="other"), "not declared"),
+        ({"invocation_name": "friend"}, "two words"),
+        ({"free_speech": "both"}, "elicit, catchall"),
+        ({"intent": "Chat Intent"}, "letters and underscores"),
+        ({"intent": "WhatIntent"}, "another intent"),
+        ({"slot": "raw-input"}, "letters and underscores"),
+        ({"locales": ("en-US", "de-DE")}, "de-DE"),
+        ({"locales": ()}, "locales"),
+        ({"slot": 5}, "expected text"),
     ],
 )
-def test_a_fault_that_the_schema_does_not_see_is_named(change, complaint):
-    model = im.interaction_model()
-    change(model["interactionModel"])
-    assert any(complaint in fault for fault in im.faults(model))
+def test_settings_that_alexa_would_refuse_are_refused(changes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        dataclasses.replace(OURS, **changes)
+
+
+@pytest.mark.parametrize(("text", "complaint"), [("invocation_name = 5", "missing"), ("= 5", "settings.toml"), ("x = 1", "x")])
+def test_a_broken_settings_file_is_named(tmp_path, text, complaint):
+    file = tmp_path / "settings.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=complaint) as caught:
+        interaction_settings.load(file)
+    assert str(file) in str(caught.value)
+
+
+def test_a_name_of_one_s_own_is_one_option_everywhere():
+    settings = settings_of(["--invocation-name", "bob's robot", "--tunnel", "none"]).interaction
+    assert settings == dataclasses.replace(OURS, invocation_name="bob's robot")
+    assert settings.name == "Bob's Robot"
+    documents = im.package(settings)
+    assert im.package_faults(documents) == []
+    assert "chatty" not in json.dumps(documents).lower()
+    for locale in LOCALES:
+        assert documents[im.model_file(locale)]["interactionModel"]["languageModel"]["invocationName"] == "bob's robot"
+
+
+def test_a_name_that_cannot_be_used_is_one_plain_line(capsys):
+    assert im.main(["--check", "--invocation-name", "alexa"]) == 2
+    assert re.fullmatch(r"error: the invocation name 'alexa' cannot be used: .*\n", capsys.readouterr().err)
+
+
+# --- elicit --------------------------------------------------------------------------------------
 
 
 def test_some_sample_has_no_launch_word():
     """Test clients take an utterance with ask, open, launch or tell in it for a launch."""
-    samples = im.interaction_model()["interactionModel"]["languageModel"]["intents"][0]["samples"]
-    assert any(not {"ask", "open", "launch", "tell"} & set(sample.split()) for sample in samples)
+    for settings in (OURS, CAUGHT):
+        samples = im.interaction_model(settings)["interactionModel"]["languageModel"]["intents"][0]["samples"]
+        assert any(not {"ask", "open", "launch", "tell"} & set(sample.split()) for sample in samples)
 
 
 def test_the_slot_is_elicited_by_a_dialog_that_the_skill_leads():
-    dialog = im.interaction_model()["interactionModel"]["dialog"]
+    dialog = im.interaction_model(OURS)["interactionModel"]["dialog"]
     (intent,) = dialog["intents"]
     assert (intent["name"], intent["delegationStrategy"]) == ("ChatIntent", "SKILL_RESPONSE")
     assert intent["slots"][0]["name"] == "raw_input"
@@ -73,25 +299,24 @@ def test_the_slot_is_elicited_by_a_dialog_that_the_skill_leads():
 
 
 def test_each_carrier_is_an_intent_whose_one_sample_begins_with_its_word():
-    intents = im.interaction_model()["interactionModel"]["languageModel"]["intents"]
+    intents = im.interaction_model(OURS)["interactionModel"]["languageModel"]["intents"]
     samples = {intent["name"]: intent["samples"] for intent in intents if intent.get("slots")}
-    assert samples.pop(im.CHAT_INTENT) == ["say {raw_input}"]
-    assert samples == {name: [f"{word} {{raw_input}}"] for name, word in im.CARRIER_OF.items() if word}
-    assert len(set(im.CARRIER_OF.values())) == len(im.CARRIER_OF)
-    assert {"what", "do", "why", "who", "how", "is", "are", "can", "when", "where"} <= set(im.CARRIER_OF.values())
+    assert samples.pop(OURS.intent) == ["say {raw_input}"]
+    assert samples == {name: [f"{word} {{raw_input}}"] for name, word in OURS.carrier_of.items() if word}
+    assert len(set(OURS.carrier_of.values())) == len(OURS.carrier_of)
+    assert {"what", "do", "why", "who", "how", "is", "are", "can", "when", "where"} <= set(OURS.carrier_of.values())
 
 
-def test_each_intent_has_a_handler_of_its_own_and_each_handler_an_intent():
+@pytest.mark.parametrize("settings", [OURS, CAUGHT], ids=["elicit", "catchall"])
+def test_each_intent_has_a_handler_of_its_own_and_each_handler_an_intent(settings):
     from ask_sdk_core.handler_input import HandlerInput
     from ask_sdk_core.serialize import DefaultSerializer
     from ask_sdk_model import RequestEnvelope
 
-    from skill import build_skill
-
-    skill = build_skill(FakeAgent())
+    skill = build_skill(FakeAgent(), interaction=settings)
     mapper = skill.request_dispatcher.request_mappers[0]
     used = set()
-    for intent in im.interaction_model()["interactionModel"]["languageModel"]["intents"]:
+    for intent in im.interaction_model(settings)["interactionModel"]["languageModel"]["intents"]:
         envelope = read_request("help")
         envelope["request"]["intent"]["name"] = intent["name"]
         read = DefaultSerializer().deserialize(json.dumps(envelope), RequestEnvelope)
@@ -99,3 +324,50 @@ def test_each_intent_has_a_handler_of_its_own_and_each_handler_an_intent():
         used.add(type(handler).__name__)
         assert (type(handler).__name__ == "NotUnderstood") == (intent["name"] == "AMAZON.FallbackIntent")
     assert used == {"Chat", "YesNo", "Help", "Repeat", "StartOver", "Leave", "NotUnderstood"}
+
+
+# --- catchall ------------------------------------------------------------------------------------
+
+
+def test_a_catch_all_is_one_intent_whose_only_sample_is_the_slot_and_no_dialog():
+    model = im.interaction_model(CAUGHT)["interactionModel"]
+    assert model.keys() == {"languageModel"}
+    (intent,) = [intent for intent in model["languageModel"]["intents"] if not intent["name"].startswith("AMAZON.")]
+    (kind,) = model["languageModel"]["types"]
+    assert intent == {"name": "AskDeepPavlov", "slots": [{"name": "raw_input", "type": kind["name"]}], "samples": ["{raw_input}"]}
+
+
+def test_its_type_holds_150_different_lines_of_talk_as_alexa_writes_it():
+    (kind,) = im.interaction_model(CAUGHT)["interactionModel"]["languageModel"]["types"]
+    lines = [value["name"]["value"] for value in kind["values"]]
+    assert len(set(lines)) == len(lines) == 150
+    assert all(re.fullmatch(r"[a-z' ]+", line) for line in lines)
+    assert {len(line.split()) for line in lines} >= set(range(1, 13)), "short and long ones"
+    assert not any(is_offensive(line) for line in lines)
+
+
+def test_a_skill_of_old_is_answered_by_its_own_names_and_nothing_is_elicited():
+    """The predecessor's interaction model: AskDeepPavlov, raw_input, no dialog model."""
+    agent = FakeAgent()
+    settings = dataclasses.replace(CAUGHT, slot="spoken")
+    client = create_app(Settings(verify=False, interaction=settings), agent).test_client()
+    envelope = read_request("chat")
+    said = envelope["request"]["intent"]["slots"].pop("raw_input")
+    envelope["request"]["intent"].update(name="AskDeepPavlov", slots={"spoken": {**said, "name": "spoken"}})
+    answer = client.post("/", json=envelope).get_json()["response"]
+    assert agent.heard[0][1].startswith("i saw a great movie yesterday")
+    assert "directives" not in answer
+    assert answer["shouldEndSession"] is False
+    assert answer["reprompt"]
+    launch = client.post("/", json=read_request("launch")).get_json()["response"]
+    assert "directives" not in launch
+
+
+def test_an_intent_of_one_s_own_is_elicited_by_its_own_names():
+    settings = InteractionSettings("night owl", "elicit", "Talk", "words", ("en-GB",))
+    assert im.package_faults(im.package(settings)) == []
+    answer = (
+        create_app(Settings(verify=False, interaction=settings), FakeAgent()).test_client().post("/", json=read_request("launch"))
+    )
+    (directive,) = answer.get_json()["response"]["directives"]
+    assert (directive["slotToElicit"], directive["updatedIntent"]["name"]) == ("words", "Talk")

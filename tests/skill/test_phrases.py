@@ -1,12 +1,16 @@
+import dataclasses
 import itertools
 import re
 
 import pytest
 
+from app import Settings, create_app
 from dialogue import identity
 from dialogue.seeded_choice import pick
 from dialogue.words import words
-from skill import interaction_model, phrases
+from skill import interaction_settings, phrases
+
+from .conftest import read_request
 
 WORDINGS = {name: value for name, value in vars(phrases).items() if name.isupper() and isinstance(value, tuple)}
 
@@ -32,7 +36,15 @@ def test_goodbye_is_short():
     assert max(len(words(wording)) for wording in phrases.GOODBYE) <= 8
 
 
-def test_it_is_called_as_it_is_opened():
-    assert all(
-        interaction_model.INVOCATION_NAME in re.sub(r"[^a-z ]", " ", wording.lower()) for wording in identity.WORDINGS["name"]
-    )
+def test_it_is_called_as_it_is_opened(agent):
+    """Whatever one calls the skill, it says so of itself; no sentence has a name of its own."""
+    named = dataclasses.replace(interaction_settings.load(), invocation_name="bob's robot")
+    client = create_app(Settings(verify=False, interaction=named), agent).test_client()
+    said = set()
+    for session in "abcdef":
+        envelope = read_request("chat")
+        envelope["session"]["sessionId"] = session
+        envelope["request"]["intent"]["slots"]["raw_input"]["value"] = "what's your name"
+        said.add(re.sub("<.*?>", "", client.post("/", json=envelope).get_json()["response"]["outputSpeech"]["ssml"]))
+    assert said == {wording.replace(identity.OWN_NAME, "Bob's Robot") for wording in identity.WORDINGS["name"]}
+    assert not [name for name, wordings in WORDINGS.items() if "chatty" in " ".join(wordings).lower()]

@@ -9,6 +9,7 @@ from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from skill import replay as module
 from skill.device import Session, say
+from skill.interaction_settings import load
 from skill.replay import Skill, Talk, Turn, faults, main, parse, replay
 
 from .conftest import FakeAgent
@@ -31,7 +32,7 @@ def test_a_plain_script_is_a_launch_and_utterances_until_the_session_ends():
 def test_the_file_of_ask_cli_is_read():
     said = ["open chatty friend", "I like jazz!", "stop", ".quit"]
     (talk,) = parse(json.dumps({"skillId": "x", "locale": "en-GB", "type": "text", "userInput": said}), "r.json")
-    requests = [turn.to(talk.session)["request"] for turn in talk.turns]
+    requests = [turn.to(talk.session, load())["request"] for turn in talk.turns]
     assert talk.session.locale == "en-GB"
     assert requests[0]["type"] == "LaunchRequest"
     told = held(talk)

@@ -5,15 +5,13 @@ import logging
 import xml.etree.ElementTree as ET
 
 import pytest
-from ask_sdk_core.handler_input import HandlerInput
 
 from app import Settings, create_app
 from skill import phrases
-from skill.envelope import read
 from skill.responder import Responder
 from skill.speech import to_speech
 
-from .conftest import REQUESTS, FakeAgent, read_request
+from .conftest import REQUESTS, FakeAgent, handler_input, read_request
 
 ODD = [  # but for what the skill reads, which is there
     "chat_epoch_time",
@@ -293,7 +291,7 @@ def test_a_bounded_number_of_sessions_is_remembered():
     for number in (0, 1, 2, 0, 3, 4):
         envelope = read_request("chat")
         envelope["session"]["sessionId"] = str(number)
-        conversations.reply(HandlerInput(request_envelope=read(envelope)), "hello")
+        conversations.reply(handler_input(envelope), "hello")
     assert list(conversations._users) == ["0", "3", "4"], "the least recently heard go first"
 
 
