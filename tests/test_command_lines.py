@@ -85,6 +85,7 @@ def arguments_of(command, place, tmp_path):
         "dialogue.safety": [[str(place / "said.txt")], ["-"]],
         "skill.replay": [[str(place / "said.txt"), model]],
         "skill.interaction_model": [["--check"]],
+        "skill.deploy": [["--dry-run", "--endpoint=https://example.com/"]],
         "app": [["--host=здесь.invalid", "--tunnel=none"]],
         "training.fit": [fit_options(place, tmp_path / "☃")],
         "training.evaluate": [[model, data, "--limit=4"], [model, data, "--limit=4", "--json=-"]],

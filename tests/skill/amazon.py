@@ -1,0 +1,352 @@
+"""Amazon's skill management API as a fake on loopback, and an internet of few hosts that leads to it.
+
+Each call is checked against the schema that ask-smapi-model publishes: its path, method and query, and that the body
+comes through the model of its type without loss. So is each answer of the fake's own.
+"""
+
+import ast
+import contextlib
+import http.server
+import inspect
+import json
+import re
+import socket
+import socketserver
+import ssl
+import threading
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+from ask_sdk_core.serialize import DefaultSerializer
+from ask_smapi_model.services.skill_management import skill_management_service_client as published
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from .rig import pem, rsa_key
+
+NEW_SKILL = "amzn1.ask.skill.11111111-2222-3333-4444-555555555555"
+REFRESH = "Atzr|cAnArYrEfReShToKeN0123456789abcdefghij"
+SECRET = "amzn1.oa2-cs.v1.cAnArYsEcReT0123456789"
+LOGIN = {"client_id": "amzn1.application-oa2-client.1", "client_secret": SECRET, "refresh_token": REFRESH}
+BODIES = {
+    "create_skill_for_vendor_v1": "ask_smapi_model.v1.skill.create_skill_request.CreateSkillRequest",
+    "update_skill_manifest_v1": "ask_smapi_model.v1.skill.manifest.skill_manifest_envelope.SkillManifestEnvelope",
+    "set_interaction_model_v1": "ask_smapi_model.v1.skill.interaction_model.interaction_model_data.InteractionModelData",
+}
+
+
+def operations():
+    """Read the operations out of the published client: name -> method, path, query, and the type of the good answer."""
+    found = {}
+    for name, function in inspect.getmembers(published.SkillManagementServiceClient, inspect.isfunction):
+        source = inspect.getsource(function)
+        path = re.search(r"resource_path = '(/v\d[^']*)'", source)
+        method = re.search(r'method="([A-Z]+)"', source)
+        if name.endswith("_v1") and path and method:
+            good = re.search(r'response_type=(?:"([\w.]+)"|None), status_code=20\d', source)
+            query = set(re.findall(r"query_params\.append\(\('(\w+)'", source))
+            found[name] = (method[1], path[1], query, good and good[1])
+    return found
+
+
+OPERATIONS = operations()
+assert ast.literal_eval(repr(OPERATIONS["get_vendor_list_v1"][1])) == "/v1/vendors"
+
+
+def without_loss(document, kind):
+    """Tell whether a document comes through the published model of its type as it is."""
+    serializer = DefaultSerializer()
+    module, _, name = kind.rpartition(".")
+    model = getattr(__import__(module, fromlist=[name]), name)
+    through = serializer.serialize(serializer.deserialize(json.dumps(document), model))
+    return _full(through) == _full(document)
+
+
+def _full(node):
+    if isinstance(node, dict):
+        return {key: _full(value) for key, value in node.items() if value not in ([], {}, None)}
+    return [_full(value) for value in node] if isinstance(node, list) else node
+
+
+class Amazon(http.server.ThreadingHTTPServer):
+    """The API and its login. `plan` has what is answered before the real thing: [(operation, status or "silence")]."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Api)
+        self.skills, self.models, self.enabled, self.calls, self.faults, self.plan = {}, {}, set(), [], [], []
+        self.tokens, self.builds, self.broken = 0, {}, {}
+        self.lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def port(self):
+        return self.server_address[1]
+
+    def names(self):
+        return [name for name, _ in self.calls]
+
+    def answer(self, method, target, headers, body):
+        parts = urlsplit(target)
+        if parts.path == "/auth/o2/token":
+            return self.log_in(dict(parse_qsl(body.decode())))
+        found = [
+            (name, matched.groupdict())
+            for name, (verb, path, _, _) in OPERATIONS.items()
+            if verb == method and (matched := re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path), parts.path))
+        ]
+        if not found:
+            self.faults.append(f"{method} {parts.path} is no operation")
+            return 404, {"message": "no such operation"}, {}
+        name, place = found[0]
+        self.calls.append((name, place))
+        query = parse_qs(parts.query)
+        if unknown := set(query) - OPERATIONS[name][2]:
+            self.faults.append(f"{name}: no query {unknown}")
+        if headers.get("Authorization") != f"Bearer Atza|{self.tokens}":
+            return 401, {"message": "the token is not valid"}, {}
+        for i, (planned, status) in enumerate(self.plan):
+            if planned == name:
+                del self.plan[i]
+                if status == "silence":
+                    return None
+                if status != "then silence":
+                    more = {"Retry-After": "0"} if status == 429 else {}
+                    return status, {"message": f"planned {status}", "violations": [{"message": "as a test"}]}, more
+                getattr(self, name)(place, query, json.loads(body), headers)
+                return None
+        document = json.loads(body) if body else None
+        if name in BODIES and not without_loss(document, BODIES[name]):
+            self.faults.append(f"{name}: the body loses something")
+        status, answer, more = getattr(self, name)(place, query, document, headers)
+        kind = OPERATIONS[name][3]
+        if status < 300 and kind and not without_loss(answer, kind):
+            self.faults.append(f"the fake itself: {name} answers what is no {kind}")
+        return status, answer, more
+
+    def log_in(self, asked):
+        if asked != {"grant_type": "refresh_token", **LOGIN}:
+            return 400, {"error": "invalid_grant", "error_description": f"{asked.get('refresh_token')} is not valid"}, {}
+        self.tokens += 1
+        return 200, {"access_token": f"Atza|{self.tokens}", "token_type": "bearer", "expires_in": 3600}, {}
+
+    def get_vendor_list_v1(self, place, query, body, headers):
+        return 200, {"vendors": [{"id": "M1VENDOR", "name": "ann", "roles": ["ROLE_ADMINISTRATOR"]}]}, {}
+
+    def list_skills_for_vendor_v1(self, place, query, body, headers):
+        assert query["vendorId"] == ["M1VENDOR"]
+        start = int(query.get("nextToken", ["0"])[0])
+        page = list(self.skills.items())[start : start + 1]
+        answer = {"skills": [_summary(key, found) for key, found in page], "isTruncated": start + 1 < len(self.skills)}
+        return 200, answer | ({"nextToken": str(start + 1)} if answer["isTruncated"] else {}), {}
+
+    def create_skill_for_vendor_v1(self, place, query, body, headers):
+        if body.get("vendorId") != "M1VENDOR":
+            return 400, {"message": "vendorId"}, {}
+        key = NEW_SKILL if not self.skills else f"{NEW_SKILL[:-1]}{len(self.skills)}"
+        self.skills[key] = {"manifest": body["manifest"]}
+        self.builds["manifest"] = 2
+        return 202, {"skillId": key}, {"Location": f"/v1/skills/{key}/status"}
+
+    def get_skill_manifest_v1(self, place, query, body, headers):
+        if place["skillId"] not in self.skills:
+            return 404, {"message": f"no skill {place['skillId']}"}, {}
+        return 200, self.skills[place["skillId"]], {"ETag": _etag(self.skills[place["skillId"]])}
+
+    def update_skill_manifest_v1(self, place, query, body, headers):
+        if headers.get("If-Match", _etag(self.skills[place["skillId"]])) != _etag(self.skills[place["skillId"]]):
+            return 412, {"message": "changed meanwhile"}, {}
+        self.skills[place["skillId"]] = body
+        self.builds["manifest"] = 2
+        return 202, {}, {"Location": f"/v1/skills/{place['skillId']}/status"}
+
+    def get_interaction_model_v1(self, place, query, body, headers):
+        model = self.models.get((place["skillId"], place["locale"]))
+        if model is None:
+            return 404, {"message": "no model for the locale"}, {}
+        return 200, {**model, "version": "1"}, {"ETag": _etag(model)}
+
+    def set_interaction_model_v1(self, place, query, body, headers):
+        key = (place["skillId"], place["locale"])
+        if key in self.models and headers.get("If-Match", _etag(self.models[key])) != _etag(self.models[key]):
+            return 412, {"message": "changed meanwhile"}, {}
+        self.builds[place["locale"]] = 3
+        if place["locale"] not in self.broken:
+            self.models[key] = body
+        return 202, {}, {"Location": f"/v1/skills/{place['skillId']}/status"}
+
+    def get_skill_status_v1(self, place, query, body, headers):
+        def update(name):
+            self.builds[name] = left = max(self.builds.get(name, 0) - 1, 0)
+            if left:
+                return {"status": "IN_PROGRESS"}
+            if name in self.broken:
+                return {"status": "FAILED", "errors": [{"message": self.broken[name]}]}
+            return {"status": "SUCCEEDED"}
+
+        answer = {}
+        if "manifest" in query["resource"]:
+            answer["manifest"] = {"lastUpdateRequest": update("manifest")}
+        if "interactionModel" in query["resource"]:
+            locales = [name for name in self.builds if name != "manifest"]
+            answer["interactionModel"] = {name: {"lastUpdateRequest": _steps(update(name))} for name in locales}
+        return 200, answer, {}
+
+    def set_skill_enablement_v1(self, place, query, body, headers):
+        self.enabled.add((place["skillId"], place["stage"]))
+        return 204, {}, {}
+
+
+def _etag(document):
+    return str(abs(hash(json.dumps(document, sort_keys=True))))
+
+
+def _summary(key, found):
+    locales = found["manifest"]["publishingInformation"]["locales"]
+    names = {locale: texts.get("name") for locale, texts in locales.items()}
+    return {"skillId": key, "stage": "development", "nameByLocale": names, "apis": ["custom"], "publicationStatus": "DEVELOPMENT"}
+
+
+def _steps(update):
+    step = {"name": "LANGUAGE_MODEL_QUICK_BUILD", "status": update["status"]}
+    return {**update, "buildDetails": {"steps": [step]}}
+
+
+class _Api(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def handle_one_request(self):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            super().handle_one_request()
+
+    def _answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        with self.server.lock:
+            found = self.server.answer(self.command, self.path, self.headers, body)
+        if found is None:
+            self.close_connection = True
+            return
+        status, answer, more = found
+        data = json.dumps(answer).encode() if status != HTTPStatus.NO_CONTENT else b""
+        self.send_response(status)
+        for name, value in {**more, "Content-Type": "application/json", "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _answer
+
+
+class Internet(socketserver.ThreadingTCPServer):
+    """A CONNECT proxy to few hosts, each with TLS of its own, whose bytes then go to a port of this machine.
+
+    The product is pointed here by https_proxy and SSL_CERT_FILE, and nothing of it is patched.
+    """
+
+    allow_reuse_address = daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, authority, folder):
+        super().__init__(("127.0.0.1", 0), _Passage)
+        self.authority, self.folder, self.hosts, self.asked = authority, Path(folder), {}, []
+        roots = self.folder / "internet.pem"
+        roots.write_bytes(pem(authority.root))
+        address = f"http://127.0.0.1:{self.server_address[1]}"
+        self.environment = {"https_proxy": address, "SSL_CERT_FILE": str(roots), "no_proxy": ""}
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def put(self, host, port, *, names=None):
+        """Let a host's address lead to a port; names: whom its certificate is for."""
+        key = rsa_key("internet")
+        files = [self.folder / f"{host}.{kind}" for kind in ("crt", "key")]
+        files[0].write_bytes(pem(self.authority.leaf(key=key, san=names or (host,)), self.authority.middle))
+        files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(*files)
+        self.hosts[host] = (tls, port)
+
+    def handle_error(self, request, client_address):
+        """Say nothing: whoever refuses a certificate cuts the connection."""
+
+
+class _Passage(socketserver.StreamRequestHandler):
+    def handle(self):
+        host = self.rfile.readline().split()[1].decode().rpartition(":")[0]
+        while self.rfile.readline().strip():
+            pass
+        self.server.asked.append(host)
+        if host not in self.server.hosts:
+            self.wfile.write(b"HTTP/1.1 502 no such host\r\nContent-Length: 0\r\n\r\n")
+            return
+        tls, port = self.server.hosts[host]
+        self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with contextlib.suppress(OSError), tls.wrap_socket(self.request, server_side=True) as near:
+            try:
+                far = socket.create_connection(("127.0.0.1", port), timeout=30)
+            except OSError:  # what is behind a tunnel has gone
+                near.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            with far:
+                thread = threading.Thread(target=_pass, args=(far, near), daemon=True)
+                thread.start()
+                _pass(near, far)
+                thread.join(5)
+
+
+def _pass(source, target):
+    with contextlib.suppress(OSError):
+        while part := source.recv(65536):
+            target.sendall(part)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+ASK = r'''#!{python} -S
+"""A stand-in for ASK's command line: it knows the published operations, and has a login of its own."""
+import json, sys, urllib.error, urllib.request
+operations, token, port = {operations!r}, {token!r}, {port!r}
+smapi, operation, *rest = sys.argv[1:]
+options = dict(zip(rest[::2], rest[1::2]))
+if smapi != "smapi" or operation not in operations:
+    sys.exit("[Error]: no such command")
+method, path, query = operations[operation]
+for name, key in (("--skill-id", "skillId"), ("--locale", "locale"), ("--stage", "stageV2"), ("--stage", "stage")):
+    if "{{%s}}" % key in path:
+        path = path.replace("{{%s}}" % key, options[name])
+asked = []
+if "vendorId" in query: asked.append("vendorId=M1VENDOR")
+for name, key in (("--resource", "resource"), ("--next-token", "nextToken")):
+    if name in options: asked += ["%s=%s" % (key, part) for part in options[name].split(",")]
+body = None
+for name in ("--manifest", "--interaction-model"):
+    if name in options:
+        assert options[name].startswith("file:")
+        body = json.load(open(options[name][5:]))
+        if operation.startswith("create-skill"): body["vendorId"] = "M1VENDOR"
+unknown = set(options) - {{"--skill-id", "--locale", "--stage", "--resource", "--next-token", "--manifest", "--interaction-model"}}
+if unknown: sys.exit("error: unknown option %s" % unknown)
+url = "http://127.0.0.1:%d%s?%s" % (port, path, "&".join(asked))
+data = None if body is None else json.dumps(body).encode()
+request = urllib.request.Request(url, data, {{"Authorization": "Bearer " + token}}, method=method)
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))
+try:
+    answer = opener.open(request).read().decode()
+except urllib.error.HTTPError as error:
+    sys.exit("[Error]: " + json.dumps({{"message": json.loads(error.read())["message"], "statusCode": error.code}}))
+print(answer if answer and answer != "{{}}" else "Command executed successfully!")
+'''
+
+
+def write_ask(path, amazon, python):
+    """Put a stand-in for `ask` somewhere, logged in."""
+    amazon.tokens += 1
+    known = {
+        name.removesuffix("_v1").replace("_", "-"): (verb, place, sorted(query))
+        for name, (verb, place, query, _) in OPERATIONS.items()
+    }
+    path.write_text(ASK.format(python=python, operations=known, token=f"Atza|{amazon.tokens}", port=amazon.port))
+    path.chmod(0o755)
