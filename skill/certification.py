@@ -1,0 +1,125 @@
+"""What Alexa's reviewers look for, from the code: the skill is asked, in this process, and its package read.
+
+https://developer.amazon.com/docs/alexa/custom-skills/certification-requirements-for-custom-skills.html
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+from flask import Flask
+
+from dialogue.agent import DialogueAgent
+from dialogue.text_files import read_text
+from skill import build_skill, device
+from skill.endpoint import mount
+from skill.interaction_lint import phrase_faults
+from skill.interaction_model import BUILT_INS, interaction_model, manifest
+from skill.interaction_settings import InteractionSettings
+
+PRIVACY = Path(__file__).parent.parent / "docs" / "privacy.md"
+STATEMENTS = ("I like trains.", "that is a pity", "Good night.", "ok", "My cat sleeps all day, and so do I.")
+_CLOSES = ("AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.NavigateHomeIntent")
+
+
+class Stating:
+    """An agent that asks nothing, so that the questions that are heard are the skill's own."""
+
+    def __init__(self) -> None:
+        self._said = 0
+
+    def respond(self, conversations: list[str], utterances: list[str], *, deadline: float) -> list[str]:
+        """Give the next statement."""
+        self._said += 1
+        return [STATEMENTS[self._said % len(STATEMENTS)] for _ in conversations]
+
+    def note(self, conversation: str, utterance: str, reply: str) -> None:
+        """Keep nothing."""
+
+    def forget(self, conversation: str) -> None:
+        """Keep nothing, and so forget nothing."""
+
+
+def checklist(settings: InteractionSettings, published: dict[str, Any]) -> dict[str, tuple[bool, str, str]]:
+    """List each point with whether it holds, what was found, and what to do.
+
+    published: the skill's manifest as Alexa has it; {}: it cannot be seen.
+    """
+    answers = _answers(settings)
+    open_ones = {name: body for name, body in answers.items() if body.get("shouldEndSession") is False}
+    mute = [name for name, body in open_ones.items() if not _asks(body["outputSpeech"])]
+    mute += [f"{name}, reprompt" for name, body in open_ones.items() if not _asks(body["reprompt"]["outputSpeech"])]
+    help_text = _text(answers["AMAZON.HelpIntent"]["outputSpeech"])
+    helps = "AMAZON.HelpIntent" in open_ones and "stop" in help_text.lower() and help_text.endswith("?")
+    staying = [name for name in _CLOSES if answers[name].get("shouldEndSession") is not True or "reprompt" in answers[name]]
+    model = interaction_model(settings)
+    texts = manifest(settings)["manifest"]["publishingInformation"]["locales"]
+    phrases = [fault for locale in settings.locales for fault in phrase_faults(texts[locale]["examplePhrases"], model)]
+    rows = [line for line in read_text(PRIVACY).splitlines() if line.startswith("| ")][1:] if PRIVACY.is_file() else []
+    wanted = {
+        "privacy policy": ("privacyAndCompliance", "privacyPolicyUrl", "publish docs/privacy.md, and enter its address"),
+        "terms of use": ("privacyAndCompliance", "termsOfUseUrl", "publish your terms, and enter their address"),
+        "icons": ("publishingInformation", "largeIconUri", "draw icons of 108 and 512 pixels, and upload them"),
+    }
+    points = {
+        "no open microphone without a question": (
+            not mute,
+            "; ".join(mute) or f"{len(open_ones)} kinds of answer leave it open, each with a question",
+            "see skill/questions.py" if mute else "",
+        ),
+        "help": (helps, "says what to say and how to leave, and asks", "") if helps else (False, help_text, "see skill/phrases.py"),
+        "stop": (
+            not staying,
+            "; ".join(staying) or f"{', '.join(name[7:-6] for name in _CLOSES)} end the session",
+            "see skill/handlers.py" if staying else "",
+        ),
+        "example phrases": (
+            not phrases,
+            "; ".join(phrases) or "open the skill, or ask it a sample",
+            "see skill/interaction_model.py" if phrases else "",
+        ),
+        "what is stored": (bool(rows), f"docs/privacy.md lists {len(rows)} things", "" if rows else "write docs/privacy.md"),
+    }
+    return points | {name: _published(published, *where) for name, where in wanted.items()}
+
+
+def _published(published: dict[str, Any], part: str, field: str, todo: str) -> tuple[bool, str, str]:
+    locales = ((published.get("manifest") or {}).get(part) or {}).get("locales") or {}
+    lacking = [locale for locale, texts in locales.items() if not texts.get(field)]
+    if locales and not lacking:
+        return True, f"in {len(locales)} locales", ""
+    found = f"missing for {', '.join(lacking)}" if lacking else "not in the skill's manifest, or that cannot be seen from here"
+    return False, found, f"{todo}, in the console under Distribution"
+
+
+def _answers(settings: InteractionSettings) -> dict[str, dict[str, Any]]:
+    """Have the skill answer each kind of request that a person can make, in a session of its own."""
+    app = Flask("certification")
+    skill = build_skill(cast(DialogueAgent, Stating()), interaction=settings)
+    mount(app, skill, verifier=None, interaction=settings)
+    client = app.test_client()
+
+    def ask(envelope: dict[str, Any]) -> dict[str, Any]:
+        return cast(dict[str, Any], client.post("/", json=envelope).get_json()["response"])
+
+    def said(session: str, utterance: str | None) -> dict[str, Any]:
+        opened = device.Session(session, is_open=utterance is not None)
+        return ask(device.say(opened, utterance, interaction=settings))
+
+    found = {"launch": said("launch", None)}
+    for number in range(len(STATEMENTS)):
+        found[f"talk {number + 1}"] = said(f"talk {number + 1}", "i went for a walk today")
+    found["silence"] = said("silence", device.NOT_UNDERSTOOD)
+    for name in BUILT_INS:
+        found[name] = ask(device.intend(device.Session(name, is_open=True), name))
+    return found
+
+
+def _text(speech: dict[str, str]) -> str:
+    return re.sub(r"<[^>]+>", " ", speech["ssml"]).strip()
+
+
+def _asks(speech: dict[str, str]) -> bool:
+    return "?" in _text(speech)
