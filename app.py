@@ -21,13 +21,15 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import PRETRAINED
 from dialogue.command_line import command, tell
 from dialogue.safety import Level, level_from_environment
-from skill import build_skill, interaction_settings, simulator, tunnel
+from skill import build_skill, deploy, interaction_settings, simulator, state, tunnel, tunnel_command, watchdog
 from skill.endpoint import BODY_LIMIT, is_loopback, mount
 from skill.interaction_settings import InteractionSettings
 from skill.verify import Verifier
 
 log = logging.getLogger("app")
 
+CLOSE_SECONDS = 5.0
+NOT_DEPLOYED = ("not deployed yet",)  # the id of no skill: until one is made, nobody is answered
 SAMPLE_REQUEST = Path(__file__).parent / "tests" / "requests" / "chat.json"
 
 
@@ -41,6 +43,7 @@ class Settings:
     verify: bool = True
     tunnel: str = "none"
     domain: str = ""  # of the tunnel; none: ngrok chooses
+    deploy: bool = False  # the skill's endpoint, whenever the tunnel's address is new
     checkpoint: Path = PRETRAINED
     safety: Level = "standard"
     log_text: bool = False  # what was said, in the log: for development alone
@@ -52,6 +55,11 @@ class Settings:
             raise ValueError(f"the port is {self.port}; it must be from 0 to 65535")
         if not self.verify and self.tunnel != "none":
             raise ValueError("--no-verify with a tunnel would let anybody in; use --tunnel none, or leave --no-verify out")
+        if self.deploy and self.tunnel == "none":
+            raise ValueError(
+                "--deploy deploys the tunnel's address, and there is none: pass --tunnel cloudflared, or set NGROK_AUTHTOKEN; "
+                "for a server of your own, python -m skill.deploy --endpoint https://..."
+            )
         if not self.verify and not is_loopback(self.host):
             raise ValueError(f"--no-verify on {self.host} would let anybody in; it works on loopback only (--host 127.0.0.1)")
         if self.verify and self.open_page:
@@ -87,6 +95,8 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
     agent = agent or DialogueAgent.load(settings.checkpoint, safety=settings.safety)
     if not settings.verify:
         return _create_simulated(app, settings, agent)
+    verifier = Verifier(skill_ids=settings.skill_ids)
+    app.extensions["verifier"] = verifier
     skill = build_skill(
         agent,
         interaction=settings.interaction,
@@ -94,7 +104,7 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
         may_send=True,
         log_text=settings.log_text,
     )
-    mount(app, skill, verifier=Verifier(skill_ids=settings.skill_ids), interaction=settings.interaction)
+    mount(app, skill, verifier=verifier, interaction=settings.interaction)
     return app
 
 
@@ -190,14 +200,39 @@ def address_of(settings: Settings) -> str:
     return f"http://{host}:{settings.port}/"
 
 
-def announce_tunnel(settings: Settings) -> None:
-    """Open the tunnel and print its address, or say in one sentence why there is none. The server answers meanwhile."""
+def announce_tunnel(settings: Settings, app: Flask | None = None, stopped: threading.Event | None = None) -> None:
+    """Open the tunnel, print its address, and keep it open until stopped; or say in one sentence why there is none.
+
+    The server answers meanwhile. app: whose verifier learns the skill's id where that is deployed.
+    """
+    watchdog.keep_open(
+        lambda: open_tunnel(settings),
+        lambda address: announce_address(address, settings, app),
+        stopped=stopped or threading.Event(),
+    )
+
+
+def open_tunnel(settings: Settings) -> watchdog.Tunnel:
+    """Open the tunnel that the settings name. Raises NoTunnel where it cannot be opened."""
+    if settings.tunnel == "ngrok":
+        return tunnel.Ngrok(tunnel.open_tunnel(settings.port, domain=settings.domain))
+    command = tunnel_command.CLOUDFLARED if settings.tunnel == "cloudflared" else settings.tunnel
+    return tunnel_command.open_by_command(command, settings.port, domain=settings.domain)
+
+
+def announce_address(address: str, settings: Settings, app: Flask | None) -> None:
+    """Print a tunnel's address, remember it for skill.deploy and skill.doctor, and deploy it where that is asked for."""
+    kind = deploy.certificate_of(address).lower()
+    print(f"Alexa reaches it at {address}/  (put this into the skill's endpoint, certificate type: {kind})", flush=True)
     try:
-        public = tunnel.open_tunnel(settings.port, domain=settings.domain)
-    except tunnel.NoTunnel as reason:
-        tell(f"No tunnel: {reason}")
-    else:
-        print(f"Alexa reaches it at {public}/  (put this into the skill's endpoint, certificate type: wildcard)", flush=True)
+        state.write(state.TUNNEL, {"address": address})
+        if settings.deploy:
+            known = "" if settings.skill_ids == NOT_DEPLOYED else settings.skill_ids[0]
+            skill_id = deploy.deploy_address(settings.interaction, address, skill_id=known)
+            if skill_id and app is not None:
+                app.extensions["verifier"].answer_only(skill_id, *(set(settings.skill_ids) - set(NOT_DEPLOYED)))
+    except (ValueError, OSError) as error:  # the server goes on
+        tell(f"Not deployed: {error}")
 
 
 def settings_of(arguments: list[str] | None) -> Settings:
@@ -212,9 +247,13 @@ def settings_of(arguments: list[str] | None) -> Settings:
     parser.add_argument(
         "--no-verify", action="store_true", help="answer requests that are not signed by Alexa: for trying on this machine"
     )
-    parser.add_argument("--tunnel", choices=("ngrok", "none"), help="(default: ngrok where an ngrok token is configured)")
     parser.add_argument(
-        "--domain", metavar="NAME", help="the fixed domain of your ngrok account: your-name.ngrok-free.app (env NGROK_DOMAIN)"
+        "--tunnel", metavar="ngrok|cloudflared|none|'COMMAND {port}'",
+        help="(default: ngrok where an ngrok token is configured; a command of your own prints an https address)",
+    )  # fmt: skip
+    parser.add_argument("--deploy", action="store_true", help="deploy the skill whenever the tunnel's address is new")
+    parser.add_argument(
+        "--domain", metavar="NAME", help="the tunnel's fixed domain, such as your-name.ngrok-free.app (env NGROK_DOMAIN)"
     )
     parser.add_argument(
         "--checkpoint", type=Path, default=before.checkpoint, help="the model's folder (env CHECKPOINT; default: %(default)s)"
@@ -224,12 +263,18 @@ def settings_of(arguments: list[str] | None) -> Settings:
     asked = parser.parse_args(arguments)
     by_itself = asked.domain or (not asked.no_verify and tunnel.is_configured())
     chosen = asked.tunnel or ("ngrok" if by_itself else "none")
+    if chosen not in ("ngrok", "cloudflared", "none") and "{port}" not in chosen:
+        raise ValueError(f"--tunnel {chosen!r} is none of ngrok, cloudflared and none, nor a command with {{port}} in it")
+    skill_ids = tuple(asked.skill_id or before.skill_ids)
+    if asked.deploy and not skill_ids:
+        skill_ids = tuple(filter(None, [state.read(state.DEPLOYED).get("skill_id")])) or NOT_DEPLOYED
     return Settings(
         host=asked.host,
         port=asked.port,
-        skill_ids=tuple(asked.skill_id or before.skill_ids),
+        skill_ids=skill_ids,
         verify=not asked.no_verify,
         tunnel=chosen,
+        deploy=asked.deploy,
         domain=_domain_of(asked.domain, before.domain, chosen),
         checkpoint=asked.checkpoint,
         safety=before.safety,
@@ -245,11 +290,30 @@ def _domain_of(asked: str | None, before: str, chosen: str) -> str:
         if asked:
             raise ValueError("--domain is the tunnel's, and there is none: leave it out, or pass --tunnel ngrok")
         return ""
+    if chosen == "cloudflared" and asked:
+        raise ValueError(
+            "cloudflared's quick tunnels have no fixed domain; for a tunnel of your account pass its command: "
+            "--tunnel 'cloudflared tunnel --url http://127.0.0.1:{port} run NAME' --domain alexa.example.com"
+        )
+    if chosen != "ngrok" and not asked:
+        return ""  # NGROK_DOMAIN is ngrok's
     name, domain = ("--domain", asked) if asked else ("NGROK_DOMAIN", before)
     try:
         return tunnel.domain_name(domain) if domain.strip() else ""
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def close_tunnel(settings: Settings, watch: threading.Thread, stopped: threading.Event) -> None:
+    """End the tunnel, and forget its address."""
+    stopped.set()
+    if settings.tunnel == "none" or watch.ident is None:
+        return
+    if settings.tunnel == "ngrok":
+        tunnel.close()  # one that is just being opened, too
+    watch.join(CLOSE_SECONDS)
+    with suppress(OSError):
+        (state.folder() / state.TUNNEL).unlink(missing_ok=True)
 
 
 def _leave(signum: int, frame: object) -> NoReturn:
@@ -263,21 +327,23 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("pyngrok").setLevel(logging.CRITICAL)  # what its agent says is said by skill.tunnel
     settings = settings_of(arguments)
     check_address(settings)
-    server = listen(create_app(settings), settings)
+    app = create_app(settings)
+    server = listen(app, settings)
+    stopped = threading.Event()
+    watch = threading.Thread(target=announce_tunnel, args=(settings, app, stopped), name="tunnel", daemon=True)
     signal.signal(signal.SIGTERM, _leave)  # so that the tunnel's agent is ended, too
     with suppress(OSError):  # nobody may be there to read it; the skill answers all the same
         announce(settings)
     try:
-        if settings.tunnel == "ngrok":
-            threading.Thread(target=announce_tunnel, args=(settings,), name="tunnel", daemon=True).start()
+        if settings.tunnel != "none":
+            watch.start()
         if settings.open_page:
             threading.Thread(target=webbrowser.open, args=(f"{address_of(settings)}simulator",), name="page", daemon=True).start()
         server.run()
     except KeyboardInterrupt:
         pass
     finally:
-        if settings.tunnel == "ngrok":
-            tunnel.close()
+        close_tunnel(settings, watch, stopped)
     return 0
 
 

@@ -339,14 +339,32 @@ def main(arguments: list[str] | None = None) -> int:
     if options.dry_run:
         dry_run(target, options.skill_id)
         return 0
+    if skill_id := send(target, options.skill_id):
+        print(f"Serve it: python app.py --skill-id {skill_id}")
+    return 0
+
+
+def deploy_address(settings: InteractionSettings, address: str, *, skill_id: str = "") -> str:
+    """Deploy a tunnel's address, and return the skill's id; "": there is no login, and the clicks are printed.
+
+    Raises ValueError that says why it cannot be deployed, and what is half done.
+    """
+    endpoint = endpoint_address(address)
+    target = Target(settings, endpoint, certificate_of(endpoint))
+    check(target)
+    return send(target, skill_id)
+
+
+def send(target: Target, skill_id: str) -> str:
+    """Deploy, and return the skill's id; without a login print the clicks, and return ""."""
     client = smapi.find_client()
     if client is None:
-        print(clicks(target))
-        return 0
+        print(clicks(target), flush=True)
+        return ""
     tell(f"deploying {target.settings.name} to {target.endpoint} through {client.name}")
-    skill_id = Deployment(client, target).run(options.skill_id)
-    print(f'Say: "Alexa, open {target.settings.invocation_name}". Serve it: python app.py --skill-id {skill_id}')
-    return 0
+    found = Deployment(client, target).run(skill_id)
+    print(f'Say: "Alexa, open {target.settings.invocation_name}".', flush=True)
+    return found
 
 
 def check(target: Target) -> None:

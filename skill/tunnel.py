@@ -141,22 +141,53 @@ def close() -> None:
 
     pyngrok holds its lock as long as a silent agent is starting, so the agent is ended first, and pyngrok told then.
     """
-    from pyngrok import conf, ngrok, process
+    from pyngrok import ngrok
 
-    running = getattr(process, "_current_processes", {}).get(conf.get_default().ngrok_path)
-    if running is not None:
+    if (running := _running()) is not None:
         running.proc.kill()
     thread = threading.Thread(target=ngrok.kill, name="ngrok-kill", daemon=True)
     thread.start()
     thread.join(END_SECONDS)
 
 
+def _running() -> Any:
+    """Return pyngrok's record of the agent's process; None: there is none."""
+    from pyngrok import conf, process
+
+    return getattr(process, "_current_processes", {}).get(conf.get_default().ngrok_path)
+
+
 class _Agent(subprocess.Popen[str]):
-    """The agent's process; what it writes on stderr, the token for one, is read with the rest rather than shown."""
+    """The agent's process; what it writes on stderr, the token for one, is read with the rest rather than shown.
+
+    pyngrok would hand over the token as an argument, which everybody on this machine can read in
+    the list of processes; the agent takes it from its environment as well.
+    """
 
     def __init__(self, command: list[str], **options: Any) -> None:
         mixed = {"stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
-        super().__init__(command, **{**options, **mixed})
+        environment = dict(options.pop("env", None) or os.environ)
+        if "--authtoken" in command:
+            place = command.index("--authtoken")
+            environment["NGROK_AUTHTOKEN"] = command[place + 1]
+            command = command[:place] + command[place + 2 :]
+        super().__init__(command, **{**options, **mixed, "env": environment})
+
+
+class Ngrok:
+    """An open ngrok tunnel."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def is_alive(self) -> bool:
+        """Tell whether the agent still runs."""
+        running = _running()
+        return running is not None and running.proc.poll() is None
+
+    def close(self) -> None:
+        """End the agent."""
+        close()
 
 
 def _connect(port: int, domain: str, listener: Callable[[NgrokLog], None]) -> str:

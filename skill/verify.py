@@ -97,6 +97,10 @@ class Verifier:
         self._queued = 0
         self._changed = threading.Condition()  # guards all of these
 
+    def answer_only(self, *skill_ids: str) -> None:
+        """Answer these skills from now on, and no others."""
+        self._skill_ids = skill_ids
+
     def check(self, body: bytes, headers: Mapping[str, str] | Headers) -> dict[str, Any]:
         """Check signature, time and skill id of a request and return its JSON.
 
