@@ -77,6 +77,7 @@ class Amazon(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Api)
         self.skills, self.models, self.enabled, self.calls, self.faults, self.plan = {}, {}, set(), [], [], []
         self.tokens, self.builds, self.broken = 0, {}, {}
+        self.chain = b""  # that is served as S3 does, at any address of its folder
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -225,6 +226,12 @@ class _Api(http.server.BaseHTTPRequestHandler):
 
     def _answer(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.startswith("/echo.api/") and self.server.chain:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.server.chain)))
+            self.end_headers()
+            self.wfile.write(self.server.chain)
+            return
         with self.server.lock:
             found = self.server.answer(self.command, self.path, self.headers, body)
         if found is None:
