@@ -22,6 +22,7 @@ GENTLE_TURNS = 3  # after a crisis or sorrow nobody is asked for small talk
 LEADS = 2  # so many questions of their own in a row, and somebody leads the talk
 QUIET_TURNS = 2  # after so many answers in a row without a question any that fits loosely is asked
 FLAT_WORDS = 4  # a reply of no more gives nothing to take up
+BRIEF_WORDS = 9  # who says no more than hello or "okay" does so in no more; longer texts would take long to match
 
 _AUXILIARY = r"(?:do|does|did|is|are|am|was|were|can|could|will|would|shall|should|have|has|had|may|might)"
 _SUBJECT = (
@@ -42,7 +43,8 @@ _INVITES = re.compile(
     r"(?:tell me|let me (?:know|hear)|go (?:on|ahead)|keep (?:going|talking)|say (?:more|it|something)|"
     r"ask me|describe|guess|give me|try me|name|pick|choose|start|continue|teach me|show me|sing|"
     r"explain|surprise me|remind me|talk to me|let's hear|say)\b"
-    r"|.*\b(?:i'd (?:love|like) to (?:hear|know)|i would (?:love|like) to (?:hear|know)|"
+    r"|.*\b(?:(?:so|and|but|please|now|then|or|just) tell me|i'd (?:love|like) to (?:hear|know)|"
+    r"i would (?:love|like) to (?:hear|know)|"
     r"i want to (?:hear|know)|i'm listening|i'm all ears|i wonder|i'm (?:here|with you)(?: if.*)?$|"
     r"you (?:can|could|may|must) (?:\w+ )?(?:tell|give|ask|name|call|say))\b"
 )
@@ -54,14 +56,42 @@ _LEAD = (
     r"(?:(?:oh|well|and|but|so|yes|yeah|no|ok|okay|ah|um|hm|hmm|hey|hi|hello|alexa|actually|then|just|really|"
     r"i think|i guess|maybe|because|today|yesterday) )*"
 )
+# Said to anybody, or before anything: it changes nothing of what is said.
+_ASIDE = (
+    r"(?:(?:oh|well|why|so|ah|um|uh|hm|hmm|wow|ha|haha|lol|yes|yeah|yep|no|and|but|just|really|actually|alexa|chatty friend|"
+    r"(?:my )?(?:friend|buddy|pal|dear)) )*"
+)
+_PART_OF_DAY = r"(?:morning|afternoon|evening)"
+_HELLO = (
+    rf"(?:hi|hello|hey|hiya|howdy|yo|greetings|g'day|good day|good {_PART_OF_DAY}|top of the morning|welcome|"
+    r"(?:nice|good|great|lovely|pleased|glad|happy) to (?:meet|see|hear) you|long time no see|i'm back|it's me)"
+)
 _GREETING = re.compile(
-    r"(?:(?:oh|well|why) )?(?:hi|hello|hey|howdy|yo|good (?:morning|afternoon|evening)|welcome|"
-    r"nice to meet you)(?: (?:there|to you|you|again|back|friend|too|alexa|everybody|everyone))*"
+    rf"{_ASIDE}{_HELLO}(?: (?:{_HELLO}|there|to you|you|again|back|too|alexa|everybody|everyone|all|partner|chatty friend|"
+    r"(?:my |dear |old )*(?:friend|buddy|pal)))*"
+)
+_OF_DAY = re.compile(rf"{_ASIDE}{_PART_OF_DAY}(?: (?:alexa|to you|all|friend))*")  # a greeting where it is answered as one
+_GREETS = re.compile(rf"{_ASIDE}(?:{_HELLO}|{_PART_OF_DAY})\b")
+_HOW_MUCH = r"(?:(?:so|too|very|really|pretty|quite|just|all|doing|going|feeling|only|rather|fairly) )*"
+_THEN = (
+    r"(?: (?:thanks|thank you|for asking|today|tonight|now|too|and you|here|there|actually|so far|really|overall|mostly|then|"
+    r"i (?:guess|think|suppose|must say)|as always|as usual|enough|alexa|with me))*"
+)
+_UNWELL = re.compile(
+    rf"{_ASIDE}(?:(?:(?:i'm|i am|i feel|it's|i slept|slept) )?"
+    rf"(?:not {_HOW_MUCH}(?:good|great|well|okay|ok|fine)|{_HOW_MUCH}(?:bad|badly|poorly|unwell))|"
+    rf"(?:i've been|i have been|could be|feeling) (?:better|worse)){_THEN}"
 )
 _WELL = re.compile(
-    rf"{_LEAD}(?:(?:i'm|i am|i'm doing|i feel|it's|everything's|all) )?(?:(?:so|very|really|pretty|quite|not) )?"
-    r"(?:fine|good|great|well|all right|alright|not bad|bad|(?<=i'm )(?:okay|ok)|so so)(?: (?:thanks|thank you|today|too|and you))*"
-    r"|(?:(?:nothing|not) (?:much|really|special|new)|nothing|same as always|the usual)"
+    rf"{_ASIDE}(?:"
+    r"(?:i'm|i am|i'm doing|i feel|i've been|it's|it is|everything's|everything is|things are|all is|all's|i slept|slept|"
+    r"doing|life is) (?:not (?:too |so |that )?bad|"
+    rf"{_HOW_MUCH}(?:fine|good|great|well|okay|ok|all right|alright|so so|wonderful|fantastic|awesome))|"
+    rf"{_HOW_MUCH}(?:fine|good|great|all right|alright|so so)|(?:very|pretty|quite|all|really) (?:well|okay|ok)|"
+    r"not (?:too |so |that )?bad|(?:can't|cannot) complain|(?:couldn't be|never) better|meh|"
+    r"(?:(?:nothing|not) (?:much|really|special|new|a lot)|nothing)(?: going on| happening)?|"
+    r"same(?: old same old| old| as (?:always|ever|usual))|(?:just )?the usual"
+    rf"){_THEN}"
 )
 _FAREWELL = re.compile(
     r"(?:.* )?(?:bye|goodbye|good night|goodnight|see you(?: \w+)?|talk to you (?:later|soon|then)|"
@@ -75,13 +105,21 @@ _SORRY = re.compile(
     r"a shame|too bad|(?:so |very |really )?(?:sad|hard|tough|terrible|awful)|poor (?!at)\w+|oh no|oh dear)\b"
 )
 # What ends a stretch of talk: what comes next is open.
-_BARE = re.compile(
-    r"(?:(?:oh|ah|well|yeah|yes|hm|hmm|so) )*"
-    r"(?:ok|okay|sure|fine|right|cool|nice|great|good|wow|oh|ah|hm|hmm|mm|huh|ha|haha|lol|true|really|alright|all right|"
-    r"of course|you too|i see|i know|i don't know|i do not know|whatever|got it|sounds good|good idea|good point|"
-    r"you're (?:right|nice|funny|welcome)|that's (?:right|true|cool|nice|good|great|funny|ok|okay|fine))"
-    r"(?: (?:then|too|alexa|ha|haha|okay|cool|nice))*"
+_ADJECTIVE = (
+    r"(?:ok|okay|sure|fine|right|cool|nice|great|good|true|funny|awesome|amazing|interesting|perfect|wonderful|lovely|sweet|"
+    r"neat|impressive|fair|fun|crazy|hilarious|weird|strange|beautiful|excellent|brilliant|fantastic|alright|all right|nice of you)"
 )
+_BARE_WORD = (
+    rf"(?:(?:(?:that's|that is|it's|it is|you're|how|what|sounds|that sounds|looks|all) )?{_HOW_MUCH}(?:a )?{_ADJECTIVE}"
+    r"(?: (?:enough|one|idea|point|plan|thing|job|to (?:know|hear)))?|"
+    r"(?:that )?makes (?:perfect |total )?sense|(?:sounds )?like a plan|"
+    r"i (?:see|know|get it|got it|guess(?: so)?|suppose(?: so)?|think so|hope so|don't know|do not know|"
+    r"didn't know(?: that)?|had no idea)|wow|oh(?: well)?|ah|hm|hmm|mm|mhm|uh huh|huh|ha|haha|lol|really|of course|you too|"
+    r"whatever|got it|gotcha|if you say so|who knows|no way|no idea|right on|sure thing|you bet|will do|good for you|"
+    r"exactly|absolutely|definitely|indeed|totally|"
+    r"you're (?:right|funny|welcome))"
+)
+_BARE = re.compile(rf"{_ASIDE}{_BARE_WORD}(?: (?:{_BARE_WORD}|then|too|alexa))*")
 _FEELING = re.compile(
     rf"{_LEAD}(?:i'm|i am|i feel|i've been|i felt|i'm feeling|i get|i got) (?:(?:so|very|really|a bit|a little|kind of|quite|"
     r"pretty|too|feeling|just|still|always|often|all|totally) )*(?:sad|lonely|down|nervous|anxious|worried|scared|afraid|"
@@ -104,7 +142,7 @@ _PLANS = re.compile(
 )
 _PAST = (
     r"went|got|made|took|came|saw|said|told|found|lost|gave|ate|fell|broke|ran|sat|slept|left|put|hit|"
-    r"bought|brought|thought|caught|kept|met|won|wrote|read|sang|spoke|stole|threw|flew|grew|knew|drew|drove|rode|swam|"
+    r"bought|brought|thought|caught|kept|met|won|wrote|read|sang|spoke|stole|threw|flew|grew(?! up)|knew|drew|drove|rode|swam|"
     r"began|forgot|heard|held|paid|sent|spent|stood|wore|woke|bit|cut|shut|let|became|taught|sold|built|hid|"
     r"(?!used to|need|feed|red\b|bed\b|tired|scared|bored|liked|loved|wanted|worked)\w{2,}ed"
 )
@@ -117,8 +155,9 @@ _ENDED = re.compile(
     r"killed|hurts?|ran away|moved out)\b"
 )
 _LOST = re.compile(r"\b(?:died|dead|passed away|funeral|i miss (?:my|him|her|them))\b")
+_BEREAVED = re.compile(r"\b(?:died|passed away|funeral|had to put (?:him|her|\w+ \w+) (?:down|to sleep))\b")
 _WHOM = re.compile(
-    r"\bmy (?:(?:little|big|older|younger|oldest|youngest|best|new|old|twin|baby|great) )*"
+    r"(?<!than )(?<!as )(?<!like )\b(?:my|our) (?:(?:little|big|older|younger|oldest|youngest|best|new|old|twin|baby|great) )*"
     r"(?P<who>(?:(?:step|grand)?(?:mother|father|mom|mum|dad|son|daughter)|grandma|grandpa|granny|nana|sister|brother|aunt|uncle|cousin|niece|nephew|wife|husband|"
     r"girlfriend|boyfriend|partner|friend|neighbor|neighbour|roommate|boss|teacher|coach|dog|cat|puppy|kitten|rabbit|"
     r"hamster|parrot|horse|bird|turtle|fish))\b(?!'s \w| in law)"
@@ -190,12 +229,12 @@ def follow_up(reply: str, utterance: str, *, about: str, before: Asking, seed: s
 
     about: why the reply is a fixed one, as dialogue.safety names it; else "". seed: chooses.
     """
-    is_heavy = about in ("crisis", "sorrow")
+    said, heard = _plain(reply), _plain(utterance)
+    is_heavy = about in ("crisis", "sorrow") or bool(_BEREAVED.search(heard) and _WHOM.search(heard))
     gentle = GENTLE_TURNS if is_heavy else max(before.gentle - 1, 0)
     led = before.led + 1 if asks(utterance) else 0
     leads = led >= LEADS and not is_heavy
     led = 0 if leads else led
-    said, heard = _plain(reply), _plain(utterance)
     if "?" in reply or invites(reply, vaguely=not _is_opening(heard)):
         return "", Asking(before.asked, led, 0, gentle)
     wordings, wait = _fitting(reply, said, heard, about)
@@ -234,21 +273,26 @@ def is_added(text: str) -> bool:
 
 def _is_opening(heard: str) -> bool:
     """Tell whether somebody has said no more than hello, how they are, or "okay"."""
-    return not heard or any(pattern.fullmatch(heard) for pattern in (_GREETING, _WELL, _BARE))
+    return not heard or any(pattern.fullmatch(_if_brief(heard)) for pattern in (_GREETING, _UNWELL, _WELL, _BARE))
 
 
 def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, ...], int]:
     """Return the questions for what was said and heard, and how many quiet answers they wait for."""
     if about:
         return phrases.ASK_NEXT, 0
+    last = _last_sentence(reply)
+    brief = _if_brief(heard)
+    greets = _GREETING.fullmatch(brief) or _GREETING.fullmatch(_if_brief(said))
+    greets = greets or (_OF_DAY.fullmatch(brief) and _GREETS.match(said))
     for found, wordings in (
-        (_GREETING.fullmatch(heard) or _GREETING.fullmatch(said), phrases.ASK_HOW_ARE_YOU),
+        (greets, phrases.ASK_HOW_ARE_YOU),
         (_FAREWELL.fullmatch(said) or _FAREWELL.fullmatch(heard), phrases.ASK_OR_GO_ON),
-        (_WELL.fullmatch(heard), phrases.ASK_FIRST),
+        (_UNWELL.fullmatch(brief), phrases.ASK_KINDLY),
+        (_WELL.fullmatch(brief), phrases.ASK_FIRST),
         (_THANKS.fullmatch(heard) or _WELCOME.match(said), phrases.ASK_OFFER),
-        (_BARE.fullmatch(heard), phrases.ASK_NEXT),
+        (_BARE.fullmatch(brief), phrases.ASK_NEXT),
         (_FEELING.fullmatch(heard), phrases.ASK_FEELING),
-        (_ABOUT_YOU.match(heard), phrases.ASK_BACK),
+        (_ABOUT_YOU.match(heard), phrases.ASK_RIGHT if _GUESS.fullmatch(last) else phrases.ASK_BACK),
     ):
         if found is not None:
             return wordings, 0
@@ -266,7 +310,6 @@ def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, 
             return wordings, 0
     if _WHOM.search(heard) and not _ENDED.search(heard):
         return phrases.ASK_ABOUT, 0
-    last = _last_sentence(reply)
     if _WISH.match(last):
         return phrases.ASK_ON, QUIET_TURNS
     if _ADVICE.fullmatch(last):
@@ -276,6 +319,10 @@ def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, 
     if not _OWN.search(last):
         return phrases.ASK_AGREE, 1
     return phrases.ASK_ON, QUIET_TURNS
+
+
+def _if_brief(text: str) -> str:
+    return text if text.count(" ") < BRIEF_WORDS else ""
 
 
 def _plain(text: str) -> str:
