@@ -94,7 +94,8 @@ def test_a_checkpoint_keeps_what_it_remembers(talker, tmp_path, recall):
 
 
 @pytest.mark.parametrize(
-    "content", [b"no gzip", gzip.compress(b"[1, 2]\n", mtime=0), gzip.compress(b"{}\n", mtime=0)[:-3], gzip.compress(b"nonsense", mtime=0)]
+    "content",
+    [b"no gzip", gzip.compress(b"[1, 2]\n", mtime=0), gzip.compress(b"{}\n", mtime=0)[:-3], gzip.compress(b"nonsense", mtime=0)],
 )
 def test_a_broken_file_is_named_with_what_to_do(talker, tmp_path, content):
     checkpoint.save(tmp_path, talker)
