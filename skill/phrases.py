@@ -79,7 +79,7 @@ ASK_FEELING = (
 )
 ASK_KINDLY = (
     "What will you do now?",
-    "Is it very bad?",
+    "How does that feel?",
     "Do you want to tell me more about it?",
     "What would make it better?",
 )
@@ -139,7 +139,7 @@ ASK_AGREE = (
     "Wouldn't you say?",
     "What do you think?",
     "Do you agree?",
-    "Or what do you say?",
+    "Is that how you see it?",
 )
 ASK_ON = (
     "What else comes to your mind?",

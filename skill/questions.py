@@ -119,7 +119,7 @@ _BARE_WORD = (
     r"exactly|absolutely|definitely|indeed|totally|"
     r"you're (?:right|funny|welcome))"
 )
-_BARE = re.compile(rf"{_ASIDE}{_BARE_WORD}(?: (?:{_BARE_WORD}|then|too|alexa))*")
+_BARE = re.compile(rf"{_ASIDE}{_BARE_WORD}(?: (?:{_BARE_WORD}|then|too|to me|alexa))*")
 _FEELING = re.compile(
     rf"{_LEAD}(?:i'm|i am|i feel|i've been|i felt|i'm feeling|i get|i got) (?:(?:so|very|really|a bit|a little|kind of|quite|"
     r"pretty|too|feeling|just|still|always|often|all|totally) )*(?:sad|lonely|down|nervous|anxious|worried|scared|afraid|"
@@ -141,10 +141,10 @@ _PLANS = re.compile(
     r"i'd like to|i would like to|going to)\b.*"
 )
 _PAST = (
-    r"went|got|made|took|came|saw|said|told|found|lost|gave|ate|fell|broke|ran|sat|slept|left|put|hit|"
+    r"went|got|made(?! (?:of|from))|took|came|saw|said|told|found|lost|gave|ate|fell|broke|ran|sat|slept|left|put|hit|"
     r"bought|brought|thought|caught|kept|met|won|wrote|read|sang|spoke|stole|threw|flew|grew(?! up)|knew|drew|drove|rode|swam|"
     r"began|forgot|heard|held|paid|sent|spent|stood|wore|woke|bit|cut|shut|let|became|taught|sold|built|hid|"
-    r"(?!used to|need|feed|red\b|bed\b|tired|scared|bored|liked|loved|wanted|worked)\w{2,}ed"
+    r"(?!used to|named|shaped|covered|filled|need|feed|red\b|bed\b|tired|scared|bored|liked|loved|wanted|worked)\w{2,}ed"
 )
 _STORY = re.compile(
     rf"{_LEAD}(?:(?:i|we|he|she|they|it|somebody|someone|(?:my|the|our|his|her|their|a|an|this|that) (?:\w+ )?\w+)"
@@ -170,7 +170,7 @@ _VERBS = (
 )
 _ADVICE = re.compile(
     rf"(?:(?:then|so|well|and|but|or|next time|first|maybe|please|perhaps|just|good|now|oh|yes|no) )*(?:please )?(?:{_VERBS})\b.*"
-    r"|.*\b(?:(?:maybe|perhaps|then|and) (?:you|he|she|they|the|a|your|another|some)\b.*\b"
+    r"|.*\b(?:(?:maybe|perhaps|then|and) (?:you|he|she|they|the|a|your|another|some(?:one|body)?)\b.*\b"
     r"(?:could|should|can|might|may|will do|helps?)\b(?!')|"
     r"(?:may|might|can|could|should|would) help|please|you should|you could|why not|would be (?:nice|good|great))\b.*"
 )
@@ -182,6 +182,7 @@ _WISH = re.compile(
     r"(?:then |so |and )?(?:feel|enjoy|have (?:fun|a)|get well|good luck|sleep well|sweet dreams|"
     r"congratulations|happy|all the best)\b"
 )
+_PRAISE = re.compile(r"(?:(?:and|but|so|oh|right) )*you (?:can|could|do|know how to)\b.*")
 _OWN = re.compile(r"\b(?:i|i'm|i've|i'd|i'll|my|me|mine)\b")
 
 _ABOUT_YOU = re.compile(
@@ -304,13 +305,15 @@ def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, 
     if _LOST.search(heard):
         return phrases.ASK_GENTLY, 1
     if _SORRY.match(said) and " but " not in said:
-        return phrases.ASK_KINDLY, 0
+        return (phrases.ASK_ADVICE if _ADVICE.fullmatch(last) else phrases.ASK_KINDLY), 0
+    if _STORY.fullmatch(heard) and _ADVICE.fullmatch(last):
+        return phrases.ASK_ADVICE, 0
     for pattern, wordings in told:
         if pattern.fullmatch(heard):
             return wordings, 0
     if _WHOM.search(heard) and not _ENDED.search(heard):
         return phrases.ASK_ABOUT, 0
-    if _WISH.match(last):
+    if _WISH.match(last) or _PRAISE.fullmatch(last):
         return phrases.ASK_ON, QUIET_TURNS
     if _ADVICE.fullmatch(last):
         return phrases.ASK_ADVICE, 1

@@ -48,6 +48,9 @@ STATEMENTS = [
     ("i start on monday", "Monday is still some days away from here.", phrases.ASK_PLAN),
     ("i asked for four more", "Then the last one of them is yours.", phrases.ASK_STORY),
     ("my cat ran off", "that's not too bad", phrases.ASK_STORY),
+    ("i sat alone again", "I'm sorry. Maybe sit near somebody quiet tomorrow.", phrases.ASK_ADVICE),
+    ("i left the bath running", "That happens to many. Let it dry with paper under it.", phrases.ASK_ADVICE),
+    ("sounds good to me", "I like it when a plan fits into two words.", phrases.ASK_NEXT),
     ("there's a wasp nest by our door", "Oh dear. Wasps keep what they have.", phrases.ASK_KINDLY),
 ]  # fmt: skip
 
@@ -78,6 +81,18 @@ OPENINGS = {
         "lovely", "exactly", "you bet", "cool cool", "sounds like a plan", "you're so right", "i had no idea", "okay sounds good",
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("said", ["a quiet girl named june", "a warm loaf shaped like a bucket", "a boat made of paper"])
+def test_what_only_looks_like_a_story_is_not_asked_how_it_ended(talk, agent, said):
+    heard = talk(agent, [("it rains", "does it?"), *[(said, "I hope that it is for me.")] * 3])
+    assert not any(text.endswith(phrases.ASK_STORY) for text in heard)
+
+
+def test_praise_is_not_to_be_agreed_with(talk, agent):
+    """ "You can count well. Do you agree?" """
+    heard = talk(agent, [("it rains", "does it?"), *[("two more", "Right, two are left. You can count well.")] * 3])
+    assert heard[3].endswith(phrases.ASK_ON)
 
 
 @pytest.mark.parametrize("fitting", OPENINGS)
@@ -132,6 +147,7 @@ def test_after_a_death_questions_are_gentle_for_a_while(talk, agent):
 LATER = [
     ("every friday", "Maybe the mailman could bring a treat one day.", phrases.ASK_ADVICE),
     ("on my phone", "Just wait until you can feel your tongue.", phrases.ASK_ADVICE),
+    ("she laughs", "Maybe someone at a garden shop can look at a leaf.", phrases.ASK_ADVICE),
     ("the seventies", "I bet everybody turns around when you come by.", phrases.ASK_RIGHT),
     ("when she sleeps", "You've earned every hour of it yourself.", phrases.ASK_RIGHT),
     ("only the neighbors", "Neighbors are dangerous at cards, all of them.", phrases.ASK_AGREE),
