@@ -2,7 +2,7 @@
 
 X.triples.pkl    a list of triples, each a list of token ids, every utterance of it as <s> ... </s>
 X.dialogues.pkl    hed-dlg-truncated's: a list of dialogues, each a list of token ids, </s> after every turn of it, and
-    perhaps </d> at its end; or all of them in one list, apart by </d>
+    perhaps </d> at its end; or all of them in one list, apart by </d> or by a second </s>
 Training.dict.pkl    a list of (token, id, frequency, document frequency); Dataset.dict.pkl is the same
 
 The files come from Python 2, whose texts are bytes: they are read as UTF-8, and as Latin-1 where they are not.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,18 @@ DIALOGUE_END = "</d>"
 ADMITTED = "lists, tuples, texts and whole numbers are all that is admitted"
 
 
+class _NotAdmitted(pickle.UnpicklingError):
+    """What a pickle asks for and does not get."""
+
+
 class _Plain(pickle.Unpickler):
     """An unpickler that imports nothing: whatever else a pickle could do begins with an import."""
 
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}; {ADMITTED}")
+        raise _NotAdmitted(f"it asks for {module}.{name}; {ADMITTED}")
 
     def persistent_load(self, pid: object) -> Any:
-        raise pickle.UnpicklingError("it refers to an object outside of the file, which is not admitted")
+        raise _NotAdmitted("it refers to an object outside of the file, which is not admitted")
 
 
 def load_plain(path: Path) -> Any:
@@ -41,8 +45,10 @@ def load_plain(path: Path) -> Any:
             found = _Plain(file, encoding="bytes").load()
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error}") from None
+    except _NotAdmitted as error:
+        raise ValueError(f"{path} is not read: {error}") from None
     except Exception as error:  # a broken pickle raises whatever its bytes happen to mean
-        raise ValueError(f"{path} is not read: {error or type(error).__name__}") from None
+        raise ValueError(f"{path} is not read: it is no pickle, or a broken one ({error or type(error).__name__})") from None
     waiting = [found]
     seen: set[int] = set()
     while waiting:
@@ -99,7 +105,7 @@ def dialogues(path: Path, words: list[str], complain: Complain) -> Iterator[tupl
     found = load_plain(path)
     end = words.index(DIALOGUE_END) if DIALOGUE_END in words else -1
     if isinstance(found, list) and found and all(isinstance(token_id, int) for token_id in found):
-        found = [list(ids) for ended, ids in groupby(found, lambda token_id: token_id == end) if not ended]
+        found = _dialogues_of(found, words, end)
     for number, ids in _lists_of_ids(path, found if isinstance(found, list) else [found], "dialogue", words, complain):
         turns = _turns(path, [token_id for token_id in ids if token_id != end], words)
         # Its scripts put a </s> before the first turn, too.
@@ -108,6 +114,19 @@ def dialogues(path: Path, words: list[str], complain: Complain) -> Iterator[tupl
             complain(f"{path}, dialogue {number}: an empty utterance, or no turn at all")
         else:
             yield number, tuple(turns)
+
+
+def _dialogues_of(ids: list[int], words: list[str], end: int) -> list[list[int]]:
+    """Take apart the dialogues of one list: by what ends a dialogue, else where a turn's end follows another."""
+    if end in ids:
+        return [list(part) for is_end, part in groupby(ids, lambda token_id: token_id == end) if not is_end]
+    ends = _turn_ends(words)
+    starts = [place for place in range(1, len(ids)) if ids[place] in ends and ids[place - 1] in ends]
+    return [ids[start:stop] for start, stop in pairwise([0, *starts, len(ids)])]
+
+
+def _turn_ends(words: list[str]) -> set[int]:
+    return {token_id for token_id, word in enumerate(words) if word in TURN_ENDS}
 
 
 def _lists_of_ids(path: Path, found: list[Any], kind: str, words: list[str], complain: Complain) -> Iterator[tuple[int, list[int]]]:
@@ -126,7 +145,7 @@ def _turns(path: Path, ids: list[int], words: list[str]) -> list[str]:
 
     Raises ValueError where no word ends turns.
     """
-    ends = {number for number, word in enumerate(words) if word in TURN_ENDS}
+    ends = _turn_ends(words)
     if not ends:
         raise ValueError(f"the words of {path.parent} lack {EOS}, which closes each utterance")
     turns: list[list[str]] = [[]]

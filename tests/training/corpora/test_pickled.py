@@ -116,11 +116,11 @@ def test_an_object_outside_of_the_file_is_refused(tmp_path):
         pickled.load_plain(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x02](J", b"not a pickle", b"\x80\x63.", python2(TRIPLES)[:-3]])
+@pytest.mark.parametrize("content", [b"", b"\x80\x02](J", b"not a pickle", b"\x80\x63.", python2(TRIPLES)[:-3], b"hello 1\n"])
 def test_a_broken_pickle_is_an_error_that_names_it(tmp_path, content):
     path = tmp_path / "broken.pkl"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken\.pkl is not read"):
+    with pytest.raises(ValueError, match=r"broken\.pkl is not read: it is no pickle, or a broken one"):
         pickled.load_plain(path)
 
 
@@ -207,8 +207,12 @@ def dialogues_folder(place, dialogues, words=OWN_WORDS, dictionary="Training.dic
 @pytest.mark.parametrize("dictionary", ["Training.dict.pkl", "Dataset.dict.pkl"])
 @pytest.mark.parametrize(
     "dialogues",
-    [OWN_DIALOGUES, [token_id for ids in OWN_DIALOGUES for token_id in [*ids, 2]]],
-    ids=["a list each", "one flat list"],
+    [
+        OWN_DIALOGUES,
+        [token_id for ids in OWN_DIALOGUES for token_id in [*ids, 2]],
+        [1, 4, 5, 1, 6, 7, 1, 1, 4, 1, 3, 6, 7, 1, 0, 5, 1, 1, 6, 7, 1],
+    ],
+    ids=["a list each", "one flat list", "one flat list without </d>"],
 )
 def test_the_dialogues_of_hed_dlg_truncated_are_read(tmp_path, dialogues, dictionary):
     """Neither the flat lists of ids were read, nor a dictionary without <s>."""
