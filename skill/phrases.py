@@ -118,7 +118,7 @@ ASK_STORY = (
     "What happened next?",
     "And how did it go on?",
     "And then?",
-    "How did it end?",
+    "And what did you do?",
 )
 ASK_ADVICE = (
     "Would you try that?",

@@ -88,7 +88,7 @@ def _why_not(reason: str, *, size: int, model_type: str) -> str:
     what = f"sentencepiece cannot build a {model_type} vocabulary of {size} pieces"
     if not needed and "vocab_size" not in reason:
         return f"{what}: {reason}"
-    least = f"at least {needed[1]}" if needed else "more"
+    least = f"at least {needed[1]}" if needed else f"more than {size}"
     return (
         f"{what}: the marks, 256 bytes (but for words) and every common character of the texts come first, {least} in all; "
         f"build one with python -m training.build_vocabulary --type {model_type} --size {needed[1] if needed else 'N'} "
