@@ -111,7 +111,7 @@ ASK_ABOUT = (
 ASK_PLAN = (
     "Are you looking forward to it?",
     "How do you feel about it?",
-    "What comes first?",
+    "How long have you planned that?",
     "What do you need for it?",
 )
 ASK_STORY = (

@@ -317,7 +317,7 @@ def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, 
         return phrases.ASK_ON, QUIET_TURNS
     if _ADVICE.fullmatch(last):
         return phrases.ASK_ADVICE, 1
-    if _GUESS.fullmatch(last):
+    if _GUESS.fullmatch(last) and not last.startswith(("then i ", "then i'")):
         return phrases.ASK_RIGHT, 1
     if not _OWN.search(last):
         return phrases.ASK_AGREE, 1

@@ -95,6 +95,12 @@ def test_praise_is_not_to_be_agreed_with(talk, agent):
     assert heard[3].endswith(phrases.ASK_ON)
 
 
+def test_what_the_bot_would_do_is_no_guess_at_the_person(talk, agent):
+    """ "Then I'd sit there, too. Is that so?" """
+    heard = talk(agent, [("it rains", "does it?"), *[("in the lake", "Then I'd sit there by it, too.")] * 3])
+    assert heard[3].endswith(phrases.ASK_ON)
+
+
 @pytest.mark.parametrize("fitting", OPENINGS)
 def test_hello_how_one_is_and_okay_are_known_in_other_words_too(talk, agent, fitting):
     """Of 131 ways to say them 30 were known: "hello hello" and "sounds great" left the microphone open without a question."""
