@@ -118,7 +118,7 @@ ASK_STORY = (
     "What happened next?",
     "And how did it go on?",
     "And then?",
-    "And what did you do?",
+    "And what came of it?",
 )
 ASK_ADVICE = (
     "Would you try that?",
@@ -139,7 +139,7 @@ ASK_AGREE = (
     "Wouldn't you say?",
     "What do you think?",
     "Do you agree?",
-    "Is that how you see it?",
+    "Does that sound right?",
 )
 ASK_ON = (
     "What else comes to your mind?",
