@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     """Where the page's code lies, under a name that no other test imports, with the fifth call in a copy."""
     where = tmp_path_factory.mktemp("own")
     (where / f"{NAME}.py").write_text(CODE)
-    imports = "from dialogue.models import PreparedModel, Likelihood\nfrom dialogue.models.projection import lay_out\n"
+    imports = "from dialogue.models import Likelihood, PreparedModel\nfrom dialogue.models.projection import lay_out\n"
     assert all(f"`{line}`" in PAGE for line in imports.splitlines())
     (where / f"{NAME}_laid_out.py").write_text(CODE.replace("from dialogue.models import Likelihood\n", imports) + "\n" + PREPARE)
     return where

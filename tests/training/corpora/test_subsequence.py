@@ -80,7 +80,7 @@ def test_an_answer_counts_when_every_token_and_its_end_are_right(copier, splits,
     def start(history):
         return torch.zeros(len(history), dtype=torch.long)
 
-    def copying(stops):
+    def share_copied(stops):
         asked = []
 
         def encode_turn(token_ids, lengths, history):
@@ -101,8 +101,8 @@ def test_an_answer_counts_when_every_token_and_its_end_are_right(copier, splits,
         monkeypatch.setattr(copier.model, "step", step)
         return copying.measure(copier, splits["test"][:40])[0]
 
-    assert copying(stops=True) == 1.0
-    assert copying(stops=False) == 0.5
+    assert share_copied(stops=True) == 1.0
+    assert share_copied(stops=False) == 0.5
 
 
 def test_the_command_tells_how_well_it_was_learnt(copier, tmp_path, capsys):
