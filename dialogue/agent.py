@@ -372,7 +372,7 @@ class DialogueAgent:
     def why(self, reply: Reply) -> list[str]:
         """Tell of each candidate of a reply of this agent why it was passed over; "" is the one that was said.
 
-        "likelihood": others come before it. Else what keeps it from being said: "empty", "repetition", "block list",
+        "ranker": others come before it. Else what keeps it from being said: "empty", "repetition", "block list",
         "safety"; or why it is said only where no other is left: "a life", "said before".
         """
         heard, utterance = reply.conversation.turns[:-1], reply.conversation.turns[-2].text
@@ -381,7 +381,7 @@ class DialogueAgent:
         return [
             ""
             if candidate is chosen
-            else self._objection(candidate.text, utterance) or self._misgiving(candidate.text, said) or "likelihood"
+            else self._objection(candidate.text, utterance) or self._misgiving(candidate.text, said) or "ranker"
             for candidate in reply.candidates
         ]
 

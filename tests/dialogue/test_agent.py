@@ -402,8 +402,8 @@ def test_each_candidate_has_its_reason_for_being_passed_over(talker):
         assert reasons.count("") == 1
         assert all(("jazz" in text) == (why == "safety") for text, why in zip(texts, reasons, strict=True) if why != "repetition")
         assert all(text.startswith("i ") for text, why in zip(texts, reasons, strict=True) if why == "a life")
-        assert not any(text.startswith("i ") for text, why in zip(texts, reasons, strict=True) if why == "likelihood")
-    place = reasons.index("likelihood")
+        assert not any(text.startswith("i ") for text, why in zip(texts, reasons, strict=True) if why == "ranker")
+    place = reasons.index("ranker")
     before = Conversation(turns=(Turn("bot", texts[place]), *reply.conversation.turns))
     assert agent.why(replace(reply, conversation=before))[place] == "said before"
     assert [stage for stage, _ in reply.seconds] == list(STAGES)

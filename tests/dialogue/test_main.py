@@ -98,7 +98,7 @@ def test_one_sees_who_answered_and_why_the_others_were_passed_over(talker, monke
     shown = transcript(agent, "do you like music\n/why\nfuck you\n/why\n/beam\nwhat's your name\n/why\n", monkeypatch)
     assert "It was the model (safety " in shown
     assert "yes, i like jazz" in shown
-    assert "likelihood" in shown
+    assert "ranker" in shown
     assert shown.count("It was a fixed answer of safety: offensive (") == 2
     assert "It was a fixed answer about itself: name (" in shown
 

@@ -5,7 +5,7 @@ const STAGES = {
   choose: "chosen", say: "said: into the history", note: "noted in the conversation", agent: "answered",
 };
 const WHY = {
-  "": "said", likelihood: "ranked lower", repetition: "repeats itself", "block list": "block list", safety: "safety",
+  "": "said", ranker: "ranked lower", repetition: "repeats itself", "block list": "block list", safety: "safety",
   empty: "no words", "said before": "said before", "a life": "claims a life", "said before, a life": "said before",
 };
 const SOURCES = {
