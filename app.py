@@ -195,7 +195,7 @@ def announce(settings: Settings) -> None:
 
 
 def address_of(settings: Settings) -> str:
-    """Give the address on this machine."""
+    """Return the address on this machine."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{settings.port}/"
 

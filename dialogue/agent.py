@@ -29,7 +29,7 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.constraints import Limits
 from dialogue.decoding.search import search
 from dialogue.models import Batch, prepare
-from dialogue.ranking import Candidate, LikelihoodRanker, ranker_of
+from dialogue.ranking import Candidate, LikelihoodRanker, RecallRanker, ranker_of
 from dialogue.safety import Level, may_say, never_say
 from dialogue.store import ConversationStore
 from dialogue.text_files import read_lines
@@ -312,10 +312,11 @@ class DialogueAgent:
     def ranked(self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
         """Order the candidates of each conversation by the ranker, best first.
 
-        Where the deadline left no time to score what the search found, its own scores order it.
+        Where the deadline left no time to score what the search found, its own scores order it, and
+        remembered replies that fit well stand before it.
         """
         late = any(candidate.blank is None for found in candidates for candidate in found) and self._needs_blank
-        rank = LikelihoodRanker(None, self.decode_config) if late else self.ranker
+        rank = RecallRanker(None, self.decode_config) if late else self.ranker  # needs no likelihood without history
         scores = rank(conversations, candidates)
         if (expected := [len(found) for found in candidates]) != (found := [len(theirs) for theirs in scores]):
             raise ValueError(f"{type(rank).__name__} gave {sum(found)} scores for {sum(expected)} candidates; each needs one")
@@ -370,7 +371,7 @@ class DialogueAgent:
         return next((candidate for candidate in willingly_first if not self._objection(candidate.text, utterance)), None)
 
     def why(self, reply: Reply) -> list[str]:
-        """Tell of each candidate of a reply of this agent why it was passed over; "" is the one that was said.
+        """Say of each candidate of a reply of this agent why it was passed over; "" is the one that was said.
 
         "ranker": others come before it. Else what keeps it from being said: "empty", "repetition", "block list",
         "safety"; or why it is said only where no other is left: "a life", "said before".

@@ -115,6 +115,6 @@ _QUESTIONS = {
 
 
 def about_itself(utterance: str) -> str:
-    """Tell what an utterance asks about the one that it is said to: a key of WORDINGS; "": it is no such question."""
+    """Say what an utterance asks about the one that it is said to: a key of WORDINGS; "": it is no such question."""
     spoken = " ".join(words(utterance))
     return next((kind for kind, pattern in _QUESTIONS.items() if pattern.fullmatch(spoken)), "")

@@ -67,7 +67,7 @@ class Talk:
         return self.answer
 
     def why(self) -> list[str]:
-        """Tell of each candidate of the last reply why it was passed over; "" is the one that was said."""
+        """Say of each candidate of the last reply why it was passed over; "" is the one that was said."""
         return self._replied_by.why(self.reply) if self.reply else []
 
     def end(self) -> None:

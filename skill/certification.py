@@ -31,7 +31,7 @@ class Stating:
         self._said = 0
 
     def respond(self, conversations: list[str], utterances: list[str], *, deadline: float) -> list[str]:
-        """Give the next statement."""
+        """Return the next statement."""
         self._said += 1
         return [STATEMENTS[self._said % len(STATEMENTS)] for _ in conversations]
 

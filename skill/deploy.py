@@ -58,7 +58,7 @@ def endpoint_address(text: str) -> str:
 
 
 def certificate_of(endpoint: str) -> Certificate:
-    """Tell the certificate type of an endpoint by its host."""
+    """Return the certificate type of an endpoint by its host."""
     host = urlsplit(endpoint).hostname or ""
     return "Wildcard" if any(host.endswith(f".{domain}") for domain in WILDCARD_DOMAINS) else "Trusted"
 

@@ -278,7 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _published(place: Place) -> dict[str, Any]:
-    """Give the manifest of the deployed skill, as far as one can look."""
+    """Return the manifest of the deployed skill, as far as one can look."""
     try:
         client = smapi.find_client()
         if client is None or not place.deployed_id:
@@ -293,7 +293,7 @@ def _launch(place: Place) -> dict[str, Any]:
 
 
 def _local() -> requests.Session:
-    """Give a session that reaches this machine past any proxy."""
+    """Return a session that reaches this machine past any proxy."""
     session = requests.Session()
     session.trust_env = False
     return session
@@ -320,7 +320,7 @@ def _other_version(name: str, wanted: str) -> str:
 
 
 def _certificate_kind(answer: requests.Response, host: str) -> str:
-    """Tell whether a certificate is for the host itself or for its domain's sub-domains; "": it cannot be seen."""
+    """Return whether a certificate is for the host itself or for its domain's sub-domains; "": it cannot be seen."""
     connection = cast(Any, answer.raw).connection
     certificate = connection.sock.getpeercert() if connection is not None and hasattr(connection.sock, "getpeercert") else None
     names = [name.lower() for kind, name in (certificate or {}).get("subjectAltName", ()) if kind == "DNS"]

@@ -259,7 +259,7 @@ def asks(text: str) -> bool:
 
 
 def invites(reply: str, *, vaguely: bool = True) -> bool:
-    """Tell whether a reply's last sentence asks for words without being a question.
+    """Return whether a reply's last sentence asks for words without being a question.
 
     vaguely: "go ahead" does, too.
     """
@@ -273,7 +273,7 @@ def is_added(text: str) -> bool:
 
 
 def _is_opening(heard: str) -> bool:
-    """Tell whether somebody has said no more than hello, how they are, or "okay"."""
+    """Return whether somebody has said no more than hello, how they are, or "okay"."""
     return not heard or any(pattern.fullmatch(_if_brief(heard)) for pattern in (_GREETING, _UNWELL, _WELL, _BARE))
 
 

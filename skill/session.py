@@ -122,13 +122,13 @@ def last_speech(handler_input: HandlerInput) -> str:
 
 
 def added_question(handler_input: HandlerInput) -> str:
-    """Give the question that was added to the last speech; empty where none was."""
+    """Return the question that was added to the last speech; empty where none was."""
     question = last_speech(handler_input).rpartition(CONTINUED)[2].strip()
     return question if questions.is_added(question) else ""
 
 
 def play(handler_input: HandlerInput) -> Play:
-    """Give what the session knows of a game that is being spoken of."""
+    """Return what the session knows of a game that is being spoken of."""
     return Play.read(_attributes(handler_input).get(PLAY))
 
 

@@ -150,7 +150,7 @@ class Ask:
     name = "ask"
 
     def is_logged_in(self) -> bool:
-        """Tell whether a profile is configured that works."""
+        """Return whether a profile is configured that works."""
         try:
             return bool(self.call("get-vendor-list").body.get("vendors"))
         except SmapiError:
@@ -198,7 +198,7 @@ def _send(method: str, url: str, **options: Any) -> requests.Response:
 
 
 def _is_for_now(status: int, method: str) -> bool:
-    """Tell whether the same call may be accepted later: too many calls, another change under way, a fault of theirs."""
+    """Return whether the same call may be accepted later: too many calls, another change under way, a fault of theirs."""
     return status in (409, 429) or (status >= 500 and method != "POST")
 
 

@@ -16,7 +16,7 @@ LOGIN, DEPLOYED, TUNNEL = "login.json", "deployed.json", "tunnel.json"
 
 
 def folder() -> Path:
-    """Tell where the files are."""
+    """Say where the files are."""
     base = os.environ.get("APPDATA") if os.name == "nt" else os.environ.get("XDG_CONFIG_HOME")
     return Path(base or Path.home() / ".config") / "voice-skill"
 

@@ -181,7 +181,7 @@ class Ngrok:
         self.address = address
 
     def is_alive(self) -> bool:
-        """Tell whether the agent still runs."""
+        """Return whether the agent still runs."""
         running = _running()
         return running is not None and running.proc.poll() is None
 

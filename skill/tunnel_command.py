@@ -30,7 +30,7 @@ class CommandTunnel:
         self._process, self._reader, self.address = process, reader, address
 
     def is_alive(self) -> bool:
-        """Tell whether the program still runs."""
+        """Return whether the program still runs."""
         return self._process.poll() is None
 
     def close(self) -> None:

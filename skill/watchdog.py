@@ -22,14 +22,14 @@ class Tunnel(Protocol):
     address: str
 
     def is_alive(self) -> bool:
-        """Tell whether its program still runs."""
+        """Return whether its program still runs."""
 
     def close(self) -> None:
         """End it."""
 
 
 def answers(address: str) -> bool:
-    """Tell whether the skill answers at a public address."""
+    """Return whether the skill answers at a public address."""
     try:
         found = requests.get(f"{address}/healthz", timeout=ANSWER_SECONDS, verify=str(roots_file()), allow_redirects=False)
         return bool(found.status_code == 200 and found.json() == {"status": "ok"})

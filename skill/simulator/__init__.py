@@ -112,7 +112,7 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
 def look_inside(
     envelope: Mapping[str, Any], response: dict[str, Any], seen: Seen | None, interaction: InteractionSettings
 ) -> dict[str, Any]:
-    """Tell what happened to a request: who answered it and why, from what candidates, with what history, in what time."""
+    """Say what happened to a request: who answered it and why, from what candidates, with what history, in what time."""
     found: dict[str, Any] = {
         "contract": contract.check(response, dict(envelope), interaction),
         "seconds": [],
@@ -146,7 +146,7 @@ def _reason(asked: Mapping[str, Any], interaction: InteractionSettings) -> str:
 
 
 def _about(agents: Agents, interaction: InteractionSettings) -> dict[str, Any]:
-    """Tell what the page can choose from."""
+    """Say what the page can choose from."""
     settings = [
         {
             "name": place.name,

@@ -54,7 +54,7 @@ assert ast.literal_eval(repr(OPERATIONS["get_vendor_list_v1"][1])) == "/v1/vendo
 
 
 def without_loss(document, kind):
-    """Tell whether a document comes through the published model of its type as it is."""
+    """Return whether a document comes through the published model of its type as it is."""
     serializer = DefaultSerializer()
     module, _, name = kind.rpartition(".")
     model = getattr(__import__(module, fromlist=[name]), name)

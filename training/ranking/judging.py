@@ -72,7 +72,7 @@ def turns_of(context: Judged) -> list[Turn]:
 
 
 def is_held_out(context: Judged) -> bool:
-    """Tell by the hash of a conversation's id whether it is kept from the judges, to measure them by."""
+    """Return by the hash of a conversation's id whether it is kept from the judges, to measure them by."""
     return int(hashlib.sha1(f"judged {context.id}".encode()).hexdigest(), 16) % HELD_OUT == 0
 
 

@@ -52,7 +52,7 @@ class Processes:
         return [part.view_as(tensor).clone() for part, tensor in zip(parts, tensors, strict=True)]
 
     def from_first(self, value: float) -> float:
-        """Give every process the number that the first one has, such as its clock."""
+        """Send every process the number that the first one has, such as its clock."""
         if self.count == 1:
             return value
         message = torch.tensor(value, dtype=torch.float64)

@@ -147,7 +147,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, planned: Iterable[Batch]) -> tuple[float, float]:
-        """Give perplexity a token and token accuracy over the batches of all processes: of every turn but a conversation's first.
+        """Return perplexity a token and token accuracy over the batches of all processes: of every turn but a conversation's first.
 
         Raises ValueError where there is no such turn.
         """
