@@ -21,7 +21,16 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import PRETRAINED
 from dialogue.command_line import command, tell
 from dialogue.safety import Level, level_from_environment
-from skill import build_skill, deploy, interaction_settings, simulator, state, tunnel, tunnel_command, watchdog
+from skill import (
+    build_skill,
+    deploy,
+    interaction_settings,
+    simulator,
+    state,
+    tunnel,
+    tunnel_command,
+    watchdog,
+)
 from skill.endpoint import BODY_LIMIT, is_loopback, mount
 from skill.interaction_settings import InteractionSettings
 from skill.verify import Verifier
@@ -48,22 +57,30 @@ class Settings:
     safety: Level = "standard"
     log_text: bool = False  # what was said, in the log: for development alone
     open_page: bool = False  # the simulator, in a browser
-    interaction: InteractionSettings = field(default_factory=interaction_settings.load)  # its name, and how it hears
+    interaction: InteractionSettings = field(
+        default_factory=interaction_settings.load
+    )  # its name, and how it hears
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ValueError(f"the port is {self.port}; it must be from 0 to 65535")
         if not self.verify and self.tunnel != "none":
-            raise ValueError("--no-verify with a tunnel would let anybody in; use --tunnel none, or leave --no-verify out")
+            raise ValueError(
+                "--no-verify with a tunnel would let anybody in; use --tunnel none, or leave --no-verify out"
+            )
         if self.deploy and self.tunnel == "none":
             raise ValueError(
                 "--deploy deploys the tunnel's address, and there is none: pass --tunnel cloudflared, or set NGROK_AUTHTOKEN; "
                 "for a server of your own, python -m skill.deploy --endpoint https://..."
             )
         if not self.verify and not is_loopback(self.host):
-            raise ValueError(f"--no-verify on {self.host} would let anybody in; it works on loopback only (--host 127.0.0.1)")
+            raise ValueError(
+                f"--no-verify on {self.host} would let anybody in; it works on loopback only (--host 127.0.0.1)"
+            )
         if self.verify and self.open_page:
-            raise ValueError("--open shows the simulator, which is there only with --no-verify; add it, or leave --open out")
+            raise ValueError(
+                "--open shows the simulator, which is there only with --no-verify; add it, or leave --open out"
+            )
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -71,7 +88,9 @@ class Settings:
 
         Raises ValueError on an odd SAFETY; a domain is read where a tunnel is opened.
         """
-        skill_ids = tuple(filter(None, (part.strip() for part in os.environ.get("SKILL_ID", "").split(","))))
+        skill_ids = tuple(
+            filter(None, (part.strip() for part in os.environ.get("SKILL_ID", "").split(",")))
+        )
         return cls(
             skill_ids=skill_ids,
             domain=os.environ.get("NGROK_DOMAIN", ""),
@@ -90,7 +109,9 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
     if settings is None:
         settings = Settings.from_environment()
         if not settings.skill_ids:
-            raise ValueError("SKILL_ID is not set: without it any skill's requests would be answered (amzn1.ask.skill....)")
+            raise ValueError(
+                "SKILL_ID is not set: without it any skill's requests would be answered (amzn1.ask.skill....)"
+            )
     app = Flask(__name__, static_folder=None)
     agent = agent or DialogueAgent.load(settings.checkpoint, safety=settings.safety)
     if not settings.verify:
@@ -111,7 +132,9 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
 def _create_simulated(app: Flask, settings: Settings, agent: DialogueAgent) -> Flask:
     """Mount the skill without verification, and the simulator beside it, which sees what answers its own sessions."""
     agents = simulator.build_agents(
-        agent, settings.checkpoint, load=lambda checkpoint: DialogueAgent.load(checkpoint, safety=settings.safety)
+        agent,
+        settings.checkpoint,
+        load=lambda checkpoint: DialogueAgent.load(checkpoint, safety=settings.safety),
     )
     skill = build_skill(
         agents,
@@ -161,7 +184,8 @@ def listen(app: Flask, settings: Settings) -> Any:
         threads=8,
         max_request_body_size=BODY_LIMIT + 1,  # waitress refuses a body that reaches it
         max_request_header_size=16 * 1024,
-        inbuf_overflow=32 * 1024,  # of a body; the rest waits in a file, so that no number of callers fills the memory
+        inbuf_overflow=32
+        * 1024,  # of a body; the rest waits in a file, so that no number of callers fills the memory
         connection_limit=1000,
         channel_timeout=30,
         cleanup_interval=10,
@@ -177,18 +201,26 @@ def announce(settings: Settings) -> None:
     print(f"\nThe skill answers at {local}")
     if not settings.verify:
         print(f"Talk to it in a browser: {local}simulator")
-        print("WARNING: verification is OFF. Anybody on this machine can talk to it; nobody else can. Not for a device.")
+        print(
+            "WARNING: verification is OFF. Anybody on this machine can talk to it; nobody else can. Not for a device."
+        )
         print("Try it:")
         print(f"    curl -s {local} -H 'Content-Type: application/json' -d '@{SAMPLE_REQUEST}'")
     elif not settings.skill_ids:
-        print("WARNING: no skill id is set, so any Alexa skill's requests are answered. Pass --skill-id amzn1.ask.skill....")
+        print(
+            "WARNING: no skill id is set, so any Alexa skill's requests are answered. Pass --skill-id amzn1.ask.skill...."
+        )
     missing = []
     if settings.tunnel == "none":
-        missing.append("an https address that Alexa reaches (--tunnel ngrok, with NGROK_AUTHTOKEN set)")
+        missing.append(
+            "an https address that Alexa reaches (--tunnel ngrok, with NGROK_AUTHTOKEN set)"
+        )
     if not settings.verify:
         missing.append("verification (leave --no-verify out)")
     if not settings.skill_ids:
-        missing.append("a skill made of interaction_models/ in the Alexa developer console, and its id (--skill-id)")
+        missing.append(
+            "a skill made of interaction_models/ in the Alexa developer console, and its id (--skill-id)"
+        )
     if missing:
         print("For a device it still lacks: " + ";\n    ".join(missing) + ".")
     sys.stdout.flush()
@@ -200,7 +232,9 @@ def address_of(settings: Settings) -> str:
     return f"http://{host}:{settings.port}/"
 
 
-def announce_tunnel(settings: Settings, app: Flask | None = None, stopped: threading.Event | None = None) -> None:
+def announce_tunnel(
+    settings: Settings, app: Flask | None = None, stopped: threading.Event | None = None
+) -> None:
     """Open the tunnel, print its address, and keep it open until stopped; or say in one sentence why there is none.
 
     The server answers meanwhile. app: whose verifier learns the skill's id where that is deployed.
@@ -223,14 +257,19 @@ def open_tunnel(settings: Settings) -> watchdog.Tunnel:
 def announce_address(address: str, settings: Settings, app: Flask | None) -> None:
     """Print a tunnel's address, remember it for skill.deploy and skill.doctor, and deploy it where that is asked for."""
     kind = deploy.certificate_of(address).lower()
-    print(f"Alexa reaches it at {address}/  (put this into the skill's endpoint, certificate type: {kind})", flush=True)
+    print(
+        f"Alexa reaches it at {address}/  (put this into the skill's endpoint, certificate type: {kind})",
+        flush=True,
+    )
     try:
         state.write(state.TUNNEL, {"address": address})
         if settings.deploy:
             known = "" if settings.skill_ids == NOT_DEPLOYED else settings.skill_ids[0]
             skill_id = deploy.deploy_address(settings.interaction, address, skill_id=known)
             if skill_id and app is not None:
-                app.extensions["verifier"].answer_only(skill_id, *(set(settings.skill_ids) - set(NOT_DEPLOYED)))
+                app.extensions["verifier"].answer_only(
+                    skill_id, *(set(settings.skill_ids) - set(NOT_DEPLOYED))
+                )
     except (ValueError, OSError) as error:  # the server goes on
         tell(f"Not deployed: {error}")
 
@@ -239,35 +278,57 @@ def settings_of(arguments: list[str] | None) -> Settings:
     """Read the command line over the environment. Raises ValueError on settings that do not go together."""
     before = Settings.from_environment()
     parser = argparse.ArgumentParser(prog="python app.py", description="Serve the skill.")
-    parser.add_argument("--host", default=before.host, help="where to listen (default: %(default)s)")
+    parser.add_argument(
+        "--host", default=before.host, help="where to listen (default: %(default)s)"
+    )
     parser.add_argument("--port", type=int, default=before.port, help="(default: %(default)s)")
     parser.add_argument(
-        "--skill-id", action="append", metavar="ID", help="answer this skill only; several times for several (env SKILL_ID)"
+        "--skill-id",
+        action="append",
+        metavar="ID",
+        help="answer this skill only; several times for several (env SKILL_ID)",
     )
     parser.add_argument(
-        "--no-verify", action="store_true", help="answer requests that are not signed by Alexa: for trying on this machine"
+        "--no-verify",
+        action="store_true",
+        help="answer requests that are not signed by Alexa: for trying on this machine",
     )
     parser.add_argument(
         "--tunnel", metavar="ngrok|cloudflared|none|'COMMAND {port}'",
         help="(default: ngrok where an ngrok token is configured; a command of your own prints an https address)",
     )  # fmt: skip
-    parser.add_argument("--deploy", action="store_true", help="deploy the skill whenever the tunnel's address is new")
     parser.add_argument(
-        "--domain", metavar="NAME", help="the tunnel's fixed domain, such as your-name.ngrok-free.app (env NGROK_DOMAIN)"
+        "--deploy",
+        action="store_true",
+        help="deploy the skill whenever the tunnel's address is new",
     )
     parser.add_argument(
-        "--checkpoint", type=Path, default=before.checkpoint, help="the model's folder (env CHECKPOINT; default: %(default)s)"
+        "--domain",
+        metavar="NAME",
+        help="the tunnel's fixed domain, such as your-name.ngrok-free.app (env NGROK_DOMAIN)",
     )
-    parser.add_argument("--open", action="store_true", help="open the simulator in a browser (with --no-verify)")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=before.checkpoint,
+        help="the model's folder (env CHECKPOINT; default: %(default)s)",
+    )
+    parser.add_argument(
+        "--open", action="store_true", help="open the simulator in a browser (with --no-verify)"
+    )
     interaction_settings.add_options(parser)
     asked = parser.parse_args(arguments)
     by_itself = asked.domain or (not asked.no_verify and tunnel.is_configured())
     chosen = asked.tunnel or ("ngrok" if by_itself else "none")
     if chosen not in ("ngrok", "cloudflared", "none") and "{port}" not in chosen:
-        raise ValueError(f"--tunnel {chosen!r} is none of ngrok, cloudflared and none, nor a command with {{port}} in it")
+        raise ValueError(
+            f"--tunnel {chosen!r} is none of ngrok, cloudflared and none, nor a command with {{port}} in it"
+        )
     skill_ids = tuple(asked.skill_id or before.skill_ids)
     if asked.deploy and not skill_ids:
-        skill_ids = tuple(filter(None, [state.read(state.DEPLOYED).get("skill_id")])) or NOT_DEPLOYED
+        skill_ids = (
+            tuple(filter(None, [state.read(state.DEPLOYED).get("skill_id")])) or NOT_DEPLOYED
+        )
     return Settings(
         host=asked.host,
         port=asked.port,
@@ -288,7 +349,9 @@ def _domain_of(asked: str | None, before: str, chosen: str) -> str:
     """Return the tunnel's domain. Raises ValueError where it is none, or was asked for without a tunnel."""
     if chosen == "none":
         if asked:
-            raise ValueError("--domain is the tunnel's, and there is none: leave it out, or pass --tunnel ngrok")
+            raise ValueError(
+                "--domain is the tunnel's, and there is none: leave it out, or pass --tunnel ngrok"
+            )
         return ""
     if chosen == "cloudflared" and asked:
         raise ValueError(
@@ -323,14 +386,20 @@ def _leave(signum: int, frame: object) -> NoReturn:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Serve from the command line."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("pyngrok").setLevel(logging.CRITICAL)  # what its agent says is said by skill.tunnel
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("pyngrok").setLevel(
+        logging.CRITICAL
+    )  # what its agent says is said by skill.tunnel
     settings = settings_of(arguments)
     check_address(settings)
     app = create_app(settings)
     server = listen(app, settings)
     stopped = threading.Event()
-    watch = threading.Thread(target=announce_tunnel, args=(settings, app, stopped), name="tunnel", daemon=True)
+    watch = threading.Thread(
+        target=announce_tunnel, args=(settings, app, stopped), name="tunnel", daemon=True
+    )
     signal.signal(signal.SIGTERM, _leave)  # so that the tunnel's agent is ended, too
     with suppress(OSError):  # nobody may be there to read it; the skill answers all the same
         announce(settings)
@@ -338,7 +407,12 @@ def main(arguments: list[str] | None = None) -> int:
         if settings.tunnel != "none":
             watch.start()
         if settings.open_page:
-            threading.Thread(target=webbrowser.open, args=(f"{address_of(settings)}simulator",), name="page", daemon=True).start()
+            threading.Thread(
+                target=webbrowser.open,
+                args=(f"{address_of(settings)}simulator",),
+                name="page",
+                daemon=True,
+            ).start()
         server.run()
     except KeyboardInterrupt:
         pass

@@ -19,7 +19,9 @@ from dialogue.terminal import Talk, talk
 from dialogue.text_files import read_lines
 
 
-def answer_openings(agent: DialogueAgent, openings: Sequence[str], *, safety: Level = "standard") -> Iterator[tuple[str, str]]:
+def answer_openings(
+    agent: DialogueAgent, openings: Sequence[str], *, safety: Level = "standard"
+) -> Iterator[tuple[str, str]]:
     """Answer each opening in a conversation of its own: the reply, and why it is a fixed one ("fallback", a topic), or ""."""
     for opening in openings:
         conversation = Talk(agent, safety=safety)
@@ -42,7 +44,9 @@ def read_openings(path: Path) -> list[str]:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Talk from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m dialogue", description="Talk to the agent in a terminal.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dialogue", description="Talk to the agent in a terminal."
+    )
     add_model(parser)
     parser.add_argument(
         "--precision",
@@ -51,7 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_device(parser)
     parser.add_argument(
-        "--openings", type=Path, metavar="FILE", help="answer each line by itself; print opening, reply, why, by tabs"
+        "--openings",
+        type=Path,
+        metavar="FILE",
+        help="answer each line by itself; print opening, reply, why, by tabs",
     )
     add_options(parser)
     options = parser.parse_args(arguments)
@@ -68,7 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     if openings is None:
         talk(agent, Console(), safety=safety)
         return 0
-    for opening, (reply, why) in zip(openings, answer_openings(agent, openings, safety=safety), strict=True):
+    for opening, (reply, why) in zip(
+        openings, answer_openings(agent, openings, safety=safety), strict=True
+    ):
         print(opening, reply, why, sep="\t")
     return 0
 

@@ -42,7 +42,14 @@ HEARD_TOKENS = 128  # of a longer utterance its last tokens are read
 BLOCKED_REPLIES = 4  # how many of the bot's replies block_reply_ngrams looks back on
 RECALLED_TURNS = 6  # that a remembered reply may speak of
 RELUCTANCE = ("", "a life", "said before", "said before, a life")  # the most willingly said first
-STAGES = ("hear", "search", "recall", "rank", "choose", "say")  # of an answer; say: into the history
+STAGES = (
+    "hear",
+    "search",
+    "recall",
+    "rank",
+    "choose",
+    "say",
+)  # of an answer; say: into the history
 FALLBACK = "i don't know what to say to that. what else is on your mind?"  # said only where not one hypothesis may be
 
 
@@ -95,8 +102,12 @@ class DialogueAgent:
         self._lock = threading.Lock()
         self._may_say, self._avoid = may_say, avoid
         self._language_model, self._clock, self._never_say = language_model, clock, tuple(never_say)
-        pieces = ((token_id, self.vocabulary.piece(token_id)) for token_id in range(len(self.vocabulary)))
-        self._sentence_ends = [token_id for token_id, piece in pieces if piece.endswith((".", "?", "!"))]
+        pieces = (
+            (token_id, self.vocabulary.piece(token_id)) for token_id in range(len(self.vocabulary))
+        )
+        self._sentence_ends = [
+            token_id for token_id, piece in pieces if piece.endswith((".", "?", "!"))
+        ]
         self._search_by(decode or DecodeConfig())
 
     def _search_by(self, decode: DecodeConfig) -> None:
@@ -104,14 +115,23 @@ class DialogueAgent:
         self.ranker = ranker_of(self._source, decode)
         # A likelihood without its correction is that of the search; there is nothing to compute then.
         self._needs_blank = decode.anti_lm != 0 or not isinstance(self.ranker, LikelihoodRanker)
-        self._block_list = _read_phrases(self.decode_config.block_list) if self.decode_config.block_list else {}
+        self._block_list = (
+            _read_phrases(self.decode_config.block_list) if self.decode_config.block_list else {}
+        )
         self._limits = Limits(
             forbidden=self.vocabulary.never_generated,
             block_list=[
                 *(self._encode_phrase(phrase, where) for where, phrase in self._block_list.items()),
-                *(ids for ids in map(self.vocabulary.encode, self._never_say) if ids and self.vocabulary.unk_id not in ids),
+                *(
+                    ids
+                    for ids in map(self.vocabulary.encode, self._never_say)
+                    if ids and self.vocabulary.unk_id not in ids
+                ),
             ],
-            stop_words=[self._encode_phrase(phrase, "stop_words") for phrase in self.decode_config.stop_words],
+            stop_words=[
+                self._encode_phrase(phrase, "stop_words")
+                for phrase in self.decode_config.stop_words
+            ],
         )
 
     @classmethod
@@ -149,7 +169,9 @@ class DialogueAgent:
 
     # --- conversations by name ---------------------------------------------------------------------------------------
 
-    def respond(self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float = math.inf) -> list[str]:
+    def respond(
+        self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float = math.inf
+    ) -> list[str]:
         """Answer one utterance in each of the named conversations, which must be different ones.
 
         A name that is new begins a conversation. deadline: seconds from now after which no further token is searched for, and
@@ -157,7 +179,9 @@ class DialogueAgent:
         """
         return [reply.text for reply in self.replies(conversations, utterances, deadline=deadline)]
 
-    def replies(self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float = math.inf) -> list[Reply]:
+    def replies(
+        self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float = math.inf
+    ) -> list[Reply]:
         """Answer as `respond` does, and return with each reply what it was chosen from."""
         if len(conversations) != len(utterances) or len(set(conversations)) != len(conversations):
             raise ValueError(
@@ -165,7 +189,9 @@ class DialogueAgent:
             )
         until = self._until(deadline)
         with self._lock:
-            replies = self._answer([self._store.get(name) for name in conversations], utterances, until=until)
+            replies = self._answer(
+                [self._store.get(name) for name in conversations], utterances, until=until
+            )
             for name, reply in zip(conversations, replies, strict=True):
                 self._store.put(name, reply.conversation)
         return replies
@@ -202,15 +228,24 @@ class DialogueAgent:
 
         prefixes: what each reply begins with, "" for nothing; none are given, or one for each. deadline: as in `respond`.
         """
-        return self._answer(conversations, utterances, prefixes=prefixes, until=self._until(deadline))
+        return self._answer(
+            conversations, utterances, prefixes=prefixes, until=self._until(deadline)
+        )
 
     def _until(self, deadline: float) -> float:
         if not deadline >= 0:
-            raise ValueError(f"deadline is {deadline}; it must be the seconds that there are for an answer, 0 or more")
+            raise ValueError(
+                f"deadline is {deadline}; it must be the seconds that there are for an answer, 0 or more"
+            )
         return self._clock() + deadline
 
     def _answer(
-        self, conversations: Sequence[Conversation], utterances: Sequence[str], *, until: float, prefixes: Sequence[str] = ()
+        self,
+        conversations: Sequence[Conversation],
+        utterances: Sequence[str],
+        *,
+        until: float,
+        prefixes: Sequence[str] = (),
     ) -> list[Reply]:
         if not conversations:
             return []
@@ -220,7 +255,10 @@ class DialogueAgent:
         found = self.search(heard, prefixes=prefixes, until=until)
         moments.append(time.perf_counter())
         if self.decode_config.recall and len(self.memory) and not any(prefixes):
-            found = [[*both[0], *both[1]] for both in zip(self.remember(conversations, heard), found, strict=True)]
+            found = [
+                [*both[0], *both[1]]
+                for both in zip(self.remember(conversations, heard), found, strict=True)
+            ]
         moments.append(time.perf_counter())
         found = self.ranked(heard, found)
         moments.append(time.perf_counter())
@@ -228,43 +266,82 @@ class DialogueAgent:
             self._choose(conversation, utterance, candidates)
             for conversation, utterance, candidates in zip(heard, utterances, found, strict=True)
         ]
-        turns = [Turn("bot", FALLBACK if candidate is None else candidate.text) for candidate in chosen]
+        turns = [
+            Turn("bot", FALLBACK if candidate is None else candidate.text) for candidate in chosen
+        ]
         moments.append(time.perf_counter())
         said = self.hear(heard, turns)
         moments.append(time.perf_counter())
-        seconds = tuple(zip(STAGES, (after - before for before, after in itertools.pairwise(moments)), strict=True))
+        seconds = tuple(
+            zip(
+                STAGES,
+                (after - before for before, after in itertools.pairwise(moments)),
+                strict=True,
+            )
+        )
         return [
-            Reply(without_marks(turn.text), conversation, tuple(candidates), candidate is None, seconds)
-            for turn, conversation, candidate, candidates in zip(turns, said, chosen, found, strict=True)
+            Reply(
+                without_marks(turn.text),
+                conversation,
+                tuple(candidates),
+                candidate is None,
+                seconds,
+            )
+            for turn, conversation, candidate, candidates in zip(
+                turns, said, chosen, found, strict=True
+            )
         ]
 
-    def hear(self, conversations: Sequence[Conversation], turns: Sequence[Turn]) -> list[Conversation]:
+    def hear(
+        self, conversations: Sequence[Conversation], turns: Sequence[Turn]
+    ) -> list[Conversation]:
         """Take one turn into each conversation without an answer to it."""
         encoded = [self.vocabulary.encode(turn.text) for turn in turns]
         cut = sum(len(ids) > HEARD_TOKENS for ids in encoded)
         if cut:
-            log.info("%d of %d utterances cut to their last %d tokens", cut, len(turns), HEARD_TOKENS)
-        token_ids, lengths = self._pad([[*ids[-HEARD_TOKENS:], self.vocabulary.eos_id] for ids in encoded])
+            log.info(
+                "%d of %d utterances cut to their last %d tokens", cut, len(turns), HEARD_TOKENS
+            )
+        token_ids, lengths = self._pad(
+            [[*ids[-HEARD_TOKENS:], self.vocabulary.eos_id] for ids in encoded]
+        )
         histories = self.model.encode_turn(token_ids, lengths, _histories(conversations))  # (N, C)
         # a clone each: a view would keep the whole batch alive for as long as one conversation lasts
-        return [c.after(turn, row.clone()) for c, turn, row in zip(conversations, turns, histories, strict=True)]
+        return [
+            c.after(turn, row.clone())
+            for c, turn, row in zip(conversations, turns, histories, strict=True)
+        ]
 
     @torch.no_grad()
-    def score(self, conversations: Sequence[Conversation | None], replies: Sequence[Sequence[int]]) -> Tensor:
+    def score(
+        self, conversations: Sequence[Conversation | None], replies: Sequence[Sequence[int]]
+    ) -> Tensor:
         """Give log p(reply | history) of each reply's token ids, </s> included: (N,). None is no history."""
         token_ids, lengths = self._pad([[*reply, self.vocabulary.eos_id] for reply in replies])
-        batch = Batch(token_ids, lengths, torch.ones(len(replies), dtype=torch.long), history=_histories(conversations))
+        batch = Batch(
+            token_ids,
+            lengths,
+            torch.ones(len(replies), dtype=torch.long),
+            history=_histories(conversations),
+        )
         return self.model.log_likelihood(batch).log_probs
 
     def _pad(self, utterances: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         lengths = torch.tensor([len(utterance) for utterance in utterances])
-        rows = [[*utterance, *[self.vocabulary.pad_id] * (int(lengths.max()) - len(utterance))] for utterance in utterances]
+        rows = [
+            [*utterance, *[self.vocabulary.pad_id] * (int(lengths.max()) - len(utterance))]
+            for utterance in utterances
+        ]
         return torch.tensor(rows, device=self.device), lengths
 
     # --- what to say -----------------------------------------------------------------------------------------------
 
     def search(
-        self, conversations: Sequence[Conversation], *, prefixes: Sequence[str] = (), until: float = math.inf
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        prefixes: Sequence[str] = (),
+        until: float = math.inf,
     ) -> list[list[Candidate]]:
         """Find the candidates of each conversation, best score first. until: the time of the clock after which no step is begun."""
         histories = torch.stack([c.history for c in conversations if c.history is not None])
@@ -295,42 +372,68 @@ class DialogueAgent:
         )  # fmt: skip
         return [[next(candidates) for _ in hypotheses] for hypotheses in found]
 
-    def remember(self, before: Sequence[Conversation], heard: Sequence[Conversation]) -> list[list[Candidate]]:
+    def remember(
+        self, before: Sequence[Conversation], heard: Sequence[Conversation]
+    ) -> list[list[Candidate]]:
         """Recall replies to what is like the last turn of each conversation. before: the conversations without that turn."""
         recalled = [
             self.memory.find(
-                now.turns[-1].text, [turn.text for turn in then.turns[-RECALLED_TURNS:]], count=self.decode_config.recall
+                now.turns[-1].text,
+                [turn.text for turn in then.turns[-RECALLED_TURNS:]],
+                count=self.decode_config.recall,
             )
             for then, now in zip(before, heard, strict=True)
         ]
-        owners = [conversation for conversation, found in zip(heard, recalled, strict=True) for _ in found]
+        owners = [
+            conversation for conversation, found in zip(heard, recalled, strict=True) for _ in found
+        ]
         flat = [one for found in recalled for one in found]
         scored = self.scored(owners, [one.text for one in flat])
-        candidates = iter([replace(c, similarity=one.similarity) for c, one in zip(scored, flat, strict=True)])
+        candidates = iter(
+            [replace(c, similarity=one.similarity) for c, one in zip(scored, flat, strict=True)]
+        )
         return [[next(candidates) for _ in found] for found in recalled]
 
-    def ranked(self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
+    def ranked(
+        self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
+    ) -> list[list[Candidate]]:
         """Order the candidates of each conversation by the ranker, best first.
 
         Where the deadline left no time to score what the search found, its own scores order it, and
         remembered replies that fit well stand before it.
         """
-        late = any(candidate.blank is None for found in candidates for candidate in found) and self._needs_blank
-        rank = RecallRanker(None, self.decode_config) if late else self.ranker  # needs no likelihood without history
+        late = (
+            any(candidate.blank is None for found in candidates for candidate in found)
+            and self._needs_blank
+        )
+        rank = (
+            RecallRanker(None, self.decode_config) if late else self.ranker
+        )  # needs no likelihood without history
         scores = rank(conversations, candidates)
-        if (expected := [len(found) for found in candidates]) != (found := [len(theirs) for theirs in scores]):
-            raise ValueError(f"{type(rank).__name__} gave {sum(found)} scores for {sum(expected)} candidates; each needs one")
+        if (expected := [len(found) for found in candidates]) != (
+            found := [len(theirs) for theirs in scores]
+        ):
+            raise ValueError(
+                f"{type(rank).__name__} gave {sum(found)} scores for {sum(expected)} candidates; each needs one"
+            )
         return [
-            sorted((replace(c, score=score) for c, score in zip(found, theirs, strict=True)), key=lambda c: -c.score)
+            sorted(
+                (replace(c, score=score) for c, score in zip(found, theirs, strict=True)),
+                key=lambda c: -c.score,
+            )
             for found, theirs in zip(candidates, scores, strict=True)
         ]
 
     def rank(self, conversation: Conversation, candidates: Sequence[str]) -> list[Candidate]:
         """Order any texts by how well they answer what was heard last, best first, as an answer's candidates are."""
-        (ranked,) = self.ranked([conversation], [self.scored([conversation] * len(candidates), candidates)])
+        (ranked,) = self.ranked(
+            [conversation], [self.scored([conversation] * len(candidates), candidates)]
+        )
         return ranked
 
-    def scored(self, conversations: Sequence[Conversation], texts: Sequence[str]) -> list[Candidate]:
+    def scored(
+        self, conversations: Sequence[Conversation], texts: Sequence[str]
+    ) -> list[Candidate]:
         """Make a candidate of each text, with its likelihoods in its conversation and without one."""
         if not texts:
             return []
@@ -338,12 +441,18 @@ class DialogueAgent:
         log_probs = self.score(conversations, token_ids).tolist()
         return [
             Candidate(text, log_prob, log_prob, blank, len(ids))
-            for text, log_prob, blank, ids in zip(texts, log_probs, self._blank(token_ids), token_ids, strict=True)
+            for text, log_prob, blank, ids in zip(
+                texts, log_probs, self._blank(token_ids), token_ids, strict=True
+            )
         ]
 
     def _blank(self, replies: Sequence[Sequence[int]]) -> list[float]:
         """Compute log p(reply) of each reply, without a history."""
-        found = self._language_model(replies) if self._language_model else self.score([None] * len(replies), replies)
+        found = (
+            self._language_model(replies)
+            if self._language_model
+            else self.score([None] * len(replies), replies)
+        )
         return cast(list[float], found.tolist())
 
     def _limits_of(self, conversations: Sequence[Conversation], prefixes: Sequence[str]) -> Limits:
@@ -351,7 +460,9 @@ class DialogueAgent:
         return replace(
             self._limits,
             user=[[encode(text) for text in c.said("user")[-1:]] for c in conversations],
-            replies=[[encode(text) for text in c.said("bot")[-BLOCKED_REPLIES:]] for c in conversations],
+            replies=[
+                [encode(text) for text in c.said("bot")[-BLOCKED_REPLIES:]] for c in conversations
+            ],
             prefixes=[encode(prefix) for prefix in prefixes],
         )
 
@@ -363,12 +474,23 @@ class DialogueAgent:
             )
         return token_ids
 
-    def _choose(self, conversation: Conversation, utterance: str, candidates: Sequence[Candidate]) -> Candidate | None:
+    def _choose(
+        self, conversation: Conversation, utterance: str, candidates: Sequence[Candidate]
+    ) -> Candidate | None:
         """Take the best candidate that may be said; one to avoid, or said before, only where no other is left."""
         said = _spoken(conversation)
         # stable: the best first among equals
-        willingly_first = sorted(candidates, key=lambda c: RELUCTANCE.index(self._misgiving(c.text, said)))
-        return next((candidate for candidate in willingly_first if not self._objection(candidate.text, utterance)), None)
+        willingly_first = sorted(
+            candidates, key=lambda c: RELUCTANCE.index(self._misgiving(c.text, said))
+        )
+        return next(
+            (
+                candidate
+                for candidate in willingly_first
+                if not self._objection(candidate.text, utterance)
+            ),
+            None,
+        )
 
     def why(self, reply: Reply) -> list[str]:
         """Say of each candidate of a reply of this agent why it was passed over; "" is the one that was said.
@@ -382,7 +504,9 @@ class DialogueAgent:
         return [
             ""
             if candidate is chosen
-            else self._objection(candidate.text, utterance) or self._misgiving(candidate.text, said) or "ranker"
+            else self._objection(candidate.text, utterance)
+            or self._misgiving(candidate.text, said)
+            or "ranker"
             for candidate in reply.candidates
         ]
 
@@ -416,19 +540,32 @@ def _read_phrases(path: str) -> dict[str, str]:
     try:
         lines = read_lines(path)
     except ValueError as error:
-        raise ValueError(f"block_list: {error}; it must be a text file with one phrase a line") from None
-    return {f"{path}, line {number}": line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
+        raise ValueError(
+            f"block_list: {error}; it must be a text file with one phrase a line"
+        ) from None
+    return {
+        f"{path}, line {number}": line.strip()
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    }
 
 
 def _seed(seed: int, conversation: Conversation) -> int:
     """Make a seed of the config's and of what was said: the same conversation draws the same, whatever else is answered with it."""
     said = repr((seed, [(turn.speaker, turn.text) for turn in conversation.turns]))
-    return int.from_bytes(hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1
+    return (
+        int.from_bytes(
+            hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        )
+        >> 1
+    )
 
 
 def _histories(conversations: Sequence[Conversation | None]) -> Tensor | None:
     """Stack history vectors, (N, C); conversations without one have zeros, the empty history. None where none has one."""
-    found = [None if conversation is None else conversation.history for conversation in conversations]
+    found = [
+        None if conversation is None else conversation.history for conversation in conversations
+    ]
     known = next((history for history in found if history is not None), None)
     if known is None:
         return None

@@ -58,7 +58,9 @@ def answer(
     begun = perf_counter()
     fixed = fixed_answer(utterance, seed=seed, locale=locale, level=safety, play=play or Play())
     if fixed:
-        return Answer(fixed.text, "safety", fixed.reason, seconds=(("safety", perf_counter() - begun),))
+        return Answer(
+            fixed.text, "safety", fixed.reason, seconds=(("safety", perf_counter() - begun),)
+        )
     written, asked = as_written(utterance), about_itself(utterance)
     read = perf_counter()
     text = choose(WORDINGS[asked]) if asked else respond(written)

@@ -28,7 +28,9 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OSError(f"cannot write {path}: {reason}; what stood there before is unharmed") from None
+        raise OSError(
+            f"cannot write {path}: {reason}; what stood there before is unharmed"
+        ) from None
     finally:
         with suppress(OSError):
             partial.unlink()

@@ -53,8 +53,13 @@ class Checkpoint:
 def save(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float16) -> None:
     """Write a checkpoint; each file is replaced atomically, the weights last. dtype: of the weights on disk."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: _converted(tensor.detach().cpu(), dtype) for name, tensor in checkpoint.model.state_dict().items()}
-    replace_file(folder / VOCABULARY, lambda path: path.write_bytes(checkpoint.vocabulary.serialised))
+    weights = {
+        name: _converted(tensor.detach().cpu(), dtype)
+        for name, tensor in checkpoint.model.state_dict().items()
+    }
+    replace_file(
+        folder / VOCABULARY, lambda path: path.write_bytes(checkpoint.vocabulary.serialised)
+    )
     save_settings(folder, checkpoint)
     replace_file(folder / WEIGHTS, lambda path: save_file(weights, path))
 
@@ -68,10 +73,15 @@ def save_settings(folder: Path, checkpoint: Checkpoint) -> None:
         "vocabulary_sha256": checkpoint.vocabulary.sha256,
         "training": checkpoint.training,
     }
-    replace_file(folder / CONFIG, lambda path: path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8"))
+    replace_file(
+        folder / CONFIG,
+        lambda path: path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8"),
+    )
 
 
-def load(folder: str | Path, *, device: torch.device | None = None, model_name: str | None = None) -> Checkpoint:
+def load(
+    folder: str | Path, *, device: torch.device | None = None, model_name: str | None = None
+) -> Checkpoint:
     """Read a checkpoint in float32, in evaluation mode. model_name: needed where it is not of this project, as model_class has it.
 
     Raises ValueError that names the file where one is missing, unreadable, or does not belong to the others.
@@ -79,19 +89,28 @@ def load(folder: str | Path, *, device: torch.device | None = None, model_name: 
     folder = Path(folder)
     for name in (WEIGHTS, CONFIG, VOCABULARY):
         if not (folder / name).is_file():
-            raise ValueError(f"{folder} is no checkpoint: it lacks {name}; python -m training.fit writes one")
+            raise ValueError(
+                f"{folder} is no checkpoint: it lacks {name}; python -m training.fit writes one"
+            )
     try:
         settings = json.loads(decoded((folder / CONFIG).read_bytes()))
         config = ModelConfig.from_dict(settings["model"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / CONFIG} is no configuration of this project: {error}") from None
+        raise ValueError(
+            f"{folder / CONFIG} is no configuration of this project: {error}"
+        ) from None
     vocabulary = Vocabulary.load(folder / VOCABULARY)
-    if vocabulary.sha256 != settings.get("vocabulary_sha256") or len(vocabulary) != config.vocab_size:
+    if (
+        vocabulary.sha256 != settings.get("vocabulary_sha256")
+        or len(vocabulary) != config.vocab_size
+    ):
         raise ValueError(
             f"{folder}: the vocabulary ({len(vocabulary)} pieces) is not the one that the model was trained with "
             f"({config.vocab_size} pieces); take both files from the same checkpoint"
         )
-    kind = model_class(_agreed_name(settings.get("class", OUR_MODELS[DEFAULT_MODEL]), model_name, folder / CONFIG))
+    kind = model_class(
+        _agreed_name(settings.get("class", OUR_MODELS[DEFAULT_MODEL]), model_name, folder / CONFIG)
+    )
     with torch.device("meta"):  # sizes are compared before any memory is taken
         model = kind.from_config(config, bos_id=vocabulary.bos_id)
     _load_weights(model, folder / WEIGHTS)
@@ -102,7 +121,9 @@ def load(folder: str | Path, *, device: torch.device | None = None, model_name: 
             f"{type(model).__name__} has tensors that are not in its state_dict; make them persistent buffers"
         ) from None
     ranker = learned_ranker.load(folder, vocabulary, next(model.parameters()).device)
-    return Checkpoint(model, vocabulary, config, settings.get("training", {}), Recall.load(folder), ranker)
+    return Checkpoint(
+        model, vocabulary, config, settings.get("training", {}), Recall.load(folder), ranker
+    )
 
 
 def model_class(name: str) -> ModelClass:
@@ -113,14 +134,20 @@ def model_class(name: str) -> ModelClass:
     name = OUR_MODELS.get(name, name)
     module, colon, class_name = name.partition(":")
     if not (module and colon and class_name):
-        raise ValueError(f"the model {name!r} is none of {', '.join(OUR_MODELS)}, and not named as package.module:Class")
+        raise ValueError(
+            f"the model {name!r} is none of {', '.join(OUR_MODELS)}, and not named as package.module:Class"
+        )
     try:
         found = getattr(importlib.import_module(module), class_name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"there is no model {name}: {error}; its module must be importable from here") from None
+        raise ValueError(
+            f"there is no model {name}: {error}; its module must be importable from here"
+        ) from None
     lacking = [call for call in MODEL_CALLS if not callable(getattr(found, call, None))]
     if lacking:
-        raise ValueError(f"{name} is no model: it lacks {', '.join(lacking)}; docs/your_own_model.md builds one")
+        raise ValueError(
+            f"{name} is no model: it lacks {', '.join(lacking)}; docs/your_own_model.md builds one"
+        )
     return cast(ModelClass, found)
 
 
@@ -147,15 +174,25 @@ def _load_weights(model: ModelModule[Any], path: Path) -> None:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from None
     expected = model.state_dict()
     for name in sorted(expected.keys() ^ weights.keys()):
-        raise ValueError(f"{path}: the tensor {name} is {'missing' if name in expected else 'unknown to this model'}")
+        raise ValueError(
+            f"{path}: the tensor {name} is {'missing' if name in expected else 'unknown to this model'}"
+        )
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape:
-            raise ValueError(f"{path}: {name} has the shape {tuple(tensor.shape)}; config.json says {tuple(expected[name].shape)}")
+            raise ValueError(
+                f"{path}: {name} has the shape {tuple(tensor.shape)}; config.json says {tuple(expected[name].shape)}"
+            )
         if tensor.is_floating_point() != expected[name].is_floating_point():
-            raise ValueError(f"{path}: {name} holds {tensor.dtype} where {expected[name].dtype} is expected; convert it back")
+            raise ValueError(
+                f"{path}: {name} holds {tensor.dtype} where {expected[name].dtype} is expected; convert it back"
+            )
         if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
-            raise ValueError(f"{path}: {name} holds what is no number (NaN or infinity); take an earlier checkpoint of its run")
-    model.load_state_dict({name: _converted(tensor, torch.float32) for name, tensor in weights.items()}, assign=True)
+            raise ValueError(
+                f"{path}: {name} holds what is no number (NaN or infinity); take an earlier checkpoint of its run"
+            )
+    model.load_state_dict(
+        {name: _converted(tensor, torch.float32) for name, tensor in weights.items()}, assign=True
+    )
 
 
 def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -29,7 +29,9 @@ _THINGS = (
     "dogs?|cats?|pets?|pupp(?:y|ies)|kittens?|house|apartment|home|room|car|truck|bike|garden|yard|job|school|college|"
     "class(?:es)?|birthday party|wedding|vacation|town|city|childhood|lunch|dinner|breakfast|coffee"
 )
-_BODY = "hair|eyes|hands?|back|feet|foot|legs?|arms?|stomach|knees?|teeth|tooth|skin|nose|mouth|body"
+_BODY = (
+    "hair|eyes|hands?|back|feet|foot|legs?|arms?|stomach|knees?|teeth|tooth|skin|nose|mouth|body"
+)
 _WORK = "teacher|student|nurse|doctor|lawyer|engineer|writer|cook|chef|mom|mother|dad|father|vegetarian|vegan|musician|manager"
 _SOME = "an?|one|two|three|four|five|six|some|several|many"
 _CLAIMS = re.compile(
@@ -64,7 +66,9 @@ def claims_a_life(reply: str) -> bool:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Print the lines of a file that claim a life, and how many those are."""
-    parser = argparse.ArgumentParser(prog="python -m dialogue.claims", description="List the lines that claim a life.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dialogue.claims", description="List the lines that claim a life."
+    )
     parser.add_argument("file", type=Path, metavar="FILE", help="replies, one a line")
     lines = read_lines(parser.parse_args(arguments).file)
     found = [line for line in lines if claims_a_life(line)]

@@ -80,13 +80,17 @@ def add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = False) -
     """Add --checkpoint, which CHECKPOINT may say as well unless it is required."""
     default = None if required else os.environ.get("CHECKPOINT") or PRETRAINED
     text = "the model's folder" if required else "the model's folder (env CHECKPOINT)"
-    parser.add_argument("--checkpoint", type=Path, required=required, default=default, metavar="DIR", help=text)
+    parser.add_argument(
+        "--checkpoint", type=Path, required=required, default=default, metavar="DIR", help=text
+    )
 
 
 def add_model(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add --checkpoint, and --model for a checkpoint whose class is not of this project."""
     add_checkpoint(parser, required=required)
-    parser.add_argument("--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project")
+    parser.add_argument(
+        "--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +118,9 @@ def check_writable(folder: Path, *, option: str = "--out") -> None:
         with tempfile.TemporaryDirectory(dir=there, prefix=".writable-"):
             pass
     except OSError as error:
-        raise ValueError(f"cannot write into {there}: {error.strerror}; name another folder with {option}") from None
+        raise ValueError(
+            f"cannot write into {there}: {error.strerror}; name another folder with {option}"
+        ) from None
 
 
 def check_writable_file(path: Path, *, option: str = "--out") -> None:

@@ -36,7 +36,9 @@ def _known_fields(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(cls)}
     unknown = sorted(set(values) - names)
     if unknown:
-        raise ValueError(f"unknown setting {', '.join(unknown)}; {cls.__name__} knows {', '.join(sorted(names))}")
+        raise ValueError(
+            f"unknown setting {', '.join(unknown)}; {cls.__name__} knows {', '.join(sorted(names))}"
+        )
     return values
 
 
@@ -55,22 +57,42 @@ class ModelConfig:
     context: int = _setting(512, "size of hred's history vector")
     hidden: int = _setting(512, "size of the decoder's state")
     bidirectional: bool = _setting(True, "whether hred reads utterances in both directions")
-    readout: str = _setting("linear", "of hred's output: linear, or maxout, the larger of two (Goodfellow et al. 2013)")
+    readout: str = _setting(
+        "linear", "of hred's output: linear, or maxout, the larger of two (Goodfellow et al. 2013)"
+    )
     dropout: float = _setting(0.2, "share of inputs and outputs that are left out in training")
     cell: str = _setting("gru", f"of seq2seq and language-model: {', '.join(CELLS)}")
     layers: int = _setting(1, "of seq2seq, language-model and transformer, one above the other")
-    one_hot: bool = _setting(False, "whether language-model reads tokens as they are, without an embedding: for characters")
+    one_hot: bool = _setting(
+        False,
+        "whether language-model reads tokens as they are, without an embedding: for characters",
+    )
     heads: int = _setting(4, "of the transformer's attention")
     window: int = _setting(256, "tokens that the transformer sees")
 
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
-            raise ValueError(f"readout is {self.readout!r}; it must be one of {', '.join(READOUTS)}")
+            raise ValueError(
+                f"readout is {self.readout!r}; it must be one of {', '.join(READOUTS)}"
+            )
         if self.cell not in CELLS:
             raise ValueError(f"cell is {self.cell!r}; it must be one of {', '.join(CELLS)}")
-        _at_least(self, 1, "vocab_size", "embedding", "utterance", "context", "hidden", "layers", "heads", "window")
+        _at_least(
+            self,
+            1,
+            "vocab_size",
+            "embedding",
+            "utterance",
+            "context",
+            "hidden",
+            "layers",
+            "heads",
+            "window",
+        )
         if self.bidirectional and self.utterance % 2:
-            raise ValueError(f"utterance is {self.utterance}; a bidirectional encoder needs an even size, half for each direction")
+            raise ValueError(
+                f"utterance is {self.utterance}; a bidirectional encoder needs an even size, half for each direction"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
@@ -87,48 +109,86 @@ class DecodeConfig:
     """How a reply is searched for and chosen. Lengths are in tokens, without </s>."""
 
     method: str = _setting("beam", f"one of {', '.join(METHODS)}")
-    beam_size: int = _setting(20, "hypotheses of a beam; with a method that draws, independent samples")
+    beam_size: int = _setting(
+        20, "hypotheses of a beam; with a method that draws, independent samples"
+    )
     temperature: float = _setting(1.0, "divides logits; 0 is greedy, whatever the method")
     top_k: int = _setting(10, "for top-k and delayed-beam")
     top_p: float = _setting(0.9, "for nucleus, factual-nucleus and delayed-nucleus-beam")
-    top_p_decay: float = _setting(0.9, "lambda of factual-nucleus: top_p shrinks by it with every token of a sentence")
+    top_p_decay: float = _setting(
+        0.9, "lambda of factual-nucleus: top_p shrinks by it with every token of a sentence"
+    )
     top_p_floor: float = _setting(0.3, "omega of factual-nucleus: what top_p does not shrink below")
     delay: int = _setting(3, "tokens that delayed-beam and delayed-nucleus-beam draw")
-    sibling_penalty: float = _setting(0.5, "gamma of diverse-beam: what a rank among siblings costs")
+    sibling_penalty: float = _setting(
+        0.5, "gamma of diverse-beam: what a rank among siblings costs"
+    )
     groups: int = _setting(2, "of group-beam; they share beam_size")
-    group_penalty: float = _setting(0.5, "lambda of group-beam: what a token costs that an earlier group says at this step")
+    group_penalty: float = _setting(
+        0.5, "lambda of group-beam: what a token costs that an earlier group says at this step"
+    )
     seed: int = _setting(0, "of the methods that draw: same seed, same conversation, same reply")
     min_length: int = _setting(2, "tokens a reply has at least")
     max_length: int = _setting(40, "tokens a reply has at most")
-    length_penalty: float = _setting(0.65, "alpha of GNMT (Wu et al. 2016): score / ((5 + length) / 6) ** alpha; 0 is none")
+    length_penalty: float = _setting(
+        0.65, "alpha of GNMT (Wu et al. 2016): score / ((5 + length) / 6) ** alpha; 0 is none"
+    )
     block_ngrams: int = _setting(3, "no n-gram twice within a reply; 0 is off, as in the next two")
     block_user_ngrams: int = _setting(0, "no n-gram of the utterance that is answered")
     block_reply_ngrams: int = _setting(4, "no n-gram of the bot's last replies")
     block_list: str = _setting("", "a file of phrases that are never said, one a line")
-    stop_words: tuple[str, ...] = _setting((), "a reply ends after the first of these words or phrases")
-    repetition_penalty: float = _setting(0.0, "what a token costs that the reply holds already, in natural logarithms")
-    anti_lm: float = _setting(0.3, "lambda of re-ranking: log p(reply | history) - lambda * log p(reply) + gamma * length")
+    stop_words: tuple[str, ...] = _setting(
+        (), "a reply ends after the first of these words or phrases"
+    )
+    repetition_penalty: float = _setting(
+        0.0, "what a token costs that the reply holds already, in natural logarithms"
+    )
+    anti_lm: float = _setting(
+        0.3, "lambda of re-ranking: log p(reply | history) - lambda * log p(reply) + gamma * length"
+    )
     length_bonus: float = _setting(0.3, "gamma of the same (Li et al. 2016)")
-    recall: int = _setting(12, "remembered replies that are candidates, too, of a checkpoint that has some; 0: none")
-    recall_from: float = _setting(0.3, "score from which a remembered reply goes before what the search finds")
+    recall: int = _setting(
+        12, "remembered replies that are candidates, too, of a checkpoint that has some; 0: none"
+    )
+    recall_from: float = _setting(
+        0.3, "score from which a remembered reply goes before what the search finds"
+    )
     recall_likelihood: float = _setting(
-        0.1, "weight of log p(reply | history) - log p(reply), over the root of the length, beside the similarity"
+        0.1,
+        "weight of log p(reply | history) - log p(reply), over the root of the length, beside the similarity",
     )
 
-    ranker: str = _setting("auto", "auto, likelihood, recall, learned, or module:Class: what puts the candidates in order")
+    ranker: str = _setting(
+        "auto",
+        "auto, likelihood, recall, learned, or module:Class: what puts the candidates in order",
+    )
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method is {self.method!r}; it must be one of {', '.join(METHODS)}")
         _at_least(self, 1, "beam_size", "max_length", "top_k", "groups")
-        _at_least(self, 0, "min_length", "block_ngrams", "block_user_ngrams", "block_reply_ngrams", "delay", "seed", "recall")
-        _at_least(self, float("-inf"), "length_bonus", "recall_from", "recall_likelihood", whole=False)
+        _at_least(
+            self,
+            0,
+            "min_length",
+            "block_ngrams",
+            "block_user_ngrams",
+            "block_reply_ngrams",
+            "delay",
+            "seed",
+            "recall",
+        )
+        _at_least(
+            self, float("-inf"), "length_bonus", "recall_from", "recall_likelihood", whole=False
+        )
         _at_least(self, 0, "temperature", "length_penalty", "anti_lm", whole=False)
         _at_least(self, 0, "sibling_penalty", "group_penalty", "repetition_penalty", whole=False)
         for name in ("top_p", "top_p_decay", "top_p_floor"):
             _at_least(self, 0, name, whole=False)
             if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0, and 1 at most")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; it must be above 0, and 1 at most"
+                )
         for setting in fields(self):
             value = getattr(self, setting.name)
             if isinstance(value, float) and not math.isfinite(value):
@@ -138,9 +198,15 @@ class DecodeConfig:
                 f"min_length {self.min_length} is above max_length {self.max_length}; no reply could be of that length"
             )
         if self.method == "group-beam" and self.beam_size % self.groups:
-            raise ValueError(f"beam_size {self.beam_size} is not a multiple of groups {self.groups}; groups share it evenly")
-        if isinstance(self.stop_words, str) or not all(isinstance(word, str) and word.strip() for word in self.stop_words):
-            raise ValueError(f"stop_words is {self.stop_words!r}; it must be a tuple of words or phrases")
+            raise ValueError(
+                f"beam_size {self.beam_size} is not a multiple of groups {self.groups}; groups share it evenly"
+            )
+        if isinstance(self.stop_words, str) or not all(
+            isinstance(word, str) and word.strip() for word in self.stop_words
+        ):
+            raise ValueError(
+                f"stop_words is {self.stop_words!r}; it must be a tuple of words or phrases"
+            )
 
     @property
     def is_greedy(self) -> bool:
@@ -161,16 +227,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add an option for each setting of DecodeConfig, with its default."""
     group = parser.add_argument_group("how a reply is searched for")
     for setting in fields(DecodeConfig):
-        name, text = f"--{setting.name.replace('_', '-')}", setting.metadata["help"].replace("%", "%%")
+        name, text = (
+            f"--{setting.name.replace('_', '-')}",
+            setting.metadata["help"].replace("%", "%%"),
+        )
         if isinstance(setting.default, tuple):
             group.add_argument(name, nargs="+", default=setting.default, metavar="TEXT", help=text)
         else:
-            kind, text = type(setting.default), f"{text} (%(default)s)" if setting.default != "" else text
-            group.add_argument(name, type=kind, default=setting.default, metavar=kind.__name__.upper(), help=text)
+            kind, text = (
+                type(setting.default),
+                f"{text} (%(default)s)" if setting.default != "" else text,
+            )
+            group.add_argument(
+                name, type=kind, default=setting.default, metavar=kind.__name__.upper(), help=text
+            )
 
 
 def decode_config(options: argparse.Namespace) -> DecodeConfig:
     """Read what `add_options` added. Raises ValueError on a setting out of range."""
-    values: dict[str, Any] = {setting.name: getattr(options, setting.name) for setting in fields(DecodeConfig)}
+    values: dict[str, Any] = {
+        setting.name: getattr(options, setting.name) for setting in fields(DecodeConfig)
+    }
     values["stop_words"] = tuple(values["stop_words"])
     return DecodeConfig(**values)

@@ -35,7 +35,11 @@ class Conversation:
 
     def numbers(self) -> list[float]:
         """List what the history is made of, to be shown; nothing at the beginning."""
-        return [] if self.history is None else [float(number) for number in self.history.flatten().tolist()]
+        return (
+            []
+            if self.history is None
+            else [float(number) for number in self.history.flatten().tolist()]
+        )
 
     @property
     def nbytes(self) -> int:

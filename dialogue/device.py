@@ -7,7 +7,11 @@ import torch
 
 def choose_device(name: str | None = None) -> torch.device:
     """Give the device of that name, or the best there is: cuda, mps, cpu. Raises ValueError where it is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if name is None:
         name = next(kind for kind, found in there.items() if found)
     kind, _, number = name.partition(":")

@@ -25,7 +25,9 @@ BAR_TOKENS = 500  # texts of so many tokens or more show a progress bar
 
 
 @torch.no_grad()
-def generate(source: Checkpoint, prompt: str, *, length: int, temperature: float = 1.0, seed: int = 0) -> str:
+def generate(
+    source: Checkpoint, prompt: str, *, length: int, temperature: float = 1.0, seed: int = 0
+) -> str:
     """Write `length` tokens after a prompt, each drawn as the model finds it likely; the text comes with the prompt.
 
     Lines are turns: a line that ends is taken into the history, and the next one begins. temperature: divides the logits;
@@ -43,7 +45,9 @@ def generate(source: Checkpoint, prompt: str, *, length: int, temperature: float
 
     def taken_in(turn: list[int], history: Tensor | None) -> Tensor:
         closed = [*turn, vocabulary.eos_id]
-        return model.encode_turn(torch.tensor([closed], device=device), torch.tensor([len(closed)]), history)
+        return model.encode_turn(
+            torch.tensor([closed], device=device), torch.tensor([len(closed)]), history
+        )
 
     def read(tokens: list[int], state: Any) -> tuple[Tensor, Any]:
         for token in tokens:
@@ -52,12 +56,21 @@ def generate(source: Checkpoint, prompt: str, *, length: int, temperature: float
 
     *before, line = prompt.split("\n")
     lines, turn = before, vocabulary.encode_beginning(line)
-    read_as, stays = vocabulary.decode(turn).rstrip(), line.rstrip()  # a prompt is shown as it was written
+    read_as, stays = (
+        vocabulary.decode(turn).rstrip(),
+        line.rstrip(),
+    )  # a prompt is shown as it was written
     history = torch.zeros_like(taken_in([], None))  # the empty one
     for said in before:
         history = taken_in(vocabulary.encode(said), history)
     log_probs, state = read([vocabulary.bos_id, *turn], model.start(history))
-    for _ in tqdm(range(length), desc="writing", unit="token", leave=False, disable=None if length >= BAR_TOKENS else True):
+    for _ in tqdm(
+        range(length),
+        desc="writing",
+        unit="token",
+        leave=False,
+        disable=None if length >= BAR_TOKENS else True,
+    ):
         log_probs[silent] = -torch.inf
         if not turn:
             log_probs[vocabulary.eos_id] = -torch.inf  # a line has something in it
@@ -85,11 +98,19 @@ def _drawn(log_probs: Tensor, temperature: float, random: torch.Generator) -> Te
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Write on from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m dialogue.generate", description="Let a model write on from a prompt.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dialogue.generate", description="Let a model write on from a prompt."
+    )
     add = parser.add_argument
     add_model(parser)
     add("--prompt", default="", help="what the text begins with")
-    add("--length", type=int, default=200, metavar="N", help="tokens to write (default: %(default)s)")
+    add(
+        "--length",
+        type=int,
+        default=200,
+        metavar="N",
+        help="tokens to write (default: %(default)s)",
+    )
     add(
         "--temperature",
         type=float,
@@ -104,8 +125,16 @@ def main(arguments: list[str] | None = None) -> int:
         raise ValueError(f"--seed is {options.seed}; it must be from 0 to {2**63 - 1}")
     if options.out:
         check_writable_file(options.out)
-    source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
-    text = generate(source, options.prompt, length=options.length, temperature=options.temperature, seed=options.seed)
+    source = checkpoint.load(
+        options.checkpoint, device=choose_device(options.device), model_name=options.model
+    )
+    text = generate(
+        source,
+        options.prompt,
+        length=options.length,
+        temperature=options.temperature,
+        seed=options.seed,
+    )
     if options.out:
         # A prompt that came in another encoding holds halves of characters.
         written = text.encode(errors="replace") + b"\n"

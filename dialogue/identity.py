@@ -42,9 +42,7 @@ WORDINGS = {
     ),
 }
 
-_BEFORE = (
-    r"(?:(?:hey|hi|hello|so|and|but|ok|okay|well|alexa|then|now|please|oh|wait|tell me|(?:can|could) you tell me|i want to know) )*"
-)
+_BEFORE = r"(?:(?:hey|hi|hello|so|and|but|ok|okay|well|alexa|then|now|please|oh|wait|tell me|(?:can|could) you tell me|i want to know) )*"
 _AFTER = r"(?: (?:alexa|please|then|anyway|really|actually|exactly|again|now|by the way|though))*"
 _ARTICLE = r"(?:an? )?(?:real |actual |living |just )?(?:an? )?"
 _PERSON = r"(?:human(?: being)?|person|man|woman)"

@@ -61,14 +61,22 @@ class Matcher(nn.Module):
         self.pooled = nn.Linear(2 * width, size)
         self.context = self._layers(READ_TURNS * size, size, config.dropout)
         self.reply = self._layers(size, size, config.dropout)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(16.0)))  # of cosines, as logits of a softmax
+        self.log_scale = nn.Parameter(
+            torch.tensor(math.log(16.0))
+        )  # of cosines, as logits of a softmax
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.embedding.weight, std=0.3)
         nn.init.zeros_(self.weight.weight)
 
     @staticmethod
     def _layers(inputs: int, size: int, dropout: float) -> nn.Sequential:
-        return nn.Sequential(nn.GELU(), nn.Linear(inputs, 2 * size), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * size, size))
+        return nn.Sequential(
+            nn.GELU(),
+            nn.Linear(inputs, 2 * size),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * size, size),
+        )
 
     def context_vectors(self, turns: Tensor) -> Tensor:
         """Read the last turns of conversations: (N, READ_TURNS, T), the last one first -> (N, D), of length 1."""
@@ -87,11 +95,18 @@ class Matcher(nn.Module):
         vectors = self.embedding(token_ids)
         weights = self.weight(token_ids).squeeze(2).exp().masked_fill(padding, 0)
         # Over the root of the length, not the length: a word of a long utterance should not be lost.
-        mean = torch.bmm(weights.unsqueeze(1), vectors).squeeze(1) / (~padding).sum(1, keepdim=True).clamp_min(1).sqrt()
+        mean = (
+            torch.bmm(weights.unsqueeze(1), vectors).squeeze(1)
+            / (~padding).sum(1, keepdim=True).clamp_min(1).sqrt()
+        )
         largest = vectors.masked_fill(padding.unsqueeze(2), -4).amax(1)
         first = F.pad(token_ids, (0, OPENING_TOKENS), value=self.pad_id)[:, :OPENING_TOKENS]
-        opening = self.embedding(first).masked_fill((first == self.pad_id).unsqueeze(2), 0).flatten(1)
-        found: Tensor = self.pooled(self.dropout(torch.cat([mean, largest], dim=1))) + self.opening(opening)
+        opening = (
+            self.embedding(first).masked_fill((first == self.pad_id).unsqueeze(2), 0).flatten(1)
+        )
+        found: Tensor = self.pooled(self.dropout(torch.cat([mean, largest], dim=1))) + self.opening(
+            opening
+        )
         return found
 
 
@@ -143,7 +158,9 @@ class LearnedRanker:
         self.network, self.vocabulary = network, vocabulary
 
     @torch.inference_mode()
-    def __call__(self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+    def __call__(
+        self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
+    ) -> list[list[float]]:
         """Return a score between 0 and 1 for each candidate."""
         if not any(candidates):
             return [[] for _ in candidates]
@@ -152,31 +169,47 @@ class LearnedRanker:
         scores = iter((sensible * (1 + specific) / 2).tolist())
         return [[next(scores) for _ in found] for found in candidates]
 
-    def numbers(self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]) -> Tensor:
+    def numbers(
+        self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
+    ) -> Tensor:
         """Describe candidates by numbers, in the order of NUMBERS: (R, F). At least one candidate."""
         device, matcher = self.network.mean.device, self.network.matcher
-        owners = torch.tensor([row for row, found in enumerate(candidates) for _ in found], device=device)
+        owners = torch.tensor(
+            [row for row, found in enumerate(candidates) for _ in found], device=device
+        )
         texts = [without_marks(candidate.text) for found in candidates for candidate in found]
         replies = matcher.reply_vectors(self.tokens(texts, beginning=True).to(device))
         whole, last = (
-            matcher.context_vectors(self.context_tokens([_texts(c)[-count:] for c in conversations]).to(device))
+            matcher.context_vectors(
+                self.context_tokens([_texts(c)[-count:] for c in conversations]).to(device)
+            )
             for count in (READ_TURNS, 1)
         )
-        cosines = torch.stack([(replies * vectors[owners]).sum(1) for vectors in (whole, last)], dim=1)
-        plain = [row for c, found in zip(conversations, candidates, strict=True) for row in described(c, found)]
+        cosines = torch.stack(
+            [(replies * vectors[owners]).sum(1) for vectors in (whole, last)], dim=1
+        )
+        plain = [
+            row
+            for c, found in zip(conversations, candidates, strict=True)
+            for row in described(c, found)
+        ]
         return torch.cat([torch.tensor(plain, device=device), cosines], dim=1)
 
     def context_tokens(self, conversations: Sequence[Sequence[str]]) -> Tensor:
         """Lay out the last turns of conversations, the last one first: (N, READ_TURNS, T)."""
         turns = [([""] * READ_TURNS + list(spoken))[-READ_TURNS:][::-1] for spoken in conversations]
-        return self.tokens([turn for spoken in turns for turn in spoken]).view(len(turns), READ_TURNS, -1)
+        return self.tokens([turn for spoken in turns for turn in spoken]).view(
+            len(turns), READ_TURNS, -1
+        )
 
     def tokens(self, texts: Sequence[str], *, beginning: bool = False) -> Tensor:
         """Lay out texts, (M, T): the last READ_TOKENS of each, or those at its beginning."""
         part = slice(READ_TOKENS) if beginning else slice(-READ_TOKENS, None)
         rows = [ids[part] for ids in self.vocabulary.encode_all(texts)]
         longest = max(1, *map(len, rows))
-        return torch.tensor([[*row, *[self.vocabulary.pad_id] * (longest - len(row))] for row in rows])
+        return torch.tensor(
+            [[*row, *[self.vocabulary.pad_id] * (longest - len(row))] for row in rows]
+        )
 
 
 # --- numbers -------------------------------------------------------------------------------------------------------
@@ -205,7 +238,10 @@ def described(conversation: Conversation, candidates: Sequence[Candidate]) -> li
         text = without_marks(candidate.text)
         found = stems(text)
         meant, size = _content(found), candidate.tokens + 1
-        asks, remembered = float(text.rstrip().endswith("?")), float(candidate.similarity is not None)
+        asks, remembered = (
+            float(text.rstrip().endswith("?")),
+            float(candidate.similarity is not None),
+        )
         blank = candidate.log_prob if candidate.blank is None else candidate.blank
         share = 1 / (1 + len(meant))
         similarity = candidate.similarity or 0.0
@@ -234,7 +270,11 @@ def _places(candidates: Sequence[Candidate]) -> list[int]:
 
     places = [0] * len(candidates)
     for remembered in (True, False):
-        kind = [at for at, candidate in enumerate(candidates) if (candidate.similarity is not None) == remembered]
+        kind = [
+            at
+            for at, candidate in enumerate(candidates)
+            if (candidate.similarity is not None) == remembered
+        ]
         for place, at in enumerate(sorted(kind, key=lambda at: -merit(candidates[at]))):
             places[at] = place
     return places
@@ -250,7 +290,10 @@ def _content(found: Sequence[str] | set[str]) -> set[str]:
 
 def save(folder: Path, ranker: LearnedRanker, about: dict[str, Any]) -> None:
     """Write a ranker into a checkpoint's folder, in half precision. about: how it was fitted."""
-    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in ranker.network.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().half().contiguous()
+        for name, tensor in ranker.network.state_dict().items()
+    }
     metadata = {
         "config": json.dumps(asdict(ranker.network.config)),
         "vocabulary_sha256": ranker.vocabulary.sha256,
@@ -270,7 +313,9 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> LearnedR
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (it is no dict)
         settings = json.loads(metadata["config"])
-        config = RankerConfig(**{field.name: settings[field.name] for field in fields(RankerConfig)})
+        config = RankerConfig(
+            **{field.name: settings[field.name] for field in fields(RankerConfig)}
+        )
         if metadata["vocabulary_sha256"] != vocabulary.sha256:
             raise ValueError("it was fitted to another vocabulary")
         if json.loads(metadata["numbers"]) != list(NUMBERS):

@@ -56,7 +56,9 @@ class LikelihoodRanker:
     def __init__(self, checkpoint: Checkpoint | None, decode: DecodeConfig) -> None:
         self.weight, self.bonus = decode.anti_lm, decode.length_bonus
 
-    def __call__(self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+    def __call__(
+        self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
+    ) -> list[list[float]]:
         """Score by likelihood; where that without history is not known, the search's score stays."""
         return [[self.score(candidate) for candidate in found] for found in candidates]
 
@@ -102,7 +104,9 @@ def ranker_of(checkpoint: Checkpoint, decode: DecodeConfig) -> Ranker:
         name = "recall" if checkpoint.ranker is None else "learned"
     if name == "learned":
         if checkpoint.ranker is None:
-            raise ValueError("ranker is learned, but the checkpoint has none; fit one with python -m training.fit_ranker")
+            raise ValueError(
+                "ranker is learned, but the checkpoint has none; fit one with python -m training.fit_ranker"
+            )
         return checkpoint.ranker
     if name in OURS:
         return OURS[name](checkpoint, decode)
@@ -110,5 +114,7 @@ def ranker_of(checkpoint: Checkpoint, decode: DecodeConfig) -> Ranker:
     try:
         found = getattr(importlib.import_module(module), class_name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"there is no ranker {name!r} ({error}); use auto, learned, {', '.join(OURS)} or module:Class") from None
+        raise ValueError(
+            f"there is no ranker {name!r} ({error}); use auto, learned, {', '.join(OURS)} or module:Class"
+        ) from None
     return cast(Ranker, found(checkpoint, decode))

@@ -92,7 +92,9 @@ class Recall:
 
     def save(self, path: Path) -> None:
         """Write the exchanges into a file, the same bytes for the same exchanges."""
-        lines = "".join(json.dumps(exchange, ensure_ascii=False) + "\n" for exchange in self.exchanges)
+        lines = "".join(
+            json.dumps(exchange, ensure_ascii=False) + "\n" for exchange in self.exchanges
+        )
         path.write_bytes(gzip.compress(lines.encode(), mtime=0))
 
     @classmethod
@@ -111,7 +113,10 @@ class Recall:
 
     def _index(self, texts: Iterable[str]) -> _Index:
         """Number the stems of texts, new ones after the known ones, and index the texts by them."""
-        numbers = [[self._terms.setdefault(stem, len(self._terms)) for stem in stems(text)] for text in texts]
+        numbers = [
+            [self._terms.setdefault(stem, len(self._terms)) for stem in stems(text)]
+            for text in texts
+        ]
         return _Index(numbers, self._terms)
 
 
@@ -137,7 +142,11 @@ class _Index:
         scores, square = np.zeros(self._size), 0.0
         for stem in set(query):
             term = self._terms.get(stem)
-            if term is None or term >= len(self._idf) or self._starts[term] == self._starts[term + 1]:
+            if (
+                term is None
+                or term >= len(self._idf)
+                or self._starts[term] == self._starts[term + 1]
+            ):
                 square += self._rarest**2
                 continue
             weight = float(self._idf[term])
@@ -162,7 +171,10 @@ def presupposed(reply: str, known: Set[str]) -> set[str]:
 
 def nobody(reply: str, known: Set[str]) -> int:
     """Count he and she, where nobody was spoken of who could be meant."""
-    return sum(bool(pronouns.search(reply.lower())) and not people & known for pronouns, people in _REFERENTS)
+    return sum(
+        bool(pronouns.search(reply.lower())) and not people & known
+        for pronouns, people in _REFERENTS
+    )
 
 
 def stems(text: str) -> list[str]:
@@ -185,7 +197,8 @@ _REFERENTS = (
         re.compile(r"\b(?:he|him|his|he's|he'll|he'd)\b"),
         frozenset(
             stems(
-                _ANYBODY + "he him his he's he'll he'd man men guy boy brother father dad daddy husband son grandpa grandfather "
+                _ANYBODY
+                + "he him his he's he'll he'd man men guy boy brother father dad daddy husband son grandpa grandfather "
                 "uncle nephew boyfriend grandson mister mr groom king"
             )
         ),

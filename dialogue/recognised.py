@@ -15,17 +15,23 @@ SENTENCE_WORDS = 4  # from so many words on people write a full stop: test perpl
 _SPELT = re.compile(r"(?<!\S)(?:[a-z]\. ?){2,}(?=\s|$)|(?<!\S)(?:[a-z]\. )+[a-z]\.(?=\s|$)")
 _THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3})")
 # Initials and the project's marks stay; punctuation but apostrophes within words and decimal points goes.
-_PUNCTUATION = re.compile(r"((?<![\w.])(?:[a-z]\.){2,}|<\w+>)|[^\w\s'.]|(?<!\w)'|'(?!\w)|\.(?!\d)|(?<!\d)\.|_")
+_PUNCTUATION = re.compile(
+    r"((?<![\w.])(?:[a-z]\.){2,}|<\w+>)|[^\w\s'.]|(?<!\w)'|'(?!\w)|\.(?!\d)|(?<!\d)\.|_"
+)
 
 _ONES = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
     "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 )  # fmt: skip
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_VALUES = {word: number for number, word in enumerate(_ONES)} | {word: 20 + 10 * n for n, word in enumerate(_TENS)}
+_VALUES = {word: number for number, word in enumerate(_ONES)} | {
+    word: 20 + 10 * n for n, word in enumerate(_TENS)
+}
 _UNIT = "|".join(_ONES[1:10])
 _BELOW_HUNDRED = rf"(?:(?:{'|'.join(_TENS)})(?:[ -](?:{_UNIT}))?|{'|'.join(_ONES[10:])})"
-_NUMBER = re.compile(rf"\b({_BELOW_HUNDRED})(?: ({_BELOW_HUNDRED}|oh (?:{_UNIT})))?\b(?! hundred| thousand| million| billion)")
+_NUMBER = re.compile(
+    rf"\b({_BELOW_HUNDRED})(?: ({_BELOW_HUNDRED}|oh (?:{_UNIT})))?\b(?! hundred| thousand| million| billion)"
+)
 _THOUSANDS = re.compile(rf"\b(two) thousand(?: (?:and )?({_BELOW_HUNDRED}|{_UNIT}))?\b")
 
 _ASKING = re.compile(
@@ -42,7 +48,10 @@ def as_recognised(text: str) -> str:
 
     The project's own marks, such as <continued_utterance>, stay. "Hi! It's 1,500 U.S. dollars." is "hi it's 1500 u.s. dollars".
     """
-    plain = _PUNCTUATION.sub(lambda match: f" {match[1]} " if match[1] else " ", _THOUSANDS_COMMA.sub("", normalise(text)))
+    plain = _PUNCTUATION.sub(
+        lambda match: f" {match[1]} " if match[1] else " ",
+        _THOUSANDS_COMMA.sub("", normalise(text)),
+    )
     return " ".join(plain.split())
 
 
@@ -57,9 +66,14 @@ def as_written(text: str) -> str:
     if not text or (text[-1] in ".!?" and not _SPELT.search(text)):
         return text
     text = _SPELT.sub(
-        lambda match: match[0].replace(".", "").replace(" ", "") + (" " if match[0].endswith(" ") else ""), text
+        lambda match: (
+            match[0].replace(".", "").replace(" ", "") + (" " if match[0].endswith(" ") else "")
+        ),
+        text,
     ).strip()
-    text = _NUMBER.sub(_digits, _THOUSANDS.sub(lambda m: str(2000 + (_value(m[2]) if m[2] else 0)), text))
+    text = _NUMBER.sub(
+        _digits, _THOUSANDS.sub(lambda m: str(2000 + (_value(m[2]) if m[2] else 0)), text)
+    )
     if not text[-1].isalnum():
         return text
     if _ASKING.match(text):
@@ -76,4 +90,8 @@ def _digits(match: re.Match[str]) -> str:
     first = _value(match[1])
     if match[2] is None:
         return str(first)
-    return f"{first}{_value(match[2]):02}" if first in range(11, 21) and _value(match[2]) < 100 else f"{first} {_value(match[2])}"
+    return (
+        f"{first}{_value(match[2]):02}"
+        if first in range(11, 21) and _value(match[2]) < 100
+        else f"{first} {_value(match[2])}"
+    )

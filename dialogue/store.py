@@ -28,8 +28,15 @@ class ConversationStore:
             raise ValueError(
                 f"a store of {limit} conversations, {limit_bytes} bytes and {seconds} s keeps nothing; each must be above 0"
             )
-        self._limit, self._limit_bytes, self._seconds, self._clock = limit, limit_bytes, seconds, clock
-        self._kept: OrderedDict[str, tuple[float, int, Conversation]] = OrderedDict()  # least recently used first
+        self._limit, self._limit_bytes, self._seconds, self._clock = (
+            limit,
+            limit_bytes,
+            seconds,
+            clock,
+        )
+        self._kept: OrderedDict[str, tuple[float, int, Conversation]] = (
+            OrderedDict()
+        )  # least recently used first
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -54,7 +61,9 @@ class ConversationStore:
         self._kept[name] = (self._clock(), size, conversation)
         self._bytes += size
         self._expire()
-        while len(self._kept) > 1 and (len(self._kept) > self._limit or self._bytes > self._limit_bytes):
+        while len(self._kept) > 1 and (
+            len(self._kept) > self._limit or self._bytes > self._limit_bytes
+        ):
             self.forget(next(iter(self._kept)))
 
     def forget(self, name: str) -> None:

@@ -32,7 +32,11 @@ COMMANDS = {
     "/reset": "begins anew",
     "/quit": "leaves",
 }
-WHO = {"safety": "a fixed answer of safety", "identity": "a fixed answer about itself", "agent": "the model"}
+WHO = {
+    "safety": "a fixed answer of safety",
+    "identity": "a fixed answer about itself",
+    "agent": "the model",
+}
 
 
 class Talk:
@@ -98,7 +102,9 @@ def talk(agent: DialogueAgent, console: Console, *, safety: Level = "standard") 
         elif name in COMMANDS:
             _show(conversation, name, console)
         elif name.startswith("/"):
-            console.print(f"{name} is no command; {help_line}.", style="dim", markup=False, highlight=False)
+            console.print(
+                f"{name} is no command; {help_line}.", style="dim", markup=False, highlight=False
+            )
         elif line:
             text = conversation.say(line).text
             console.print("[bold]bot[/bold] ", end=" ")
@@ -113,7 +119,9 @@ def _reader(console: Console) -> Callable[[], str]:
     from prompt_toolkit.formatted_text import HTML
     from prompt_toolkit.history import InMemoryHistory  # what is said is not written to a disk
 
-    session: PromptSession[str] = PromptSession(history=InMemoryHistory(), completer=completer(), complete_while_typing=True)
+    session: PromptSession[str] = PromptSession(
+        history=InMemoryHistory(), completer=completer(), complete_while_typing=True
+    )
     return lambda: session.prompt(HTML("<b>you</b>  "))
 
 
@@ -122,7 +130,9 @@ def completer() -> Completer:
     from prompt_toolkit.completion import Completer, Completion
 
     class Commands(Completer):
-        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        def get_completions(
+            self, document: Document, complete_event: CompleteEvent
+        ) -> Iterator[Completion]:
             line = document.text_before_cursor
             name, space, rest = line.partition(" ")
             if not space and line.startswith("/"):
@@ -133,7 +143,9 @@ def completer() -> Completer:
                 for setting in fields(DecodeConfig):
                     option = f"--{setting.name.replace('_', '-')}"
                     if option.startswith(word):
-                        yield Completion(option, start_position=-len(word), display_meta=setting.metadata["help"])
+                        yield Completion(
+                            option, start_position=-len(word), display_meta=setting.metadata["help"]
+                        )
 
     return Commands()
 
@@ -148,7 +160,11 @@ def _show(conversation: Talk, name: str, console: Console) -> None:
     else:
         given = conversation.answer
         reason = f": {given.reason}" if given.reason else ""
-        times = [*given.seconds[:1], *conversation.reply.seconds] if conversation.reply else given.seconds
+        times = (
+            [*given.seconds[:1], *conversation.reply.seconds]
+            if conversation.reply
+            else given.seconds
+        )
         taken = ", ".join(f"{stage} {1000 * seconds:.1f} ms" for stage, seconds in times)
         console.print(f"It was {WHO[given.by]}{reason} ({taken}).", markup=False, highlight=False)
         if name == "/why" and conversation.reply:
@@ -162,7 +178,13 @@ def candidates(reply: Reply, why: list[str] | None = None) -> Table:
     for at, candidate in enumerate(reply.candidates):
         reasons = [why[at]] if why else []
         style = "bold" if candidate.text == said else ""
-        table.add_row(f"{candidate.score:.2f}", f"{candidate.log_prob:.2f}", *reasons, candidate.text, style=style)
+        table.add_row(
+            f"{candidate.score:.2f}",
+            f"{candidate.log_prob:.2f}",
+            *reasons,
+            candidate.text,
+            style=style,
+        )
     return table
 
 
@@ -172,9 +194,14 @@ def told(conversation: Talk) -> dict[str, object]:
     if conversation.reply:
         found["candidates"] = [
             {"why": why, **asdict(candidate)}
-            for candidate, why in zip(conversation.reply.candidates, conversation.why(), strict=True)
+            for candidate, why in zip(
+                conversation.reply.candidates, conversation.why(), strict=True
+            )
         ]
-        found["seconds"] = [*list(conversation.answer.seconds[:1] if conversation.answer else ()), *conversation.reply.seconds]
+        found["seconds"] = [
+            *list(conversation.answer.seconds[:1] if conversation.answer else ()),
+            *conversation.reply.seconds,
+        ]
     return found
 
 
@@ -205,6 +232,12 @@ def _settle(conversation: Talk, line: str, console: Console) -> None:
         if is_own or not line:
             meaning = () if line else (setting.metadata["help"],)
             table.add_row(
-                setting.name, str(value), f"default {default}" if is_own else "", *meaning, style="bold" if is_own else ""
+                setting.name,
+                str(value),
+                f"default {default}" if is_own else "",
+                *meaning,
+                style="bold" if is_own else "",
             )
-    console.print(table if table.row_count else "All settings have their defaults.", highlight=False)
+    console.print(
+        table if table.row_count else "All settings have their defaults.", highlight=False
+    )

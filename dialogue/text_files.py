@@ -24,7 +24,10 @@ _BYTE_ORDER_MARKS = (  # UTF-32's little-endian mark begins with that of UTF-16
 )
 _NO_TEXT = (
     (b"\x1f\x8b", "packed by gzip: give it a name that ends in .gz, or unpack it"),
-    (b"PK\x03\x04", "a zip archive, or a document that is one inside: unpack it, or save it as text"),
+    (
+        b"PK\x03\x04",
+        "a zip archive, or a document that is one inside: unpack it, or save it as text",
+    ),
     (b"\xfd7zXZ\x00", "packed by xz: unpack it"),
     (b"\x28\xb5\x2f\xfd", "packed by zstd: unpack it"),
     (b"%PDF-", "a PDF document: save it as text"),
@@ -60,9 +63,13 @@ def decoded(content: bytes) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"line {line} is invalid {_named(encoding)} ({error.reason}); save it as UTF-8") from None
+        raise ValueError(
+            f"line {line} is invalid {_named(encoding)} ({error.reason}); save it as UTF-8"
+        ) from None
     if "\0" in text:
-        raise ValueError(f"line {text[: text.index(chr(0))].count(chr(10)) + 1}: {_NUL}; save it as UTF-8")
+        raise ValueError(
+            f"line {text[: text.index(chr(0))].count(chr(10)) + 1}: {_NUL}; save it as UTF-8"
+        )
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -77,7 +84,11 @@ def numbered_lines(path: Path, complain: Callable[[str], None]) -> Iterator[tupl
         with path.open("rb", buffering=BEGINNING) as file:
             unpacked = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else None
             # A GzipFile has all that a buffer asks of what it reads from
-            content = file if unpacked is None else io.BufferedReader(cast(io.RawIOBase, unpacked), BEGINNING)
+            content = (
+                file
+                if unpacked is None
+                else io.BufferedReader(cast(io.RawIOBase, unpacked), BEGINNING)
+            )
             for number, line in enumerate(_lines(content), start=1):
                 if fault := _fault(line):
                     complain(f"{path}, line {number}: {fault}")
@@ -85,7 +96,9 @@ def numbered_lines(path: Path, complain: Callable[[str], None]) -> Iterator[tupl
                     # A mark stands at every seam of files that were joined.
                     yield number, line.removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise ValueError(f"cannot read {path}: invalid {_named(error.encoding)} ({error.reason}); save it as UTF-8") from None
+        raise ValueError(
+            f"cannot read {path}: invalid {_named(error.encoding)} ({error.reason}); save it as UTF-8"
+        ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"cannot read {path}: {error}") from None
     except _NoText as error:
@@ -125,8 +138,12 @@ def _encoding_of(beginning: bytes) -> str:
     if 20 * nuls > len(beginning) or (one_sided and not _may_be(beginning, "utf-8")):
         kind = f"UTF-{16 if one_sided else 32}{'BE' if 2 * on_even > nuls else 'LE'}"
         kind = kind if _may_be(beginning, kind) else ""
-        guess = f"it looks like {kind} without a byte order mark" if kind else "it looks like no text"
-        advice = f"; save it as UTF-8, such as by iconv -f {kind} -t UTF-8 OLD > NEW" if kind else ""
+        guess = (
+            f"it looks like {kind} without a byte order mark" if kind else "it looks like no text"
+        )
+        advice = (
+            f"; save it as UTF-8, such as by iconv -f {kind} -t UTF-8 OLD > NEW" if kind else ""
+        )
         raise _NoText(f"{nuls:,} of its first {len(beginning):,} bytes are NUL: {guess}{advice}")
     return "utf-8"
 

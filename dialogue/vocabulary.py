@@ -20,12 +20,27 @@ PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
 CONTINUED = "<continued_utterance>"
 PLACEHOLDERS = ("<person>", "<number>", CONTINUED)  # MovieTriples' own marks: one id each
 
-_QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "´": "'", "`": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'})
+_QUOTES = str.maketrans(
+    {
+        "‘": "'",
+        "’": "'",
+        "ʼ": "'",
+        "´": "'",
+        "`": "'",
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "«": '"',
+        "»": '"',
+    }
+)
 # Characters that end or break a line, sentencepiece's own mark for a space, and halves of surrogate pairs: all of them spacing.
 _SPACING = re.compile("[\\s\x00-\x1f\x7f-\x9f\u2581\ud800-\udfff\ufeff\u200b]+")
 _DOUBLED_QUOTE = re.compile(r"''+")
 _CONTRACTION = re.compile(r"(?<=[\w>]) ' ?(?=(?:s|t|m|re|ve|ll|d)\b)")
-_CONTINUATION_BYTE = re.compile(r"<0x[89AB][0-9A-F]>")  # of UTF-8: one that does not begin a character
+_CONTINUATION_BYTE = re.compile(
+    r"<0x[89AB][0-9A-F]>"
+)  # of UTF-8: one that does not begin a character
 _SPACED_STOP = re.compile(r" (?=[.,!?;:](?:\s|[.,!?;:]|$))")
 
 
@@ -59,9 +74,15 @@ class Vocabulary:
 
         Raises ValueError where they are none, or where the special pieces of this project are missing.
         """
-        self._pieces: Any = WordVocabulary.read(serialised) if serialised.startswith(b"[") else self._sentencepiece(serialised)
+        self._pieces: Any = (
+            WordVocabulary.read(serialised)
+            if serialised.startswith(b"[")
+            else self._sentencepiece(serialised)
+        )
         self.serialised = serialised
-        self.pad_id, self.unk_id, self.bos_id, self.eos_id = (self._special(piece) for piece in (PAD, UNK, BOS, EOS))
+        self.pad_id, self.unk_id, self.bos_id, self.eos_id = (
+            self._special(piece) for piece in (PAD, UNK, BOS, EOS)
+        )
         self.placeholder_ids = tuple(self._special(piece) for piece in PLACEHOLDERS)
 
     @staticmethod
@@ -80,7 +101,9 @@ class Vocabulary:
         """Make a vocabulary of whole words at the places of their ids; the marks of this project that lack come after them."""
         marks = (PAD, UNK, BOS, EOS, *PLACEHOLDERS)
         known = set(words)
-        return cls(WordVocabulary([*words, *(mark for mark in marks if mark not in known)]).serialise())
+        return cls(
+            WordVocabulary([*words, *(mark for mark in marks if mark not in known)]).serialise()
+        )
 
     def _special(self, piece: str) -> int:
         for written in (piece, "\u2581" + piece):  # words carry the space before them
@@ -88,7 +111,9 @@ class Vocabulary:
             if self._pieces.id_to_piece(token_id) == written:
                 break
         else:
-            raise ValueError(f"the vocabulary has no piece {piece}; build one with python -m training.build_vocabulary")
+            raise ValueError(
+                f"the vocabulary has no piece {piece}; build one with python -m training.build_vocabulary"
+            )
         return int(token_id)
 
     @classmethod
@@ -96,7 +121,9 @@ class Vocabulary:
         """Read a vocabulary file. Raises ValueError where it is missing or no sentencepiece model."""
         path = Path(path)
         if not path.is_file():
-            raise ValueError(f"there is no vocabulary at {path}; build one with python -m training.build_vocabulary")
+            raise ValueError(
+                f"there is no vocabulary at {path}; build one with python -m training.build_vocabulary"
+            )
         try:
             # An editor may have put a mark before a list of words.
             return cls(path.read_bytes().removeprefix(codecs.BOM_UTF8))
@@ -120,7 +147,11 @@ class Vocabulary:
         """Encode what a text begins with: where a space ends it, that stays, if the vocabulary has a piece for it."""
         space = self._pieces.piece_to_id("\u2581")
         known = self._pieces.id_to_piece(space) == "\u2581"
-        return [*self.encode(text), space] if known and text.strip() and text[-1].isspace() else self.encode(text)
+        return (
+            [*self.encode(text), space]
+            if known and text.strip() and text[-1].isspace()
+            else self.encode(text)
+        )
 
     def encode_all(self, texts: Sequence[str], *, spaced: bool = False) -> list[list[int]]:
         """Encode many texts in one call. spaced: they are words apart by spaces, which a list of words takes as they are."""
@@ -135,8 +166,13 @@ class Vocabulary:
         In the order of the tokens of `encode_all`. Of a character that is read as bytes the last one stands for it.
         """
         if isinstance(self._pieces, WordVocabulary):
-            return [len(spaceless(word)) for word in (text.split() if spaced else stretches(normalise(text)))]
-        pieces: list[str] = self._pieces.encode(normalise(text), out_type=str)  # what is unknown stands for itself here
+            return [
+                len(spaceless(word))
+                for word in (text.split() if spaced else stretches(normalise(text)))
+            ]
+        pieces: list[str] = self._pieces.encode(
+            normalise(text), out_type=str
+        )  # what is unknown stands for itself here
         goes_on = [bool(_CONTINUATION_BYTE.fullmatch(piece)) for piece in [*pieces, ""][1:]]
         is_byte = [self._pieces.is_byte(token_id) for token_id in self.encode(text)]
         return [
@@ -150,10 +186,14 @@ class Vocabulary:
         size = len(self)
         for token_id in ids:
             if not 0 <= token_id < size:
-                raise ValueError(f"token id {token_id} is out of range: this vocabulary has {size} pieces, 0 to {size - 1}")
+                raise ValueError(
+                    f"token id {token_id} is out of range: this vocabulary has {size} pieces, 0 to {size - 1}"
+                )
         skipped = (self.pad_id, self.bos_id, self.eos_id)
         text: str = self._pieces.decode([token_id for token_id in ids if token_id not in skipped])
-        return normalise(text) if isinstance(self._pieces, WordVocabulary) else text  # "don ' t ." is "don't."
+        return (
+            normalise(text) if isinstance(self._pieces, WordVocabulary) else text
+        )  # "don ' t ." is "don't."
 
     def piece(self, token_id: int) -> str:
         """Show one token as sentencepiece writes it."""
@@ -165,9 +205,15 @@ class Vocabulary:
 
         A lone byte piece would decode to U+FFFD or a control character, so bytes are read but never written.
         """
-        return tuple(sorted({self.pad_id, self.unk_id, self.bos_id, *self.placeholder_ids[:2], *self.byte_ids}))
+        return tuple(
+            sorted(
+                {self.pad_id, self.unk_id, self.bos_id, *self.placeholder_ids[:2], *self.byte_ids}
+            )
+        )
 
     @property
     def byte_ids(self) -> frozenset[int]:
         """The pieces that stand for single bytes of what the vocabulary has no letters for."""
-        return frozenset(token_id for token_id in range(len(self)) if self._pieces.is_byte(token_id))
+        return frozenset(
+            token_id for token_id in range(len(self)) if self._pieces.is_byte(token_id)
+        )

@@ -29,13 +29,18 @@ class WordVocabulary:
 
     def __init__(self, words: Sequence[str]) -> None:
         """Take the words, each at the place of its id. Raises ValueError where one stands twice, holds a space, or <unk> lacks."""
-        self._words, self._ids = list(words), {word: token_id for token_id, word in enumerate(words)}
+        self._words, self._ids = (
+            list(words),
+            {word: token_id for token_id, word in enumerate(words)},
+        )
         if len(self._ids) != len(self._words):
             twice = next(word for token_id, word in enumerate(words) if self._ids[word] != token_id)
             raise ValueError(f"the word {twice!r} stands twice in the list; each has one id")
         wrong = next((word for word in words if word.split() != [word]), None)
         if wrong is not None:
-            raise ValueError(f"{wrong!r} is no word: a word has no space, and one character at least")
+            raise ValueError(
+                f"{wrong!r} is no word: a word has no space, and one character at least"
+            )
         if UNK not in self._ids:
             raise ValueError(f"the list has no {UNK}, which stands for every other word")
 

@@ -22,4 +22,6 @@ def repeats_ngram(text: str, n: int) -> bool:
 def holds_phrase(text: str, phrase: str) -> bool:
     """Tell whether the words of a phrase stand in a text, in a row."""
     spoken, wanted = words(text), words(phrase)
-    return bool(wanted) and any(spoken[start : start + len(wanted)] == wanted for start in range(len(spoken)))
+    return bool(wanted) and any(
+        spoken[start : start + len(wanted)] == wanted for start in range(len(spoken))
+    )

@@ -36,9 +36,13 @@ def build_skill(
     from skill.responder import Responder
 
     interaction = interaction or load()
-    commands.compiled(interaction.invocation_name)  # now, as what comes next, so that nobody who speaks waits for it
+    commands.compiled(
+        interaction.invocation_name
+    )  # now, as what comes next, so that nobody who speaks waits for it
     fixed_answer("hello", seed="", level=safety)
-    responder = Responder(agent, safety=safety, may_send=may_send, log_text=log_text, observe=observe)
+    responder = Responder(
+        agent, safety=safety, may_send=may_send, log_text=log_text, observe=observe
+    )
     builder = SkillBuilder()
     builder.add_global_request_interceptor(handlers.Interaction(interaction))
     for handler in (

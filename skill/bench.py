@@ -42,7 +42,9 @@ URL = f"https://{CHAIN_HOST}/echo.api/bench.pem"
 class InstantAgent:
     """Answers at once, always the same."""
 
-    def respond(self, conversations: list[str], utterances: list[str], *, deadline: float) -> list[str]:
+    def respond(
+        self, conversations: list[str], utterances: list[str], *, deadline: float
+    ) -> list[str]:
         """Give the reply, as often as asked."""
         return [REPLY for _ in conversations]
 
@@ -58,20 +60,44 @@ class InstantAgent:
 
 def chat_request() -> dict[str, Any]:
     """Build a chat request like those that Alexa sends."""
-    application, user = {"applicationId": "amzn1.ask.skill.bench"}, {"userId": "amzn1.ask.account.BENCH"}
+    application, user = (
+        {"applicationId": "amzn1.ask.skill.bench"},
+        {"userId": "amzn1.ask.account.BENCH"},
+    )
     interaction = load()
-    slot = {"name": interaction.slot, "value": "i saw a great movie yesterday", "confirmationStatus": "NONE", "source": "USER"}
+    slot = {
+        "name": interaction.slot,
+        "value": "i saw a great movie yesterday",
+        "confirmationStatus": "NONE",
+        "source": "USER",
+    }
     return {
         "version": "1.0",
-        "session": {"new": False, "sessionId": "bench", "application": application, "attributes": {}, "user": user},
-        "context": {"System": {"application": application, "user": user, "device": {"deviceId": "x", "supportedInterfaces": {}}}},
+        "session": {
+            "new": False,
+            "sessionId": "bench",
+            "application": application,
+            "attributes": {},
+            "user": user,
+        },
+        "context": {
+            "System": {
+                "application": application,
+                "user": user,
+                "device": {"deviceId": "x", "supportedInterfaces": {}},
+            }
+        },
         "request": {
             "type": "IntentRequest",
             "requestId": "amzn1.echo-api.request.bench",
             "timestamp": datetime.now(UTC).isoformat(),
             "locale": "en-US",
             "dialogState": "IN_PROGRESS",
-            "intent": {"name": interaction.intent, "confirmationStatus": "NONE", "slots": {interaction.slot: slot}},
+            "intent": {
+                "name": interaction.intent,
+                "confirmationStatus": "NONE",
+                "slots": {interaction.slot: slot},
+            },
         },
     }
 
@@ -94,7 +120,9 @@ def calls() -> dict[str, Callable[[], object]]:
     client = app.test_client()
 
     def dispatch() -> dict[str, Any]:
-        return cast(dict[str, Any], skill.serializer.serialize(skill.invoke(envelope.read(request), None)))
+        return cast(
+            dict[str, Any], skill.serializer.serialize(skill.invoke(envelope.read(request), None))
+        )
 
     response = answer(dispatch, request, interaction, strict=True)
 
@@ -134,7 +162,9 @@ def times_of(timed: dict[str, Callable[[], object]], rounds: int) -> list[dict[s
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Time turns from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m skill.bench", description="Time a turn outside the agent.")
+    parser = argparse.ArgumentParser(
+        prog="python -m skill.bench", description="Time a turn outside the agent."
+    )
     parser.add_argument("--rounds", type=int, default=500, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     at_least(1, rounds=options.rounds)

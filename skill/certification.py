@@ -20,7 +20,13 @@ from skill.interaction_model import BUILT_INS, interaction_model, manifest
 from skill.interaction_settings import InteractionSettings
 
 PRIVACY = Path(__file__).parent.parent / "docs" / "privacy.md"
-STATEMENTS = ("I like trains.", "that is a pity", "Good night.", "ok", "My cat sleeps all day, and so do I.")
+STATEMENTS = (
+    "I like trains.",
+    "that is a pity",
+    "Good night.",
+    "ok",
+    "My cat sleeps all day, and so do I.",
+)
 _CLOSES = ("AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.NavigateHomeIntent")
 
 
@@ -30,7 +36,9 @@ class Stating:
     def __init__(self) -> None:
         self._said = 0
 
-    def respond(self, conversations: list[str], utterances: list[str], *, deadline: float) -> list[str]:
+    def respond(
+        self, conversations: list[str], utterances: list[str], *, deadline: float
+    ) -> list[str]:
         """Return the next statement."""
         self._said += 1
         return [STATEMENTS[self._said % len(STATEMENTS)] for _ in conversations]
@@ -42,34 +50,71 @@ class Stating:
         """Keep nothing, and so forget nothing."""
 
 
-def checklist(settings: InteractionSettings, published: dict[str, Any]) -> dict[str, tuple[bool, str, str]]:
+def checklist(
+    settings: InteractionSettings, published: dict[str, Any]
+) -> dict[str, tuple[bool, str, str]]:
     """List each point with whether it holds, what was found, and what to do.
 
     published: the skill's manifest as Alexa has it; {}: it cannot be seen.
     """
     answers = _answers(settings)
-    open_ones = {name: body for name, body in answers.items() if body.get("shouldEndSession") is False}
+    open_ones = {
+        name: body for name, body in answers.items() if body.get("shouldEndSession") is False
+    }
     mute = [name for name, body in open_ones.items() if not _asks(body["outputSpeech"])]
-    mute += [f"{name}, reprompt" for name, body in open_ones.items() if not _asks(body["reprompt"]["outputSpeech"])]
+    mute += [
+        f"{name}, reprompt"
+        for name, body in open_ones.items()
+        if not _asks(body["reprompt"]["outputSpeech"])
+    ]
     help_text = _text(answers["AMAZON.HelpIntent"]["outputSpeech"])
-    helps = "AMAZON.HelpIntent" in open_ones and "stop" in help_text.lower() and help_text.endswith("?")
-    staying = [name for name in _CLOSES if answers[name].get("shouldEndSession") is not True or "reprompt" in answers[name]]
+    helps = (
+        "AMAZON.HelpIntent" in open_ones and "stop" in help_text.lower() and help_text.endswith("?")
+    )
+    staying = [
+        name
+        for name in _CLOSES
+        if answers[name].get("shouldEndSession") is not True or "reprompt" in answers[name]
+    ]
     model = interaction_model(settings)
     texts = manifest(settings)["manifest"]["publishingInformation"]["locales"]
-    phrases = [fault for locale in settings.locales for fault in phrase_faults(texts[locale]["examplePhrases"], model)]
-    rows = [line for line in read_text(PRIVACY).splitlines() if line.startswith("| ")][1:] if PRIVACY.is_file() else []
+    phrases = [
+        fault
+        for locale in settings.locales
+        for fault in phrase_faults(texts[locale]["examplePhrases"], model)
+    ]
+    rows = (
+        [line for line in read_text(PRIVACY).splitlines() if line.startswith("| ")][1:]
+        if PRIVACY.is_file()
+        else []
+    )
     wanted = {
-        "privacy policy": ("privacyAndCompliance", "privacyPolicyUrl", "publish docs/privacy.md, and enter its address"),
-        "terms of use": ("privacyAndCompliance", "termsOfUseUrl", "publish your terms, and enter their address"),
-        "icons": ("publishingInformation", "largeIconUri", "draw icons of 108 and 512 pixels, and upload them"),
+        "privacy policy": (
+            "privacyAndCompliance",
+            "privacyPolicyUrl",
+            "publish docs/privacy.md, and enter its address",
+        ),
+        "terms of use": (
+            "privacyAndCompliance",
+            "termsOfUseUrl",
+            "publish your terms, and enter their address",
+        ),
+        "icons": (
+            "publishingInformation",
+            "largeIconUri",
+            "draw icons of 108 and 512 pixels, and upload them",
+        ),
     }
     points = {
         "no open microphone without a question": (
             not mute,
-            "; ".join(mute) or f"{len(open_ones)} kinds of answer leave it open, each with a question",
+            "; ".join(mute)
+            or f"{len(open_ones)} kinds of answer leave it open, each with a question",
             "see skill/questions.py" if mute else "",
         ),
-        "help": (helps, "says what to say and how to leave, and asks", "") if helps else (False, help_text, "see skill/phrases.py"),
+        "help": (helps, "says what to say and how to leave, and asks", "")
+        if helps
+        else (False, help_text, "see skill/phrases.py"),
         "stop": (
             not staying,
             "; ".join(staying) or f"{', '.join(name[7:-6] for name in _CLOSES)} end the session",
@@ -80,17 +125,27 @@ def checklist(settings: InteractionSettings, published: dict[str, Any]) -> dict[
             "; ".join(phrases) or "open the skill, or ask it a sample",
             "see skill/interaction_model.py" if phrases else "",
         ),
-        "what is stored": (bool(rows), f"docs/privacy.md lists {len(rows)} things", "" if rows else "write docs/privacy.md"),
+        "what is stored": (
+            bool(rows),
+            f"docs/privacy.md lists {len(rows)} things",
+            "" if rows else "write docs/privacy.md",
+        ),
     }
     return points | {name: _published(published, *where) for name, where in wanted.items()}
 
 
-def _published(published: dict[str, Any], part: str, field: str, todo: str) -> tuple[bool, str, str]:
+def _published(
+    published: dict[str, Any], part: str, field: str, todo: str
+) -> tuple[bool, str, str]:
     locales = ((published.get("manifest") or {}).get(part) or {}).get("locales") or {}
     lacking = [locale for locale, texts in locales.items() if not texts.get(field)]
     if locales and not lacking:
         return True, f"in {len(locales)} locales", ""
-    found = f"missing for {', '.join(lacking)}" if lacking else "not in the skill's manifest, or that cannot be seen from here"
+    found = (
+        f"missing for {', '.join(lacking)}"
+        if lacking
+        else "not in the skill's manifest, or that cannot be seen from here"
+    )
     return False, found, f"{todo}, in the console under Distribution"
 
 

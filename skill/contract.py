@@ -33,7 +33,21 @@ SPEECH_ALLOWED = frozenset(
 )
 _CAN_FULFILL = "CanFulfillIntentRequest"
 _FOR_SPEECH = ("outputSpeech", "reprompt", "card", "shouldEndSession")
-_TAGS = {"speak", "break", "p", "s", "w", "say-as", "sub", "phoneme", "emphasis", "prosody", "lang", "voice", "audio"}
+_TAGS = {
+    "speak",
+    "break",
+    "p",
+    "s",
+    "w",
+    "say-as",
+    "sub",
+    "phoneme",
+    "emphasis",
+    "prosody",
+    "lang",
+    "voice",
+    "audio",
+}
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
@@ -41,7 +55,9 @@ class BrokenContract(AssertionError):
     """A response that Alexa would not take; the message names the rules it breaks."""
 
 
-def check(response: dict[str, Any], request: dict[str, Any], interaction: InteractionSettings) -> list[str]:
+def check(
+    response: dict[str, Any], request: dict[str, Any], interaction: InteractionSettings
+) -> list[str]:
     """List the rules that a response breaks as an answer to a request, both of them whole, as JSON; none: it is fine.
 
     interaction: how the skill hears, which says what it may elicit.
@@ -62,15 +78,25 @@ def check(response: dict[str, Any], request: dict[str, Any], interaction: Intera
         found += _session_faults(body)
         found += _card_faults(body.get("card"))
     else:
-        found += [f"{name} is not allowed in answer to {kind}" for name in _FOR_SPEECH if name in body]
-        found += [f"{d['type']} is not allowed in answer to {kind}" for d in directives if d["type"].startswith("Dialog.")]
+        found += [
+            f"{name} is not allowed in answer to {kind}" for name in _FOR_SPEECH if name in body
+        ]
+        found += [
+            f"{d['type']} is not allowed in answer to {kind}"
+            for d in directives
+            if d["type"].startswith("Dialog.")
+        ]
     for directive in directives:
         if directive["type"] == "Dialog.ElicitSlot":
-            found += _elicit_faults(directive, interaction, is_open=body.get("shouldEndSession") is False)
+            found += _elicit_faults(
+                directive, interaction, is_open=body.get("shouldEndSession") is False
+            )
     return found
 
 
-def mend(response: dict[str, Any], request: dict[str, Any], interaction: InteractionSettings) -> dict[str, Any]:
+def mend(
+    response: dict[str, Any], request: dict[str, Any], interaction: InteractionSettings
+) -> dict[str, Any]:
     """Build a response that holds, with the words of the broken one where there are any: the session goes on."""
     kind = request["request"]["type"]
     if kind == _CAN_FULFILL:
@@ -83,7 +109,11 @@ def mend(response: dict[str, Any], request: dict[str, Any], interaction: Interac
     spoken = to_speech(unescape(_TAG.sub(" ", said))) if isinstance(said, str) else ""
     slot, intent = interaction.slot, {"name": interaction.intent, "confirmationStatus": "NONE"}
     slots = {slot: {"name": slot, "confirmationStatus": "NONE"}}
-    elicit = {"type": "Dialog.ElicitSlot", "slotToElicit": slot, "updatedIntent": {**intent, "slots": slots}}
+    elicit = {
+        "type": "Dialog.ElicitSlot",
+        "slotToElicit": slot,
+        "updatedIntent": {**intent, "slots": slots},
+    }
     return {
         "version": "1.0",
         "response": {
@@ -143,7 +173,9 @@ def _card_faults(card: Any) -> Iterator[str]:
         yield "a card holds no listed word"
 
 
-def _elicit_faults(directive: dict[str, Any], interaction: InteractionSettings, *, is_open: bool) -> Iterator[str]:
+def _elicit_faults(
+    directive: dict[str, Any], interaction: InteractionSettings, *, is_open: bool
+) -> Iterator[str]:
     updated = directive.get("updatedIntent") or {}
     slot, slots = directive.get("slotToElicit"), updated.get("slots") or {}
     named = (updated.get("name"), slot) == (interaction.intent, interaction.slot)

@@ -25,7 +25,12 @@ class TooLate(Exception):
     """There was no answer in time."""
 
 
-def in_time(work: Callable[[], T], hint: Callable[[], None], *, wait: Callable[[threading.Event, float], bool]) -> T:
+def in_time(
+    work: Callable[[], T],
+    hint: Callable[[], None],
+    *,
+    wait: Callable[[threading.Event, float], bool],
+) -> T:
     """Do the work in a thread of its own; give the hint where it takes long, in another. Raises TooLate, or what it raised.
 
     wait: (event, seconds) -> whether it was set within them; threading.Event.wait, but for tests. Work that is too late is
@@ -59,8 +64,15 @@ def is_alexas(endpoint: str) -> bool:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return False
-    is_plain = parts.username is None and parts.path in ("", "/") and not parts.query and not parts.fragment
-    return parts.scheme == "https" and bool(_HOST.fullmatch(host)) and port in (None, 443) and is_plain
+    is_plain = (
+        parts.username is None
+        and parts.path in ("", "/")
+        and not parts.query
+        and not parts.fragment
+    )
+    return (
+        parts.scheme == "https" and bool(_HOST.fullmatch(host)) and port in (None, 443) and is_plain
+    )
 
 
 def say_meanwhile(endpoint: str, *, token: str, request_id: str, speech: str) -> None:
@@ -69,9 +81,15 @@ def say_meanwhile(endpoint: str, *, token: str, request_id: str, speech: str) ->
     https://developer.amazon.com/docs/alexa/custom-skills/send-the-user-a-progressive-response.html
     """
     if not is_alexas(endpoint) or not token:
-        log.warning("no progressive response for request %r: its endpoint is not Alexa's, or it has no token", request_id)
+        log.warning(
+            "no progressive response for request %r: its endpoint is not Alexa's, or it has no token",
+            request_id,
+        )
         return
-    directive = {"header": {"requestId": request_id}, "directive": {"type": "VoicePlayer.Speak", "speech": speech}}
+    directive = {
+        "header": {"requestId": request_id},
+        "directive": {"type": "VoicePlayer.Speak", "speech": speech},
+    }
     try:
         answer = requests.post(
             f"{endpoint.rstrip('/')}/v1/directives",
@@ -81,7 +99,13 @@ def say_meanwhile(endpoint: str, *, token: str, request_id: str, speech: str) ->
             allow_redirects=False,
         )
     except (requests.RequestException, OSError, ValueError) as error:
-        log.warning("the progressive response for request %r failed: %s", request_id, type(error).__name__)
+        log.warning(
+            "the progressive response for request %r failed: %s", request_id, type(error).__name__
+        )
         return
     if not answer.ok:
-        log.warning("the progressive response for request %r was answered %d", request_id, answer.status_code)
+        log.warning(
+            "the progressive response for request %r was answered %d",
+            request_id,
+            answer.status_code,
+        )

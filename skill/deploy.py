@@ -17,7 +17,13 @@ from urllib.parse import urlsplit
 
 from dialogue.command_line import command, tell
 from skill import smapi, state
-from skill.interaction_model import MANIFEST_FILE, interaction_model, manifest, model_file, package_faults
+from skill.interaction_model import (
+    MANIFEST_FILE,
+    interaction_model,
+    manifest,
+    model_file,
+    package_faults,
+)
 from skill.interaction_settings import InteractionSettings, add_options, chosen
 
 Certificate = Literal["Wildcard", "Trusted"]
@@ -50,7 +56,14 @@ def endpoint_address(text: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         host, port, parts = "", None, urlsplit("")
-    if parts.scheme != "https" or "." not in host or port not in (None, 443) or parts.username or parts.query or parts.fragment:
+    if (
+        parts.scheme != "https"
+        or "." not in host
+        or port not in (None, 443)
+        or parts.username
+        or parts.query
+        or parts.fragment
+    ):
         raise ValueError(
             f"the endpoint {text!r} cannot be used: expected an https address on port 443, such as https://example.com/"
         )
@@ -60,7 +73,9 @@ def endpoint_address(text: str) -> str:
 def certificate_of(endpoint: str) -> Certificate:
     """Return the certificate type of an endpoint by its host."""
     host = urlsplit(endpoint).hostname or ""
-    return "Wildcard" if any(host.endswith(f".{domain}") for domain in WILDCARD_DOMAINS) else "Trusted"
+    return (
+        "Wildcard" if any(host.endswith(f".{domain}") for domain in WILDCARD_DOMAINS) else "Trusted"
+    )
 
 
 def find_skill(client: smapi.Client, settings: InteractionSettings, skill_id: str) -> str:
@@ -74,23 +89,33 @@ def find_skill(client: smapi.Client, settings: InteractionSettings, skill_id: st
     while True:
         page = {"next_token": token} if token else {}
         answer = client.call("list-skills-for-vendor", body=None, etag="", **page).body
-        mine += [skill for skill in answer.get("skills") or [] if skill.get("stage", smapi.STAGE) == smapi.STAGE]
+        mine += [
+            skill
+            for skill in answer.get("skills") or []
+            if skill.get("stage", smapi.STAGE) == smapi.STAGE
+        ]
         token = str(answer.get("nextToken") or "")
         if not token:
             break
     ids = {str(skill.get("skillId")) for skill in mine}
     if (last := state.read(state.DEPLOYED).get("skill_id", "")) in ids:
         return last
-    named = sorted({str(s["skillId"]) for s in mine if settings.name in (s.get("nameByLocale") or {}).values()})
+    named = sorted(
+        {str(s["skillId"]) for s in mine if settings.name in (s.get("nameByLocale") or {}).values()}
+    )
     if len(named) > 1:
-        raise ValueError(f"{len(named)} skills are named {settings.name}: say which by --skill-id {' or '.join(named)}")
+        raise ValueError(
+            f"{len(named)} skills are named {settings.name}: say which by --skill-id {' or '.join(named)}"
+        )
     return named[0] if named else ""
 
 
 class Deployment:
     """One deployment: what it changes, step by step, and what it has done so far."""
 
-    def __init__(self, client: smapi.Client, target: Target, *, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self, client: smapi.Client, target: Target, *, say: Callable[[str], None] = print
+    ) -> None:
         self._client, self._target, self._say = client, target, say
         self.skill_id = ""
         self.done: list[str] = []
@@ -103,20 +128,38 @@ class Deployment:
             self._send_models()
             self._client.call("set-skill-enablement", skill_id=self.skill_id, stage=smapi.STAGE)
         except smapi.SmapiError as error:
-            half = f"done so far: {', '.join(self.done)}; run it again to finish" if self.done else "nothing was changed"
+            half = (
+                f"done so far: {', '.join(self.done)}; run it again to finish"
+                if self.done
+                else "nothing was changed"
+            )
             raise ValueError(f"{error}; {half}") from None
         self._say("testing: enabled in development")
         values = {"endpoint": self._target.endpoint, "certificate": self._target.certificate}
-        state.write(state.DEPLOYED, {"skill_id": self.skill_id, **values, "invocation_name": self._target.settings.invocation_name})
+        state.write(
+            state.DEPLOYED,
+            {
+                "skill_id": self.skill_id,
+                **values,
+                "invocation_name": self._target.settings.invocation_name,
+            },
+        )
         return self.skill_id
 
     def changes(self, skill_id: str = "") -> list[str]:
         """List what a deployment would change."""
         self.skill_id = find_skill(self._client, self._target.settings, skill_id)
         if not self.skill_id:
-            return [f"a new skill, {self._target.settings.name}, with {len(self._target.settings.locales)} interaction models"]
-        there = self._client.call("get-skill-manifest", skill_id=self.skill_id, stage=smapi.STAGE).body
-        found = [f"manifest: {place}" for place in differences(there, merged(there, self._target.manifest()))]
+            return [
+                f"a new skill, {self._target.settings.name}, with {len(self._target.settings.locales)} interaction models"
+            ]
+        there = self._client.call(
+            "get-skill-manifest", skill_id=self.skill_id, stage=smapi.STAGE
+        ).body
+        found = [
+            f"manifest: {place}"
+            for place in differences(there, merged(there, self._target.manifest()))
+        ]
         return found + [f"{locale}: interaction model" for locale, _ in self._stale_models()]
 
     def _send_manifest(self) -> None:
@@ -137,7 +180,9 @@ class Deployment:
         except smapi.SmapiError as error:
             if error.status != 412:  # somebody changed it meanwhile
                 raise
-            again = self._client.call("get-skill-manifest", skill_id=self.skill_id, stage=smapi.STAGE)
+            again = self._client.call(
+                "get-skill-manifest", skill_id=self.skill_id, stage=smapi.STAGE
+            )
             self._put_manifest(merged(again.body, ours), again.etag)
         self._await("manifest", lambda status: {"manifest": status.get("manifest") or {}})
         self.done.append("manifest updated")
@@ -152,17 +197,30 @@ class Deployment:
             # No answer: it may have been created all the same.
             if found := find_skill(self._client, self._target.settings, ""):
                 return found
-            raise smapi.SmapiError("no answer to the request for a new skill, and none was made") from None
+            raise smapi.SmapiError(
+                "no answer to the request for a new skill, and none was made"
+            ) from None
 
     def _put_manifest(self, whole: dict[str, Any], etag: str) -> None:
-        self._client.call("update-skill-manifest", skill_id=self.skill_id, stage=smapi.STAGE, body=whole, etag=etag)
+        self._client.call(
+            "update-skill-manifest",
+            skill_id=self.skill_id,
+            stage=smapi.STAGE,
+            body=whole,
+            etag=etag,
+        )
 
     def _stale_models(self) -> list[tuple[str, str]]:
         """List the locales whose model is another, with its ETag."""
         ours, stale = interaction_model(self._target.settings), []
         for locale in self._target.settings.locales:
             try:
-                there = self._client.call("get-interaction-model", skill_id=self.skill_id, stage=smapi.STAGE, locale=locale)
+                there = self._client.call(
+                    "get-interaction-model",
+                    skill_id=self.skill_id,
+                    stage=smapi.STAGE,
+                    locale=locale,
+                )
             except smapi.SmapiError as error:
                 if error.status != 404:
                     raise
@@ -183,7 +241,10 @@ class Deployment:
             sent.append(locale)
         if sent:
             self._await(
-                "interactionModel", lambda status: {key: (status.get("interactionModel") or {}).get(key) or {} for key in sent}
+                "interactionModel",
+                lambda status: {
+                    key: (status.get("interactionModel") or {}).get(key) or {} for key in sent
+                },
             )
 
     def _put_model(self, locale: str, ours: dict[str, Any], etag: str) -> None:
@@ -191,7 +252,9 @@ class Deployment:
         try:
             self._client.call("set-interaction-model", body=ours, etag=etag, **place)
         except smapi.SmapiError as error:
-            if error.status != 412:  # somebody changed it meanwhile, or the answer to an attempt before was lost
+            if (
+                error.status != 412
+            ):  # somebody changed it meanwhile, or the answer to an attempt before was lost
                 raise
             there = self._client.call("get-interaction-model", body=None, etag="", **place)
             if differences({"interactionModel": there.body.get("interactionModel")}, ours):
@@ -202,8 +265,12 @@ class Deployment:
         shown: dict[str, str] = {}
         deadline = time.monotonic() + BUILD_SECONDS
         while True:
-            status = self._client.call("get-skill-status", skill_id=self.skill_id, resource=resource).body
-            updates = {name: found.get("lastUpdateRequest") or {} for name, found in of(status).items()}
+            status = self._client.call(
+                "get-skill-status", skill_id=self.skill_id, resource=resource
+            ).body
+            updates = {
+                name: found.get("lastUpdateRequest") or {} for name, found in of(status).items()
+            }
             for name, update in updates.items():
                 progress = _progress(update)
                 if shown.get(name) != progress and resource != "manifest":
@@ -213,8 +280,12 @@ class Deployment:
             if "IN_PROGRESS" not in states.values():
                 break
             if time.monotonic() > deadline:
-                waiting = ", ".join(name for name, found in states.items() if found == "IN_PROGRESS")
-                raise smapi.SmapiError(f"{waiting} is still being built after {BUILD_SECONDS:.0f} s")
+                waiting = ", ".join(
+                    name for name, found in states.items() if found == "IN_PROGRESS"
+                )
+                raise smapi.SmapiError(
+                    f"{waiting} is still being built after {BUILD_SECONDS:.0f} s"
+                )
             time.sleep(ASK_AGAIN_SECONDS)
         failed = [name for name, found in states.items() if found != "SUCCEEDED"]
         if failed:
@@ -233,8 +304,19 @@ def _progress(update: dict[str, Any]) -> str:
 
 def _errors(update: dict[str, Any]) -> str:
     found = [*(update.get("errors") or [])]
-    found += [error for step in (update.get("buildDetails") or {}).get("steps") or [] for error in step.get("errors") or []]
-    return ", ".join(dict.fromkeys(str(error.get("message") or error.get("code") or error) for error in found)) or "no reason given"
+    found += [
+        error
+        for step in (update.get("buildDetails") or {}).get("steps") or []
+        for error in step.get("errors") or []
+    ]
+    return (
+        ", ".join(
+            dict.fromkeys(
+                str(error.get("message") or error.get("code") or error) for error in found
+            )
+        )
+        or "no reason given"
+    )
 
 
 def merged(there: Any, ours: Any) -> Any:
@@ -249,9 +331,19 @@ def differences(before: Any, after: Any, place: str = "") -> list[str]:
     if isinstance(before, dict) or isinstance(after, dict):
         first, second = (part if isinstance(part, dict) else {} for part in (before, after))
         names = [*second, *(name for name in first if name not in second)]
-        return [found for name in names for found in differences(first.get(name), second.get(name), f"{place}.{name}".lstrip("."))]
+        return [
+            found
+            for name in names
+            for found in differences(
+                first.get(name), second.get(name), f"{place}.{name}".lstrip(".")
+            )
+        ]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        return [found for i, pair in enumerate(zip(before, after, strict=True)) for found in differences(*pair, f"{place}[{i}]")]
+        return [
+            found
+            for i, pair in enumerate(zip(before, after, strict=True))
+            for found in differences(*pair, f"{place}[{i}]")
+        ]
     empty: tuple[Any, ...] = (None, [], "")
     return [] if before == after or (before in empty and after in empty) else [place]
 
@@ -283,19 +375,29 @@ Neither `ask` nor a login is there, so these are the clicks (or: python -m skill
 
 def target_of(options: argparse.Namespace) -> Target:
     """Read what is to be deployed. Raises ValueError where there is no endpoint, or one that cannot be used."""
-    known = [options.endpoint, state.read(state.TUNNEL).get("address"), state.read(state.DEPLOYED).get("endpoint")]
+    known = [
+        options.endpoint,
+        state.read(state.TUNNEL).get("address"),
+        state.read(state.DEPLOYED).get("endpoint"),
+    ]
     address = next((found for found in known if found), "")
     if not address:
-        raise ValueError("no endpoint is known: pass --endpoint https://..., or start a tunnel (python app.py --tunnel ngrok)")
+        raise ValueError(
+            "no endpoint is known: pass --endpoint https://..., or start a tunnel (python app.py --tunnel ngrok)"
+        )
     endpoint = endpoint_address(address)
     asked: dict[str, Certificate] = {"wildcard": "Wildcard", "trusted": "Trusted"}
-    return Target(chosen(options), endpoint, asked.get(options.certificate) or certificate_of(endpoint))
+    return Target(
+        chosen(options), endpoint, asked.get(options.certificate) or certificate_of(endpoint)
+    )
 
 
 def dry_run(target: Target, skill_id: str) -> None:
     """Print what would be sent, and where one can look, what it would change."""
     sent = {MANIFEST_FILE: target.manifest()}
-    sent |= {model_file(locale): interaction_model(target.settings) for locale in target.settings.locales}
+    sent |= {
+        model_file(locale): interaction_model(target.settings) for locale in target.settings.locales
+    }
     print(json.dumps(sent, indent=2))
     try:
         client = smapi.find_client()
@@ -310,10 +412,19 @@ def dry_run(target: Target, skill_id: str) -> None:
 
 def log_in() -> None:
     """Ask for a login and keep it, for its owner alone."""
-    tell("Make a security profile at https://developer.amazon.com/settings/console/securityprofile, allow the return address")
-    tell("https://ask-cli-static-content.s3-us-west-2.amazonaws.com/html/ask-cli-no-browser.html in its web settings, and get a")
-    tell("refresh token: ask util generate-lwa-tokens --client-id ID --client-confirmation SECRET. What you type is not shown.")
-    login = {key: getpass.getpass(f"{key.replace('_', ' ')}: ", stream=sys.stderr).strip() for key in smapi.LOGIN_KEYS}
+    tell(
+        "Make a security profile at https://developer.amazon.com/settings/console/securityprofile, allow the return address"
+    )
+    tell(
+        "https://ask-cli-static-content.s3-us-west-2.amazonaws.com/html/ask-cli-no-browser.html in its web settings, and get a"
+    )
+    tell(
+        "refresh token: ask util generate-lwa-tokens --client-id ID --client-confirmation SECRET. What you type is not shown."
+    )
+    login = {
+        key: getpass.getpass(f"{key.replace('_', ' ')}: ", stream=sys.stderr).strip()
+        for key in smapi.LOGIN_KEYS
+    }
     smapi.Https(login).call("get-vendor-list")
     print(f"The login works; it is kept in {state.write(state.LOGIN, login)}")
 
@@ -321,14 +432,31 @@ def log_in() -> None:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Deploy from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m skill.deploy", description="Make or update your own skill.")
-    parser.add_argument("--endpoint", metavar="URL", help="where Alexa reaches it (default: the open tunnel's, else the last one)")
-    parser.add_argument(
-        "--certificate", choices=("wildcard", "trusted"), help="the endpoint's certificate type (default: by its host)"
+    parser = argparse.ArgumentParser(
+        prog="python -m skill.deploy", description="Make or update your own skill."
     )
-    parser.add_argument("--skill-id", default="", metavar="ID", help="which of your skills to update (default: by name)")
-    parser.add_argument("--dry-run", action="store_true", help="send nothing; print what would be sent")
-    parser.add_argument("--login", action="store_true", help="give the login of the skill management API, once")
+    parser.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="where Alexa reaches it (default: the open tunnel's, else the last one)",
+    )
+    parser.add_argument(
+        "--certificate",
+        choices=("wildcard", "trusted"),
+        help="the endpoint's certificate type (default: by its host)",
+    )
+    parser.add_argument(
+        "--skill-id",
+        default="",
+        metavar="ID",
+        help="which of your skills to update (default: by name)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="send nothing; print what would be sent"
+    )
+    parser.add_argument(
+        "--login", action="store_true", help="give the login of the skill management API, once"
+    )
     add_options(parser)
     options = parser.parse_args(arguments)
     if options.login:
@@ -369,7 +497,9 @@ def send(target: Target, skill_id: str) -> str:
 
 def check(target: Target) -> None:
     """Look for faults before anything is sent. Raises ValueError where there are some."""
-    models = {model_file(locale): interaction_model(target.settings) for locale in target.settings.locales}
+    models = {
+        model_file(locale): interaction_model(target.settings) for locale in target.settings.locales
+    }
     if found := package_faults({**models, MANIFEST_FILE: target.manifest()}):
         raise ValueError("; ".join(found))
 

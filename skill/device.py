@@ -45,7 +45,9 @@ class Session:
         """Refuse what no device would send. Raises ValueError."""
         for name, value in (("session", self.id), ("locale", self.locale), ("user", self.user)):
             if not isinstance(value, str) or not _NAME.fullmatch(value):
-                raise ValueError(f"the {name} is {value!r:.100}; expected letters, digits, spaces, dots and dashes")
+                raise ValueError(
+                    f"the {name} is {value!r:.100}; expected letters, digits, spaces, dots and dashes"
+                )
         if not isinstance(self.attributes, dict) or not isinstance(self.requests, int):
             raise ValueError("a session has attributes, an object, and requests, a number")
 
@@ -54,13 +56,23 @@ class Session:
         """Read what `written` wrote. Raises ValueError where it is something else."""
         known = {place.name for place in fields(cls)}
         if not isinstance(values, dict) or not values.keys() <= known or "id" not in values:
-            raise ValueError(f"a session is an object with an id, and may have {', '.join(sorted(known))}")
+            raise ValueError(
+                f"a session is an object with an id, and may have {', '.join(sorted(known))}"
+            )
         elicited, interfaces = values.get("elicited"), values.get("interfaces", [])
-        if not isinstance(interfaces, list) or not all(isinstance(name, str) for name in interfaces):
+        if not isinstance(interfaces, list) or not all(
+            isinstance(name, str) for name in interfaces
+        ):
             raise ValueError("the interfaces of a session are a list of names")
         if elicited is not None and not (isinstance(elicited, list) and len(elicited) == 2):
             raise ValueError("what a session elicits is an intent and a slot")
-        return cls(**{**values, "interfaces": tuple(interfaces), "elicited": tuple(map(str, elicited)) if elicited else None})
+        return cls(
+            **{
+                **values,
+                "interfaces": tuple(interfaces),
+                "elicited": tuple(map(str, elicited)) if elicited else None,
+            }
+        )
 
     def written(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
@@ -68,7 +80,11 @@ class Session:
 
 
 def say(
-    session: Session, utterance: str | None, *, interaction: InteractionSettings | None = None, now: datetime | None = None
+    session: Session,
+    utterance: str | None,
+    *,
+    interaction: InteractionSettings | None = None,
+    now: datetime | None = None,
 ) -> dict[str, Any]:
     """Build the request of an utterance; None opens the skill, NOT_UNDERSTOOD is noise.
 
@@ -79,7 +95,9 @@ def say(
     hears = interaction or load()
     opening = re.fullmatch(_OPEN.format(name=re.escape(hears.invocation_name)), heard)
     if utterance is None or (opening and not opening["rest"]):
-        return request(replace(session, is_open=False, attributes={}), {"type": "LaunchRequest"}, now=now)
+        return request(
+            replace(session, is_open=False, attributes={}), {"type": "LaunchRequest"}, now=now
+        )
     if opening and not session.is_open:
         heard = opening["rest"].removeprefix("to ").removeprefix("that ")
     elif heard in BUILT_IN:
@@ -90,24 +108,40 @@ def say(
     first, _, rest = heard.partition(" ")
     intent_of = {carrier: name for name, carrier in hears.carrier_of.items() if carrier}
     name = intent_of.get(first, "") if rest else ""
-    return intend(session, name or hears.intent, slot=hears.slot, value=rest if name else heard, now=now)
+    return intend(
+        session, name or hears.intent, slot=hears.slot, value=rest if name else heard, now=now
+    )
 
 
-def intend(session: Session, name: str, *, slot: str = "", value: str = "", now: datetime | None = None) -> dict[str, Any]:
+def intend(
+    session: Session, name: str, *, slot: str = "", value: str = "", now: datetime | None = None
+) -> dict[str, Any]:
     """Build the request of an intent, with one slot where it has any; without a value nothing was understood."""
-    filled = {"source": "USER", "value": value, "slotValue": {"type": "Simple", "value": value}} if value else {}
+    filled = (
+        {"source": "USER", "value": value, "slotValue": {"type": "Simple", "value": value}}
+        if value
+        else {}
+    )
     slots = {slot: {"name": slot, "confirmationStatus": "NONE", **filled}} if slot else {}
     intent = {"name": name, "confirmationStatus": "NONE", **({"slots": slots} if slots else {})}
-    state = {"dialogState": "IN_PROGRESS" if session.elicited and session.is_open else "STARTED"} if slot else {}
+    state = (
+        {"dialogState": "IN_PROGRESS" if session.elicited and session.is_open else "STARTED"}
+        if slot
+        else {}
+    )
     return request(session, {"type": "IntentRequest", "intent": intent, **state}, now=now)
 
 
-def end(session: Session, reason: str = "EXCEEDED_MAX_REPROMPTS", *, now: datetime | None = None) -> dict[str, Any]:
+def end(
+    session: Session, reason: str = "EXCEEDED_MAX_REPROMPTS", *, now: datetime | None = None
+) -> dict[str, Any]:
     """Build the request that reports the end of a session."""
     return request(session, {"type": "SessionEndedRequest", "reason": reason}, now=now)
 
 
-def request(session: Session, kind: dict[str, Any], *, now: datetime | None = None) -> dict[str, Any]:
+def request(
+    session: Session, kind: dict[str, Any], *, now: datetime | None = None
+) -> dict[str, Any]:
     """Build a request of any kind; its id tells the session and its place in it, so that it is the same when replayed."""
     application, user = {"applicationId": _APPLICATION}, {"userId": session.user}
     interfaces: dict[str, Any] = {name: {} for name in session.interfaces}
@@ -125,7 +159,10 @@ def request(session: Session, kind: dict[str, Any], *, now: datetime | None = No
             "System": {
                 "application": application,
                 "user": user,
-                "device": {"deviceId": "amzn1.ask.device.SIMULATED", "supportedInterfaces": interfaces},
+                "device": {
+                    "deviceId": "amzn1.ask.device.SIMULATED",
+                    "supportedInterfaces": interfaces,
+                },
             }
         },
         "request": {
@@ -147,13 +184,17 @@ def after(session: Session, response: dict[str, Any]) -> Session:
         requests=session.requests + 1,
         is_open=is_open,
         attributes=response.get("sessionAttributes") or {} if is_open else {},
-        elicited=(asked["updatedIntent"]["name"], asked["slotToElicit"]) if is_open and asked else None,
+        elicited=(asked["updatedIntent"]["name"], asked["slotToElicit"])
+        if is_open and asked
+        else None,
     )
 
 
 def spoken(response: dict[str, Any], place: str = "outputSpeech") -> str:
     """Return what a response says, without marks; "" where it says nothing. place: outputSpeech or reprompt."""
     body = response["response"]
-    speech = body.get("reprompt", {}).get("outputSpeech") if place == "reprompt" else body.get(place)
+    speech = (
+        body.get("reprompt", {}).get("outputSpeech") if place == "reprompt" else body.get(place)
+    )
     said = (speech or {}).get("ssml") or (speech or {}).get("text") or ""
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", said)).split())

@@ -67,11 +67,19 @@ def check_packages(place: Place) -> Finding:
     """Look at Python and the packages of requirements.txt."""
     running = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < PYTHON:
-        return Finding(False, f"Python {running}", f"install Python {'.'.join(map(str, PYTHON))} or newer")
-    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", "\n".join(read_lines(REQUIREMENTS)), re.MULTILINE))
+        return Finding(
+            False, f"Python {running}", f"install Python {'.'.join(map(str, PYTHON))} or newer"
+        )
+    pinned = dict(
+        re.findall(r"^([\w-]+)==([\w.]+)", "\n".join(read_lines(REQUIREMENTS)), re.MULTILINE)
+    )
     odd = [found for name, wanted in pinned.items() if (found := _other_version(name, wanted))]
     install = "python -m pip install -r requirements.txt, in the project's environment"
-    return Finding(not odd, f"Python {running}; " + (", ".join(odd) or f"{len(pinned)} packages"), install if odd else "")
+    return Finding(
+        not odd,
+        f"Python {running}; " + (", ".join(odd) or f"{len(pinned)} packages"),
+        install if odd else "",
+    )
 
 
 def check_model(place: Place) -> Finding:
@@ -81,18 +89,30 @@ def check_model(place: Place) -> Finding:
         began = time.monotonic()
         reply = agent.respond(["doctor"], ["hi, how are you?"], deadline=deadline.SEARCH_FOR)[0]
     except (ValueError, OSError) as error:
-        return Finding(False, str(error), "name a checkpoint by --checkpoint, or leave that out for the one that ships")
+        return Finding(
+            False,
+            str(error),
+            "name a checkpoint by --checkpoint, or leave that out for the one that ships",
+        )
     seconds = time.monotonic() - began
     ok = bool(reply.strip()) and seconds < deadline.GIVE_UP_AFTER
     found = f"answers in {seconds:.2f} s" if reply.strip() else "gives an empty reply"
-    return Finding(ok, found, "" if ok else "stop what else this machine does, or choose a smaller model")
+    return Finding(
+        ok, found, "" if ok else "stop what else this machine does, or choose a smaller model"
+    )
 
 
 def check_interaction_models(place: Place) -> Finding:
     """Look for faults in interaction_models/, and whether it is what the settings make."""
     found = check_package(place.settings)
-    whole = f"{len(place.settings.locales)} locales, invocation name {place.settings.invocation_name!r}"
-    return Finding(not found, "; ".join(found[:2]) or whole, "python -m skill.interaction_model" if found else "")
+    whole = (
+        f"{len(place.settings.locales)} locales, invocation name {place.settings.invocation_name!r}"
+    )
+    return Finding(
+        not found,
+        "; ".join(found[:2]) or whole,
+        "python -m skill.interaction_model" if found else "",
+    )
 
 
 def check_port(place: Place) -> Finding:
@@ -107,43 +127,85 @@ def check_port(place: Place) -> Finding:
     except (requests.RequestException, ValueError):
         taken = True
     todo = "choose another by --port, or stop what listens there"
-    return Finding(not taken, f"port {place.port} is {'taken by another program' if taken else 'free'}", todo if taken else "")
+    return Finding(
+        not taken,
+        f"port {place.port} is {'taken by another program' if taken else 'free'}",
+        todo if taken else "",
+    )
 
 
 def check_endpoint(place: Place) -> Finding:
     """Reach the endpoint as Alexa does: its name, its certificate, and that it refuses what is not signed."""
     if not place.endpoint:
-        return Finding(False, "no endpoint is known", "python app.py --deploy, or python -m skill.deploy --endpoint https://...")
+        return Finding(
+            False,
+            "no endpoint is known",
+            "python app.py --deploy, or python -m skill.deploy --endpoint https://...",
+        )
     host = urlsplit(place.endpoint).hostname or ""
     deployed = place.certificate or certificate_of(place.endpoint)
     try:
         with requests.post(
-            place.endpoint, json=_launch(place), timeout=CALL_SECONDS, verify=str(roots_file()), stream=True, allow_redirects=False
+            place.endpoint,
+            json=_launch(place),
+            timeout=CALL_SECONDS,
+            verify=str(roots_file()),
+            stream=True,
+            allow_redirects=False,
         ) as answer:
             kind = _certificate_kind(answer, host)
-            status, text = answer.status_code, answer.raw.read(200, decode_content=True).decode(errors="replace")
+            status, text = (
+                answer.status_code,
+                answer.raw.read(200, decode_content=True).decode(errors="replace"),
+            )
     except requests.exceptions.SSLError:
-        return Finding(False, f"the certificate of {host} is not for that name, or nobody vouches for it", "have one issued for it")
+        return Finding(
+            False,
+            f"the certificate of {host} is not for that name, or nobody vouches for it",
+            "have one issued for it",
+        )
     except requests.RequestException as error:
-        todo = "see that this machine is online, and start the server with its tunnel (python app.py)"
+        todo = (
+            "see that this machine is online, and start the server with its tunnel (python app.py)"
+        )
         return Finding(False, f"{host} cannot be reached ({type(error).__name__})", todo)
     if kind and kind != deployed:
         todo = f"python -m skill.deploy --endpoint {place.endpoint} --certificate {kind.lower()}"
-        return Finding(False, f"its certificate is of the type {kind}, and {deployed} was deployed", todo)
+        return Finding(
+            False, f"its certificate is of the type {kind}, and {deployed} was deployed", todo
+        )
     if status == 200:
-        return Finding(False, "it answers what nobody signed", "start the server without --no-verify")
+        return Finding(
+            False, "it answers what nobody signed", "start the server without --no-verify"
+        )
     if status != 400 or "Signature" not in text:
-        return Finding(False, f"it answers {status}, not as the skill does", "start the server (python app.py) behind that address")
-    return Finding(True, f"{host}: TLS, certificate type {deployed}, an unsigned request is refused with 400")
+        return Finding(
+            False,
+            f"it answers {status}, not as the skill does",
+            "start the server (python app.py) behind that address",
+        )
+    return Finding(
+        True, f"{host}: TLS, certificate type {deployed}, an unsigned request is refused with 400"
+    )
 
 
 def check_clock(place: Place) -> Finding:
     """Compare the clock with Amazon's."""
     try:
-        answer = requests.head(CLOCK, timeout=CALL_SECONDS, verify=str(roots_file()), allow_redirects=False)
-        off = abs((datetime.now(UTC) - parsedate_to_datetime(answer.headers.get("Date", ""))).total_seconds())
+        answer = requests.head(
+            CLOCK, timeout=CALL_SECONDS, verify=str(roots_file()), allow_redirects=False
+        )
+        off = abs(
+            (
+                datetime.now(UTC) - parsedate_to_datetime(answer.headers.get("Date", ""))
+            ).total_seconds()
+        )
     except (requests.RequestException, ValueError, TypeError) as error:
-        return Finding(False, f"nothing to compare it with ({type(error).__name__})", "see that this machine is online")
+        return Finding(
+            False,
+            f"nothing to compare it with ({type(error).__name__})",
+            "see that this machine is online",
+        )
     ok = off < TOLERANCE.total_seconds()
     return Finding(ok, f"{off:.0f} s off", "" if ok else "set the clock, or turn network time on")
 
@@ -152,11 +214,21 @@ def check_skill_id(place: Place) -> Finding:
     """See that a skill id is set, and that it is the deployed one's."""
     if not place.skill_ids:
         return Finding(
-            False, "no skill id is set", f"set SKILL_ID={place.deployed_id or 'amzn1.ask.skill....'}, or pass --skill-id"
+            False,
+            "no skill id is set",
+            f"set SKILL_ID={place.deployed_id or 'amzn1.ask.skill....'}, or pass --skill-id",
         )
     if place.deployed_id not in place.skill_ids:
-        found = f"deployed is {place.deployed_id}" if place.deployed_id else "nothing was deployed from this machine"
-        return Finding(False, f"set is {place.skill_ids[0]}; {found}", "python -m skill.deploy, and set the id that it prints")
+        found = (
+            f"deployed is {place.deployed_id}"
+            if place.deployed_id
+            else "nothing was deployed from this machine"
+        )
+        return Finding(
+            False,
+            f"set is {place.skill_ids[0]}; {found}",
+            "python -m skill.deploy, and set the id that it prints",
+        )
     return Finding(True, place.deployed_id)
 
 
@@ -164,9 +236,15 @@ def check_locale(place: Place) -> Finding:
     """See that the skill has the language of the owner's Echo."""
     todo = f"set the Echo's language to one of {', '.join(place.settings.locales)} (Alexa app: Devices, your Echo, Language)"
     if not place.locale:
-        return Finding(False, "the language of the Echo is not known", f"say it by --locale, such as --locale en-GB; or {todo}")
+        return Finding(
+            False,
+            "the language of the Echo is not known",
+            f"say it by --locale, such as --locale en-GB; or {todo}",
+        )
     ok = place.locale in place.settings.locales
-    return Finding(ok, f"{place.locale}{'' if ok else ', which the skill does not have'}", "" if ok else todo)
+    return Finding(
+        ok, f"{place.locale}{'' if ok else ', which the skill does not have'}", "" if ok else todo
+    )
 
 
 def check_tunnel(place: Place) -> Finding:
@@ -174,19 +252,27 @@ def check_tunnel(place: Place) -> Finding:
     host, opened = (urlsplit(address).hostname or "" for address in (place.endpoint, place.tunnel))
     if opened and opened != host:
         return Finding(
-            False, f"open is {opened}, and deployed {host or 'nothing'}", f"python -m skill.deploy --endpoint {place.tunnel}"
+            False,
+            f"open is {opened}, and deployed {host or 'nothing'}",
+            f"python -m skill.deploy --endpoint {place.tunnel}",
         )
     if opened:
         return Finding(True, f"{opened} is open, and deployed")
     if any(host.endswith(f".{domain}") for domain in WILDCARD_DOMAINS) or not host:
-        return Finding(False, "none is open", "python app.py --deploy (with --tunnel cloudflared, or NGROK_AUTHTOKEN set)")
+        return Finding(
+            False,
+            "none is open",
+            "python app.py --deploy (with --tunnel cloudflared, or NGROK_AUTHTOKEN set)",
+        )
     return Finding(True, f"{host} needs none")
 
 
 def check_verification(place: Place) -> Finding:
     """See that the running server refuses what Alexa did not sign."""
     try:
-        answer = _local().post(f"http://127.0.0.1:{place.port}/", json=_launch(place), timeout=CALL_SECONDS)
+        answer = _local().post(
+            f"http://127.0.0.1:{place.port}/", json=_launch(place), timeout=CALL_SECONDS
+        )
     except requests.RequestException:
         return Finding(True, "on by default; the server does not run")
     if answer.status_code == 200:
@@ -208,7 +294,9 @@ CHECKS: dict[str, Callable[[Place], Finding]] = {
 }
 
 
-def examine(place: Place, checks: dict[str, Callable[[Place], Finding]], *, seconds: float = ALL_SECONDS) -> dict[str, Finding]:
+def examine(
+    place: Place, checks: dict[str, Callable[[Place], Finding]], *, seconds: float = ALL_SECONDS
+) -> dict[str, Finding]:
     """Run all checks at once and give what they found, in order; one that takes too long has failed."""
     found: dict[str, Finding] = {}
 
@@ -216,7 +304,9 @@ def examine(place: Place, checks: dict[str, Callable[[Place], Finding]], *, seco
         try:
             found[name] = check(place)
         except Exception as error:  # a check that breaks has found something, too
-            found[name] = Finding(False, f"{type(error).__name__}: {error}", "correct that, and run it again")
+            found[name] = Finding(
+                False, f"{type(error).__name__}: {error}", "correct that, and run it again"
+            )
 
     threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in checks.items()]
     ends = time.monotonic() + seconds
@@ -224,7 +314,9 @@ def examine(place: Place, checks: dict[str, Callable[[Place], Finding]], *, seco
         thread.start()
     for thread in threads:
         thread.join(max(0.0, ends - time.monotonic()))
-    late_one = Finding(False, f"no result within {seconds:.0f} s", "run it again when this machine has less to do")
+    late_one = Finding(
+        False, f"no result within {seconds:.0f} s", "run it again when this machine has less to do"
+    )
     return {name: found.get(name, late_one) for name in checks}
 
 
@@ -252,13 +344,25 @@ def place_of(options: argparse.Namespace) -> Place:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Examine from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m skill.doctor", description="Say what is missing for your own Echo.")
+    parser = argparse.ArgumentParser(
+        prog="python -m skill.doctor", description="Say what is missing for your own Echo."
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--certification", action="store_true", help="check what Alexa's reviewers look for instead")
-    parser.add_argument("--endpoint", metavar="URL", help="where Alexa reaches the skill (default: as deployed)")
-    parser.add_argument("--port", type=int, default=5000, help="the server's (default: %(default)s)")
-    parser.add_argument("--skill-id", action="append", metavar="ID", help="as app.py takes it (env SKILL_ID)")
-    parser.add_argument("--locale", help="the language of your Echo, such as en-GB (default: this machine's)")
+    parser.add_argument(
+        "--certification", action="store_true", help="check what Alexa's reviewers look for instead"
+    )
+    parser.add_argument(
+        "--endpoint", metavar="URL", help="where Alexa reaches the skill (default: as deployed)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=5000, help="the server's (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--skill-id", action="append", metavar="ID", help="as app.py takes it (env SKILL_ID)"
+    )
+    parser.add_argument(
+        "--locale", help="the language of your Echo, such as en-GB (default: this machine's)"
+    )
     add_checkpoint(parser)
     add_options(parser)
     options = parser.parse_args(arguments)
@@ -266,14 +370,29 @@ def main(arguments: list[str] | None = None) -> int:
     checks = CHECKS
     if options.certification:
         listed = certification.checklist(place.settings, _published(place))
-        checks = {name: lambda _, result=result: Finding(*result) for name, result in listed.items()}  # type: ignore[misc]
+        checks = {
+            name: lambda _, result=result: Finding(*result)  # type: ignore[misc]
+            for name, result in listed.items()
+        }
     found = examine(place, checks)
     ok = all(finding.ok for finding in found.values())
     if options.json:
-        print(json.dumps({"ok": ok, "checks": [{"name": name, **finding._asdict()} for name, finding in found.items()]}))
+        print(
+            json.dumps(
+                {
+                    "ok": ok,
+                    "checks": [
+                        {"name": name, **finding._asdict()} for name, finding in found.items()
+                    ],
+                }
+            )
+        )
     else:
         for name, finding in found.items():
-            print(f"{'✓' if finding.ok else '✗'} {name}: {finding.found}" + (f". To do: {finding.todo}" if finding.todo else ""))
+            print(
+                f"{'✓' if finding.ok else '✗'} {name}: {finding.found}"
+                + (f". To do: {finding.todo}" if finding.todo else "")
+            )
     return 0 if ok else 1
 
 
@@ -322,8 +441,16 @@ def _other_version(name: str, wanted: str) -> str:
 def _certificate_kind(answer: requests.Response, host: str) -> str:
     """Return whether a certificate is for the host itself or for its domain's sub-domains; "": it cannot be seen."""
     connection = cast(Any, answer.raw).connection
-    certificate = connection.sock.getpeercert() if connection is not None and hasattr(connection.sock, "getpeercert") else None
-    names = [name.lower() for kind, name in (certificate or {}).get("subjectAltName", ()) if kind == "DNS"]
+    certificate = (
+        connection.sock.getpeercert()
+        if connection is not None and hasattr(connection.sock, "getpeercert")
+        else None
+    )
+    names = [
+        name.lower()
+        for kind, name in (certificate or {}).get("subjectAltName", ())
+        if kind == "DNS"
+    ]
     return "" if not names else "Trusted" if host in names else "Wildcard"
 
 

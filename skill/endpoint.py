@@ -30,14 +30,24 @@ log = logging.getLogger(__name__)
 BODY_LIMIT = 256 * 1024  # bytes; Alexa's own limit is half of that
 
 
-def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None, interaction: InteractionSettings | None = None) -> None:
+def mount(
+    app: Flask,
+    skill: CustomSkill,
+    *,
+    verifier: Verifier | None,
+    interaction: InteractionSettings | None = None,
+) -> None:
     """Serve a skill at POST /.
 
     interaction: how it hears, as `build_skill` was told. verifier: None turns verification off, for
     development: only requests that came to loopback directly are answered, and a response that breaks
     the contract raises.
     """
-    app.config.update(MAX_CONTENT_LENGTH=BODY_LIMIT, ASK_SDK_VERIFY_SIGNATURE=False, ASK_SDK_VERIFY_TIMESTAMP=False)
+    app.config.update(
+        MAX_CONTENT_LENGTH=BODY_LIMIT,
+        ASK_SDK_VERIFY_SIGNATURE=False,
+        ASK_SDK_VERIFY_TIMESTAMP=False,
+    )
     skill.serializer = Reader()
     adapter = _skill_adapter(skill, app)
     hears = interaction or load()
@@ -51,7 +61,12 @@ def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None, interact
                 envelope = parse(body)
             else:
                 envelope = verifier.check(body, request.headers)
-            response = answer(lambda: adapter.dispatch_request().get_json(), envelope, hears, strict=verifier is None)
+            response = answer(
+                lambda: adapter.dispatch_request().get_json(),
+                envelope,
+                hears,
+                strict=verifier is None,
+            )
         except (NotAlexa, Junk) as finding:
             log.warning("refused a request: %s", finding)
             return plain(str(finding), 400)
@@ -70,14 +85,21 @@ def mount(app: Flask, skill: CustomSkill, *, verifier: Verifier | None, interact
 
 
 def answer(
-    dispatch: Callable[[], dict[str, Any]], envelope: dict[str, Any], interaction: InteractionSettings, *, strict: bool
+    dispatch: Callable[[], dict[str, Any]],
+    envelope: dict[str, Any],
+    interaction: InteractionSettings,
+    *,
+    strict: bool,
 ) -> dict[str, Any]:
     """Answer a parsed request with a response that keeps the contract. Raises Junk where the request cannot be read.
 
     dispatch: let the SDK answer it. strict: raise BrokenContract where that breaks the contract, rather than mend and log it.
     """
     if not is_known(envelope):
-        log.info("nothing to say to a request of type %.80r, which the SDK does not know", envelope["request"]["type"])
+        log.info(
+            "nothing to say to a request of type %.80r, which the SDK does not know",
+            envelope["request"]["type"],
+        )
         return contract.SILENCE
     response = dispatch()
     broken = contract.check(response, envelope, interaction)
@@ -85,7 +107,11 @@ def answer(
         return response
     if strict:
         raise contract.BrokenContract("; ".join(broken))
-    log.error("mended the response to request %.200r: %s", envelope["request"].get("requestId"), "; ".join(broken))
+    log.error(
+        "mended the response to request %.200r: %s",
+        envelope["request"].get("requestId"),
+        "; ".join(broken),
+    )
     return contract.mend(response, envelope, interaction)
 
 
@@ -112,10 +138,14 @@ def refuse_strangers() -> None:
     except ValueError:
         host = ""
     if forwarded or not is_loopback(host):
-        raise NotAlexa("verification is off, so only this machine is answered, and nothing that was forwarded")
+        raise NotAlexa(
+            "verification is off, so only this machine is answered, and nothing that was forwarded"
+        )
     origin, sent_by = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
     is_visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
-    if origin not in (None, request.host_url.rstrip("/")) or (sent_by not in ("none", "same-origin") and not is_visit):
+    if origin not in (None, request.host_url.rstrip("/")) or (
+        sent_by not in ("none", "same-origin") and not is_visit
+    ):
         raise NotAlexa("verification is off, so no page of another origin is answered")
 
 

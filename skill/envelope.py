@@ -17,7 +17,9 @@ from typing import Any, NoReturn, cast
 from ask_sdk_core.serialize import DefaultSerializer
 from ask_sdk_model import Request, RequestEnvelope, SlotValue
 
-_MILLISECONDS_FROM = 1e11  # a greater number is no count of seconds: that would be after the year 5100
+_MILLISECONDS_FROM = (
+    1e11  # a greater number is no count of seconds: that would be after the year 5100
+)
 
 # What the skill reads has to be of these types, or null, or not there at all.
 _EVERY = "*"  # whatever its name: a slot's is a setting
@@ -25,7 +27,12 @@ _APPLICATION, _USER = {"applicationId": str}, {"userId": str}
 _SHAPE = {
     "session": {"sessionId": str, "attributes": {}, "user": _USER, "application": _APPLICATION},
     "context": {"System": {"user": _USER, "application": _APPLICATION}},
-    "request": {"type": str, "requestId": str, "locale": str, "intent": {"name": str, "slots": {_EVERY: {}}}},
+    "request": {
+        "type": str,
+        "requestId": str,
+        "locale": str,
+        "intent": {"name": str, "slots": {_EVERY: {}}},
+    },
 }
 
 
@@ -50,7 +57,11 @@ class Reader(DefaultSerializer):
 
     def deserialize(self, payload: str | None, obj_type: Any) -> Any:
         """Read a request's body; whatever else is the SDK's matter. Raises Junk where it cannot be read."""
-        return read(parse((payload or "").encode())) if obj_type is RequestEnvelope else super().deserialize(payload, obj_type)
+        return (
+            read(parse((payload or "").encode()))
+            if obj_type is RequestEnvelope
+            else super().deserialize(payload, obj_type)
+        )
 
 
 def is_known(envelope: dict[str, Any]) -> bool:
@@ -75,7 +86,9 @@ def moment(value: object) -> datetime | None:
         if isinstance(value, str):
             return datetime.fromisoformat(value)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value / 1000 if abs(value) > _MILLISECONDS_FROM else value, UTC)
+            return datetime.fromtimestamp(
+                value / 1000 if abs(value) > _MILLISECONDS_FROM else value, UTC
+            )
     except (ValueError, OverflowError, OSError):
         pass
     return None
@@ -97,10 +110,18 @@ def _fit(value: Any, kind: str) -> Any:
     if value is None or kind == "object":
         return value
     if kind.startswith("list["):
-        return [fitted for item in value if (fitted := _fit(item, kind[5:-1])) is not None] if isinstance(value, list) else None
+        return (
+            [fitted for item in value if (fitted := _fit(item, kind[5:-1])) is not None]
+            if isinstance(value, list)
+            else None
+        )
     if kind.startswith("dict("):
         inner = kind.partition(", ")[2][:-1]
-        return {name: _fit(item, inner) for name, item in value.items()} if isinstance(value, dict) else None
+        return (
+            {name: _fit(item, inner) for name, item in value.items()}
+            if isinstance(value, dict)
+            else None
+        )
     if kind == "datetime":
         return moment(value)
     if kind == "bool":
@@ -111,7 +132,11 @@ def _fit(value: Any, kind: str) -> Any:
     if model is SlotValue:
         value = _with_type(value)
     if issubclass(model, Enum):
-        return model(value) if isinstance(value, str) and value in {member.value for member in model} else None
+        return (
+            model(value)
+            if isinstance(value, str) and value in {member.value for member in model}
+            else None
+        )
     return _model(value, model)
 
 
@@ -119,7 +144,10 @@ def _with_type(value: Any) -> Any:
     """Return a slot's value of a type that the SDK knows, by its shape where it says another or none."""
     if isinstance(value, (str, int, float)):
         value = {"value": value}
-    if not isinstance(value, dict) or str(value.get("type")) in SlotValue.discriminator_value_class_map:
+    if (
+        not isinstance(value, dict)
+        or str(value.get("type")) in SlotValue.discriminator_value_class_map
+    ):
         return value
     return {**value, "type": "List" if isinstance(value.get("values"), list) else "Simple"}
 
@@ -135,14 +163,18 @@ def _plain(value: Any, kind: str) -> str | int | float | None:
 def _model(value: Any, model: Any) -> Any:
     if not isinstance(value, dict):
         return None
-    if hasattr(model, "discriminator_value_class_map") and (known := model.discriminator_value_class_map):
+    if hasattr(model, "discriminator_value_class_map") and (
+        known := model.discriminator_value_class_map
+    ):
         name = known.get(str(value.get(model.json_discriminator_key)))
         if name is None:
             return None
         model = _class(name)
     built = model()
     for attribute, kind in model.deserialized_types.items():
-        setattr(built, attribute, _fit(value.get(model.attribute_map.get(attribute, attribute)), kind))
+        setattr(
+            built, attribute, _fit(value.get(model.attribute_map.get(attribute, attribute)), kind)
+        )
     return built
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import traceback
 
-from ask_sdk_core.dispatch_components import AbstractExceptionHandler, AbstractRequestHandler, AbstractRequestInterceptor
+from ask_sdk_core.dispatch_components import (
+    AbstractExceptionHandler,
+    AbstractRequestHandler,
+    AbstractRequestInterceptor,
+)
 from ask_sdk_core.handler_input import HandlerInput
 from ask_sdk_model import Response
 from ask_sdk_model.canfulfill import (
@@ -80,8 +84,12 @@ class CanFulfill(AbstractRequestHandler):
         """Say yes to talk about anything, no to the rest."""
         answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.NO)
         if intent_name(handler_input) in self._interaction.carrier_of:
-            slot = CanFulfillSlot(can_understand=CanUnderstandSlotValues.YES, can_fulfill=CanFulfillSlotValues.YES)
-            answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.YES, slots={self._interaction.slot: slot})
+            slot = CanFulfillSlot(
+                can_understand=CanUnderstandSlotValues.YES, can_fulfill=CanFulfillSlotValues.YES
+            )
+            answer = CanFulfillIntent(
+                can_fulfill=CanFulfillIntentValues.YES, slots={self._interaction.slot: slot}
+            )
         return handler_input.response_builder.set_can_fulfill_intent(answer).response
 
 
@@ -192,7 +200,12 @@ class Leave(AbstractRequestHandler):
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take stop, cancel, navigate home, and pause, which would leave an open microphone behind."""
-        names = ("AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.NavigateHomeIntent", "AMAZON.PauseIntent")
+        names = (
+            "AMAZON.StopIntent",
+            "AMAZON.CancelIntent",
+            "AMAZON.NavigateHomeIntent",
+            "AMAZON.PauseIntent",
+        )
         return intent_name(handler_input) in names
 
     def handle(self, handler_input: HandlerInput) -> Response:
@@ -218,7 +231,9 @@ class Resume(AbstractRequestHandler):
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take "resume", and whatever else somebody did that is no intent."""
         kind = request_type(handler_input)
-        return intent_name(handler_input) == "AMAZON.ResumeIntent" or (kind in SPEECH_ALLOWED and kind != "IntentRequest")
+        return intent_name(handler_input) == "AMAZON.ResumeIntent" or (
+            kind in SPEECH_ALLOWED and kind != "IntentRequest"
+        )
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Ask for the next thing and keep listening."""
@@ -280,7 +295,9 @@ class Trouble(AbstractExceptionHandler):
         """Log, and keep the conversation open where speech is allowed."""
         # not the message: it may quote what was said
         where = "".join(traceback.format_tb(exception.__traceback__))
-        log.error("request %r failed: %s\n%s", request_id(handler_input), type(exception).__name__, where)
+        log.error(
+            "request %r failed: %s\n%s", request_id(handler_input), type(exception).__name__, where
+        )
         if request_type(handler_input) in SPEECH_ALLOWED:
             return keep_listening(handler_input, wording(handler_input, phrases.TROUBLE))
         return say_nothing(handler_input)

@@ -28,7 +28,13 @@ BUILT_INS = frozenset(
 PHRASE_TYPES = frozenset({"AMAZON.SearchQuery"})
 CERTIFICATES = ("Wildcard", "Trusted", "SelfSigned")
 VALUE_CHARACTERS = 140
-NAME_CHARACTERS, SUMMARY_CHARACTERS, DESCRIPTION_CHARACTERS, KEYWORDS, PHRASES = 50, 160, 4000, 30, 3
+NAME_CHARACTERS, SUMMARY_CHARACTERS, DESCRIPTION_CHARACTERS, KEYWORDS, PHRASES = (
+    50,
+    160,
+    4000,
+    30,
+    3,
+)
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z_]*")
 _SLOT = re.compile(r"\{([^{}]*)\}")
@@ -42,14 +48,27 @@ def model_faults(document: Any) -> list[str]:
     try:
         model = document["interactionModel"]
         language = model["languageModel"]
-        found = [f"invocation name {language['invocationName']!r}: {fault}" for fault in name_faults(language["invocationName"])]
-        found += _intent_faults(language["intents"], {kind["name"] for kind in language.get("types", [])})
+        found = [
+            f"invocation name {language['invocationName']!r}: {fault}"
+            for fault in name_faults(language["invocationName"])
+        ]
+        found += _intent_faults(
+            language["intents"], {kind["name"] for kind in language.get("types", [])}
+        )
         found += _sample_faults(language["intents"])
         found += _type_faults(language.get("types", []))
         if "dialog" in model:
-            found += _dialog_faults(model["dialog"], language["intents"], {prompt["id"] for prompt in model.get("prompts", [])})
+            found += _dialog_faults(
+                model["dialog"],
+                language["intents"],
+                {prompt["id"] for prompt in model.get("prompts", [])},
+            )
         found += _prompt_faults(model.get("prompts", []))
-        configuration = language.get("modelConfiguration", {}).get("fallbackIntentSensitivity", {}).get("level", "LOW")
+        configuration = (
+            language.get("modelConfiguration", {})
+            .get("fallbackIntentSensitivity", {})
+            .get("level", "LOW")
+        )
     except (KeyError, TypeError, AttributeError) as error:
         return [f"it has not the shape of an interaction model ({type(error).__name__}: {error})"]
     if configuration not in ("LOW", "MEDIUM", "HIGH"):
@@ -73,7 +92,10 @@ def _intent_faults(intents: list[dict[str, Any]], types: set[str]) -> Iterator[s
             yield f"intent {name!r}: letters and underscores only"
         if not intent.get("samples"):
             yield f"intent {name} has no sample"
-        yield from (f"intent {name}: slot {slot} stands twice" for slot in _twice(slot["name"] for slot in slots))
+        yield from (
+            f"intent {name}: slot {slot} stands twice"
+            for slot in _twice(slot["name"] for slot in slots)
+        )
         if len([slot for slot in slots if slot["type"] in PHRASE_TYPES]) > 1:
             yield f"intent {name}: one phrase slot an intent, no more"
         for slot in slots:
@@ -89,7 +111,10 @@ def _sample_faults(intents: list[dict[str, Any]]) -> Iterator[str]:
         slots = {slot["name"]: slot["type"] for slot in intent.get("slots", [])}
         for sample in intent.get("samples", []):
             said.setdefault(_plain(sample), []).append(intent["name"])
-            yield from (f"intent {intent['name']}: sample {sample!r}: {fault}" for fault in _faults_of(sample, slots))
+            yield from (
+                f"intent {intent['name']}: sample {sample!r}: {fault}"
+                for fault in _faults_of(sample, slots)
+            )
             used = _SLOT.findall(sample)
             if any(slots.get(slot) in PHRASE_TYPES for slot in used):
                 if len(used) > 1:
@@ -104,7 +129,11 @@ def _sample_faults(intents: list[dict[str, Any]]) -> Iterator[str]:
                 f"intent {intent['name']}: slot {slot['name']}: sample {sample!r} stands twice"
                 for sample in _twice(map(_plain, slot.get("samples", [])))
             )
-    yield from (f"sample {s!r} stands twice, in {' and '.join(names)}" for s, names in said.items() if len(names) > 1)
+    yield from (
+        f"sample {s!r} stands twice, in {' and '.join(names)}"
+        for s, names in said.items()
+        if len(names) > 1
+    )
 
 
 def _faults_of(sample: str, slots: dict[str, str]) -> Iterator[str]:
@@ -114,7 +143,11 @@ def _faults_of(sample: str, slots: dict[str, str]) -> Iterator[str]:
         yield "letters, spaces and ' . - _ {} only (numbers spelt out)"
     if re.search(r"[{}]", _SLOT.sub("", sample)):
         yield "a brace without its other"
-    yield from (f"the slot {slot!r} is not declared in the intent" for slot in _SLOT.findall(sample) if slot not in slots)
+    yield from (
+        f"the slot {slot!r} is not declared in the intent"
+        for slot in _SLOT.findall(sample)
+        if slot not in slots
+    )
 
 
 def _type_faults(types: list[dict[str, Any]]) -> Iterator[str]:
@@ -123,7 +156,11 @@ def _type_faults(types: list[dict[str, Any]]) -> Iterator[str]:
         name = kind["name"]
         if not name.startswith("AMAZON.") and not _NAME.fullmatch(name):
             yield f"type {name!r}: letters and underscores only"
-        values = [text for value in kind["values"] for text in (value["name"]["value"], *value["name"].get("synonyms", []))]
+        values = [
+            text
+            for value in kind["values"]
+            for text in (value["name"]["value"], *value["name"].get("synonyms", []))
+        ]
         if not values and "valueSupplier" not in kind:
             yield f"type {name} has no value"
         for text in values:
@@ -134,9 +171,17 @@ def _type_faults(types: list[dict[str, Any]]) -> Iterator[str]:
         yield from (f"type {name}: {text!r} stands twice" for text in _twice(map(_plain, values)))
 
 
-def _dialog_faults(dialog: dict[str, Any], intents: list[dict[str, Any]], prompts: set[str]) -> Iterator[str]:
-    declared = {intent["name"]: {slot["name"]: slot["type"] for slot in intent.get("slots", [])} for intent in intents}
-    yield from (f"dialog: intent {name} stands twice" for name in _twice(intent["name"] for intent in dialog["intents"]))
+def _dialog_faults(
+    dialog: dict[str, Any], intents: list[dict[str, Any]], prompts: set[str]
+) -> Iterator[str]:
+    declared = {
+        intent["name"]: {slot["name"]: slot["type"] for slot in intent.get("slots", [])}
+        for intent in intents
+    }
+    yield from (
+        f"dialog: intent {name} stands twice"
+        for name in _twice(intent["name"] for intent in dialog["intents"])
+    )
     for strategy in (dialog, *dialog["intents"]):
         if strategy.get("delegationStrategy", "ALWAYS") not in ("ALWAYS", "SKILL_RESPONSE"):
             yield f"dialog: delegationStrategy is {strategy['delegationStrategy']!r}; it is ALWAYS or SKILL_RESPONSE"
@@ -165,7 +210,9 @@ def _dialog_faults(dialog: dict[str, Any], intents: list[dict[str, Any]], prompt
 
 
 def _prompt_faults(prompts: list[dict[str, Any]]) -> Iterator[str]:
-    yield from (f"prompt {name} stands twice" for name in _twice(prompt["id"] for prompt in prompts))
+    yield from (
+        f"prompt {name} stands twice" for name in _twice(prompt["id"] for prompt in prompts)
+    )
     for prompt in prompts:
         if not prompt.get("variations"):
             yield f"prompt {prompt['id']} has no variation"
@@ -182,11 +229,18 @@ def manifest_faults(document: Any, models: dict[str, Any]) -> list[str]:
         manifest = document["manifest"]
         locales = manifest["publishingInformation"]["locales"]
         found = [f"{locale} has no interaction model" for locale in locales if locale not in models]
-        found += [f"{locale} has an interaction model, and stands in no manifest" for locale in models if locale not in locales]
+        found += [
+            f"{locale} has an interaction model, and stands in no manifest"
+            for locale in models
+            if locale not in locales
+        ]
         for locale, texts in locales.items():
             found += [f"{locale}: {fault}" for fault in _text_faults(texts)]
             if locale in models:
-                found += [f"{locale}: {fault}" for fault in phrase_faults(texts.get("examplePhrases", []), models[locale])]
+                found += [
+                    f"{locale}: {fault}"
+                    for fault in phrase_faults(texts.get("examplePhrases", []), models[locale])
+                ]
         found += _endpoint_faults(manifest["apis"]["custom"]["endpoint"])
     except (KeyError, TypeError, AttributeError) as error:
         return [f"it has not the shape of a manifest ({type(error).__name__}: {error})"]
@@ -199,9 +253,13 @@ def phrase_faults(phrases: list[str], model: Any) -> Iterator[str]:
         yield f"1 to {PHRASES} example phrases, and there are {len(phrases)}"
     language = model["interactionModel"]["languageModel"]
     name = re.escape(language["invocationName"])
-    samples = [_pattern(sample) for intent in language["intents"] for sample in intent.get("samples", [])]
+    samples = [
+        _pattern(sample) for intent in language["intents"] for sample in intent.get("samples", [])
+    ]
     for phrase in phrases:
-        asked = re.fullmatch(rf"alexa,? {_LAUNCH} {name}(?:,? (?P<said>.+?))?[.?!]?", phrase, re.IGNORECASE)
+        asked = re.fullmatch(
+            rf"alexa,? {_LAUNCH} {name}(?:,? (?P<said>.+?))?[.?!]?", phrase, re.IGNORECASE
+        )
         if asked is None:
             yield f"example phrase {phrase!r}: 'Alexa, open' or 'Alexa, ask', the invocation name, and what is asked"
         elif said := asked["said"]:
@@ -212,11 +270,17 @@ def phrase_faults(phrases: list[str], model: Any) -> Iterator[str]:
 
 
 def _pattern(sample: str) -> re.Pattern[str]:
-    return re.compile(".+".join(re.escape(part) for part in re.split(r"\{[^{}]*\}", _plain(sample))))
+    return re.compile(
+        ".+".join(re.escape(part) for part in re.split(r"\{[^{}]*\}", _plain(sample)))
+    )
 
 
 def _text_faults(texts: dict[str, Any]) -> Iterator[str]:
-    for name, limit in (("name", NAME_CHARACTERS), ("summary", SUMMARY_CHARACTERS), ("description", DESCRIPTION_CHARACTERS)):
+    for name, limit in (
+        ("name", NAME_CHARACTERS),
+        ("summary", SUMMARY_CHARACTERS),
+        ("description", DESCRIPTION_CHARACTERS),
+    ):
         text = texts.get(name) or ""
         if not text.strip():
             yield f"{name} is missing"

@@ -65,7 +65,12 @@ def _elicited(settings: InteractionSettings) -> dict[str, Any]:
         "id": f"Elicit.{settings.intent}.{settings.slot}",
         "variations": [{"type": "PlainText", "value": "What would you like to say?"}],
     }
-    asked = {**slot, "confirmationRequired": False, "elicitationRequired": True, "prompts": {"elicitation": prompt["id"]}}
+    asked = {
+        **slot,
+        "confirmationRequired": False,
+        "elicitationRequired": True,
+        "prompts": {"elicitation": prompt["id"]},
+    }
     intent = {
         "name": settings.intent,
         "delegationStrategy": "SKILL_RESPONSE",
@@ -74,7 +79,11 @@ def _elicited(settings: InteractionSettings) -> dict[str, Any]:
         "slots": [asked],
     }
     dialog = {"delegationStrategy": "SKILL_RESPONSE", "intents": [intent]}
-    return {"intents": sorted(intents, key=lambda built: built["name"] != settings.intent), "dialog": dialog, "prompts": [prompt]}
+    return {
+        "intents": sorted(intents, key=lambda built: built["name"] != settings.intent),
+        "dialog": dialog,
+        "prompts": [prompt],
+    }
 
 
 def _caught(settings: InteractionSettings) -> dict[str, Any]:
@@ -86,7 +95,10 @@ def _caught(settings: InteractionSettings) -> dict[str, Any]:
 
 
 def manifest(
-    settings: InteractionSettings, *, endpoint: str = ENDPOINT_PLACEHOLDER, certificate: str = "Wildcard"
+    settings: InteractionSettings,
+    *,
+    endpoint: str = ENDPOINT_PLACEHOLDER,
+    certificate: str = "Wildcard",
 ) -> dict[str, Any]:
     """Build the skill's manifest.
 
@@ -124,7 +136,10 @@ def manifest(
 def package(settings: InteractionSettings) -> dict[str, dict[str, Any]]:
     """Build the package's documents by their place in it."""
     model = interaction_model(settings)
-    return {**{model_file(locale): model for locale in settings.locales}, MANIFEST_FILE: manifest(settings)}
+    return {
+        **{model_file(locale): model for locale in settings.locales},
+        MANIFEST_FILE: manifest(settings),
+    }
 
 
 def package_faults(documents: dict[str, dict[str, Any]]) -> list[str]:
@@ -133,7 +148,10 @@ def package_faults(documents: dict[str, dict[str, Any]]) -> list[str]:
     found = [f"{name}: {fault}" for name, model in models.items() for fault in model_faults(model)]
     if MANIFEST_FILE in documents:
         by_locale = {Path(name).stem: model for name, model in models.items()}
-        found += [f"{MANIFEST_FILE}: {fault}" for fault in manifest_faults(documents[MANIFEST_FILE], by_locale)]
+        found += [
+            f"{MANIFEST_FILE}: {fault}"
+            for fault in manifest_faults(documents[MANIFEST_FILE], by_locale)
+        ]
     return found
 
 
@@ -148,25 +166,44 @@ def check_package(settings: InteractionSettings, folder: Path = PACKAGE) -> list
             found.append(f"{name}: {error}; run python -m skill.interaction_model")
     found += package_faults(there)
     stale = [name for name, document in there.items() if document != expected[name]]
-    found += [f"{name} is not what the settings make; run python -m skill.interaction_model" for name in stale]
+    found += [
+        f"{name} is not what the settings make; run python -m skill.interaction_model"
+        for name in stale
+    ]
     known = {folder / name for name in expected}
-    others = sorted(path for path in (folder / "interactionModels" / "custom").glob("*.json") if path not in known)
+    others = sorted(
+        path
+        for path in (folder / "interactionModels" / "custom").glob("*.json")
+        if path not in known
+    )
     return [*found, *(f"{path.name} is of no locale of the settings; remove it" for path in others)]
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the package from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m skill.interaction_model", description="Write the skill package's files.")
-    parser.add_argument("--check", action="store_true", help="write nothing; list what is wrong with the files")
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="with --check: interaction models to look at instead")
+    parser = argparse.ArgumentParser(
+        prog="python -m skill.interaction_model", description="Write the skill package's files."
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; list what is wrong with the files"
+    )
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="with --check: interaction models to look at instead",
+    )
     add_options(parser)
     options = parser.parse_args(arguments)
     if options.files and not options.check:
         parser.error("FILE goes with --check")
     settings = chosen(options)
     if options.files:
-        found = [f"{file}: {fault}" for file in options.files for fault in model_faults(_read_json(file))]
+        found = [
+            f"{file}: {fault}" for file in options.files for fault in model_faults(_read_json(file))
+        ]
     elif options.check:
         found = check_package(settings)
     else:

@@ -47,18 +47,30 @@ class InteractionSettings:
             value = getattr(self, field.name)
             parts = value if isinstance(value, tuple) else (value,)
             if not parts or not all(isinstance(part, str) for part in parts):
-                raise ValueError(f"{field.name} is {value!r}; expected text, or for locales a list of texts")
+                raise ValueError(
+                    f"{field.name} is {value!r}; expected text, or for locales a list of texts"
+                )
         if found := name_faults(self.invocation_name):
-            raise ValueError(f"the invocation name {self.invocation_name!r} cannot be used: {'; '.join(found)}")
+            raise ValueError(
+                f"the invocation name {self.invocation_name!r} cannot be used: {'; '.join(found)}"
+            )
         if self.free_speech not in get_args(FreeSpeech):
-            raise ValueError(f"free_speech is {self.free_speech!r}; it is one of {', '.join(get_args(FreeSpeech))}")
+            raise ValueError(
+                f"free_speech is {self.free_speech!r}; it is one of {', '.join(get_args(FreeSpeech))}"
+            )
         for name in ("intent", "slot"):
             if not re.fullmatch(r"[A-Za-z][A-Za-z_]*", getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected letters and underscores")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; expected letters and underscores"
+                )
         if unknown := set(self.locales) - set(LOCALES):
-            raise ValueError(f"locales has {', '.join(sorted(unknown))}; the skill speaks English: {', '.join(LOCALES)}")
+            raise ValueError(
+                f"locales has {', '.join(sorted(unknown))}; the skill speaks English: {', '.join(LOCALES)}"
+            )
         if self.intent in _carrier_intents():
-            raise ValueError(f"intent is {self.intent!r}, which is the name of another intent of this skill; choose another")
+            raise ValueError(
+                f"intent is {self.intent!r}, which is the name of another intent of this skill; choose another"
+            )
 
     @property
     def name(self) -> str:
@@ -79,7 +91,10 @@ def load(path: Path = SETTINGS) -> InteractionSettings:
         if found.keys() != names:
             odd = ", ".join(sorted(found.keys() ^ names))
             raise ValueError(f"{odd} is missing, or is none of {', '.join(sorted(names))}")
-        listed: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+        listed: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in found.items()
+        }
         return InteractionSettings(**listed)
     except ValueError as error:  # a broken TOML is one, too
         raise ValueError(f"{path}: {error}") from None
@@ -87,9 +102,15 @@ def load(path: Path = SETTINGS) -> InteractionSettings:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add --invocation-name and --free-speech, which win over the file."""
-    parser.add_argument("--invocation-name", metavar="NAME", help="what one says to open it (default: settings.toml's)")
     parser.add_argument(
-        "--free-speech", choices=get_args(FreeSpeech), help="how Alexa hands over free speech (default: settings.toml's)"
+        "--invocation-name",
+        metavar="NAME",
+        help="what one says to open it (default: settings.toml's)",
+    )
+    parser.add_argument(
+        "--free-speech",
+        choices=get_args(FreeSpeech),
+        help="how Alexa hands over free speech (default: settings.toml's)",
     )
 
 

@@ -10,8 +10,34 @@ import re
 MIN_CHARACTERS, MAX_CHARACTERS = 2, 50
 _ARTICLES = {"a", "an", "the"}
 _PREPOSITIONS = {"for", "to", "of", "about", "up", "by", "at", "off", "with"}
-_LAUNCHES = {"run", "start", "play", "resume", "use", "launch", "ask", "open", "tell", "load", "begin", "enable"}
-_CONNECTS = {"to", "from", "in", "using", "with", "about", "for", "that", "by", "if", "and", "whether"}
+_LAUNCHES = {
+    "run",
+    "start",
+    "play",
+    "resume",
+    "use",
+    "launch",
+    "ask",
+    "open",
+    "tell",
+    "load",
+    "begin",
+    "enable",
+}
+_CONNECTS = {
+    "to",
+    "from",
+    "in",
+    "using",
+    "with",
+    "about",
+    "for",
+    "that",
+    "by",
+    "if",
+    "and",
+    "whether",
+}
 _WAKES = {"alexa", "amazon", "echo", "computer", "skill", "app"}
 _ABBREVIATION = re.compile(r"(?:[a-z]\.)+")
 _WORD = re.compile(r"[a-z]+(?:'s|s')?")

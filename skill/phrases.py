@@ -83,7 +83,13 @@ ASK_KINDLY = (
     "Do you want to tell me more about it?",
     "What would make it better?",
 )
-ASK_BACK = ("How about you?", "What about you?", "And you?", "How is it with you?", "And what about yourself?")
+ASK_BACK = (
+    "How about you?",
+    "What about you?",
+    "And you?",
+    "How is it with you?",
+    "And what about yourself?",
+)
 ASK_WHETHER = (
     "Does that answer your question?",
     "Does that make sense to you?",

@@ -10,13 +10,30 @@ _ONES = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
     "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 )  # fmt: skip
-_TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_TENS = [
+    "zero",
+    "ten",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+]
 _SCALES = ((10**9, "billion"), (10**6, "million"), (1000, "thousand"), (100, "hundred"))
 _IRREGULAR = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth", "twelve": "twelfth",
 }  # fmt: skip
 _MONEY = {"$": ("dollar", "cents"), "£": ("pound", "pence"), "€": ("euro", "cents")}
-_FRACTIONS = {"1/2": "a half", "1/3": "a third", "2/3": "two thirds", "1/4": "a quarter", "3/4": "three quarters"}
+_FRACTIONS = {
+    "1/2": "a half",
+    "1/3": "a third",
+    "2/3": "two thirds",
+    "1/4": "a quarter",
+    "3/4": "three quarters",
+}
 
 _TYPED = {
     "lol": "haha", "lmao": "haha", "rofl": "haha", "xd": "haha", "idk": "I don't know", "omg": "oh my gosh",
@@ -35,7 +52,9 @@ _UNITS = {
     "yrs": "years",
 }  # fmt: skip
 
-_QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"', "½": " ½", "¼": " ¼", "¾": " ¾"})
+_QUOTES = str.maketrans(
+    {"‘": "'", "’": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"', "½": " ½", "¼": " ¼", "¾": " ¾"}
+)
 _NUMBER = r"\d{1,3}(?:,\d{3})+|\d+"
 _SPACED_STOP = re.compile(r" (?=[.,!?;:](?:\s|[.,!?;:]|$))")
 # Letters, digits, and the marks that a voice can do something with; emoji and the rest are not said.
@@ -70,7 +89,9 @@ def ordinal(number: int) -> str:
     words = cardinal(number)
     cut = max(words.rfind(" "), words.rfind("-")) + 1
     last = words[cut:]
-    return words[:cut] + (_IRREGULAR.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th"))
+    return words[:cut] + (
+        _IRREGULAR.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
+    )
 
 
 def year(number: int) -> str:
@@ -90,7 +111,12 @@ def _whole(digits: str) -> str:
 
 def _number(match: re.Match[str]) -> str:
     whole, *decimals = match[0].split(".")
-    return " ".join([_whole(whole), *(f"point {' '.join(_ONES[int(digit)] for digit in part)}" for part in decimals)])
+    return " ".join(
+        [
+            _whole(whole),
+            *(f"point {' '.join(_ONES[int(digit)] for digit in part)}" for part in decimals),
+        ]
+    )
 
 
 def _money(match: re.Match[str]) -> str:
@@ -122,7 +148,10 @@ def _typed(match: re.Match[str]) -> str:
 
 
 def _any_of(words: dict[str, str]) -> str:
-    return "|".join(re.escape(word) + r"\.?" * (word in _WITH_A_DOT) for word in sorted(words, key=len, reverse=True))
+    return "|".join(
+        re.escape(word) + r"\.?" * (word in _WITH_A_DOT)
+        for word in sorted(words, key=len, reverse=True)
+    )
 
 
 # In this order: what stands first would be torn apart by what follows.
@@ -155,7 +184,10 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"(?<=[\w\s])=(?=[\w\s])", " equals "),
         (r"°", " degrees "),
         (r"(?<![\w.])'?(\d0|\d{3}0)'?s\b", _decade),
-        (rf"(?<![\d.,])({_NUMBER})(?:st|nd|rd|th)\b", lambda match: ordinal(int(match[1].replace(",", "")))),
+        (
+            rf"(?<![\d.,])({_NUMBER})(?:st|nd|rd|th)\b",
+            lambda match: ordinal(int(match[1].replace(",", ""))),
+        ),
         (r"(?<=\d)\s?k\b", " thousand"),
         (r"(?<=[a-z])(?=\d)|(?<=\d)(?=[a-z])", " "),
         (rf"(?:{_NUMBER})(?:\.\d+)*", _number),

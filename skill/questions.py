@@ -24,7 +24,9 @@ QUIET_TURNS = 2  # after so many answers in a row without a question any that fi
 FLAT_WORDS = 4  # a reply of no more gives nothing to take up
 BRIEF_WORDS = 9  # who says no more than hello or "okay" does so in no more; longer texts would take long to match
 
-_AUXILIARY = r"(?:do|does|did|is|are|am|was|were|can|could|will|would|shall|should|have|has|had|may|might)"
+_AUXILIARY = (
+    r"(?:do|does|did|is|are|am|was|were|can|could|will|would|shall|should|have|has|had|may|might)"
+)
 _SUBJECT = (
     r"(?:you|i|we|he|she|it|they|that|this|there|these|those|the|your|my|his|her|their|our|any|"
     r"anyone|anything|someone|something|people)"
@@ -49,7 +51,9 @@ _INVITES = re.compile(
     r"you (?:can|could|may|must) (?:\w+ )?(?:tell|give|ask|name|call|say))\b"
 )
 # The same to somebody who has said no more than hello or "okay": they were not asked for anything.
-_VAGUE = re.compile(r".*\b(?:go (?:on|ahead)|i'm (?:here|with you|listening|all ears)|i wonder|keep (?:going|talking)|continue)\b")
+_VAGUE = re.compile(
+    r".*\b(?:go (?:on|ahead)|i'm (?:here|with you|listening|all ears)|i wonder|keep (?:going|talking)|continue)\b"
+)
 _SENTENCE_END = re.compile(r"[.!;:]+(?:\s|$)")
 
 _LEAD = (
@@ -70,9 +74,13 @@ _GREETING = re.compile(
     rf"{_ASIDE}{_HELLO}(?: (?:{_HELLO}|there|to you|you|again|back|too|alexa|everybody|everyone|all|partner|chatty friend|"
     r"(?:my |dear |old )*(?:friend|buddy|pal)))*"
 )
-_OF_DAY = re.compile(rf"{_ASIDE}{_PART_OF_DAY}(?: (?:alexa|to you|all|friend))*")  # a greeting where it is answered as one
+_OF_DAY = re.compile(
+    rf"{_ASIDE}{_PART_OF_DAY}(?: (?:alexa|to you|all|friend))*"
+)  # a greeting where it is answered as one
 _GREETS = re.compile(rf"{_ASIDE}(?:{_HELLO}|{_PART_OF_DAY})\b")
-_HOW_MUCH = r"(?:(?:so|too|very|really|pretty|quite|just|all|doing|going|feeling|only|rather|fairly) )*"
+_HOW_MUCH = (
+    r"(?:(?:so|too|very|really|pretty|quite|just|all|doing|going|feeling|only|rather|fairly) )*"
+)
 _THEN = (
     r"(?: (?:thanks|thank you|for asking|today|tonight|now|too|and you|here|there|actually|so far|really|overall|mostly|then|"
     r"i (?:guess|think|suppose|must say)|as always|as usual|enough|alexa|with me))*"
@@ -98,8 +106,12 @@ _FAREWELL = re.compile(
     r"take care|have a (?:good|great|nice) \w+|(?:nice|good|great) (?:talking|chatting) (?:to|with) you)"
     r"(?: too| then)?"
 )
-_THANKS = re.compile(rf"{_LEAD}(?:many )?(?:thanks|thank you)(?: \w+){{0,6}}|(?:.* )?(?:thanks|thank you)")
-_WELCOME = re.compile(r"(?:you're|you are) (?:very |so |most )?welcome|no problem|any time|my pleasure")
+_THANKS = re.compile(
+    rf"{_LEAD}(?:many )?(?:thanks|thank you)(?: \w+){{0,6}}|(?:.* )?(?:thanks|thank you)"
+)
+_WELCOME = re.compile(
+    r"(?:you're|you are) (?:very |so |most )?welcome|no problem|any time|my pleasure"
+)
 _SORRY = re.compile(
     r"(?:(?:oh|no|dear|that's|that is|how|what|then|well) )*(?:(?:i'm|i am) (?:so |really |very )?sorry|sorry|a pity|"
     r"a shame|too bad|(?:so |very |really )?(?:sad|hard|tough|terrible|awful)|poor (?!at)\w+|oh no|oh dear)\b"
@@ -155,7 +167,9 @@ _ENDED = re.compile(
     r"killed|hurts?|ran away|moved out)\b"
 )
 _LOST = re.compile(r"\b(?:died|dead|passed away|funeral|i miss (?:my|him|her|them))\b")
-_BEREAVED = re.compile(r"\b(?:died|passed away|funeral|had to put (?:him|her|\w+ \w+) (?:down|to sleep))\b")
+_BEREAVED = re.compile(
+    r"\b(?:died|passed away|funeral|had to put (?:him|her|\w+ \w+) (?:down|to sleep))\b"
+)
 _WHOM = re.compile(
     r"(?<!than )(?<!as )(?<!like )\b(?:my|our) (?:(?:little|big|older|younger|oldest|youngest|best|new|old|twin|baby|great) )*"
     r"(?P<who>(?:(?:step|grand)?(?:mother|father|mom|mum|dad|son|daughter)|grandma|grandpa|granny|nana|sister|brother|aunt|uncle|cousin|niece|nephew|wife|husband|"
@@ -211,7 +225,11 @@ class Asking:
     def read(cls, attributes: Mapping[str, object]) -> Asking:
         """Read what `written` wrote; whatever does not fit counts as nothing."""
         asked = attributes.get(ASKED)
-        known = [text for text in asked if isinstance(text, str) and text in _ALL] if isinstance(asked, list) else []
+        known = (
+            [text for text in asked if isinstance(text, str) and text in _ALL]
+            if isinstance(asked, list)
+            else []
+        )
         return cls(
             tuple(known[-REMEMBERED:]),
             _count(attributes.get(LED), LEADS),
@@ -225,13 +243,17 @@ class Asking:
         return {name: value for name, value in found.items() if value} | {QUIET: self.quiet}
 
 
-def follow_up(reply: str, utterance: str, *, about: str, before: Asking, seed: str) -> tuple[str, Asking]:
+def follow_up(
+    reply: str, utterance: str, *, about: str, before: Asking, seed: str
+) -> tuple[str, Asking]:
     """Choose the question to follow a reply, "" for none, and return what is to be remembered.
 
     about: why the reply is a fixed one, as dialogue.safety names it; else "". seed: chooses.
     """
     said, heard = _plain(reply), _plain(utterance)
-    is_heavy = about in ("crisis", "sorrow") or bool(_BEREAVED.search(heard) and _WHOM.search(heard))
+    is_heavy = about in ("crisis", "sorrow") or bool(
+        _BEREAVED.search(heard) and _WHOM.search(heard)
+    )
     gentle = GENTLE_TURNS if is_heavy else max(before.gentle - 1, 0)
     led = before.led + 1 if asks(utterance) else 0
     leads = led >= LEADS and not is_heavy
@@ -244,7 +266,11 @@ def follow_up(reply: str, utterance: str, *, about: str, before: Asking, seed: s
     if leads or (before.quiet < wait and len(said.split()) > FLAT_WORDS):
         return "", Asking(before.asked, led, min(before.quiet + 1, QUIET_TURNS), gentle)
     fresh = [wording for wording in wordings if wording not in before.asked]
-    wording = pick(fresh, seed) if fresh else min(wordings, key=lambda one: _last_place(before.asked, one))
+    wording = (
+        pick(fresh, seed)
+        if fresh
+        else min(wordings, key=lambda one: _last_place(before.asked, one))
+    )
     whom = _WHOM.search(heard)
     asked = tuple(one for one in before.asked if one != wording)
     question = wording.format(who=whom["who"] if whom else "")
@@ -274,7 +300,9 @@ def is_added(text: str) -> bool:
 
 def _is_opening(heard: str) -> bool:
     """Return whether somebody has said no more than hello, how they are, or "okay"."""
-    return not heard or any(pattern.fullmatch(_if_brief(heard)) for pattern in (_GREETING, _UNWELL, _WELL, _BARE))
+    return not heard or any(
+        pattern.fullmatch(_if_brief(heard)) for pattern in (_GREETING, _UNWELL, _WELL, _BARE)
+    )
 
 
 def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, ...], int]:
@@ -293,7 +321,10 @@ def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, 
         (_THANKS.fullmatch(heard) or _WELCOME.match(said), phrases.ASK_OFFER),
         (_BARE.fullmatch(brief), phrases.ASK_NEXT),
         (_FEELING.fullmatch(heard), phrases.ASK_FEELING),
-        (_ABOUT_YOU.match(heard), phrases.ASK_RIGHT if _GUESS.fullmatch(last) else phrases.ASK_BACK),
+        (
+            _ABOUT_YOU.match(heard),
+            phrases.ASK_RIGHT if _GUESS.fullmatch(last) else phrases.ASK_BACK,
+        ),
     ):
         if found is not None:
             return wordings, 0
@@ -355,4 +386,6 @@ _ALL = frozenset(
     )
     for question in wordings
 )  # fmt: skip
-_ADDED = re.compile("|".join(re.escape(question).replace(re.escape("{who}"), r"\w+") for question in sorted(_ALL)))
+_ADDED = re.compile(
+    "|".join(re.escape(question).replace(re.escape("{who}"), r"\w+") for question in sorted(_ALL))
+)

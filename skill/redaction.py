@@ -49,7 +49,9 @@ def redact_secrets(text: str, secrets: tuple[str, ...]) -> str:
 
 def redact_tokens(text: str) -> str:
     """Replace what looks like a token or an id."""
-    return _TOKENS.sub(lambda found: found[0] if _ERROR_CODE.fullmatch(found[0]) else "<token>", text)
+    return _TOKENS.sub(
+        lambda found: found[0] if _ERROR_CODE.fullmatch(found[0]) else "<token>", text
+    )
 
 
 def _address(text: str, host: str) -> str:
@@ -78,7 +80,9 @@ class Redacting(logging.Filter):
 
 def redact_logs(package: str, secrets: tuple[str, ...]) -> None:
     """Have all loggers of a package redact; the filter of one does not see what its children log."""
-    names = [name for name in list(logging.root.manager.loggerDict) if name.split(".")[0] == package]
+    names = [
+        name for name in list(logging.root.manager.loggerDict) if name.split(".")[0] == package
+    ]
     for logger in map(logging.getLogger, {package, *names}):
         for old in [found for found in logger.filters if isinstance(found, Redacting)]:
             logger.removeFilter(old)

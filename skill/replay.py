@@ -65,7 +65,11 @@ class Turn:
             return self.request
         if self.end:
             return device.end(session, self.end)
-        return device.intend(session, self.intent) if self.intent else device.say(session, self.say, interaction=interaction)
+        return (
+            device.intend(session, self.intent)
+            if self.intent
+            else device.say(session, self.say, interaction=interaction)
+        )
 
     @property
     def shown(self) -> str:
@@ -74,7 +78,13 @@ class Turn:
             return f"({self.request['request']['type']})"
         if self.intent or self.end:
             return f"({self.intent or self.end})"
-        return f"(open {load().invocation_name})" if self.say is None else SILENCE if self.say == NOT_UNDERSTOOD else self.say
+        return (
+            f"(open {load().invocation_name})"
+            if self.say is None
+            else SILENCE
+            if self.say == NOT_UNDERSTOOD
+            else self.say
+        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,13 @@ class Told:
 class Skill:
     """The whole skill in this process; a response that breaks the contract comes with the rules that it breaks."""
 
-    def __init__(self, agent: DialogueAgent, *, interaction: InteractionSettings | None = None, safety: Level = "standard") -> None:
+    def __init__(
+        self,
+        agent: DialogueAgent,
+        *,
+        interaction: InteractionSettings | None = None,
+        safety: Level = "standard",
+    ) -> None:
         self.interaction = interaction or load()
         app = Flask(__name__)
         app.testing = True  # so that a broken contract is raised, and not a page about an error
@@ -134,17 +150,28 @@ def replay(skill: Skill, talk: Talk) -> Iterator[Told]:
         text = device.spoken(response)
         yield Told(turn, text, tuple(faults(turn.expect, response, before=said, broken=broken)))
         said.append(text)
-        was_open, session = session.is_open or request.get("session", {}).get("new", False), device.after(session, response)
+        was_open, session = (
+            session.is_open or request.get("session", {}).get("new", False),
+            device.after(session, response),
+        )
         if was_open and not session.is_open:
             if not talk.goes_on:
                 return
             number += 1  # what comes next is said to a new session
-            session = Session(f"{talk.session.id}.{number}", session.locale, session.user, session.interfaces)
+            session = Session(
+                f"{talk.session.id}.{number}", session.locale, session.user, session.interfaces
+            )
     if session.is_open:
         skill.post(device.end(session, "USER_INITIATED"))
 
 
-def faults(expect: Mapping[str, Any], response: dict[str, Any], *, before: Sequence[str], broken: Sequence[str]) -> Iterator[str]:
+def faults(
+    expect: Mapping[str, Any],
+    response: dict[str, Any],
+    *,
+    before: Sequence[str],
+    broken: Sequence[str],
+) -> Iterator[str]:
     """Say what a response lacks of what is expected of it. before: what was said earlier. broken: rules of the contract.
 
     text: the speech, to the letter. pattern: found in it. listens, ends: whether the session stays open. max_words: at most.
@@ -192,7 +219,12 @@ def parse(text: str, name: str) -> list[Talk]:
     if not any(scripts):
         raise ValueError("it holds no utterance; expected one a line")
     return [
-        Talk(f"{name} {number}", (Turn(), *map(_line, script)), Session(f"rehearsal {number}"), goes_on=False)
+        Talk(
+            f"{name} {number}",
+            (Turn(), *map(_line, script)),
+            Session(f"rehearsal {number}"),
+            goes_on=False,
+        )
         for number, script in enumerate(scripts, start=1)
     ]
 
@@ -205,14 +237,25 @@ def _talk(found: Any, name: str) -> Talk:
     if isinstance(found, dict) and "request" in found:
         found = [found]
     if isinstance(found, list):
-        return Talk(name, tuple(_request(one, f"request {number}") for number, one in enumerate(found, start=1)))
+        return Talk(
+            name,
+            tuple(_request(one, f"request {number}") for number, one in enumerate(found, start=1)),
+        )
     if isinstance(found, dict) and "userInput" in found:
         return _of_ask_cli(found, name)
-    if not isinstance(found, dict) or not isinstance(found.get("turns"), list) or not found["turns"]:
+    if (
+        not isinstance(found, dict)
+        or not isinstance(found.get("turns"), list)
+        or not found["turns"]
+    ):
         raise ValueError('expected {"turns": [{"say": ...}, ...]}, or the userInput of ask-cli')
     _only(found, _FILE, "the file")
     session = Session(
-        **{place: found[key] for key, place in (("session", "id"), ("locale", "locale"), ("user", "user")) if key in found}
+        **{
+            place: found[key]
+            for key, place in (("session", "id"), ("locale", "locale"), ("user", "user"))
+            if key in found
+        }
         | ({} if "session" in found else {"id": SESSION})
     )
     settings = found.get("settings", {})
@@ -220,7 +263,10 @@ def _talk(found: Any, name: str) -> Talk:
         raise ValueError("settings are an object: names of DecodeConfig with values")
     settings_of(settings)
     return Talk(
-        name, tuple(turn_of(one, f"turn {number}") for number, one in enumerate(found["turns"], start=1)), session, settings
+        name,
+        tuple(turn_of(one, f"turn {number}") for number, one in enumerate(found["turns"], start=1)),
+        session,
+        settings,
     )
 
 
@@ -231,7 +277,11 @@ def _of_ask_cli(found: dict[str, Any], name: str) -> Talk:
     if found.get("type", "text") != "text":
         raise ValueError(f"the type is {found['type']!r}; only text is read")
     session = Session(SESSION, locale=found.get("locale", "en-US"))
-    return Talk(name, tuple(Turn(say=line) for line in said if line.strip() and line.strip() != ASK_CLI_QUITS), session)
+    return Talk(
+        name,
+        tuple(Turn(say=line) for line in said if line.strip() and line.strip() != ASK_CLI_QUITS),
+        session,
+    )
 
 
 def _request(found: Any, where: str) -> Turn:
@@ -246,14 +296,29 @@ def _request(found: Any, where: str) -> Turn:
 def turn_of(found: Any, where: str) -> Turn:
     """Read one turn. Raises ValueError where it is none."""
     if not isinstance(found, dict) or len(found.keys() & {"say", "intent", "end", "request"}) != 1:
-        raise ValueError(f'{where}: expected an object with "say" (null for a launch), or one of intent, end and request')
+        raise ValueError(
+            f'{where}: expected an object with "say" (null for a launch), or one of intent, end and request'
+        )
     _only(found, _TURN, where)
     if "request" in found:
-        return Turn(request=_request(found["request"], where).request, answer=found.get("answer"), expect=_expect(found, where))
+        return Turn(
+            request=_request(found["request"], where).request,
+            answer=found.get("answer"),
+            expect=_expect(found, where),
+        )
     for key in ("say", "intent", "end", "answer"):
-        if not isinstance(found.get(key), str | None) or (key in ("intent", "end") and key in found and not found[key]):
+        if not isinstance(found.get(key), str | None) or (
+            key in ("intent", "end") and key in found and not found[key]
+        ):
             raise ValueError(f"{where}: {key} is {found[key]!r}; expected text")
-    return Turn(found.get("say"), found.get("intent", ""), found.get("end", ""), None, found.get("answer"), _expect(found, where))
+    return Turn(
+        found.get("say"),
+        found.get("intent", ""),
+        found.get("end", ""),
+        None,
+        found.get("answer"),
+        _expect(found, where),
+    )
 
 
 def _expect(found: dict[str, Any], where: str) -> dict[str, Any]:
@@ -268,13 +333,17 @@ def _expect(found: dict[str, Any], where: str) -> dict[str, Any]:
     try:
         re.compile(expect.get("pattern", ""))
     except re.error as error:
-        raise ValueError(f"{where}: pattern {expect['pattern']!r} is no regular expression ({error})") from None
+        raise ValueError(
+            f"{where}: pattern {expect['pattern']!r} is no regular expression ({error})"
+        ) from None
     return expect
 
 
 def _only(found: dict[str, Any], known: set[str], where: str) -> None:
     if unknown := sorted(found.keys() - known):
-        raise ValueError(f"{where} has {', '.join(unknown)}; expected one of {', '.join(sorted(known))}")
+        raise ValueError(
+            f"{where} has {', '.join(unknown)}; expected one of {', '.join(sorted(known))}"
+        )
 
 
 def settings_of(values: Mapping[str, Any]) -> DecodeConfig:
@@ -285,7 +354,9 @@ def settings_of(values: Mapping[str, Any]) -> DecodeConfig:
         raise ValueError("settings: block_list names a file; give it on the command line")
     if ":" in str(values.get("ranker", "")):
         raise ValueError("settings: this ranker is code of its own; name it on the command line")
-    whole: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    whole: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     try:
         return DecodeConfig(**whole)
     except TypeError as error:
@@ -299,7 +370,9 @@ def show(talk: Talk, told: Sequence[Told]) -> str:
     """Lay out a conversation as a table of Markdown, with what has changed and what failed."""
     lines = [f"## {talk.name}", "", "| you | it |", "|---|---|"]
     for one in told:
-        notes = [f"**was** {one.turn.answer}"] * one.has_changed + [f"**FAILED** {fault}" for fault in one.faults]
+        notes = [f"**was** {one.turn.answer}"] * one.has_changed + [
+            f"**FAILED** {fault}" for fault in one.faults
+        ]
         lines.append(f"| {_cell(one.turn.shown)} | {_cell(' '.join([one.text, *notes]))} |")
     return "\n".join([*lines, ""])
 
@@ -311,8 +384,16 @@ def _cell(text: str) -> str:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Replay from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m skill.replay", description="Hold recorded conversations again.")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON, ask-cli's too, or an utterance a line")
+    parser = argparse.ArgumentParser(
+        prog="python -m skill.replay", description="Hold recorded conversations again."
+    )
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="JSON, ask-cli's too, or an utterance a line",
+    )
     add_model(parser)
     add_options(parser)
     interaction_settings.add_options(parser)
@@ -320,12 +401,20 @@ def main(arguments: list[str] | None = None) -> int:
     interaction = interaction_settings.chosen(options)
     safety = level_from_environment()
     given = decode_config(options)
-    asked = {place.name: value for place in fields(DecodeConfig) if (value := getattr(given, place.name)) != place.default}
+    asked = {
+        place.name: value
+        for place in fields(DecodeConfig)
+        if (value := getattr(given, place.name)) != place.default
+    }
     talks = [talk for path in options.files for talk in read_talks(path)]
-    agent = DialogueAgent.load(options.checkpoint, model_name=options.model, precision="fp32", decode=given, safety=safety)
+    agent = DialogueAgent.load(
+        options.checkpoint, model_name=options.model, precision="fp32", decode=given, safety=safety
+    )
     changed = failed = turns = 0
     for talk in talks:
-        searching = agent.with_settings(DecodeConfig(**{**vars(settings_of(talk.settings)), **asked}))
+        searching = agent.with_settings(
+            DecodeConfig(**{**vars(settings_of(talk.settings)), **asked})
+        )
         told = list(replay(Skill(searching, interaction=interaction, safety=safety), talk))
         print(show(talk, told))
         turns += len(told)

@@ -24,7 +24,9 @@ REMEMBERED_SESSIONS = 10_000  # as many as the agent keeps conversations
 class Agent(Protocol):
     """What the skill asks of an agent, as dialogue.agent.DialogueAgent has it."""
 
-    def respond(self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float) -> list[str]:
+    def respond(
+        self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float
+    ) -> list[str]:
         """Answer one utterance in each of the named conversations."""
 
     def note(self, conversation: str, utterance: str, reply: str) -> None:
@@ -60,7 +62,9 @@ class Responder:
         self._agent, self._safety, self._may_send, self._log_text, self._limit, self._wait, self._observe = (
             agent, safety, may_send, log_text, limit, wait, observe,
         )  # fmt: skip
-        self._users: OrderedDict[str, str] = OrderedDict()  # session -> user, least recently heard first
+        self._users: OrderedDict[str, str] = (
+            OrderedDict()
+        )  # session -> user, least recently heard first
         self._lock = threading.Lock()
 
     def reply(self, handler_input: HandlerInput, utterance: str) -> Answer:
@@ -78,7 +82,9 @@ class Responder:
             if not session:
                 self._forget(name)
         if self._log_text:
-            log.info("request %r: heard %r, said %r", request_id(handler_input), utterance, given.text)
+            log.info(
+                "request %r: heard %r, said %r", request_id(handler_input), utterance, given.text
+            )
         if self._observe:
             self._observe(request_id(handler_input), session, given)
         return given
@@ -115,7 +121,11 @@ class Responder:
                 play=play(handler_input),
             )
         except deadline.TooLate:
-            log.warning("request %r: no reply within %.1f s", request_id(handler_input), deadline.GIVE_UP_AFTER)
+            log.warning(
+                "request %r: no reply within %.1f s",
+                request_id(handler_input),
+                deadline.GIVE_UP_AFTER,
+            )
             return Answer(wording(handler_input, phrases.LATE), "late")
         if given.by == "safety":
             log.info("request %r has a fixed answer: %s", request_id(handler_input), given.reason)

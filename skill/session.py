@@ -29,7 +29,10 @@ from skill.interaction_settings import InteractionSettings
 from skill.speech import ILLEGAL, MAX_CHARACTERS, PAUSE, to_speech
 
 INTERACTION = "interaction"  # the request attribute that holds the skill's InteractionSettings
-LAST_SPEECH, TURN = "last_speech", "turn"  # session attributes: what "repeat" reads, and how often the skill has spoken
+LAST_SPEECH, TURN = (
+    "last_speech",
+    "turn",
+)  # session attributes: what "repeat" reads, and how often the skill has spoken
 PLAY = "play"  # session attribute: whether a game is being spoken of
 MAX_TURN = 1_000_000
 MAX_KEPT = 2 * MAX_CHARACTERS - 100  # of a speech, so that an added question stays in it
@@ -37,7 +40,9 @@ MAX_KEPT = 2 * MAX_CHARACTERS - 100  # of a speech, so that an added question st
 
 def interaction_of(handler_input: HandlerInput) -> InteractionSettings:
     """Return how the skill is called and hears, as `build_skill` was told."""
-    return cast(InteractionSettings, handler_input.attributes_manager.request_attributes[INTERACTION])
+    return cast(
+        InteractionSettings, handler_input.attributes_manager.request_attributes[INTERACTION]
+    )
 
 
 def session_id(handler_input: HandlerInput) -> str:
@@ -70,7 +75,9 @@ def request_type(handler_input: HandlerInput) -> str:
 def intent_name(handler_input: HandlerInput) -> str:
     """Give the name of the intent; empty where there is none."""
     request = handler_input.request_envelope.request
-    intent = request.intent if isinstance(request, (IntentRequest, CanFulfillIntentRequest)) else None
+    intent = (
+        request.intent if isinstance(request, (IntentRequest, CanFulfillIntentRequest)) else None
+    )
     return str((intent and intent.name) or "")
 
 
@@ -83,7 +90,11 @@ def heard(handler_input: HandlerInput) -> str:
     slots = request.intent.slots if isinstance(request, IntentRequest) and request.intent else None
     interaction = interaction_of(handler_input)
     said = _words_of((slots or {}).get(interaction.slot))
-    return f"{interaction.carrier_of.get(intent_name(handler_input), '')} {said}".strip() if said else ""
+    return (
+        f"{interaction.carrier_of.get(intent_name(handler_input), '')} {said}".strip()
+        if said
+        else ""
+    )
 
 
 def _words_of(slot: Slot | SlotValue | None) -> str:
@@ -99,7 +110,9 @@ def _words_of(slot: Slot | SlotValue | None) -> str:
     said = str(getattr(slot, "value", None) or "").strip()
     if said not in ("", "?"):
         return said
-    return _words_of(getattr(slot, "slot_value", None)) or _resolved(getattr(slot, "resolutions", None))
+    return _words_of(getattr(slot, "slot_value", None)) or _resolved(
+        getattr(slot, "resolutions", None)
+    )
 
 
 def _resolved(resolutions: Resolutions | None) -> str:
@@ -134,11 +147,15 @@ def play(handler_input: HandlerInput) -> Play:
 
 def wording(handler_input: HandlerInput, wordings: Sequence[str]) -> str:
     """Take the wording whose turn it is: the session chooses the first, and no two in a row are the same."""
-    chosen = pick(wordings, session_id(handler_input) or request_id(handler_input), turn=_turn(handler_input))
+    chosen = pick(
+        wordings, session_id(handler_input) or request_id(handler_input), turn=_turn(handler_input)
+    )
     return chosen.replace(OWN_NAME, interaction_of(handler_input).name)
 
 
-def keep_listening(handler_input: HandlerInput, text: str, *, utterance: str = "", about: str = "") -> Response:
+def keep_listening(
+    handler_input: HandlerInput, text: str, *, utterance: str = "", about: str = ""
+) -> Response:
     """Say a text and leave the microphone open for free speech, with a question where the text has none.
 
     Where free speech is elicited Alexa hands over whole utterances only into a slot that was, so
@@ -164,7 +181,12 @@ def say_again(handler_input: HandlerInput) -> Response:
     """Say the last speech once more, as it was, or that there is none."""
     text = last_speech(handler_input)
     return (
-        _say(handler_input, text, questions.Asking.read(_attributes(handler_input)), play(handler_input))
+        _say(
+            handler_input,
+            text,
+            questions.Asking.read(_attributes(handler_input)),
+            play(handler_input),
+        )
         if text
         else keep_listening(handler_input, wording(handler_input, phrases.NOTHING_TO_REPEAT))
     )
@@ -174,7 +196,11 @@ def say_goodbye(handler_input: HandlerInput) -> Response:
     """Say goodbye and end the session."""
     goodbye = wording(handler_input, phrases.GOODBYE)
     _keep(handler_input, {})
-    return handler_input.response_builder.speak(to_speech(goodbye)).set_should_end_session(True).response
+    return (
+        handler_input.response_builder.speak(to_speech(goodbye))
+        .set_should_end_session(True)
+        .response
+    )
 
 
 def say_nothing(handler_input: HandlerInput) -> Response:
@@ -191,19 +217,31 @@ def _speech(text: str) -> str:
     return to_speech(text)
 
 
-def _say(handler_input: HandlerInput, text: str, asking: questions.Asking, of_game: Play) -> Response:
+def _say(
+    handler_input: HandlerInput, text: str, asking: questions.Asking, of_game: Play
+) -> Response:
     speech = _speech(text)
-    reprompt = wording(handler_input, phrases.REPROMPT_GENTLY if asking.gentle else phrases.REPROMPT)
+    reprompt = wording(
+        handler_input, phrases.REPROMPT_GENTLY if asking.gentle else phrases.REPROMPT
+    )
     kept = {LAST_SPEECH: ILLEGAL.sub(" ", text), TURN: _turn(handler_input) + 1, **asking.written()}
     _keep(handler_input, kept | ({PLAY: of_game.written()} if of_game.turns else {}))
     builder = handler_input.response_builder.speak(speech).ask(to_speech(reprompt))
     interaction = interaction_of(handler_input)
-    if interaction.free_speech == "catchall":  # there is no dialog model whose slot could be elicited
+    if (
+        interaction.free_speech == "catchall"
+    ):  # there is no dialog model whose slot could be elicited
         return builder.response
     name = interaction.slot
     empty = Slot(name=name, confirmation_status=SlotConfirmationStatus.NONE)
-    intent = Intent(name=interaction.intent, confirmation_status=IntentConfirmationStatus.NONE, slots={name: empty})
-    return builder.add_directive(ElicitSlotDirective(updated_intent=intent, slot_to_elicit=name)).response
+    intent = Intent(
+        name=interaction.intent,
+        confirmation_status=IntentConfirmationStatus.NONE,
+        slots={name: empty},
+    )
+    return builder.add_directive(
+        ElicitSlotDirective(updated_intent=intent, slot_to_elicit=name)
+    ).response
 
 
 def _attributes(handler_input: HandlerInput) -> dict[str, object]:

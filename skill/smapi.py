@@ -41,7 +41,10 @@ OPERATIONS = {  # by the names that `ask smapi` has for them
     "set-interaction-model": ("PUT", _MODEL),
     "set-skill-enablement": ("PUT", _SKILL + "/stages/{stage}/enablement"),
 }
-_QUERY = {"list-skills-for-vendor": {"next_token": "nextToken"}, "get-skill-status": {"resource": "resource"}}
+_QUERY = {
+    "list-skills-for-vendor": {"next_token": "nextToken"},
+    "get-skill-status": {"resource": "resource"},
+}
 
 
 class SmapiError(ValueError):
@@ -64,7 +67,14 @@ class Client(Protocol):
 
     name: str
 
-    def call(self, operation: str, *, body: dict[str, Any] | None = None, etag: str = "", **parameters: str) -> Answer:
+    def call(
+        self,
+        operation: str,
+        *,
+        body: dict[str, Any] | None = None,
+        etag: str = "",
+        **parameters: str,
+    ) -> Answer:
         """Call an operation. Raises SmapiError where it is refused."""
 
 
@@ -88,14 +98,26 @@ class Https:
     def __init__(self, login: dict[str, str]) -> None:
         """Take the login. Raises ValueError where something of it is missing."""
         if missing := [key for key in LOGIN_KEYS if not login.get(key)]:
-            raise ValueError(f"the login lacks {', '.join(missing)}: python -m skill.deploy --login")
+            raise ValueError(
+                f"the login lacks {', '.join(missing)}: python -m skill.deploy --login"
+            )
         self._login, self._token, self._vendor = login, "", ""
 
-    def call(self, operation: str, *, body: dict[str, Any] | None = None, etag: str = "", **parameters: str) -> Answer:
+    def call(
+        self,
+        operation: str,
+        *,
+        body: dict[str, Any] | None = None,
+        etag: str = "",
+        **parameters: str,
+    ) -> Answer:
         """Call an operation; what is refused for now is tried again, and a token that has run out renewed once."""
         method, path = OPERATIONS[operation]
         query = [
-            (name, part) for key, name in _QUERY.get(operation, {}).items() for part in parameters.get(key, "").split(",") if part
+            (name, part)
+            for key, name in _QUERY.get(operation, {}).items()
+            for part in parameters.get(key, "").split(",")
+            if part
         ]
         if operation == "list-skills-for-vendor":
             query.append(("vendorId", self._vendor_id()))
@@ -104,7 +126,9 @@ class Https:
         url = API + path.format(**parameters)
         renewed = False
         for pause in (*PAUSES, None):
-            headers = {"Authorization": f"Bearer {self._access_token()}"} | ({"If-Match": etag} if etag else {})
+            headers = {"Authorization": f"Bearer {self._access_token()}"} | (
+                {"If-Match": etag} if etag else {}
+            )
             try:
                 answer = _send(method, url, params=query, json=body, headers=headers)
             except SmapiError:  # no answer; a skill that may have been created is not created twice
@@ -124,7 +148,9 @@ class Https:
         if not self._vendor:
             vendors = self.call("get-vendor-list").body.get("vendors") or []
             if not vendors:
-                raise SmapiError("this account has no vendor id: register as a developer at https://developer.amazon.com first")
+                raise SmapiError(
+                    "this account has no vendor id: register as a developer at https://developer.amazon.com first"
+                )
             self._vendor = str(vendors[0]["id"])
         return self._vendor
 
@@ -138,7 +164,8 @@ class Https:
                 found = None
             if answer.status_code != 200 or not found:
                 raise SmapiError(
-                    f"Amazon does not accept the login any more ({answer.status_code}): python -m skill.deploy --login", 401
+                    f"Amazon does not accept the login any more ({answer.status_code}): python -m skill.deploy --login",
+                    401,
                 )
             self._token = str(found)
         return self._token
@@ -156,9 +183,20 @@ class Ask:
         except SmapiError:
             return False
 
-    def call(self, operation: str, *, body: dict[str, Any] | None = None, etag: str = "", **parameters: str) -> Answer:
+    def call(
+        self,
+        operation: str,
+        *,
+        body: dict[str, Any] | None = None,
+        etag: str = "",
+        **parameters: str,
+    ) -> Answer:
         """Call an operation by `ask smapi`. It knows no ETags, and adds the vendor's id by itself."""
-        options = [text for name, value in parameters.items() for text in (f"--{name.replace('_', '-')}", value)]
+        options = [
+            text
+            for name, value in parameters.items()
+            for text in (f"--{name.replace('_', '-')}", value)
+        ]
         program = shutil.which("ask")
         if program is None:
             raise SmapiError("ask is not on PATH any more")
@@ -166,7 +204,9 @@ class Ask:
             if body is not None:
                 file = Path(folder) / "body.json"
                 file.write_text(json.dumps(body), encoding="utf-8")
-                kind = "--interaction-model" if operation == "set-interaction-model" else "--manifest"
+                kind = (
+                    "--interaction-model" if operation == "set-interaction-model" else "--manifest"
+                )
                 options += [kind, f"file:{file}"]
             try:
                 done = subprocess.run(
@@ -175,7 +215,9 @@ class Ask:
                     timeout=ASK_SECONDS, check=False,
                 )  # fmt: skip
             except (OSError, subprocess.TimeoutExpired) as error:
-                raise SmapiError(f"ask smapi {operation} did not work ({type(error).__name__})") from None
+                raise SmapiError(
+                    f"ask smapi {operation} did not work ({type(error).__name__})"
+                ) from None
         if done.returncode:
             said = done.stderr or done.stdout
             status = re.search(r'"statusCode":\s*(\d+)', said)
@@ -191,10 +233,14 @@ class Ask:
 
 def _send(method: str, url: str, **options: Any) -> requests.Response:
     try:
-        return requests.request(method, url, timeout=SECONDS, verify=str(roots_file()), allow_redirects=False, **options)
+        return requests.request(
+            method, url, timeout=SECONDS, verify=str(roots_file()), allow_redirects=False, **options
+        )
     except requests.RequestException as error:
         host = url.split("/")[2]
-        raise SmapiError(f"{host} does not answer ({type(error).__name__}): see that this machine is online") from None
+        raise SmapiError(
+            f"{host} does not answer ({type(error).__name__}): see that this machine is online"
+        ) from None
 
 
 def _is_for_now(status: int, method: str) -> bool:
@@ -215,6 +261,14 @@ def _read(answer: requests.Response, operation: str) -> Answer:
     body = body if isinstance(body, dict) else {}
     if answer.status_code // 100 == 2:
         return Answer(body, answer.headers.get("ETag", ""))
-    violations = [str(found.get("message", "")) for found in body.get("violations") or [] if isinstance(found, dict)]
-    reason = redact_tokens("; ".join(filter(None, [str(body.get("message") or ""), *violations])) or "no reason given")
-    raise SmapiError(f"{operation} was refused with {answer.status_code}: {reason}", answer.status_code)
+    violations = [
+        str(found.get("message", ""))
+        for found in body.get("violations") or []
+        if isinstance(found, dict)
+    ]
+    reason = redact_tokens(
+        "; ".join(filter(None, [str(body.get("message") or ""), *violations])) or "no reason given"
+    )
+    raise SmapiError(
+        f"{operation} was refused with {answer.status_code}: {reason}", answer.status_code
+    )

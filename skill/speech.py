@@ -9,7 +9,9 @@ from dialogue.vocabulary import CONTINUED
 from dialogue.words import words
 from skill.pronunciation import as_said
 
-MAX_CHARACTERS = 600  # of what is said, well below what Alexa allows: nobody listens to more in one go
+MAX_CHARACTERS = (
+    600  # of what is said, well below what Alexa allows: nobody listens to more in one go
+)
 REPEATED_WORDS = 3  # so many words in a row are never said twice in one speech
 PAUSE = '<break time="300ms"/>'
 # What XML 1.0 does not allow, and halves of surrogate pairs.

@@ -56,10 +56,16 @@ ADVICE = {  # https://ngrok.com/docs/errors
 
 _CODE = re.compile(r"ERR_NGROK_(\d+)")
 _URL = re.compile(r"https?://\S+")
-_ERR = re.compile(r'"?\berr"?[=:]\s?"((?:[^"\\]|\\.)*)')  # of a line that pyngrok could not take apart
-_CONFIGURED = re.compile(r"""^[^#\n]*\bauthtoken["']?[ \t]*:[ \t]*["']?(?!null\b|~)[^\s"'#}]""", re.MULTILINE)
+_ERR = re.compile(
+    r'"?\berr"?[=:]\s?"((?:[^"\\]|\\.)*)'
+)  # of a line that pyngrok could not take apart
+_CONFIGURED = re.compile(
+    r"""^[^#\n]*\bauthtoken["']?[ \t]*:[ \t]*["']?(?!null\b|~)[^\s"'#}]""", re.MULTILINE
+)
 _SECRET = re.compile(r"""\b(?:authtoken|api_key)["']?[ \t]*:[ \t]*["']?([^\s"'#},]+)""")
-_HOST_NAME = re.compile(r"(?=.{4,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])")
+_HOST_NAME = re.compile(
+    r"(?=.{4,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])"
+)
 
 
 class NoTunnel(RuntimeError):
@@ -221,7 +227,9 @@ def _listener(secrets: tuple[str, ...], opened: threading.Event) -> Callable[[Ng
     last = [""]
 
     def hear(line: NgrokLog) -> None:
-        if not opened.is_set() or not (line.lvl in ("ERROR", "CRITICAL") or _CODE.search(line.line)):
+        if not opened.is_set() or not (
+            line.lvl in ("ERROR", "CRITICAL") or _CODE.search(line.line)
+        ):
             return
         sentence = _sentence(line.err or line.msg or line.line, secrets)
         if sentence != last[0]:
@@ -243,9 +251,19 @@ def _complaint(error: Exception | None) -> str:
         return ""
     logs = error.ngrok_logs
     unparsed = [found[1] for line in logs if not line.err and (found := _ERR.search(line.line))]
-    shown = "\n".join(line.line.removeprefix("ERROR:").strip() for line in logs if line.line.startswith("ERROR:"))
-    errors = [line.err or line.msg or line.line for line in logs if line.lvl in ("ERROR", "CRITICAL")]
-    texts = [error.ngrok_error or "", *errors, *unparsed, shown, *(line.line for line in logs if line.lvl != "INFO")]
+    shown = "\n".join(
+        line.line.removeprefix("ERROR:").strip() for line in logs if line.line.startswith("ERROR:")
+    )
+    errors = [
+        line.err or line.msg or line.line for line in logs if line.lvl in ("ERROR", "CRITICAL")
+    ]
+    texts = [
+        error.ngrok_error or "",
+        *errors,
+        *unparsed,
+        shown,
+        *(line.line for line in logs if line.lvl != "INFO"),
+    ]
     texts = [text for text in texts if text.strip() and text != "nil"]
     return next((text for text in texts if _CODE.search(text)), texts[0] if texts else "")
 
@@ -264,7 +282,9 @@ def _sentence(said: str, secrets: tuple[str, ...]) -> str:
     plain = re.sub(r"\\[rnt]|[\x00-\x1f\x7f]", "\n", said).replace('\\"', '"')
     code = _CODE.search(plain)
     lines = [line.strip() for line in plain.split("\n")]
-    lines = [line for line in lines if line and not _CODE.fullmatch(line) and not _URL.fullmatch(line)]
+    lines = [
+        line for line in lines if line and not _CODE.fullmatch(line) and not _URL.fullmatch(line)
+    ]
     first = re.split(r"(?<=[.!?])\s+(?=[A-Z])", lines[0])[0] if lines else ""
     first = re.sub(r"^(?:authentication failed|failed to start (?:tunnel|endpoint)): ", "", first)
     reason = redact(_CODE.sub("", first), secrets).strip(" .:;()[]")[:REASON_CHARACTERS]
@@ -284,14 +304,18 @@ def _why(error: Exception) -> str:
     path, agent = conf.get_config_path(default), default.ngrok_path
     if isinstance(error, UnicodeError):
         return f"ngrok's file {path} is not UTF-8 (PowerShell writes UTF-16): save it as UTF-8"
-    if type(error).__module__.split(".")[0] == "yaml":  # its text may hold a line, and with it the token
+    if (
+        type(error).__module__.split(".")[0] == "yaml"
+    ):  # its text may hold a line, and with it the token
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = "" if line is None else f"line {line + 1} of "
         return f"{where}ngrok's file {path} is not YAML (a tab, perhaps, where spaces should be): correct it"
     if isinstance(error, OSError) and str(error.filename) == agent:
         return f"ngrok's agent {agent} cannot be started ({error.strerror}): install it from https://ngrok.com/download"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"ngrok's file {error.filename} cannot be used ({error.strerror}): correct or remove it"
+        return (
+            f"ngrok's file {error.filename} cannot be used ({error.strerror}): correct or remove it"
+        )
     if isinstance(error, PyngrokNgrokInstallError):
         return "ngrok's agent is not there and could not be fetched: install it from https://ngrok.com/download"
     if isinstance(error, PyngrokNgrokURLError):
@@ -326,6 +350,11 @@ def _secrets(domain: str) -> tuple[str, ...]:
     from pyngrok import conf
 
     default = conf.get_default()
-    found = [domain, default.auth_token or "", default.api_key or "", *_SECRET.findall(_config_text())]
+    found = [
+        domain,
+        default.auth_token or "",
+        default.api_key or "",
+        *_SECRET.findall(_config_text()),
+    ]
     found += [os.environ.get(name, "") for name in ("NGROK_AUTHTOKEN", "NGROK_API_KEY")]
     return tuple({secret.strip() for secret in found if secret.strip()})

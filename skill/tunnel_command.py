@@ -19,14 +19,20 @@ _INSTALL = {
     "cloudflared": "install it from https://developers.cloudflare.com/cloudflare-one/connections/connect-networks/downloads/"
 }
 # An address alone: pages that such programs mention have a path.
-_ADDRESS = re.compile(r"https://((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,})/?(?![\w/:?#.-])", re.IGNORECASE)
-_QUICK = re.compile(r"https://((?!api\.)[a-z0-9-]+\.trycloudflare\.com)(?![\w/:?#.-])", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"https://((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,})/?(?![\w/:?#.-])", re.IGNORECASE
+)
+_QUICK = re.compile(
+    r"https://((?!api\.)[a-z0-9-]+\.trycloudflare\.com)(?![\w/:?#.-])", re.IGNORECASE
+)
 
 
 class CommandTunnel:
     """A running program and the address that it printed."""
 
-    def __init__(self, process: subprocess.Popen[str], reader: threading.Thread, address: str) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], reader: threading.Thread, address: str
+    ) -> None:
         self._process, self._reader, self.address = process, reader, address
 
     def is_alive(self) -> bool:
@@ -38,7 +44,9 @@ class CommandTunnel:
         _end(self._process, self._reader)
 
 
-def open_by_command(command: str, port: int, *, domain: str = "", seconds: float = SECONDS) -> CommandTunnel:
+def open_by_command(
+    command: str, port: int, *, domain: str = "", seconds: float = SECONDS
+) -> CommandTunnel:
     """Start a program, {port} in whose command is the local port, and wait for its address.
 
     domain: of a fixed address, which it need not print. Raises NoTunnel where it cannot be started, ends, or prints none.
@@ -52,7 +60,9 @@ def open_by_command(command: str, port: int, *, domain: str = "", seconds: float
         )  # fmt: skip
     except OSError as error:
         advice = _INSTALL.get(arguments[0], "see that it is installed and on PATH")
-        raise NoTunnel(f"{arguments[0]} cannot be started ({error.strerror}): {advice}; {GOES_ON}") from None
+        raise NoTunnel(
+            f"{arguments[0]} cannot be started ({error.strerror}): {advice}; {GOES_ON}"
+        ) from None
     found: list[str] = []
     last = [""]
     settled = threading.Event()
@@ -77,7 +87,11 @@ def open_by_command(command: str, port: int, *, domain: str = "", seconds: float
     ended = settled.is_set()
     _end(process, reader)
     said = redact(last[0], ())[:REASON_CHARACTERS]
-    what = f"ended, and said last: {said or 'nothing'}" if ended else f"printed no https address within {seconds:.0f} s"
+    what = (
+        f"ended, and said last: {said or 'nothing'}"
+        if ended
+        else f"printed no https address within {seconds:.0f} s"
+    )
     raise NoTunnel(f"{arguments[0]} {what}; {GOES_ON}")
 
 

@@ -83,7 +83,12 @@ class Fetch:
 class Verifier:
     """Checks requests; one for all threads."""
 
-    def __init__(self, *, skill_ids: tuple[str, ...] = (), now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        *,
+        skill_ids: tuple[str, ...] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         """Take the skill ids that are answered (none: all), and for tests the clock.
 
         Raises ValueError where the trust roots cannot be read.
@@ -114,7 +119,9 @@ class Verifier:
 
     def _check_signature(self, body: bytes, headers: Mapping[str, str] | Headers) -> None:
         try:
-            signature = base64.b64decode(headers.get("Signature-256", "").encode("ascii"), validate=True)
+            signature = base64.b64decode(
+                headers.get("Signature-256", "").encode("ascii"), validate=True
+            )
         except (UnicodeEncodeError, binascii.Error):
             raise NotAlexa("the header Signature-256 is not base64") from None
         if not signature:
@@ -242,7 +249,9 @@ class Verifier:
             raise NotAlexa("the certificate chain does not verify") from None
         if not may_sign:
             raise NotAlexa("the certificate chain does not verify: its key is not for signatures")
-        if ALEXA_HOST not in [name.lower() for name in names.get_values_for_type(x509.DNSName)]:  # a wildcard is not enough
+        if ALEXA_HOST not in [
+            name.lower() for name in names.get_values_for_type(x509.DNSName)
+        ]:  # a wildcard is not enough
             raise NotAlexa("the certificate chain does not verify: it is for another name")
         return leaf
 
@@ -259,7 +268,11 @@ class Verifier:
         if not self._skill_ids:
             return
         session, context = envelope.get("session"), envelope.get("context")
-        owners = [owner for owner in (session, context and (context.get("System") or {})) if owner is not None]
+        owners = [
+            owner
+            for owner in (session, context and (context.get("System") or {}))
+            if owner is not None
+        ]
         found = [(owner.get("application") or {}).get("applicationId") for owner in owners]
         if not found or any(application not in self._skill_ids for application in found):
             raise NotAlexa("the request is for another skill")
@@ -281,8 +294,19 @@ def chain_url(url: str) -> str:
     except ValueError:
         raise NotAlexa("the certificate URL is malformed") from None
     path = posixpath.normpath(parts.path)
-    is_plain = parts.username is None and not parts.query and not parts.fragment and len(url) <= URL_CHARACTERS
-    if not (parts.scheme == "https" and host == CHAIN_HOST and port in (None, 443) and _CHAIN_PATH.fullmatch(path) and is_plain):
+    is_plain = (
+        parts.username is None
+        and not parts.query
+        and not parts.fragment
+        and len(url) <= URL_CHARACTERS
+    )
+    if not (
+        parts.scheme == "https"
+        and host == CHAIN_HOST
+        and port in (None, 443)
+        and _CHAIN_PATH.fullmatch(path)
+        and is_plain
+    ):
         raise NotAlexa("the certificate URL is not Amazon's")
     return f"https://{CHAIN_HOST}{path}"
 

@@ -31,7 +31,12 @@ class Tunnel(Protocol):
 def answers(address: str) -> bool:
     """Return whether the skill answers at a public address."""
     try:
-        found = requests.get(f"{address}/healthz", timeout=ANSWER_SECONDS, verify=str(roots_file()), allow_redirects=False)
+        found = requests.get(
+            f"{address}/healthz",
+            timeout=ANSWER_SECONDS,
+            verify=str(roots_file()),
+            allow_redirects=False,
+        )
         return bool(found.status_code == 200 and found.json() == {"status": "ok"})
     except (requests.RequestException, ValueError):
         return False
@@ -74,7 +79,9 @@ def keep_open(
             tell(f"The tunnel is gone ({why}); opening another.")
 
 
-def _until_it_dies(tunnel: Tunnel, does_answer: Callable[[str], bool], *, stopped: threading.Event, every: float) -> str:
+def _until_it_dies(
+    tunnel: Tunnel, does_answer: Callable[[str], bool], *, stopped: threading.Event, every: float
+) -> str:
     """Watch a tunnel and say why it is dead; "" where one is to stop."""
     missed = 0
     while not stopped.wait(every):

@@ -43,7 +43,11 @@ CONVERSATIONS = (
 
 
 def pytest_addoption(parser):
-    parser.addoption("--device", default="cpu", help="where the decoding tests run: cpu or cuda (not run where there is none)")
+    parser.addoption(
+        "--device",
+        default="cpu",
+        help="where the decoding tests run: cpu or cuda (not run where there is none)",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +75,10 @@ def no_cache_of_the_user(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def conversations():
-    return [Transcript(f"conversation {number}", "by hand", turns) for number, turns in enumerate(CONVERSATIONS)]
+    return [
+        Transcript(f"conversation {number}", "by hand", turns)
+        for number, turns in enumerate(CONVERSATIONS)
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -84,9 +91,19 @@ def word_vocabulary(conversations):
 def talker(conversations, word_vocabulary):
     """A checkpoint whose model has learnt the twenty conversations well enough to answer in words."""
     torch.manual_seed(0)
-    config = ModelConfig(vocab_size=len(word_vocabulary), embedding=24, utterance=24, context=24, hidden=24, dropout=0.0)
+    config = ModelConfig(
+        vocab_size=len(word_vocabulary),
+        embedding=24,
+        utterance=24,
+        context=24,
+        hidden=24,
+        dropout=0.0,
+    )
     trainer = Trainer(
-        HRED.from_config(config, bos_id=word_vocabulary.bos_id), learning_rate=1e-2, precision="fp32", device=torch.device("cpu")
+        HRED.from_config(config, bos_id=word_vocabulary.bos_id),
+        learning_rate=1e-2,
+        precision="fp32",
+        device=torch.device("cpu"),
     )
     encoded = batches.encode(conversations, word_vocabulary, truncate=None).conversations
     rng = random.Random(0)

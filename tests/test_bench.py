@@ -40,11 +40,20 @@ ROW = {
 
 
 def test_dialogue_bench_ends_with_a_row_a_combination(small, talker, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(dialogue_bench, "peak_mb", lambda *_, **__: 1)  # a process each; it has its own test
+    monkeypatch.setattr(
+        dialogue_bench, "peak_mb", lambda *_, **__: 1
+    )  # a process each; it has its own test
     checkpoint.save(tmp_path / "model", talker)
-    (tmp_path / "talk.tsv").write_text("hi\thello, how are you?\ni have a dog\twhat is it?\tit is a dog\n")
+    (tmp_path / "talk.tsv").write_text(
+        "hi\thello, how are you?\ni have a dog\twhat is it?\tit is a dog\n"
+    )
     text = ["--text", str(tmp_path / "talk.tsv")]
-    assert dialogue_bench.main(["--checkpoint", str(tmp_path / "model"), "--rounds", "1", "--full", *text]) == 0
+    assert (
+        dialogue_bench.main(
+            ["--checkpoint", str(tmp_path / "model"), "--rounds", "1", "--full", *text]
+        )
+        == 0
+    )
     shown = capsys.readouterr()
     found = json.loads(shown.out.splitlines()[-1])
     assert set(found) == {"rows", "relations", "fidelity", "auto", "peak_memory_mb"}
@@ -53,14 +62,25 @@ def test_dialogue_bench_ends_with_a_row_a_combination(small, talker, tmp_path, c
     assert all(set(row) == ROW for row in rows)
     assert all(row["ms"] > 0 and row["encode_ms"] > 0 for row in rows)
     reference = [row for row in rows if row["model"] == "reference"]
-    assert all(row["floor_ms"] > 0 and row["bound_ms"] > 0 for row in reference if row["beam"] != 10)
-    combinations = {(row["precision"], row["batch"], row["beam"], row["blocking"]) for row in reference}
-    assert combinations >= {(p, *size, blocking) for p in there for size in replies.SIZES for blocking in ("none", "all")}
+    assert all(
+        row["floor_ms"] > 0 and row["bound_ms"] > 0 for row in reference if row["beam"] != 10
+    )
+    combinations = {
+        (row["precision"], row["batch"], row["beam"], row["blocking"]) for row in reference
+    }
+    assert combinations >= {
+        (p, *size, blocking)
+        for p in there
+        for size in replies.SIZES
+        for blocking in ("none", "all")
+    }
     assert {row["method"] for row in reference if row["beam"] == 10} == set(METHODS)
     assert [row["turns"] for row in rows if row["model"] == replies.FORCED] == [2, 20, 200]
     assert [row["batch"] for row in rows if row["model"] == "checkpoint"] == [1, 8] * len(there)
     relations = found["relations"]
-    assert set(relations["blocking_over_none"]) == {f"{p} {batch}x{beam}" for p in there for batch, beam in replies.SIZES}
+    assert set(relations["blocking_over_none"]) == {
+        f"{p} {batch}x{beam}" for p in there for batch, beam in replies.SIZES
+    }
     assert list(relations["many_calls_over_one"]) == there
     assert list(relations["ms_a_token"]) == ["5", "10", "20", "40"]
     assert list(relations["ms_after_turns"]) == ["2", "20", "200"]
@@ -78,7 +98,11 @@ def test_relations_are_medians_of_ratios_within_a_round():
         replies.Row("beam", "reference", "fp32", 1, 5, calls=replies.MANY): [12.0, 16.0, 160.0],
         replies.Row("agent", replies.FORCED, "fp32", 1, 10, turns=200): [7.0, 8.0, 9.0],
     }
-    times |= {replies.Row("beam", "reference", "fp32", 1, 5, reply_tokens=n): [n * 0.5] * 3 for n in replies.LENGTHS if n != 20}
+    times |= {
+        replies.Row("beam", "reference", "fp32", 1, 5, reply_tokens=n): [n * 0.5] * 3
+        for n in replies.LENGTHS
+        if n != 20
+    }
     assert replies.relations(times) == {
         "blocking_over_none": {"fp32 1x5": 1.1},
         "many_calls_over_one": {"fp32": 3.0},
@@ -107,7 +131,9 @@ def test_a_floor_is_the_sum_of_the_fastest_ways():
         part("bound", "fp32", "packed"): 0.1,
         floor.Part((1, 20), "floor", "recurrent", "cell"): 0.1,
     }
-    assert floor.reply_ms("floor", (1, 5), "fp32", times=times, tokens=20) == 20 * (3 + 5 + 0.25 + 0.5)
+    assert floor.reply_ms("floor", (1, 5), "fp32", times=times, tokens=20) == 20 * (
+        3 + 5 + 0.25 + 0.5
+    )
     assert floor.reply_ms("floor", (1, 5), "int8", times=times, tokens=1) == 3 + 1 + 0.25 + 0.5
     assert floor.reply_ms("floor", (1, 5), "bf16", times=times, tokens=20) is None
     assert floor.reply_ms("bound", (1, 5), "fp32", times=times, tokens=20) is None
@@ -117,15 +143,25 @@ def test_a_floor_is_the_sum_of_the_fastest_ways():
 def test_the_operations_of_the_floor_do_what_they_are_called(batch):
     """The output layers of every precision and engine agree; what is timed is not a layer of another size."""
     config = ModelConfig(vocab_size=240, embedding=8, hidden=8)
-    calls = floor.parts((batch, 5), config, precisions=precisions(torch.device("cpu")), device=torch.device("cpu"))
+    calls = floor.parts(
+        (batch, 5), config, precisions=precisions(torch.device("cpu")), device=torch.device("cpu")
+    )
     with torch.no_grad():
         found = {part: call() for part, call in calls.items()}
     (true,) = (result for part, result in found.items() if part[1:] == ("floor", "fp32", "linear"))
-    layers = {part: result for part, result in found.items() if part.operation in precisions(torch.device("cpu"))}
+    layers = {
+        part: result
+        for part, result in found.items()
+        if part.operation in precisions(torch.device("cpu"))
+    }
     assert {part.kind for part in layers} == {"floor", "bound"}
     for part, result in layers.items():
         offset = found[floor.Part((batch, 5), "floor", "fp32", "linear")] - result.float()
-        error = (offset - offset.mean(0)).abs().max() if part.operation == "int8" else offset.abs().max()  # its floor has no bias
+        error = (
+            (offset - offset.mean(0)).abs().max()
+            if part.operation == "int8"
+            else offset.abs().max()
+        )  # its floor has no bias
         assert float(error) < (1e-5 if part.operation == "fp32" else 0.1), part
     assert true.shape == (5 * batch, 240)
 
@@ -136,21 +172,29 @@ def test_times_are_milliseconds_and_every_round_has_every_call(monkeypatch):
     for name in ("thread_time", "perf_counter"):
         monkeypatch.setattr(timing.time, name, lambda: next(clock))
     found = timing.time_in_turns(
-        {"a": lambda: order.append("a"), "b": lambda: [next(clock), order.append("b")]}, range(3), device=torch.device("cpu")
+        {"a": lambda: order.append("a"), "b": lambda: [next(clock), order.append("b")]},
+        range(3),
+        device=torch.device("cpu"),
     )
     assert found == {"a": [1000] * 3, "b": [2000] * 3}
     assert order == ["a", "a", "b", "b", "a", "b", "a", "b", "a", "b"]
 
 
 def test_a_precision_is_compared_with_fp32_on_what_was_really_said(talker):
-    exchanges = [["hi", "hello, how are you?", "i am fine, thanks"], ["do you have a dog?", "no, i have a cat"]]
+    exchanges = [
+        ["hi", "hello, how are you?", "i am fine, thanks"],
+        ["do you have a dog?", "no, i have a cat"],
+    ]
     agents = {name: DialogueAgent(talker, precision=name) for name in ("fp32", "int8")}
     same = fidelity({"fp32": agents["fp32"], "bf16": agents["fp32"]}, exchanges)
     tokens = sum(len(talker.vocabulary.encode(turns[-1])) for turns in exchanges)
     assert same == {"bf16": {"kl": 0, "top_1": 1, "changed": 0, "tokens": tokens, "replies": 2}}
     found = fidelity(agents, exchanges)["int8"]
     divergence = 0.0
-    for *said, reply in exchanges:  # the slow, obvious twin: one conversation, one token after the other
+    for (
+        *said,
+        reply,
+    ) in exchanges:  # the slow, obvious twin: one conversation, one token after the other
         (heard,) = [Conversation()]
         for text in said:
             (heard,) = agents["fp32"].hear([heard], [Turn("user", text)])
@@ -159,7 +203,9 @@ def test_a_precision_is_compared_with_fp32_on_what_was_really_said(talker):
         for target in talker.vocabulary.encode(reply):
             tables = {}
             for name, agent in agents.items():
-                tables[name], states[name] = agent.prepared.step(torch.tensor([token]), states[name])
+                tables[name], states[name] = agent.prepared.step(
+                    torch.tensor([token]), states[name]
+                )
             divergence += float((tables["fp32"].exp() * (tables["fp32"] - tables["int8"])).sum())
             token = target
     assert found["kl"] == pytest.approx(divergence / tokens, abs=1e-6)
@@ -176,7 +222,9 @@ def test_the_held_out_text_is_read_and_text_that_is_none_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"cannot read .*talk\.tsv"):
         read_exchanges(path)
     path.write_text("one\ttwo\nalone\n")
-    with pytest.raises(ValueError, match=r"talk\.tsv, line 2: found 1 turns; expected two or more, apart by tabs"):
+    with pytest.raises(
+        ValueError, match=r"talk\.tsv, line 2: found 1 turns; expected two or more, apart by tabs"
+    ):
         read_exchanges(path)
     path.write_text("")
     with pytest.raises(ValueError, match="is empty"):
@@ -187,11 +235,24 @@ def test_the_held_out_text_is_read_and_text_that_is_none_is_refused(tmp_path):
 def small_training(monkeypatch, conversations, tmp_path):
     """The sizes of the paper, a thousandth of them, and options for a corpus of little."""
     tiny = {"embedding": 8, "utterance": 12, "context": 10, "hidden": 14}
-    monkeypatch.setattr(training_bench, "read_recipe", lambda name: {**tiny, "readout": "maxout", "data": [name]})
+    monkeypatch.setattr(
+        training_bench, "read_recipe", lambda name: {**tiny, "readout": "maxout", "data": [name]}
+    )
     monkeypatch.setattr(training_bench, "ROUNDS", 1)
-    lines = [json.dumps({"id": t.id + str(n), "turns": t.turns}) for n in range(20) for t in conversations]
+    lines = [
+        json.dumps({"id": t.id + str(n), "turns": t.turns})
+        for n in range(20)
+        for t in conversations
+    ]
     (tmp_path / "talk.jsonl").write_text("\n".join(lines))
-    return ["--data", str(tmp_path / "talk.jsonl"), "--batch-tokens=300", "--steps=2", "--device=cpu", "--sizes=serban2016"]
+    return [
+        "--data",
+        str(tmp_path / "talk.jsonl"),
+        "--batch-tokens=300",
+        "--steps=2",
+        "--device=cpu",
+        "--sizes=serban2016",
+    ]
 
 
 TRAINING_ROW = {
@@ -225,13 +286,20 @@ def test_training_bench_measures_several_processes_beside_one(small_training, ca
 def test_the_sizes_of_a_bench_are_the_default_ones_or_a_recipes():
     assert training_bench.sizes_of("default", 40) == ModelConfig(vocab_size=40)
     paper = training_bench.sizes_of("serban2016", 40)
-    assert (paper.hidden, paper.context, paper.utterance, paper.readout) == (600, 300, 600, "maxout")
+    assert (paper.hidden, paper.context, paper.utterance, paper.readout) == (
+        600,
+        300,
+        600,
+        "maxout",
+    )
 
 
 def test_the_floor_of_a_step_has_its_matrix_products_and_no_others():
     """Counted, against those of the model's own step with autograd's: the floor may not do more, nor much less."""
     batch = collate([[[5, 6, 7, 3], [8, 3], [9, 10, 3]], [[5, 3]], [[7, 3], [8, 9, 3]]], pad_id=0)
-    config = ModelConfig(vocab_size=200, embedding=8, utterance=12, context=10, hidden=14, dropout=0.0)
+    config = ModelConfig(
+        vocab_size=200, embedding=8, utterance=12, context=10, hidden=14, dropout=0.0
+    )
     step = training_floor.floor_of(batch, config, dtype=torch.float32)
     in_place = {
         torch.ops.aten.addmm_: lambda _, one, other, **__: 2 * one[0] * one[1] * other[1]
@@ -248,15 +316,24 @@ def test_the_floor_of_a_step_has_its_matrix_products_and_no_others():
 def test_the_plain_loop_has_the_loss_of_our_model_with_the_same_weights(readout):
     """Or what is compared would not be the same: its inputs are not scaled, so that the embedding is of size one here."""
     torch.manual_seed(0)
-    config = ModelConfig(vocab_size=20, embedding=1, utterance=6, context=5, hidden=7, dropout=0.0, readout=readout)
+    config = ModelConfig(
+        vocab_size=20, embedding=1, utterance=6, context=5, hidden=7, dropout=0.0, readout=readout
+    )
     model, plain = HRED.from_config(config, bos_id=2), PlainHRED(config)
     batch = collate([[[5, 6, 7, 3], [8, 3], [9, 10, 3]], [[5, 3]], [[7, 3], [8, 9, 3]]], pad_id=0)
-    names = [("weight_input", "weight_ih"), ("weight_hidden", "weight_hh"), ("bias_input", "bias_ih"), ("bias_hidden", "bias_hh")]
+    names = [
+        ("weight_input", "weight_ih"),
+        ("weight_hidden", "weight_hh"),
+        ("bias_input", "bias_ih"),
+        ("bias_hidden", "bias_hh"),
+    ]
     with torch.no_grad():
         for ours, theirs, suffix in [(model.encoder[0], plain.encoder, "_l0"), (model.encoder[1], plain.encoder, "_l0_reverse"), (model.context, plain.context, "_l0")]:  # fmt: skip
             for mine, other in names:
                 getattr(theirs, other + suffix).copy_(getattr(ours, mine))
-        plain.decoder.weight_ih_l0.copy_(torch.cat([model.decoder.weight_input, model.context_gates.weight], dim=1))
+        plain.decoder.weight_ih_l0.copy_(
+            torch.cat([model.decoder.weight_input, model.context_gates.weight], dim=1)
+        )
         for mine, other in names[1:]:
             getattr(plain.decoder, other + "_l0").copy_(getattr(model.decoder, mine))
         for name in ("embedding", "initial", "readout"):

@@ -26,16 +26,28 @@ from training.reading import contexts, sheet
 from training.run import log
 
 ROOT = Path(__file__).parent.parent
-NEITHER = ("привет ☃", "как дела 日本", "ничего ☃", "ну да 日本")  # in neither ASCII nor cp1252, as all that is said here
+NEITHER = (
+    "привет ☃",
+    "как дела 日本",
+    "ничего ☃",
+    "ну да 日本",
+)  # in neither ASCII nor cp1252, as all that is said here
 SIZES = {"embedding": 8, "utterance": 8, "context": 8, "hidden": 8}
-IN_A_PROCESS = {"dialogue.bench", "training.bench", "skill.bench"}  # minutes, or seconds of CPU, and they show numbers
+IN_A_PROCESS = {
+    "dialogue.bench",
+    "training.bench",
+    "skill.bench",
+}  # minutes, or seconds of CPU, and they show numbers
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A corpus, models of it, and a run, all of words that neither encoding has."""
     place = tmp_path_factory.mktemp("здесь ☃")
-    keys = {split: [str(n) for n in range(900) if split_of(str(n)) == split][:8] for split in ("train", "validation", "test")}
+    keys = {
+        split: [str(n) for n in range(900) if split_of(str(n)) == split][:8]
+        for split in ("train", "validation", "test")
+    }
     spoken = {"test": NEITHER[::-1]}  # what a test conversation holds would not be learnt
     lines = [
         json.dumps({"id": key, "turns": spoken.get(split, NEITHER)}, ensure_ascii=False) + "\n"
@@ -45,15 +57,29 @@ def place(tmp_path_factory):
     (place / "talk.jsonl").write_text("".join(lines), encoding="utf-8")
     (place / "book.txt").write_text("\n".join(NEITHER * 20), encoding="utf-8")
     (place / "said.txt").write_text(f"what the fuck {NEITHER[0]}\n\nhello\n", encoding="utf-8")
-    (place / "human.txt").write_text(f"Human 1: {NEITHER[0]}\nHuman 2: {NEITHER[1]}\n", encoding="utf-8")
+    (place / "human.txt").write_text(
+        f"Human 1: {NEITHER[0]}\nHuman 2: {NEITHER[1]}\n", encoding="utf-8"
+    )
     context = {"id": "1", "turns": NEITHER[:1], "reply": NEITHER[1]}
-    (place / "contexts.jsonl").write_text(json.dumps(context, ensure_ascii=False) + "\n", encoding="utf-8")
-    sheet.write(place / "sheet", contexts.load(str(place / "contexts.jsonl")), {NEITHER[2]: NEITHER[1:2]})
+    (place / "contexts.jsonl").write_text(
+        json.dumps(context, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    sheet.write(
+        place / "sheet", contexts.load(str(place / "contexts.jsonl")), {NEITHER[2]: NEITHER[1:2]}
+    )
     filled = read_text(place / "sheet" / sheet.SHEET).replace("1a [  ]", "1a [yy]")
     (place / "sheet" / sheet.SHEET).write_text(filled, encoding="utf-8")
-    candidates = [{"reply": NEITHER[1], "sensible": 1, "specific": 1}, {"reply": NEITHER[2], "sensible": 0, "specific": 0}]
-    judged = [{"corpus": "everyday", "id": str(n), "context": NEITHER[:1], "candidates": candidates} for n in range(20)]
-    (place / "judged.jsonl").write_text("".join(json.dumps(line) + "\n" for line in judged), encoding="utf-8")
+    candidates = [
+        {"reply": NEITHER[1], "sensible": 1, "specific": 1},
+        {"reply": NEITHER[2], "sensible": 0, "specific": 0},
+    ]
+    judged = [
+        {"corpus": "everyday", "id": str(n), "context": NEITHER[:1], "candidates": candidates}
+        for n in range(20)
+    ]
+    (place / "judged.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in judged), encoding="utf-8"
+    )
     vocabulary = build(NEITHER * 3, size=60, model_type="word")
     (place / "words.model").write_bytes(vocabulary.serialised)
     torch.manual_seed(0)
@@ -80,7 +106,9 @@ def arguments_of(command, place, tmp_path):
     model, data = f"--checkpoint={place / 'model'}", f"--data={place / 'talk.jsonl'}"
     return {
         "dialogue": [[model], [model, f"--openings={place / 'said.txt'}"]],
-        "dialogue.generate": [[f"--checkpoint={place / 'writer'}", "--prompt", NEITHER[0], "--length=12"]],
+        "dialogue.generate": [
+            [f"--checkpoint={place / 'writer'}", "--prompt", NEITHER[0], "--length=12"]
+        ],
         "dialogue.claims": [[str(place / "said.txt")]],
         "dialogue.safety": [[str(place / "said.txt")], ["-"]],
         "skill.replay": [[str(place / "said.txt"), model]],
@@ -90,8 +118,12 @@ def arguments_of(command, place, tmp_path):
         "app": [["--host=здесь.invalid", "--tunnel=none"]],
         "training.fit": [fit_options(place, tmp_path / "☃")],
         "training.evaluate": [[model, data, "--limit=4"], [model, data, "--limit=4", "--json=-"]],
-        "training.compare_decoding": [[model, data, "--limit=4", "--replies=2", "--try=method=greedy"]],
-        "training.carried_state": [[f"--checkpoint={place / 'writer'}", f"--data={place / 'book.txt'}"]],
+        "training.compare_decoding": [
+            [model, data, "--limit=4", "--replies=2", "--try=method=greedy"]
+        ],
+        "training.carried_state": [
+            [f"--checkpoint={place / 'writer'}", f"--data={place / 'book.txt'}"]
+        ],
         "training.copying": [[model]],
         "training.build_vocabulary": [[data, "--size=400", f"--out={tmp_path / '☃.model'}"]],
         "training.trigram": [[data, f"--vocabulary={place / 'words.model'}", "--limit=4"]],
@@ -110,7 +142,9 @@ def arguments_of(command, place, tmp_path):
             ["sheet", model, f"--contexts={place / 'contexts.jsonl'}", f"--out={tmp_path / '☃'}"],
             ["score", str(place / "sheet")],
         ],
-        "training.corpora.convert": [["meena", str(place / "human.txt"), str(tmp_path / "☃.jsonl")]],
+        "training.corpora.convert": [
+            ["meena", str(place / "human.txt"), str(tmp_path / "☃.jsonl")]
+        ],
         "training.corpora.self_dialogue": [[str(place / "нет"), str(tmp_path / "☃.jsonl")]],
         "dialogue.bench": [[model, "--rounds=0"]],
         "training.bench": [["--data", str(place / "нет")]],
@@ -120,13 +154,23 @@ def arguments_of(command, place, tmp_path):
 
 def main_of(command):
     package = ROOT / command.replace(".", "/")
-    return import_module(f"{command}.__main__" if (package / "__main__.py").exists() else command).main
+    return import_module(
+        f"{command}.__main__" if (package / "__main__.py").exists() else command
+    ).main
 
 
 def commands():
     """Find whatever can be called from a command line: files with a main of their own."""
-    paths = [path for part in ("dialogue", "training", "skill") for path in sorted((ROOT / part).rglob("*.py"))]
-    found = [path.relative_to(ROOT).with_suffix("") for path in paths if "\ndef main(" in path.read_text(encoding="utf-8")]
+    paths = [
+        path
+        for part in ("dialogue", "training", "skill")
+        for path in sorted((ROOT / part).rglob("*.py"))
+    ]
+    found = [
+        path.relative_to(ROOT).with_suffix("")
+        for path in paths
+        if "\ndef main(" in path.read_text(encoding="utf-8")
+    ]
     return ["app", *(".".join(path.parts).removesuffix(".__main__") for path in found)]
 
 
@@ -139,7 +183,9 @@ def streams(monkeypatch):
             monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(content), encoding=encoding))
         status = main(arguments)
         sys.stderr.flush()
-        written = [getattr(sys, name).buffer.getvalue().decode(encoding) for name in ("stdout", "stderr")]
+        written = [
+            getattr(sys, name).buffer.getvalue().decode(encoding) for name in ("stdout", "stderr")
+        ]
         monkeypatch.undo()
         return status, *written
 
@@ -148,11 +194,18 @@ def streams(monkeypatch):
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 @pytest.mark.parametrize("command", commands())
-def test_every_command_shows_what_the_encoding_of_the_output_lacks(command, encoding, place, tmp_path, streams):
+def test_every_command_shows_what_the_encoding_of_the_output_lacks(
+    command, encoding, place, tmp_path, streams
+):
     """One such character ended the command in a traceback: a run at its first sample, an evaluation before its JSON."""
     for arguments in arguments_of(command, place, tmp_path):
-        status, out, err = streams(main_of(command), arguments, encoding, said=f"{NEITHER[1]} fuck\n")
-        fails = command in {"app", "training.compare_runs", "training.corpora.self_dialogue"} | IN_A_PROCESS
+        status, out, err = streams(
+            main_of(command), arguments, encoding, said=f"{NEITHER[1]} fuck\n"
+        )
+        fails = (
+            command
+            in {"app", "training.compare_runs", "training.corpora.self_dialogue"} | IN_A_PROCESS
+        )
         finds = command in ("dialogue.safety", "skill.doctor")
         assert status == (2 if fails else 1 if finds else 0), err
         assert out or err or command == "skill.interaction_model"
@@ -160,13 +213,18 @@ def test_every_command_shows_what_the_encoding_of_the_output_lacks(command, enco
             assert re.fullmatch(r"error: .*\n", err)
         else:
             assert "error: " not in err
-    assert command not in ("training.fit", "dialogue", "dialogue.generate", "skill.replay") or "?" in out
+    assert (
+        command not in ("training.fit", "dialogue", "dialogue.generate", "skill.replay")
+        or "?" in out
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 @pytest.mark.parametrize("command", commands())
-def test_every_command_as_a_process_of_its_own_under_another_encoding(command, encoding, place, tmp_path):
+def test_every_command_as_a_process_of_its_own_under_another_encoding(
+    command, encoding, place, tmp_path
+):
     name = f"{command}.py" if command == "app" else "-m"
     given = {
         "dialogue.bench": [[f"--checkpoint={place / 'model'}", "--rounds=1"]],
@@ -205,7 +263,12 @@ class Full(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe"), ValueError("closed")]
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        BrokenPipeError(32, "Broken pipe"),
+        ValueError("closed"),
+    ],
 )
 def test_a_run_whose_output_nobody_takes_goes_on_to_its_end(place, tmp_path, monkeypatch, error):
     for name in ("stdout", "stderr"):
@@ -215,7 +278,9 @@ def test_a_run_whose_output_nobody_takes_goes_on_to_its_end(place, tmp_path, mon
     assert checkpoint.load(tmp_path / "run" / "checkpoint").training["progress"]["step"] > 0
 
 
-def test_a_run_goes_on_where_a_sample_or_the_curves_cannot_be_made(place, tmp_path, monkeypatch, capsys):
+def test_a_run_goes_on_where_a_sample_or_the_curves_cannot_be_made(
+    place, tmp_path, monkeypatch, capsys
+):
     def broken(*_, **__):
         raise RuntimeError("no font")
 
@@ -230,7 +295,9 @@ def test_a_run_goes_on_where_a_sample_or_the_curves_cannot_be_made(place, tmp_pa
 def test_the_state_is_saved_before_anything_of_a_validation_is_shown(place, tmp_path, monkeypatch):
     """A run that was ended by what it showed had nothing saved, and so ended at each --resume again."""
     order, save_state = [], fit.save_state
-    monkeypatch.setattr(fit, "save_state", lambda *args, **more: order.append("state") or save_state(*args, **more))
+    monkeypatch.setattr(
+        fit, "save_state", lambda *args, **more: order.append("state") or save_state(*args, **more)
+    )
     monkeypatch.setattr(fit, "show_validation", lambda out: order.append("shown"))
     monkeypatch.setattr(fit, "show_sample", lambda model: order.append("shown"))
     assert fit.main(fit_options(place, tmp_path / "run")) == 0
@@ -253,7 +320,14 @@ def test_a_result_that_standard_output_does_not_take_is_an_error(tmp_path):
         pytest.skip("there is no /dev/full here")
     told = "from dialogue.command_line import command; import sys; sys.exit(command(lambda _: print('x') or 0)())"
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run([sys.executable, "-c", told], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+        ended = subprocess.run(
+            [sys.executable, "-c", told],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            check=False,
+        )
     assert ended.returncode == 2
     assert re.fullmatch(r"error: .*No space left on device\n", ended.stderr)
 
@@ -263,7 +337,13 @@ def test_a_reader_that_leaves_is_no_error_to_speak_of(tmp_path):
         "from dialogue.command_line import command; import sys\n"
         "sys.exit(command(lambda _: [print('x' * 100) for _ in range(9999)] and 0)())"
     )
-    process = subprocess.Popen([sys.executable, "-c", told], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", told],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
     assert process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ""
@@ -291,7 +371,10 @@ def test_a_file_that_cannot_be_written_is_named_before_the_work(tmp_path):
     with pytest.raises(ValueError, match=r"--json .* is a folder; name a file in it"):
         command_line.check_writable_file(tmp_path, option="--json")
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"cannot write into .*file: Not a directory; name another folder with --out"):
+    with pytest.raises(
+        ValueError,
+        match=r"cannot write into .*file: Not a directory; name another folder with --out",
+    ):
         command_line.check_writable_file(tmp_path / "file" / "new")
     command_line.check_writable_file(tmp_path / "new" / "file")
     command_line.check_writable_file(Path(os.devnull))

@@ -15,7 +15,11 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-SOURCES = {module_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+SOURCES = {
+    module_name(path): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
 SOURCES |= {path.stem: path for path in ROOT.glob("*.py")}
 
 
@@ -29,10 +33,18 @@ def imported(tree, module, *, is_package):
             base = node.module or ""
             if node.level:
                 parts = module.split(".")
-                base = ".".join([*parts[: len(parts) - node.level + is_package], *([base] if base else [])])
+                base = ".".join(
+                    [*parts[: len(parts) - node.level + is_package], *([base] if base else [])]
+                )
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "import_module", "importlib.import_module"):
-            found |= {str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "__import__",
+            "import_module",
+            "importlib.import_module",
+        ):
+            found |= {
+                str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)
+            }
     return found
 
 
@@ -54,7 +66,11 @@ class WithoutFunctionBodies(ast.NodeTransformer):
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_If(self, node):
-        return ast.Pass() if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else self.generic_visit(node)
+        return (
+            ast.Pass()
+            if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+            else self.generic_visit(node)
+        )
 
 
 def offenders(package, forbidden):
@@ -64,7 +80,12 @@ def offenders(package, forbidden):
         for module in SOURCES
         if module.split(".")[0] == package
         for name in sorted(imports_of(module))
-        if any(name == root or name.startswith(root + ".") or (root.endswith("_") and name.startswith(root)) for root in forbidden)
+        if any(
+            name == root
+            or name.startswith(root + ".")
+            or (root.endswith("_") and name.startswith(root))
+            for root in forbidden
+        )
     ]
 
 
@@ -79,7 +100,10 @@ def test_the_files_of_every_package_are_looked_at():
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("dialogue", ["flask", "ask_sdk_", "flask_ask_sdk", "ask_smapi_model", "training", "skill", "app"]),
+        (
+            "dialogue",
+            ["flask", "ask_sdk_", "flask_ask_sdk", "ask_smapi_model", "training", "skill", "app"],
+        ),
         ("skill", ["torch", "sentencepiece", "safetensors", "training", "app"]),
         ("training", ["flask", "ask_sdk_", "flask_ask_sdk", "ask_smapi_model", "skill", "app"]),
         ("app", ["training"]),
@@ -90,12 +114,20 @@ def test_imports_run_one_way(package, forbidden):
 
 
 def test_search_and_constraints_know_no_model_text_or_alexa():
-    allowed = {"dialogue.config", "dialogue.decoding", "dialogue.models.DecoderState", "dialogue.models"}
+    allowed = {
+        "dialogue.config",
+        "dialogue.decoding",
+        "dialogue.models.DecoderState",
+        "dialogue.models",
+    }
     for module in SOURCES:
         if module.startswith("dialogue.decoding."):
             ours = {name for name in imports_of(module) if name.split(".")[0] in PACKAGES}
             beyond = {
-                name for name in ours if name not in allowed and not name.startswith(("dialogue.config.", "dialogue.decoding."))
+                name
+                for name in ours
+                if name not in allowed
+                and not name.startswith(("dialogue.config.", "dialogue.decoding."))
             }
             assert not beyond, module
 
@@ -121,23 +153,38 @@ def test_the_wings_of_training_import_no_command_and_only_what_is_below_them():
         assert modules, wing
         allowed = {wing, *below}
         for module in modules:
-            ours = {name for name in imports_of(module) if name.startswith("training.") and name in SOURCES}
+            ours = {
+                name
+                for name in imports_of(module)
+                if name.startswith("training.") and name in SOURCES
+            }
             beyond = {name for name in ours if name.split(".")[1] not in allowed}
             assert not beyond, f"{module} imports {sorted(beyond)}"
 
 
 @pytest.mark.parametrize(
     ("library", "module"),
-    [("sentencepiece", {"dialogue.vocabulary", "training.data.vocabulary"}), ("pyngrok", {"skill.tunnel"})],
+    [
+        ("sentencepiece", {"dialogue.vocabulary", "training.data.vocabulary"}),
+        ("pyngrok", {"skill.tunnel"}),
+    ],
 )
 def test_a_third_party_joint_is_wrapped_in_one_file(library, module):
-    using = {name for name in SOURCES if any(found.split(".")[0] == library for found in imports_of(name))}
+    using = {
+        name
+        for name in SOURCES
+        if any(found.split(".")[0] == library for found in imports_of(name))
+    }
     assert using <= module
 
 
 def test_no_module_imports_itself_in_a_circle():
     graph = {
-        module: {name for name in imports_of(module, at_import_only=True) if name in SOURCES and name != module}
+        module: {
+            name
+            for name in imports_of(module, at_import_only=True)
+            if name in SOURCES and name != module
+        }
         for module in SOURCES
     }
     assert graph["dialogue.agent"], "the graph is empty, so it proves nothing"
@@ -150,12 +197,35 @@ def test_no_module_imports_itself_in_a_circle():
 
 def test_nothing_but_the_reader_of_pickled_corpora_can_read_a_pickle():
     """A pickle runs what it names; weights, states and caches are safetensors and JSON."""
-    for path in [path for package in ("dialogue", "training", "skill") for path in (ROOT / package).rglob("*.py")]:
+    for path in [
+        path
+        for package in ("dialogue", "training", "skill")
+        for path in (ROOT / package).rglob("*.py")
+    ]:
         source = path.read_text(encoding="utf-8")
-        names = {ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute | ast.Name)}
-        modules = {alias.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for alias in node.names}
-        modules |= {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
+        names = {
+            ast.unparse(node)
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Attribute | ast.Name)
+        }
+        modules = {
+            alias.name
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        modules |= {
+            node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)
+        }
         assert not names & {"torch.load", "torch.save", "np.load", "numpy.load"}, path
         assert "allow_pickle" not in source, path
         if path != ROOT / "training" / "corpora" / "pickled.py":
-            assert not modules & {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "_pickle"}, path
+            assert not modules & {
+                "pickle",
+                "cPickle",
+                "dill",
+                "joblib",
+                "marshal",
+                "shelve",
+                "_pickle",
+            }, path

@@ -45,7 +45,13 @@ def spoken(answer):
 def test_it_fits_the_repository_and_is_half_precision():
     files = [
         checkpoint.PRETRAINED / name
-        for name in (checkpoint.WEIGHTS, checkpoint.CONFIG, checkpoint.VOCABULARY, recall.FILE, learned_ranker.FILE)
+        for name in (
+            checkpoint.WEIGHTS,
+            checkpoint.CONFIG,
+            checkpoint.VOCABULARY,
+            recall.FILE,
+            learned_ranker.FILE,
+        )
     ]
     assert sum(path.stat().st_size for path in files) <= LARGEST
     from safetensors import safe_open
@@ -69,13 +75,19 @@ def test_launch_eight_turns_and_stop_as_alexa_sends_them(client):
         assert not repeats_ngram(reply, 3)
         assert "<" not in reply
         assert reply.lower() != FALLBACK
-    assert client.post("/", json=request_of("stop", "s1")).get_json()["response"]["shouldEndSession"] is True
+    assert (
+        client.post("/", json=request_of("stop", "s1")).get_json()["response"]["shouldEndSession"]
+        is True
+    )
 
 
 def test_two_talkers_at_once_keep_apart(client):
     """The same session in both, since wordings of the skill's own questions depend on its name."""
     by_itself = create_app(Settings(verify=False), DialogueAgent.load()).test_client()
-    alone = [spoken(by_itself.post("/", json=request_of("chat", "first", said)).get_json()) for said in SAID[:5]]
+    alone = [
+        spoken(by_itself.post("/", json=request_of("chat", "first", said)).get_json())
+        for said in SAID[:5]
+    ]
     together = []
     for said, other in zip(SAID[:5], reversed(SAID), strict=False):
         together.append(spoken(client.post("/", json=request_of("chat", "first", said)).get_json()))
@@ -87,6 +99,12 @@ def test_the_openings_of_the_readme_are_what_it_says():
     """One conversation each; figures may differ in the last digit between machines, so most of them must agree."""
     agent = DialogueAgent.load(precision="fp32")
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    rows = [row.strip("| ").split(" | ") for row in readme[readme.index("| you | it |") :].splitlines()[2:14]]
-    agreeing = [agent.respond([str(number)], [said])[0] == html.unescape(reply) for number, (said, reply) in enumerate(rows)]
+    rows = [
+        row.strip("| ").split(" | ")
+        for row in readme[readme.index("| you | it |") :].splitlines()[2:14]
+    ]
+    agreeing = [
+        agent.respond([str(number)], [said])[0] == html.unescape(reply)
+        for number, (said, reply) in enumerate(rows)
+    ]
     assert sum(agreeing) >= len(rows) - 2

@@ -60,15 +60,35 @@ CORPORA = {
 OTHERS = {
     "word vectors": ("vectors.txt", "schön 1 2\nthe 3 -1\n", vectors),
     "a recipe": ("recipe.toml", '# schön ☃\nepochs = 2\ndata = ["ä.txt"]\n', read_recipe),
-    "phrases": ("phrases.txt", "schön so\nnever ☃\n", lambda path: list(_read_phrases(str(path)).values())),
+    "phrases": (
+        "phrases.txt",
+        "schön so\nnever ☃\n",
+        lambda path: list(_read_phrases(str(path)).values()),
+    ),
     "openings": ("openings.txt", "schön so\nwhy ☃\n", read_openings),
     "a text to report on": ("said.txt", "schön so\nwhy ☃\n", lambda path: read_input(str(path))),
     "a talk to replay": ("script.txt", "schön so\nwhy ☃\n\nand so on\n", read_talks),
     "the bench's conversations": ("held.tsv", "schön so\twhy ☃\na\tb\tc\n", read_exchanges),
-    "contexts": ("mine.jsonl", '{"turns": ["schön so ☃"], "reply": "ja"}\n', lambda path: contexts.load(str(path))),
-    "a filled-in sheet": ("sheet.txt", "1a [yy schön] so ☃\n1b [nn] ja\n", lambda path: sheet.read_filled(path, ["1a", "1b"])),
-    "a sheet's key": ("key.json", '{"sources": {"schön": ""}}', lambda path: sheet.read_key(path.parent)),
-    "a published corpus": ("human.txt", "Human 1: schön so ☃\nHuman 2: ja\n", lambda path: list(published.meena(path))),
+    "contexts": (
+        "mine.jsonl",
+        '{"turns": ["schön so ☃"], "reply": "ja"}\n',
+        lambda path: contexts.load(str(path)),
+    ),
+    "a filled-in sheet": (
+        "sheet.txt",
+        "1a [yy schön] so ☃\n1b [nn] ja\n",
+        lambda path: sheet.read_filled(path, ["1a", "1b"]),
+    ),
+    "a sheet's key": (
+        "key.json",
+        '{"sources": {"schön": ""}}',
+        lambda path: sheet.read_key(path.parent),
+    ),
+    "a published corpus": (
+        "human.txt",
+        "Human 1: schön so ☃\nHuman 2: ja\n",
+        lambda path: list(published.meena(path)),
+    ),
     "a log": ("log.jsonl", '{"step": 1, "loss": 2.0}\n{"step": 2}\n', read_rows),
     "measured figures": ("figures.json", '{"schön": 1.0}', compare_runs._figures),
     "a run's manifest": ("run.json", '{"schön": 1.0}', lambda path: manifest.read(path.parent)),
@@ -92,12 +112,17 @@ def test_a_text_means_the_same_in_every_encoding_with_a_mark(tmp_path, kind, enc
 @pytest.mark.parametrize("skip", [False, True], ids=["strictly", "skipping bad lines"])
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("kind", CORPORA)
-def test_a_corpus_in_utf_16_without_a_mark_is_refused_even_where_bad_lines_are_skipped(tmp_path, kind, codec, skip):
+def test_a_corpus_in_utf_16_without_a_mark_is_refused_even_where_bad_lines_are_skipped(
+    tmp_path, kind, codec, skip
+):
     """With --skip-bad-lines a model was trained on what was left: letters with spaces between."""
     name, text, _ = CORPORA[kind]
     (tmp_path / name).write_bytes(text.encode(codec))
     place = tmp_path if kind == "MovieTriples" else tmp_path / name
-    with pytest.raises(ValueError, match=rf"cannot read .*{name}: .*it looks like {codec[:-3].upper()}.*; save it as UTF-8"):
+    with pytest.raises(
+        ValueError,
+        match=rf"cannot read .*{name}: .*it looks like {codec[:-3].upper()}.*; save it as UTF-8",
+    ):
         corpora.load([str(place)], "train", Complaints(skip=skip))
 
 
@@ -110,7 +135,9 @@ def test_another_text_in_utf_16_without_a_mark_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_a_checkpoint_whose_configuration_was_saved_by_another_editor_loads(talker, tmp_path, encoding):
+def test_a_checkpoint_whose_configuration_was_saved_by_another_editor_loads(
+    talker, tmp_path, encoding
+):
     checkpoint.save(tmp_path, talker)
     config = tmp_path / checkpoint.CONFIG
     config.write_bytes(ENCODINGS[encoding](config.read_text(encoding="utf-8")))
@@ -120,16 +147,25 @@ def test_a_checkpoint_whose_configuration_was_saved_by_another_editor_loads(talk
 def test_a_list_of_words_may_begin_with_a_mark(tmp_path):
     path = tmp_path / "words.json"
     path.write_bytes(
-        codecs.BOM_UTF8 + json.dumps(["<unk>", "<pad>", "<s>", "</s>", "<person>", "<number>", "<continued_utterance>"]).encode()
+        codecs.BOM_UTF8
+        + json.dumps(
+            ["<unk>", "<pad>", "<s>", "</s>", "<person>", "<number>", "<continued_utterance>"]
+        ).encode()
     )
     assert len(Vocabulary.load(path)) == 7
 
 
 def test_nothing_else_decodes_a_file_by_itself():
     """Each reader did, and each of them forgot something."""
-    for path in [path for package in ("dialogue", "training") for path in (ROOT / package).rglob("*.py")]:
+    for path in [
+        path for package in ("dialogue", "training") for path in (ROOT / package).rglob("*.py")
+    ]:
         if path.name == "text_files.py":
             continue
-        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        calls = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call)
+        ]
         names = {node.func.attr for node in calls if isinstance(node.func, ast.Attribute)}
         assert not names & {"read_text", "TextIOWrapper"}, path

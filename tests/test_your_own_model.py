@@ -32,7 +32,9 @@ def folder(tmp_path_factory):
     (where / f"{NAME}.py").write_text(CODE)
     imports = "from dialogue.models import Likelihood, PreparedModel\nfrom dialogue.models.projection import lay_out\n"
     assert all(f"`{line}`" in PAGE for line in imports.splitlines())
-    (where / f"{NAME}_laid_out.py").write_text(CODE.replace("from dialogue.models import Likelihood\n", imports) + "\n" + PREPARE)
+    (where / f"{NAME}_laid_out.py").write_text(
+        CODE.replace("from dialogue.models import Likelihood\n", imports) + "\n" + PREPARE
+    )
     return where
 
 
@@ -66,7 +68,9 @@ def test_its_likelihood_is_the_sum_of_its_steps_after_turns_taken_one_by_one(tal
                 log_probs, state = model.step(torch.tensor([token]), state)
                 total, token = total + float(log_probs[0, target]), target
             assert float(scores[row]) == pytest.approx(total, abs=1e-4)
-            history = model.encode_turn(torch.tensor([utterance]), torch.tensor([len(utterance)]), history)
+            history = model.encode_turn(
+                torch.tensor([utterance]), torch.tensor([len(utterance)]), history
+            )
             row += 1
 
 
@@ -74,7 +78,9 @@ def test_its_history_holds_what_was_heard(talker_class):
     model = build(talker_class)
     said, heard = [[5, 6, EOS], [7, EOS], [8, 9, 9, EOS]], [[9, EOS], [5, 5, 5, 5, EOS], [6, EOS]]
     batch, other = as_batch([said]), as_batch([heard])
-    found = model.log_likelihood(replace(batch, encoder_input=(other.token_ids, other.lengths))).log_probs
+    found = model.log_likelihood(
+        replace(batch, encoder_input=(other.token_ids, other.lengths))
+    ).log_probs
     for turn, log_prob in enumerate(found):
         close(log_prob, score(model, [[*heard[:turn], said[turn]]]).log_probs[turn])
 
@@ -82,9 +88,17 @@ def test_its_history_holds_what_was_heard(talker_class):
 def test_a_batch_scores_each_as_alone_and_turns_without_history_as_first_ones(talker_class):
     model = build(talker_class)
     together = score(model, UNEVEN)
-    close(together.log_probs, torch.cat([score(model, [conversation]).log_probs for conversation in UNEVEN]))
-    first = torch.cat([score(model, [[turn]]).log_probs for conversation in UNEVEN for turn in conversation])
-    close(score(model, UNEVEN, without_history=torch.ones(len(first), dtype=torch.bool)).log_probs, first)
+    close(
+        together.log_probs,
+        torch.cat([score(model, [conversation]).log_probs for conversation in UNEVEN]),
+    )
+    first = torch.cat(
+        [score(model, [[turn]]).log_probs for conversation in UNEVEN for turn in conversation]
+    )
+    close(
+        score(model, UNEVEN, without_history=torch.ones(len(first), dtype=torch.bool)).log_probs,
+        first,
+    )
     assert float((together.log_probs - first).abs().max()) > 1e-3
 
 
@@ -114,7 +128,9 @@ def own_checkpoint(talker_class, talker, where):
     return model
 
 
-def test_a_foreign_model_is_loaded_where_the_caller_names_it_and_nowhere_else(talker_class, talker, tmp_path):
+def test_a_foreign_model_is_loaded_where_the_caller_names_it_and_nowhere_else(
+    talker_class, talker, tmp_path
+):
     saved = own_checkpoint(talker_class, talker, tmp_path)
     name = f"{NAME}:Talker"
     assert json.loads((tmp_path / CONFIG).read_text())["class"] == name
@@ -122,13 +138,18 @@ def test_a_foreign_model_is_loaded_where_the_caller_names_it_and_nowhere_else(ta
     assert type(loaded) is talker_class
     assert all(map(torch.equal, loaded.state_dict().values(), saved.state_dict().values()))
     assert DialogueAgent.load(tmp_path, model_name=name).respond(["a"], ["hi"])
-    with pytest.raises(ValueError, match=rf"to load it is to run its code: if you trust it, name it yourself by --model {name}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"to load it is to run its code: if you trust it, name it yourself by --model {name}",
+    ):
         checkpoint.load(tmp_path)
     with pytest.raises(ValueError, match=rf"names the model {name}, not other:Model"):
         checkpoint.load(tmp_path, model_name="other:Model")
 
 
-def test_what_a_checkpoint_names_is_not_imported_before_the_caller_agrees(talker, tmp_path, monkeypatch):
+def test_what_a_checkpoint_names_is_not_imported_before_the_caller_agrees(
+    talker, tmp_path, monkeypatch
+):
     checkpoint.save(tmp_path / "checkpoint", talker)
     (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -157,20 +178,33 @@ def test_a_name_that_is_no_models_is_refused(name, says):
         checkpoint.model_class(name)
 
 
-def test_the_commands_of_the_page_train_measure_and_talk(talker_class, folder, conversations, tmp_path, monkeypatch, capsys):
+def test_the_commands_of_the_page_train_measure_and_talk(
+    talker_class, folder, conversations, tmp_path, monkeypatch, capsys
+):
     """On twenty conversations; what differs from the page is the corpus, the sizes and how long it goes on."""
     monkeypatch.chdir(tmp_path)
-    lines = [json.dumps({"id": f"{t.id} {n}", "turns": t.turns}) for n in range(8) for t in conversations]
+    lines = [
+        json.dumps({"id": f"{t.id} {n}", "turns": t.turns}) for n in range(8) for t in conversations
+    ]
     Path("talk.jsonl").write_text("\n".join(lines))
 
     def run(command, *more):
         """Run `python -m module arguments` in this process, and give its exit status, output and complaints."""
         words = command.replace("chitchat", "talk.jsonl").replace("lstm:", f"{NAME}:").split()[2:]
-        status = importlib.import_module(f"{words[0]}.__main__" if words[0] == "dialogue" else words[0]).main([*words[1:], *more])
+        status = importlib.import_module(
+            f"{words[0]}.__main__" if words[0] == "dialogue" else words[0]
+        ).main([*words[1:], *more])
         return status, *capsys.readouterr()
 
     fit, evaluate, talk = COMMANDS
-    small = ["--validations=0.25", "--batch-tokens=400", "--embedding=16", "--hidden=32", "--learning-rate=0.02", "--device=cpu"]
+    small = [
+        "--validations=0.25",
+        "--batch-tokens=400",
+        "--embedding=16",
+        "--hidden=32",
+        "--learning-rate=0.02",
+        "--device=cpu",
+    ]
     status, shown, complaints = run(fit, "--epochs", "12", *small)
     assert status == 0, complaints
     assert f"python -m dialogue --checkpoint runs/lstm/checkpoint --model {NAME}:Talker" in shown

@@ -16,17 +16,38 @@ from training.data.vocabulary import MODEL_TYPES, build, check_type, save, turns
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Build a vocabulary from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.build_vocabulary", description=__doc__)
-    parser.add_argument(
-        "--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)"
+    parser = argparse.ArgumentParser(
+        prog="python -m training.build_vocabulary", description=__doc__
     )
-    parser.add_argument("--out", type=Path, default=Path("data/vocabulary.model"), help="the file to write (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=8000, help="how many pieces (default: %(default)s)")
-    parser.add_argument("--type", default="unigram", help=f"{', '.join(MODEL_TYPES)} (default: %(default)s)")
     parser.add_argument(
-        "--clean", action=argparse.BooleanOptionalAction, default=True, help="leave private details out, as training.fit does"
+        "--data",
+        action="append",
+        metavar="NAME|PATH",
+        help="a corpus, any number of times (default: as training.fit)",
     )
-    parser.add_argument("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("data/vocabulary.model"),
+        help="the file to write (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--size", type=int, default=8000, help="how many pieces (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--type", default="unigram", help=f"{', '.join(MODEL_TYPES)} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--clean",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="leave private details out, as training.fit does",
+    )
+    parser.add_argument(
+        "--skip-bad-lines",
+        action="store_true",
+        help="leave out lines that are no conversation, and count them",
+    )
     options = parser.parse_args(arguments)
     complaints = Complaints(skip=options.skip_bad_lines)
     at_least(1, size=options.size)
@@ -41,7 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
     if options.clean:
         print(cleaning.summary(touched))
-    print(f"{len(vocabulary)} pieces from {len(transcripts)} conversations written to {options.out}")
+    print(
+        f"{len(vocabulary)} pieces from {len(transcripts)} conversations written to {options.out}"
+    )
     return 0
 
 

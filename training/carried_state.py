@@ -35,18 +35,25 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> Metrics:
         raise ValueError("no text has a second line: there is no state to carry on to one")
     lines = [exchange.token_ids for exchange in exchanges]
     tokens = sum(map(len, lines))
-    texts = [normalise(transcripts[exchange.conversation].turns[exchange.turn]) for exchange in exchanges]
+    texts = [
+        normalise(transcripts[exchange.conversation].turns[exchange.turn]) for exchange in exchanges
+    ]
     words = sum(len(text.split()) + 1 for text in texts)
     carried, reset = (
         -score(source.model, lines, histories=histories, name=name).sum().item()
-        for name, histories in (("carried", [exchange.history for exchange in exchanges]), ("reset", None))
+        for name, histories in (
+            ("carried", [exchange.history for exchange in exchanges]),
+            ("reset", None),
+        )
     )
     return {
         "perplexity a token, state carried": math.exp(carried / tokens),
         "perplexity a token, state reset": math.exp(reset / tokens),
         "perplexity a word, state carried": math.exp(carried / words),
         "perplexity a word, state reset": math.exp(reset / words),
-        "bits a character, state carried": carried / math.log(2) / sum(len(text) + 1 for text in texts),
+        "bits a character, state carried": carried
+        / math.log(2)
+        / sum(len(text) + 1 for text in texts),
         "lines": len(lines),
     }
 
@@ -55,15 +62,23 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> Metrics:
 def main(arguments: list[str] | None = None) -> int:
     """Measure a checkpoint from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.carried_state", description="What a carried state is worth to a model."
+        prog="python -m training.carried_state",
+        description="What a carried state is worth to a model.",
     )
     add = parser.add_argument
     add_model(parser, required=True)
-    add("--data", action="append", metavar="NAME|PATH", help="a text or corpus, any number of times (default: as training.fit)")
+    add(
+        "--data",
+        action="append",
+        metavar="NAME|PATH",
+        help="a text or corpus, any number of times (default: as training.fit)",
+    )
     add("--split", default="test", help="train, validation, test or all (default: %(default)s)")
     add_device(parser)
     options = parser.parse_args(arguments)
-    source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
+    source = checkpoint.load(
+        options.checkpoint, device=choose_device(options.device), model_name=options.model
+    )
     transcripts = corpora.load(options.data or corpora.default_names(), options.split, Complaints())
     figures = measure(source, transcripts)
     table = Table("figure", "value")

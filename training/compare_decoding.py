@@ -25,12 +25,29 @@ from training.metrics.exchanges import by_hash, chosen_exchanges, exchanges_of
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Compare ways to decode from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.compare_decoding", description="Ways to decode, side by side.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.compare_decoding", description="Ways to decode, side by side."
+    )
     add = parser.add_argument
     add_model(parser)
-    add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)")
-    add("--split", default="validation", help="train, validation, test or all (default: %(default)s)")
-    add("--limit", type=int, default=REPLIES, metavar="N", help="answer N histories at most (default: %(default)s)")
+    add(
+        "--data",
+        action="append",
+        metavar="NAME|PATH",
+        help="a corpus, any number of times (default: as training.fit)",
+    )
+    add(
+        "--split",
+        default="validation",
+        help="train, validation, test or all (default: %(default)s)",
+    )
+    add(
+        "--limit",
+        type=int,
+        default=REPLIES,
+        metavar="N",
+        help="answer N histories at most (default: %(default)s)",
+    )
     add(
         "--try",
         action="append",
@@ -38,22 +55,43 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME=VALUE,...",
         help="settings of DecodeConfig over the defaults, any number of times (default: every method)",
     )
-    add("--precision", default="auto", help="of the output layer: auto, fp32, bf16 or int8 (default: %(default)s)")
-    add("--replies", type=int, default=0, metavar="N", help="show N replies of each (default: %(default)s)")
+    add(
+        "--precision",
+        default="auto",
+        help="of the output layer: auto, fp32, bf16 or int8 (default: %(default)s)",
+    )
+    add(
+        "--replies",
+        type=int,
+        default=0,
+        metavar="N",
+        help="show N replies of each (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     at_least(1, limit=options.limit)
     at_least(0, replies=options.replies)
     default = DecodeConfig()
-    tried = [*([""] if options.tried else []), *(options.tried or [f"method={method}" for method in METHODS])]
+    tried = [
+        *([""] if options.tried else []),
+        *(options.tried or [f"method={method}" for method in METHODS]),
+    ]
     configs = [settings_of(text, default) for text in tried]
     agents = [
-        DialogueAgent.load(options.checkpoint, model_name=options.model, precision=options.precision, decode=config)
+        DialogueAgent.load(
+            options.checkpoint, model_name=options.model, precision=options.precision, decode=config
+        )
         for config in configs
     ]
-    transcripts = by_hash(corpora.load(options.data or corpora.default_names(), options.split, Complaints()))
-    transcripts = [transcript for transcript in transcripts if len(transcript.turns) > 2][: options.limit]
+    transcripts = by_hash(
+        corpora.load(options.data or corpora.default_names(), options.split, Complaints())
+    )
+    transcripts = [transcript for transcript in transcripts if len(transcript.turns) > 2][
+        : options.limit
+    ]
     if not transcripts:
-        raise ValueError(f"no conversation of the split {options.split!r} has three turns; there is no history to answer")
+        raise ValueError(
+            f"no conversation of the split {options.split!r} has three turns; there is no history to answer"
+        )
     first = agents[0]
     encoded = batches.encode(transcripts, first.vocabulary, truncate=None).conversations
     exchanges = exchanges_of(first.model, encoded, first.device)
@@ -63,7 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
     for row, replies in side_by_side(named, chosen, exchanges=exchanges, transcripts=transcripts):
         rows.append(row)
         for exchange, reply in list(zip(chosen, replies, strict=True))[: options.replies]:
-            print(f"  {transcripts[exchange.conversation].turns[exchange.turn - 1]}\n    -> {reply.text}")
+            print(
+                f"  {transcripts[exchange.conversation].turns[exchange.turn - 1]}\n    -> {reply.text}"
+            )
     print(json.dumps({"replies": len(chosen), "rows": rows}), flush=True)
     show(rows, Console(stderr=True))
     return 0

@@ -62,23 +62,35 @@ def read_run(folder: Path) -> RunLog:
     config, log = folder / "checkpoint" / CONFIG, folder / "log.jsonl"
     for path in (config, log, folder / "checkpoint" / WEIGHTS):
         if not path.is_file():
-            raise ValueError(f"{folder} is no run of training.fit that has been validated: it lacks {path.relative_to(folder)}")
+            raise ValueError(
+                f"{folder} is no run of training.fit that has been validated: it lacks {path.relative_to(folder)}"
+            )
     try:
         written = json.loads(decoded(config.read_bytes()))
         rows = read_rows(log)
         settings = _defaults() | written["model"] | written["training"]["config"]
-        complete = [{"step", "tokens", "seconds", "epoch", "perplexity", "accuracy"} <= row.keys() for row in rows]
+        complete = [
+            {"step", "tokens", "seconds", "epoch", "perplexity", "accuracy"} <= row.keys()
+            for row in rows
+        ]
         with safe_open(folder / "checkpoint" / WEIGHTS, framework="pt") as weights:
-            parameters = sum(_product(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+            parameters = sum(
+                _product(weights.get_slice(name).get_shape())
+                for name in weights.keys()  # noqa: SIM118
+            )
     except (ValueError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
-        raise ValueError(f"{folder} is no run of training.fit: {type(error).__name__}: {error}") from None
+        raise ValueError(
+            f"{folder} is no run of training.fit: {type(error).__name__}: {error}"
+        ) from None
     if not rows or not all(complete):
         raise ValueError(
             f"{folder} is no run of training.fit: {log.name} has {len(rows)} lines, {sum(complete)} of them validations"
         )
     settings["data"] = ", ".join(settings["data"])
     vocabulary = str(written.get("vocabulary_sha256", ""))[:8]
-    return RunLog(settings, parameters, vocabulary, rows, manifest.read(folder), _figures(folder / EVALUATION))
+    return RunLog(
+        settings, parameters, vocabulary, rows, manifest.read(folder), _figures(folder / EVALUATION)
+    )
 
 
 def _figures(path: Path) -> dict[str, Any]:
@@ -87,16 +99,22 @@ def _figures(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_text(path))
     except (ValueError, OSError) as error:
-        raise ValueError(f"cannot read {path}: {error}; write it with python -m training.evaluate --json") from None
+        raise ValueError(
+            f"cannot read {path}: {error}; write it with python -m training.evaluate --json"
+        ) from None
     if not isinstance(found, dict):
-        raise ValueError(f"{path} holds no figures; write it with python -m training.evaluate --json")
+        raise ValueError(
+            f"{path} holds no figures; write it with python -m training.evaluate --json"
+        )
     return found
 
 
 def _defaults() -> dict[str, Any]:
     """How a run went that is older than a setting: as today's default has it, but where WITHOUT knows better."""
     every = [*fields(ModelConfig), *fields(FitConfig)]
-    return {setting.name: setting.default for setting in every if setting.default is not MISSING} | WITHOUT
+    return {
+        setting.name: setting.default for setting in every if setting.default is not MISSING
+    } | WITHOUT
 
 
 def _product(shape: Sequence[int]) -> int:
@@ -118,7 +136,9 @@ COURSE: dict[str, Callable[[RunLog], str]] = {
     "million tokens": lambda run: f"{run.rows[-1]['tokens'] / 1e6:.2f}",
     "minutes": lambda run: f"{run.rows[-1]['seconds'] / 60:.1f}",
     "tokens/s": lambda run: f"{run.rows[-1]['tokens'] / max(run.rows[-1]['seconds'], 1e-9):,.0f}",
-    "device": lambda run: f"{run.manifest['ranks']} x {run.manifest['device']}" if run.manifest else ABSENT,
+    "device": lambda run: (
+        f"{run.manifest['ranks']} x {run.manifest['device']}" if run.manifest else ABSENT
+    ),
     "commit": lambda run: ((run.manifest.get("code") or {}).get("commit") or ABSENT)[:8],
     "best at step": lambda run: f"{run.best['step']:,}",
     "best validation perplexity": lambda run: f"{run.best['perplexity']:.2f}",
@@ -132,9 +152,14 @@ def side_by_side(runs: dict[str, RunLog]) -> Table:
     for name, fact in FACTS.items():
         table.add_row(name, *map(fact, runs.values()))
     table.add_section()
-    for name in sorted({name for run in runs.values() for name in run.settings} - {"data", "vocab_size"}):
+    for name in sorted(
+        {name for run in runs.values() for name in run.settings} - {"data", "vocab_size"}
+    ):
         found = [run.settings.get(name, ABSENT) for run in runs.values()]
-        values = [" ".join(map(str, value)) if isinstance(value, list | tuple) else str(value) for value in found]
+        values = [
+            " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            for value in found
+        ]
         if len(set(values)) > 1:
             table.add_row(name, *values)
     table.add_section()
@@ -143,7 +168,13 @@ def side_by_side(runs: dict[str, RunLog]) -> Table:
     table.add_section()
     for name in EVALUATED:
         if any(name in run.figures for run in runs.values()):
-            table.add_row(name, *(f"{run.figures[name]:,.4g}" if name in run.figures else ABSENT for run in runs.values()))
+            table.add_row(
+                name,
+                *(
+                    f"{run.figures[name]:,.4g}" if name in run.figures else ABSENT
+                    for run in runs.values()
+                ),
+            )
     return table
 
 
@@ -156,13 +187,24 @@ def names_of(folders: Sequence[Path]) -> list[str]:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Compare runs from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.compare_runs", description="Runs of training.fit, side by side.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a folder that training.fit has written")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw validation perplexity over tokens and minutes into FILE")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.compare_runs", description="Runs of training.fit, side by side."
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="a folder that training.fit has written"
+    )
+    parser.add_argument(
+        "--png",
+        type=Path,
+        metavar="FILE",
+        help="draw validation perplexity over tokens and minutes into FILE",
+    )
     options = parser.parse_args(arguments)
     if options.png:
         check_writable_file(options.png, option="--png")
-    folders = list({folder.resolve(): folder for folder in options.runs}.values())  # one named twice is one
+    folders = list(
+        {folder.resolve(): folder for folder in options.runs}.values()
+    )  # one named twice is one
     runs = {name: read_run(folder) for name, folder in zip(names_of(folders), folders, strict=True)}
     if options.png:
         drawn = plots.curves({name: run.rows for name, run in runs.items()})
@@ -174,7 +216,9 @@ def main(arguments: list[str] | None = None) -> int:
             "The vocabularies differ, so the perplexities, a token each, do not compare; training.evaluate has them a word."
         )
     if len({run.settings["data"] for run in runs.values()}) > 1:
-        console.print("The corpora differ, and with them what was validated on; training.evaluate measures all on the same.")
+        console.print(
+            "The corpora differ, and with them what was validated on; training.evaluate measures all on the same."
+        )
     return 0
 
 

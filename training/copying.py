@@ -27,13 +27,24 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> tuple[floa
     model, vocabulary = source.model, source.vocabulary
     device = next(model.parameters()).device
     questions, answers = (
-        [[*ids, vocabulary.eos_id] for ids in vocabulary.encode_all([t.turns[turn] for t in transcripts], spaced=True)]
+        [
+            [*ids, vocabulary.eos_id]
+            for ids in vocabulary.encode_all([t.turns[turn] for t in transcripts], spaced=True)
+        ]
         for turn in (0, 1)
     )
     steps, rows = max(map(len, answers)), torch.arange(len(answers), device=device)
-    true = torch.tensor([[*answer, *[vocabulary.pad_id] * (steps - len(answer))] for answer in answers], device=device)
-    real = torch.arange(steps, device=device) < torch.tensor([len(answer) for answer in answers], device=device)[:, None]
-    history = model.encode_turn(torch.tensor(questions, device=device), torch.tensor([len(ids) for ids in questions]), None)
+    true = torch.tensor(
+        [[*answer, *[vocabulary.pad_id] * (steps - len(answer))] for answer in answers],
+        device=device,
+    )
+    real = (
+        torch.arange(steps, device=device)
+        < torch.tensor([len(answer) for answer in answers], device=device)[:, None]
+    )
+    history = model.encode_turn(
+        torch.tensor(questions, device=device), torch.tensor([len(ids) for ids in questions]), None
+    )
     right, losses = torch.ones_like(rows, dtype=torch.bool), []
     own_state = read_state = model.start(history)
     own = read = torch.full_like(rows, vocabulary.bos_id)
@@ -50,18 +61,24 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> tuple[floa
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Measure a checkpoint from the command line, on the 2,000 questions of the test split."""
-    parser = argparse.ArgumentParser(prog="python -m training.copying", description="How well digits are copied.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.copying", description="How well digits are copied."
+    )
     add_model(parser, required=True)
     add_device(parser)
     options = parser.parse_args(arguments)
-    source = checkpoint.load(options.checkpoint, device=choose_device(options.device), model_name=options.model)
+    source = checkpoint.load(
+        options.checkpoint, device=choose_device(options.device), model_name=options.model
+    )
     exact, losses = measure(source, list(subsequence.read("test")))
     table = Table("position", "loss")
     for position, loss in enumerate(losses, start=1):
         table.add_row(str(position), f"{loss:.4f}")
     console = Console()
     console.print(table)
-    console.print(f"copied without a mistake: {exact:.2%} of {subsequence.SIZES['test']:,}", highlight=False)
+    console.print(
+        f"copied without a mistake: {exact:.2%} of {subsequence.SIZES['test']:,}", highlight=False
+    )
     return 0
 
 

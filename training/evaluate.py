@@ -17,7 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from dialogue.agent import DialogueAgent
-from dialogue.command_line import add_device, add_model, at_least, check_writable, check_writable_file, command
+from dialogue.command_line import (
+    add_device,
+    add_model,
+    at_least,
+    check_writable,
+    check_writable_file,
+    command,
+)
 from dialogue.config import METHODS, DecodeConfig
 from dialogue.device import choose_device
 from training import corpora
@@ -41,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     by_method = _by_method(options, found) if options.methods else []
     _write(options, agent, found, by_method)  # before anything is shown
     if complaints.count:
-        console.print(f"{complaints.count} bad lines skipped, the first: {complaints.first}", markup=False)
+        console.print(
+            f"{complaints.count} bad lines skipped, the first: {complaints.first}", markup=False
+        )
     table = Table("figure", "value")
     for name, value in found.figures.items():
         table.add_row(name, f"{value:,.4g}")
@@ -49,7 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
     if by_method:
         decoding.show(by_method, console)
     for exchange, reply in list(zip(found.chosen, found.replies, strict=True))[: options.replies]:
-        console.print(f"  {found.turn(exchange, before=1)}\n    -> {reply.text}", markup=False, highlight=False)
+        console.print(
+            f"  {found.turn(exchange, before=1)}\n    -> {reply.text}",
+            markup=False,
+            highlight=False,
+        )
     if options.report:
         console.print(f"the page is {options.report / page.FILE}", markup=False)
     return 0
@@ -67,7 +80,12 @@ def _check(options: argparse.Namespace) -> None:
         check_writable(options.report, option="--report")
 
 
-def _write(options: argparse.Namespace, agent: DialogueAgent, found: Evaluation, by_method: list[dict[str, Any]]) -> None:
+def _write(
+    options: argparse.Namespace,
+    agent: DialogueAgent,
+    found: Evaluation,
+    by_method: list[dict[str, Any]],
+) -> None:
     """Write the figures and the page where they were asked for."""
     if options.json:
         text = json.dumps(_as_json(found, by_method), indent=2)
@@ -81,25 +99,61 @@ def _write(options: argparse.Namespace, agent: DialogueAgent, found: Evaluation,
 
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate", description="Measure a checkpoint on held-out conversations."
+        prog="python -m training.evaluate",
+        description="Measure a checkpoint on held-out conversations.",
     )
     add = parser.add_argument
     add_model(parser)
-    add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)")
+    add(
+        "--data",
+        action="append",
+        metavar="NAME|PATH",
+        help="a corpus, any number of times (default: as training.fit)",
+    )
     add("--split", default="test", help="train, validation, test or all (default: %(default)s)")
-    add("--limit", type=int, metavar="N", help="answer and rank N histories at most (default: one in each conversation)")
-    add("--methods", action="store_true", help=f"measure every way to decode, too, by {decoding.REPLIES} replies each")
-    add("--json", metavar="FILE|-", help="write the figures as JSON; with - standard output holds nothing else")
-    add("--report", type=Path, metavar="DIR", help="write a page with tables, plots and conversations there: DIR/index.html")
-    add("--replies", type=int, default=10, metavar="N", help="show so many replies (default: %(default)s)")
-    add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
+    add(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="answer and rank N histories at most (default: one in each conversation)",
+    )
+    add(
+        "--methods",
+        action="store_true",
+        help=f"measure every way to decode, too, by {decoding.REPLIES} replies each",
+    )
+    add(
+        "--json",
+        metavar="FILE|-",
+        help="write the figures as JSON; with - standard output holds nothing else",
+    )
+    add(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write a page with tables, plots and conversations there: DIR/index.html",
+    )
+    add(
+        "--replies",
+        type=int,
+        default=10,
+        metavar="N",
+        help="show so many replies (default: %(default)s)",
+    )
+    add(
+        "--skip-bad-lines",
+        action="store_true",
+        help="leave out lines that are no conversation, and count them",
+    )
     add_device(parser)
     return parser
 
 
 def _load(options: argparse.Namespace, decode: DecodeConfig) -> DialogueAgent:
     device = choose_device(options.device)
-    return DialogueAgent.load(options.checkpoint, device=device, model_name=options.model, precision="fp32", decode=decode)
+    return DialogueAgent.load(
+        options.checkpoint, device=device, model_name=options.model, precision="fp32", decode=decode
+    )
 
 
 def _facts(agent: DialogueAgent, options: argparse.Namespace, found: Evaluation) -> dict[str, str]:
@@ -112,7 +166,11 @@ def _facts(agent: DialogueAgent, options: argparse.Namespace, found: Evaluation)
         "data": f"{', '.join(options.data or corpora.default_names())}, split {options.split}: "
         f"{len(found.transcripts):,} conversations, {turns:,} turns, sha256 {sha256_of(found.transcripts)[:16]}",
         "answered and ranked": f"{len(found.chosen):,} histories",
-        "decoding": ", ".join(f"{name} {value}" for name, value in asdict(agent.decode_config).items() if value not in ("", ())),
+        "decoding": ", ".join(
+            f"{name} {value}"
+            for name, value in asdict(agent.decode_config).items()
+            if value not in ("", ())
+        ),
         "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions().items()),
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     }
@@ -121,13 +179,19 @@ def _facts(agent: DialogueAgent, options: argparse.Namespace, found: Evaluation)
 def _by_method(options: argparse.Namespace, found: Evaluation) -> list[dict[str, Any]]:
     agents = {f"method={method}": _load(options, DecodeConfig(method=method)) for method in METHODS}
     chosen = found.chosen[: decoding.REPLIES]
-    compared = decoding.side_by_side(agents, chosen, exchanges=found.exchanges, transcripts=found.transcripts)
+    compared = decoding.side_by_side(
+        agents, chosen, exchanges=found.exchanges, transcripts=found.transcripts
+    )
     return [row for row, _ in compared]
 
 
 def _as_json(found: Evaluation, by_method: list[dict[str, Any]]) -> dict[str, Any]:
     figures: dict[str, Any] = {name: round(value, 6) for name, value in found.figures.items()}
-    return figures | {"bleu_signature": found.bleu_signature} | ({"methods": by_method} if by_method else {})
+    return (
+        figures
+        | {"bleu_signature": found.bleu_signature}
+        | ({"methods": by_method} if by_method else {})
+    )
 
 
 if __name__ == "__main__":

@@ -32,8 +32,22 @@ from training.run import manifest, stages
 from training.run.config import FitConfig
 from training.run.dataset import Data, prepare
 from training.run.distributed import ALONE, LostProcess, Processes, device_of, joined
-from training.run.log import beside_the_bar, forget_rows_after, means, show_sample, show_validation, showing, write_down
-from training.run.schedule import is_over, learning_rate_at, steps_of, teacher_forcing_at, validation_is_due
+from training.run.log import (
+    beside_the_bar,
+    forget_rows_after,
+    means,
+    show_sample,
+    show_validation,
+    showing,
+    write_down,
+)
+from training.run.schedule import (
+    is_over,
+    learning_rate_at,
+    steps_of,
+    teacher_forcing_at,
+    validation_is_due,
+)
 from training.run.scheduled_sampling import OwnWords
 from training.run.setup import folder_of, remember, wanted
 from training.run.state import Progress, load_state, save_state
@@ -66,7 +80,9 @@ def fit(
     they were before.
     """
     if config.bptt is not None and processes.count > 1:
-        raise ValueError(f"--bptt carries one state on from batch to batch; it runs in one process, not in {processes.count}")
+        raise ValueError(
+            f"--bptt carries one state on from batch to batch; it runs in one process, not in {processes.count}"
+        )
     torch.manual_seed(config.seed)
     model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
     model = kind.from_config(model_config, bos_id=data.vocabulary.bos_id)
@@ -85,11 +101,16 @@ def fit(
         carries=config.bptt is not None,
         processes=processes,
     )
-    state, best = out / "state.safetensors", Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
+    state, best = (
+        out / "state.safetensors",
+        Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)}),
+    )
     if before is not None:
         progress = load_state(state, trainer, data=data.named)
         if processes.first:
-            remember(out, before, config)  # not sooner: what cannot go on so must not be wished for at the next --resume
+            remember(
+                out, before, config
+            )  # not sooner: what cannot go on so must not be wished for at the next --resume
     else:
         progress = Progress()
         if processes.first:
@@ -97,12 +118,27 @@ def fit(
             save_state(state, trainer, progress, data=data.named)
     if processes.first:
         forget_rows_after(progress.step, out)
-        manifest.begin(out, best, corpora=data.sha256, device=device, processes=processes.count, resume=before is not None)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} ({processes.count} processes), in {out}")
+        manifest.begin(
+            out,
+            best,
+            corpora=data.sha256,
+            device=device,
+            processes=processes.count,
+            resume=before is not None,
+        )
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} ({processes.count} processes), in {out}"
+    )
 
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()
     figures: list[StepMetrics] = []
-    bar = tqdm(desc="fitting", unit="step", initial=progress.step, smoothing=0.05, disable=not processes.first)
+    bar = tqdm(
+        desc="fitting",
+        unit="step",
+        initial=progress.step,
+        smoothing=0.05,
+        disable=not processes.first,
+    )
     for step in steps_of(data, config, progress, processes=processes):
         bar.total = total = round(config.epochs * step.of_epoch)
         progress.seconds = processes.from_first(time.monotonic() - begun)
@@ -111,7 +147,11 @@ def fit(
         truth = teacher_forcing_at(config, progress, total)
         if not progress.batch:
             trainer.carried = None  # the text begins
-        figures.append(trainer.step(step.share, learning_rate=learning_rate_at(config, progress, total), truth=truth))
+        figures.append(
+            trainer.step(
+                step.share, learning_rate=learning_rate_at(config, progress, total), truth=truth
+            )
+        )
         progress.step += 1
         progress.batch += 1
         progress.tokens += step.tokens
@@ -120,19 +160,44 @@ def fit(
         if validating or progress.step % SHOW_STEPS == 0:
             bar.set_postfix_str(beside_the_bar(figures[-SHOW_STEPS:], progress))
         if validating:
-            validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, processes=processes)
+            validate(
+                trainer,
+                data,
+                best=best,
+                config=config,
+                progress=progress,
+                figures=figures,
+                out=out,
+                processes=processes,
+            )
             figures.clear()
-        if processes.first and (validating or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS)):
+        if processes.first and (
+            validating
+            or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS)
+        ):
             progress.seconds = time.monotonic() - begun
             save_state(state, trainer, progress, data=data.named)
             saved = time.monotonic()
         if processes.first and validating:
             show_validation(out)
-        if processes.first and (progress.step % config.sample_every == 0 if config.sample_every else validating):
+        if processes.first and (
+            progress.step % config.sample_every == 0 if config.sample_every else validating
+        ):
             show_sample(best)
-    if figures:  # it ends between two validations: the best may be now, but want of gain would not count
+    if (
+        figures
+    ):  # it ends between two validations: the best may be now, but want of gain would not count
         halvings, bad_validations = progress.halvings, progress.bad_validations
-        validate(trainer, data, best=best, config=config, progress=progress, figures=figures, out=out, processes=processes)
+        validate(
+            trainer,
+            data,
+            best=best,
+            config=config,
+            progress=progress,
+            figures=figures,
+            out=out,
+            processes=processes,
+        )
         progress.halvings, progress.bad_validations = halvings, bad_validations
     bar.close()
     if processes.first:
@@ -146,9 +211,14 @@ def fit(
 
 def begin_with_word_vectors(model: ModelModule[Any], path: Path, vocabulary: Vocabulary) -> None:
     """Put word vectors of a file into a model's embedding. Raises ValueError where it has none, or the file is none."""
-    embedding = next((weight for name, weight in model.named_parameters() if name.endswith("embedding.weight")), None)
+    embedding = next(
+        (weight for name, weight in model.named_parameters() if name.endswith("embedding.weight")),
+        None,
+    )
     if embedding is None:
-        raise ValueError(f"--word-vectors: {type(model).__name__} has no embedding.weight that they could go into")
+        raise ValueError(
+            f"--word-vectors: {type(model).__name__} has no embedding.weight that they could go into"
+        )
     left_out = Complaints(skip=True)
     share = word_vectors.initialise(embedding, path, vocabulary, left_out)
     print(f"word vectors for {share:.1%} of the vocabulary's tokens, from {path}")
@@ -175,9 +245,13 @@ def validate(
     """
     loss, _, _ = means(figures, progress.step)
     share = data.validation[processes.number :: processes.count]
-    perplexity, accuracy = trainer.validate(tqdm(share, desc="validating", leave=False, disable=not processes.first))
+    perplexity, accuracy = trainer.validate(
+        tqdm(share, desc="validating", leave=False, disable=not processes.first)
+    )
     if not math.isfinite(perplexity):
-        raise ValueError(f"the validation perplexity is {perplexity} at step {progress.step}; lower --learning-rate, and --resume")
+        raise ValueError(
+            f"the validation perplexity is {perplexity} at step {progress.step}; lower --learning-rate, and --resume"
+        )
     better = perplexity < progress.best_perplexity
     if better:
         progress.best_perplexity, progress.bad_validations = perplexity, 0
@@ -194,7 +268,11 @@ def validate(
 
 def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
     """Say how the decoder finds words of its own, where --teacher-forcing leaves it any."""
-    return None if config.teacher_forcing == (1, 1) else OwnWords(config.teacher_forcing_by, vocabulary.bos_id)
+    return (
+        None
+        if config.teacher_forcing == (1, 1)
+        else OwnWords(config.teacher_forcing_by, vocabulary.bos_id)
+    )
 
 
 @command
@@ -208,7 +286,10 @@ def main(arguments: list[str] | None = None) -> int:
             for asked in runs:
                 out = folder_of(asked)
                 progress = run_one(asked, out, processes)
-                print(f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; ", end="")
+                print(
+                    f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; ",
+                    end="",
+                )
                 named = f" --model {asked['model']}" if ":" in (asked["model"] or "") else ""
                 print(f"talk to it: python -m dialogue --checkpoint {out / 'checkpoint'}{named}")
             if not runs:
@@ -219,8 +300,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         tell(f"{f'process {place.number}: ' if place.count > 1 else ''}error: {error}")
         return FAILED
-    except KeyboardInterrupt:  # of several processes each says so: the first may be the one that is lost
-        tell(f"\n{f'process {place.number}: ' if place.count > 1 else ''}stopped; {how_to_go_on(out)}")
+    except (
+        KeyboardInterrupt
+    ):  # of several processes each says so: the first may be the one that is lost
+        tell(
+            f"\n{f'process {place.number}: ' if place.count > 1 else ''}stopped; {how_to_go_on(out)}"
+        )
         return INTERRUPTED
     return 0
 
@@ -242,9 +327,15 @@ def run_one(asked: dict[str, Any], out: Path, processes: Processes) -> Progress:
 
 def how_to_go_on(out: Path) -> str:
     """Say how a run goes on that has ended before its time."""
-    return f"go on with --resume --out {out}" if (out / "state.safetensors").exists() else "nothing was fitted yet"
+    return (
+        f"go on with --resume --out {out}"
+        if (out / "state.safetensors").exists()
+        else "nothing was fitted yet"
+    )
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # torchrun and service managers stop a process so
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # torchrun and service managers stop a process so
     sys.exit(main())

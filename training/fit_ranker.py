@@ -49,20 +49,37 @@ def main(arguments: list[str] | None = None) -> int:
     state.parent.mkdir(parents=True, exist_ok=True)
     judged, missing = judgements.load(options.judgements)
     if not any(map(judging.is_held_out, judged)) or all(map(judging.is_held_out, judged)):
-        raise ValueError(f"{options.judgements}: {len(judged)} judged contexts are too few to learn from and to measure by")
+        raise ValueError(
+            f"{options.judgements}: {len(judged)} judged contexts are too few to learn from and to measure by"
+        )
 
     torch.manual_seed(options.seed)
-    network = RankerNetwork(RankerConfig(vocab_size=len(source.vocabulary)), pad_id=source.vocabulary.pad_id).to(device)
+    network = RankerNetwork(
+        RankerConfig(vocab_size=len(source.vocabulary)), pad_id=source.vocabulary.pad_id
+    ).to(device)
     ranker = LearnedRanker(network, source.vocabulary)
     names = options.data or ["companion"]
     complaints = Complaints(skip=options.skip_bad_lines)
     found = matching.pairs(corpora.load(names, "train", complaints), source.vocabulary)
     if len(found) < 2:
-        raise ValueError(f"{', '.join(names)}: {len(found)} replies are too few to match contexts with")
-    print(f"{len(found):,} pairs of {', '.join(names)}; {sum(p.numel() for p in network.parameters()):,} parameters")
-    steps = matching.fit(network.matcher, found, minutes=options.minutes, seed=options.seed, state=state, resume=options.resume)
+        raise ValueError(
+            f"{', '.join(names)}: {len(found)} replies are too few to match contexts with"
+        )
+    print(
+        f"{len(found):,} pairs of {', '.join(names)}; {sum(p.numel() for p in network.parameters()):,} parameters"
+    )
+    steps = matching.fit(
+        network.matcher,
+        found,
+        minutes=options.minutes,
+        seed=options.seed,
+        state=state,
+        resume=options.resume,
+    )
     network.eval()
-    unseen = matching.pairs(corpora.load(names, "validation", complaints), source.vocabulary)[:MEASURED]
+    unseen = matching.pairs(corpora.load(names, "validation", complaints), source.vocabulary)[
+        :MEASURED
+    ]
     hits = matching.hits(network.matcher, unseen) if len(unseen) > 1 else None
 
     agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
@@ -77,9 +94,17 @@ def main(arguments: list[str] | None = None) -> int:
     learned_ranker.save(options.checkpoint, ranker, about)
     if options.json:  # before anything is shown
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(about | {"missing": missing}, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(
+            json.dumps(about | {"missing": missing}, indent=2) + "\n", encoding="utf-8"
+        )
     table = Table(
-        "ranker", "contexts", "candidates", "AUC", "SSA of the first", "of the best there is", title="held-out judgements"
+        "ranker",
+        "contexts",
+        "candidates",
+        "AUC",
+        "SSA of the first",
+        "of the best there is",
+        title="held-out judgements",
     )
     for name, figure in figures.items():
         table.add_row(
@@ -89,29 +114,62 @@ def main(arguments: list[str] | None = None) -> int:
     for name, count in sorted(missing.items()):
         print(f"{count} judged contexts of {name} were left out: the corpus is not here")
     if hits is not None:
-        print(f"the matcher finds the true reply among 20 in {hits:.1%} of {len(unseen)} contexts of the validation split")
-    print(f"the ranker is in {options.checkpoint / learned_ranker.FILE}; the agent uses it from now on")
+        print(
+            f"the matcher finds the true reply among 20 in {hits:.1%} of {len(unseen)} contexts of the validation split"
+        )
+    print(
+        f"the ranker is in {options.checkpoint / learned_ranker.FILE}; the agent uses it from now on"
+    )
     return 0
 
 
 def _rankers(ranker: LearnedRanker) -> dict[str, Ranker]:
     """Name the rankers that are compared."""
     decode = DecodeConfig()
-    return {"likelihood": LikelihoodRanker(None, decode), "recall": RecallRanker(None, decode), "learned": ranker}
+    return {
+        "likelihood": LikelihoodRanker(None, decode),
+        "recall": RecallRanker(None, decode),
+        "learned": ranker,
+    }
 
 
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m training.fit_ranker", description="Fit the ranker of a checkpoint to corpora and judgements."
+        prog="python -m training.fit_ranker",
+        description="Fit the ranker of a checkpoint to corpora and judgements.",
     )
     add = parser.add_argument
     add_checkpoint(parser, required=True)
-    add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: companion)")
+    add(
+        "--data",
+        action="append",
+        metavar="NAME|PATH",
+        help="a corpus, any number of times (default: companion)",
+    )
     add("--minutes", type=float, default=10.0, help="of the first step (default: %(default)s)")
-    add("--judgements", type=Path, default=judgements.FILE, metavar="FILE", help="judged candidates (default: the project's)")
-    add("--state", type=Path, metavar="FILE", help=f"where the first step keeps its state (default: runs/{STATE})")
-    add("--resume", action="store_true", help="go on from that state; with the minutes over, only the second step is done")
-    add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
+    add(
+        "--judgements",
+        type=Path,
+        default=judgements.FILE,
+        metavar="FILE",
+        help="judged candidates (default: the project's)",
+    )
+    add(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help=f"where the first step keeps its state (default: runs/{STATE})",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="go on from that state; with the minutes over, only the second step is done",
+    )
+    add(
+        "--skip-bad-lines",
+        action="store_true",
+        help="leave out lines that are no conversation, and count them",
+    )
     add("--seed", type=int, default=0, help="of all draws (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
     add_device(parser)

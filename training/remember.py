@@ -32,9 +32,17 @@ def exchanges(transcripts: Iterable[Transcript]) -> Iterator[Exchange]:
     for transcript in transcripts:
         spoken = [turn.replace(f" {CONTINUED} ", " ") for turn in transcript.turns]
         for number, reply in enumerate(spoken):
-            if number in transcript.untaught or not number > 0 or not 0 < len(words(reply)) <= MOST_WORDS:
+            if (
+                number in transcript.untaught
+                or not number > 0
+                or not 0 < len(words(reply)) <= MOST_WORDS
+            ):
                 continue
-            if not any(mark in reply for mark in PLACEHOLDERS) and not claims_a_life(reply) and not repeats_ngram(reply, 3):
+            if (
+                not any(mark in reply for mark in PLACEHOLDERS)
+                and not claims_a_life(reply)
+                and not repeats_ngram(reply, 3)
+            ):
                 yield Exchange(spoken[number - 2] if number > 1 else "", spoken[number - 1], reply)
 
 
@@ -44,8 +52,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.remember", description=main.__doc__)
     add = parser.add_argument
     add_checkpoint(parser, required=True)
-    add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: companion)")
-    add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
+    add(
+        "--data",
+        action="append",
+        metavar="NAME|PATH",
+        help="a corpus, any number of times (default: companion)",
+    )
+    add(
+        "--skip-bad-lines",
+        action="store_true",
+        help="leave out lines that are no conversation, and count them",
+    )
     options = parser.parse_args(arguments)
     names = options.data or ["companion"]
     checkpoint.load(options.checkpoint)
@@ -56,7 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     recall = Recall(list(dict.fromkeys(exchanges(map(only_companion, transcripts)))))
     replace_file(options.checkpoint / FILE, recall.save)
     print(cleaning.summary(touched))
-    print(f"{len(recall):,} replies of {len(transcripts):,} conversations remembered in {options.checkpoint / FILE}")
+    print(
+        f"{len(recall):,} replies of {len(transcripts):,} conversations remembered in {options.checkpoint / FILE}"
+    )
     return 0
 
 

@@ -56,18 +56,28 @@ class Counts(NamedTuple):
     @classmethod
     def of(cls, keys: Tensor, counts: Tensor, vocab_size: int, *, discount: float) -> Counts:
         """Discount the counts (K,) of the n-grams `keys` (K,), which are sorted."""
-        contexts, inverse, types = torch.unique_consecutive(keys // vocab_size, return_inverse=True, return_counts=True)
+        contexts, inverse, types = torch.unique_consecutive(
+            keys // vocab_size, return_inverse=True, return_counts=True
+        )
         counts = counts.double()
         totals, left = (
             torch.zeros(len(contexts), dtype=torch.float64).index_add_(0, inverse, summed)
             for summed in (counts, counts.clamp_max(discount))
         )
         begins = torch.cat([torch.zeros(1, dtype=torch.long), types.cumsum(0)])
-        return cls(keys, (counts - discount).clamp_min(0) / totals[inverse], contexts, begins, left / totals)
+        return cls(
+            keys,
+            (counts - discount).clamp_min(0) / totals[inverse],
+            contexts,
+            begins,
+            left / totals,
+        )
 
     def places(self, contexts: Tensor) -> tuple[Tensor, Tensor]:
         """Find contexts (R,) among the X, and tell which are there: (R,), (R,) bool."""
-        places = torch.searchsorted(self.contexts, contexts.contiguous()).clamp_max(len(self.contexts) - 1)
+        places = torch.searchsorted(self.contexts, contexts.contiguous()).clamp_max(
+            len(self.contexts) - 1
+        )
         return places, self.contexts[places] == contexts
 
     def prob(self, contexts: Tensor, words: Tensor, lower: Tensor, vocab_size: int) -> Tensor:
@@ -86,7 +96,9 @@ class Counts(NamedTuple):
         rows = torch.arange(len(contexts)).repeat_interleave(counts)
         within = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
         seen = self.begins[places][rows] + within
-        return table.index_put_((rows, self.keys[seen] % lower.shape[1]), self.shares[seen], accumulate=True)
+        return table.index_put_(
+            (rows, self.keys[seen] % lower.shape[1]), self.shares[seen], accumulate=True
+        )
 
 
 @dataclass(frozen=True)
@@ -107,18 +119,39 @@ class LastTokens:
 class Trigram(nn.Module):
     """The four calls over counts. A history (N, 2) holds the last two tokens, each plus one; zeros are the empty one."""
 
-    def __init__(self, trigrams: Tensor, *, vocab_size: int, bos_id: int, eos_id: int, discounts: Sequence[float]) -> None:
+    def __init__(
+        self,
+        trigrams: Tensor,
+        *,
+        vocab_size: int,
+        bos_id: int,
+        eos_id: int,
+        discounts: Sequence[float],
+    ) -> None:
         """Count trigrams (P,), as trigrams_of gives them. discounts: of trigrams, bigrams, single tokens."""
         super().__init__()
-        self.vocab_size, self.bos_id, self.eos_id, self.discounts = vocab_size, bos_id, eos_id, tuple(discounts)
+        self.vocab_size, self.bos_id, self.eos_id, self.discounts = (
+            vocab_size,
+            bos_id,
+            eos_id,
+            tuple(discounts),
+        )
         trigrams, counts = torch.unique_consecutive(trigrams.sort().values, return_counts=True)
-        bigrams, different = torch.unique_consecutive((trigrams % vocab_size**2).sort().values, return_counts=True)
+        bigrams, different = torch.unique_consecutive(
+            (trigrams % vocab_size**2).sort().values, return_counts=True
+        )
         self._trigrams = Counts.of(trigrams, counts, vocab_size, discount=discounts[0])
         self._bigrams = Counts.of(bigrams, different, vocab_size, discount=discounts[1])
-        words, different = torch.unique_consecutive((bigrams % vocab_size).sort().values, return_counts=True)
-        unigrams = Counts.of(words, different, vocab_size, discount=discounts[2])  # the one context is 0
+        words, different = torch.unique_consecutive(
+            (bigrams % vocab_size).sort().values, return_counts=True
+        )
+        unigrams = Counts.of(
+            words, different, vocab_size, discount=discounts[2]
+        )  # the one context is 0
         even = torch.full((1, vocab_size), 1 / vocab_size, dtype=torch.float64)
-        self.unigrams = nn.Parameter(unigrams.rows(torch.zeros(1, dtype=torch.long), even)[0], requires_grad=False)
+        self.unigrams = nn.Parameter(
+            unigrams.rows(torch.zeros(1, dtype=torch.long), even)[0], requires_grad=False
+        )
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, bos_id: int) -> Trigram:
@@ -149,12 +182,16 @@ class Trigram(nn.Module):
     def prob(self, trigrams: Tensor) -> Tensor:
         """Give the probability of the last token of each trigram (P,) after its first two: (P,)."""
         pairs, words = trigrams // self.vocab_size, trigrams % self.vocab_size
-        lower = self._bigrams.prob(pairs % self.vocab_size, words, self.unigrams[words], self.vocab_size)
+        lower = self._bigrams.prob(
+            pairs % self.vocab_size, words, self.unigrams[words], self.vocab_size
+        )
         return self._trigrams.prob(pairs, words, lower, self.vocab_size)
 
     def _log_probs(self, tokens: Tensor) -> Tensor:
         lower = self._bigrams.rows(tokens[:, 1], self.unigrams.expand(len(tokens), -1))
-        return self._trigrams.rows(tokens[:, 0] * self.vocab_size + tokens[:, 1], lower).log().float()
+        return (
+            self._trigrams.rows(tokens[:, 0] * self.vocab_size + tokens[:, 1], lower).log().float()
+        )
 
     def log_likelihood(self, batch: Batch) -> Likelihood:
         """Score every utterance after the two tokens before it. Per utterance, (M,)."""
@@ -178,8 +215,12 @@ class Trigram(nn.Module):
         keys, order = pairs.sort()
         contexts, which = torch.unique_consecutive(keys, return_inverse=True)
         pairs = torch.stack([contexts // self.vocab_size, contexts % self.vocab_size], dim=1)
-        likeliest = torch.cat([self._log_probs(part).argmax(-1) for part in torch.split(pairs, 256)])
-        correct = torch.empty_like(real[real]).index_put_((order,), likeliest[which] == words[order])
+        likeliest = torch.cat(
+            [self._log_probs(part).argmax(-1) for part in torch.split(pairs, 256)]
+        )
+        correct = torch.empty_like(real[real]).index_put_(
+            (order,), likeliest[which] == words[order]
+        )
         totals = torch.zeros(len(batch.lengths), dtype=torch.float64)
         return Likelihood(
             log_probs=totals.index_add(0, rows, probs.log()).float(),
@@ -200,11 +241,15 @@ def trigrams_of(conversations: Conversations, *, vocab_size: int, eos_id: int) -
 def count(train: Conversations, validation: Conversations, vocabulary: Vocabulary) -> Trigram:
     """Count the trigrams of conversations, with the discounts that make others likeliest, one order after the other."""
     size, eos_id = len(vocabulary), vocabulary.eos_id
-    seen, held_out = (trigrams_of(part, vocab_size=size, eos_id=eos_id) for part in (train, validation))
+    seen, held_out = (
+        trigrams_of(part, vocab_size=size, eos_id=eos_id) for part in (train, validation)
+    )
     discounts = [0.75, 0.75, 0.75]
 
     def counted() -> Trigram:
-        return Trigram(seen, vocab_size=size, bos_id=vocabulary.bos_id, eos_id=eos_id, discounts=discounts)
+        return Trigram(
+            seen, vocab_size=size, bos_id=vocabulary.bos_id, eos_id=eos_id, discounts=discounts
+        )
 
     for order in tqdm((0, 1, 2, 0), desc="discounts", leave=False, disable=None):
         likelihoods = {}
@@ -217,23 +262,45 @@ def count(train: Conversations, validation: Conversations, vocabulary: Vocabular
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Count a corpus and measure what that reaches, from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.trigram", description="An interpolated trigram's figures.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.trigram", description="An interpolated trigram's figures."
+    )
     add = parser.add_argument
-    add("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: as training.fit)")
-    add("--vocabulary", type=Path, default=Path("dict"), metavar="FILE|dict", help="as training.fit (default: %(default)s)")
+    add(
+        "--data",
+        action="append",
+        metavar="NAME|PATH",
+        help="a corpus, any number of times (default: as training.fit)",
+    )
+    add(
+        "--vocabulary",
+        type=Path,
+        default=Path("dict"),
+        metavar="FILE|dict",
+        help="as training.fit (default: %(default)s)",
+    )
     add("--split", default="test", help="what it is measured on (default: %(default)s)")
-    add("--limit", type=int, metavar="N", help="answer and rank N histories at most (default: one in each conversation)")
+    add(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="answer and rank N histories at most (default: one in each conversation)",
+    )
     options = parser.parse_args(arguments)
     names = options.data or corpora.default_names()
     at_least(1, limit=options.limit)
     vocabulary = load_vocabulary(options.vocabulary, names)
     measured_on = corpora.load(names, options.split, Complaints())
     train, validation = (
-        batches.encode(corpora.load(names, split, Complaints()), vocabulary, truncate=None).conversations
+        batches.encode(
+            corpora.load(names, split, Complaints()), vocabulary, truncate=None
+        ).conversations
         for split in ("train", "validation")
     )
     model = count(train, validation, vocabulary)
-    agent = DialogueAgent(Checkpoint(model.eval(), vocabulary, ModelConfig(vocab_size=len(vocabulary)), {}))
+    agent = DialogueAgent(
+        Checkpoint(model.eval(), vocabulary, ModelConfig(vocab_size=len(vocabulary)), {})
+    )
     figures = evaluate(agent, measured_on, limit=options.limit).figures
     table = Table("figure", "value")
     table.add_row("discounts", ", ".join(map(str, model.discounts)))

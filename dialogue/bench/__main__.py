@@ -44,7 +44,9 @@ FORCED_TOKENS = replies.LENGTHS[1]
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Time replies from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m dialogue.bench", description="Time replies, beside their bare operations.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dialogue.bench", description="Time replies, beside their bare operations."
+    )
     add = parser.add_argument
     add_model(parser)
     add("--full", action="store_true", help="every method of DecodeConfig, too")
@@ -63,12 +65,19 @@ def main(arguments: list[str] | None = None) -> int:
     source = checkpoint.load(options.checkpoint, device=device, model_name=options.model)
     there = precisions(device)
     names = there if isinstance(source.model, Prepares) else ["fp32"]
-    memory = {name: peak_mb(options.checkpoint, name, model_name=options.model, device=device) for name in names}
+    memory = {
+        name: peak_mb(options.checkpoint, name, model_name=options.model, device=device)
+        for name in names
+    }
     console = Console(stderr=True)
     console.width = max(console.width, 140)
     agents = {name: DialogueAgent(source, precision=name) for name in names}
-    forced = DialogueAgent(source, decode=DecodeConfig(min_length=FORCED_TOKENS, max_length=FORCED_TOKENS))
-    found = time_rows(agents, forced, there, device, full=options.full, rounds=options.rounds, console=console)
+    forced = DialogueAgent(
+        source, decode=DecodeConfig(min_length=FORCED_TOKENS, max_length=FORCED_TOKENS)
+    )
+    found = time_rows(
+        agents, forced, there, device, full=options.full, rounds=options.rounds, console=console
+    )
     found["fidelity"] = fidelity(agents, exchanges)
     found["auto"] = DialogueAgent(source, precision="auto").prepared.precision
     found["peak_memory_mb"] = memory
@@ -97,7 +106,9 @@ def time_rows(
     for row, (search, encode) in replies.checkpoint_rows(agents, forced).items():
         searches[row], encodings[row] = search, encode
     calls: dict[Hashable, Call] = dict(searches.items())
-    calls |= {("encoding", row.model, row.batch, row.turns): call for row, call in encodings.items()}
+    calls |= {
+        ("encoding", row.model, row.batch, row.turns): call for row, call in encodings.items()
+    }
     for size in replies.SIZES:
         calls |= dict(floor.parts(size, replies.REFERENCE, precisions=there, device=device).items())
     times = time_in_turns(calls, track(range(rounds), "timing", console=console), device=device)
@@ -106,14 +117,24 @@ def time_rows(
     rows = []
     for row in searches:
         floor_ms, bound_ms = (
-            floor.reply_ms(kind, (row.batch, row.beam), row.precision, times=parts, tokens=row.calls * row.reply_tokens)
+            floor.reply_ms(
+                kind,
+                (row.batch, row.beam),
+                row.precision,
+                times=parts,
+                tokens=row.calls * row.reply_tokens,
+            )
             if row.model == "reference"
             else None
             for kind in ("floor", "bound")
         )
         encode_ms = ms["encoding", row.model, row.batch, row.turns]
         ratio = ms[row] / floor_ms if floor_ms else None
-        rows.append(row.figures(ms=ms[row], encode_ms=encode_ms, floor_ms=floor_ms, ratio=ratio, bound_ms=bound_ms))
+        rows.append(
+            row.figures(
+                ms=ms[row], encode_ms=encode_ms, floor_ms=floor_ms, ratio=ratio, bound_ms=bound_ms
+            )
+        )
     return {"rows": rows, "relations": replies.relations({row: times[row] for row in searches})}
 
 
@@ -123,8 +144,14 @@ def show(found: dict[str, Any], console: Console) -> None:
     for figures in found["rows"]:
         table.add_row(*("" if value is None else str(value) for value in figures.values()))
     console.print(table)
-    for title, values in {**found["relations"], **{f"fidelity of {name}": f for name, f in found["fidelity"].items()}}.items():
-        console.print(f"{title}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()), highlight=False)
+    for title, values in {
+        **found["relations"],
+        **{f"fidelity of {name}": f for name, f in found["fidelity"].items()},
+    }.items():
+        console.print(
+            f"{title}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()),
+            highlight=False,
+        )
     memory = ", ".join(f"{name} {megabytes}" for name, megabytes in found["peak_memory_mb"].items())
     console.print(f"auto is {found['auto']} here; peak memory, MB: {memory}", highlight=False)
 

@@ -12,7 +12,9 @@ from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation, Turn
 from dialogue.text_files import read_lines
 
-HELD_OUT = Path(__file__).with_name("heldout.tsv")  # of chitchat-dataset's test split (MIT), which the shipped model has not read
+HELD_OUT = Path(__file__).with_name(
+    "heldout.tsv"
+)  # of chitchat-dataset's test split (MIT), which the shipped model has not read
 
 
 def read_exchanges(path: Path = HELD_OUT) -> list[list[str]]:
@@ -20,31 +22,45 @@ def read_exchanges(path: Path = HELD_OUT) -> list[list[str]]:
 
     Raises ValueError where a line has no two turns, or where there is no such file.
     """
-    exchanges = [[turn.strip() for turn in line.split("\t") if turn.strip()] for line in read_lines(path)]
+    exchanges = [
+        [turn.strip() for turn in line.split("\t") if turn.strip()] for line in read_lines(path)
+    ]
     for number, turns in enumerate(exchanges, 1):
         if len(turns) < 2:
-            raise ValueError(f"{path}, line {number}: found {len(turns)} turns; expected two or more, apart by tabs")
+            raise ValueError(
+                f"{path}, line {number}: found {len(turns)} turns; expected two or more, apart by tabs"
+            )
     if not exchanges:
-        raise ValueError(f"{path} is empty; expected a conversation a line, its turns apart by tabs")
+        raise ValueError(
+            f"{path} is empty; expected a conversation a line, its turns apart by tabs"
+        )
     return exchanges
 
 
 @torch.no_grad()
-def fidelity(agents: dict[str, DialogueAgent], exchanges: Sequence[Sequence[str]]) -> dict[str, dict[str, float]]:
+def fidelity(
+    agents: dict[str, DialogueAgent], exchanges: Sequence[Sequence[str]]
+) -> dict[str, dict[str, float]]:
     """Compare precisions with fp32 on the tokens that were really said, and on the replies that the agent gives.
 
     kl: mean over tokens of the Kullback-Leibler divergence KL(fp32 || precision), in nats; top_1: share of tokens whose likeliest
     is the same; changed: share of replies that are not the same word by word.
     """
     before, utterances = _heard(agents["fp32"], exchanges)
-    tables = {name: _log_probs(agent, before, exchanges) for name, agent in agents.items()}  # (tokens, V) each
-    replies = {name: [reply.text for reply in agent.answer(before, utterances)] for name, agent in agents.items()}
+    tables = {
+        name: _log_probs(agent, before, exchanges) for name, agent in agents.items()
+    }  # (tokens, V) each
+    replies = {
+        name: [reply.text for reply in agent.answer(before, utterances)]
+        for name, agent in agents.items()
+    }
     true = tables["fp32"]
     return {
         name: {
             "kl": float((true.exp() * (true - table)).sum(-1).mean()),
             "top_1": float((table.argmax(-1) == true.argmax(-1)).float().mean()),
-            "changed": sum(a != b for a, b in zip(replies[name], replies["fp32"], strict=True)) / len(utterances),
+            "changed": sum(a != b for a, b in zip(replies[name], replies["fp32"], strict=True))
+            / len(utterances),
             "tokens": len(table),
             "replies": len(utterances),
         }
@@ -53,7 +69,9 @@ def fidelity(agents: dict[str, DialogueAgent], exchanges: Sequence[Sequence[str]
     }
 
 
-def _heard(agent: DialogueAgent, exchanges: Sequence[Sequence[str]]) -> tuple[list[Conversation], list[str]]:
+def _heard(
+    agent: DialogueAgent, exchanges: Sequence[Sequence[str]]
+) -> tuple[list[Conversation], list[str]]:
     """Take in all but the last two turns, and give the turn that is answered apart."""
     conversations = [Conversation() for _ in exchanges]
     for row, turns in enumerate(exchanges):
@@ -63,7 +81,9 @@ def _heard(agent: DialogueAgent, exchanges: Sequence[Sequence[str]]) -> tuple[li
     return conversations, [turns[-2] for turns in exchanges]
 
 
-def _log_probs(agent: DialogueAgent, before: Sequence[Conversation], exchanges: Sequence[Sequence[str]]) -> torch.Tensor:
+def _log_probs(
+    agent: DialogueAgent, before: Sequence[Conversation], exchanges: Sequence[Sequence[str]]
+) -> torch.Tensor:
     """Read the true replies token by token and give what the decoder makes of each: (tokens, V)."""
     heard = agent.hear(before, [Turn("user", turns[-2]) for turns in exchanges])
     state = agent.prepared.start(torch.stack([c.history for c in heard if c.history is not None]))
@@ -71,7 +91,12 @@ def _log_probs(agent: DialogueAgent, before: Sequence[Conversation], exchanges: 
     last, found = torch.full((len(replies),), agent.vocabulary.bos_id, device=agent.device), []
     for place in range(max(map(len, replies))):
         log_probs, state = agent.prepared.step(last, state)
-        rows = torch.tensor([row for row, reply in enumerate(replies) if place < len(reply)], device=agent.device)
+        rows = torch.tensor(
+            [row for row, reply in enumerate(replies) if place < len(reply)], device=agent.device
+        )
         found.append(log_probs[rows].cpu())
-        last = torch.tensor([reply[min(place, len(reply) - 1)] if reply else 0 for reply in replies], device=agent.device)
+        last = torch.tensor(
+            [reply[min(place, len(reply) - 1)] if reply else 0 for reply in replies],
+            device=agent.device,
+        )
     return torch.cat(found)

@@ -34,7 +34,9 @@ class Part(NamedTuple):
     way: str
 
 
-def parts(size: tuple[int, int], config: ModelConfig, *, precisions: list[str], device: torch.device) -> dict[Part, Call]:
+def parts(
+    size: tuple[int, int], config: ModelConfig, *, precisions: list[str], device: torch.device
+) -> dict[Part, Call]:
     """List the operations of a step of batch * beam rows, each in all its ways."""
     batch, beam = size
     rows, hidden, vocabulary = batch * beam, config.hidden, config.vocab_size
@@ -43,7 +45,11 @@ def parts(size: tuple[int, int], config: ModelConfig, *, precisions: list[str], 
     def table(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator).to(device)
 
-    inputs, state, logits = table(rows, config.embedding), table(rows, hidden).tanh(), table(rows, vocabulary)
+    inputs, state, logits = (
+        table(rows, config.embedding),
+        table(rows, hidden).tanh(),
+        table(rows, vocabulary),
+    )
     weight, bias = table(vocabulary, hidden) / hidden**0.5, table(vocabulary)
     cell = torch.nn.GRUCell(config.embedding, hidden, device=device)
     gates = lay_out(cell.weight_hh.detach(), cell.bias_hh.detach(), precision="fp32")
@@ -53,7 +59,9 @@ def parts(size: tuple[int, int], config: ModelConfig, *, precisions: list[str], 
         Part(size, "floor", "softmax", "new"): lambda: F.log_softmax(logits, dim=-1),
         Part(size, "floor", "top", "flat"): lambda: logits.view(batch, -1).topk(beam, dim=-1),
         Part(size, "bound", "recurrent", "gates"): lambda: gates(state),
-        Part(size, "bound", "softmax", "in place"): lambda: torch.log_softmax(logits, dim=-1, out=logits),
+        Part(size, "bound", "softmax", "in place"): lambda: torch.log_softmax(
+            logits, dim=-1, out=logits
+        ),
         Part(size, "bound", "top", "two stages"): lambda: (
             blocks.amax(1).view(batch, -1).topk(beam, dim=-1),
             inside.topk(beam, dim=-1),
@@ -61,11 +69,18 @@ def parts(size: tuple[int, int], config: ModelConfig, *, precisions: list[str], 
     }
     for precision in precisions:
         for engine in engines(precision, device):
-            found[Part(size, "bound", precision, engine.__name__)] = partial(engine(weight, bias), state)
-    return found | {Part(size, "floor", *name): call for name, call in _offered(weight, bias, state, device=device).items()}
+            found[Part(size, "bound", precision, engine.__name__)] = partial(
+                engine(weight, bias), state
+            )
+    return found | {
+        Part(size, "floor", *name): call
+        for name, call in _offered(weight, bias, state, device=device).items()
+    }
 
 
-def _offered(weight: torch.Tensor, bias: torch.Tensor, rows: torch.Tensor, *, device: torch.device) -> dict[tuple[str, str], Call]:
+def _offered(
+    weight: torch.Tensor, bias: torch.Tensor, rows: torch.Tensor, *, device: torch.device
+) -> dict[tuple[str, str], Call]:
     """List the engines that PyTorch offers for the output layer, by precision."""
     transposed, half, half_bias = weight.t().contiguous(), weight.bfloat16(), bias.bfloat16()
     found: dict[tuple[str, str], Call] = {
@@ -76,12 +91,17 @@ def _offered(weight: torch.Tensor, bias: torch.Tensor, rows: torch.Tensor, *, de
     for engine in torch.backends.quantized.supported_engines if device.type == "cpu" else ():
         if engine not in ("none", "qnnpack"):
             found["int8", engine] = partial(
-                torch.ops.quantized.linear_dynamic, rows, prepack_int8(weight, engine=engine), not adds_int8_exactly()
+                torch.ops.quantized.linear_dynamic,
+                rows,
+                prepack_int8(weight, engine=engine),
+                not adds_int8_exactly(),
             )
     return found
 
 
-def reply_ms(kind: str, size: tuple[int, int], precision: str, *, times: Mapping[Part, float], tokens: int) -> float | None:
+def reply_ms(
+    kind: str, size: tuple[int, int], precision: str, *, times: Mapping[Part, float], tokens: int
+) -> float | None:
     """Add up a reply of so many tokens, each operation in its fastest way; None where one of them was not timed."""
     total = 0.0
     for operation in ("recurrent", precision, "softmax", "top"):

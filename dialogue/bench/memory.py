@@ -12,7 +12,9 @@ import torch
 from dialogue.agent import DialogueAgent
 
 
-def peak_mb(folder: Path, precision: str, *, model_name: str | None, device: torch.device) -> int | None:
+def peak_mb(
+    folder: Path, precision: str, *, model_name: str | None, device: torch.device
+) -> int | None:
     """Answer in a process of its own and give its peak in MB, on the GPU where it computes there; None on Windows.
 
     A child's peak begins with the memory of its parent: call this before anything large is there.
@@ -23,7 +25,9 @@ def peak_mb(folder: Path, precision: str, *, model_name: str | None, device: tor
 
 
 def _answer(folder: Path, precision: str, model_name: str | None, device: str) -> int | None:
-    agent = DialogueAgent.load(folder, device=torch.device(device), model_name=model_name, precision=precision)
+    agent = DialogueAgent.load(
+        folder, device=torch.device(device), model_name=model_name, precision=precision
+    )
     agent.respond(["memory"], ["how much do you remember?"])
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) >> 20
@@ -31,4 +35,6 @@ def _answer(folder: Path, precision: str, model_name: str | None, device: str) -
         import resource
     except ImportError:  # Windows has none
         return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (
+        20 if sys.platform == "darwin" else 10
+    )

@@ -23,7 +23,9 @@ from dialogue.decoding.search import search
 from dialogue.models import PreparedModel
 from dialogue.models.hred import HRED
 
-REFERENCE = ModelConfig(vocab_size=10_008, embedding=300, utterance=300, context=300, hidden=300, dropout=0.0)
+REFERENCE = ModelConfig(
+    vocab_size=10_008, embedding=300, utterance=300, context=300, hidden=300, dropout=0.0
+)
 REPLY_TOKENS, UTTERANCE_TOKENS = 20, 12
 SIZES = ((1, 1), (1, 5), (1, 20), (8, 5), (32, 5))  # batch x beam
 LENGTHS = (5, 10, 20, 40)
@@ -31,7 +33,12 @@ TURNS = (2, 20, 200)
 MANY = 32  # replies in one call, or in as many calls
 BOS, EOS = 2, 3
 FORCED = "checkpoint, forced"
-TALK = ("i went to the beach yesterday", "do you like the beach?", "it was sunny and warm", "what do you do on weekends?")
+TALK = (
+    "i went to the beach yesterday",
+    "do you like the beach?",
+    "it was sunny and warm",
+    "what do you do on weekends?",
+)
 PreparedModels = dict[str, PreparedModel[Any]]  # by precision
 
 
@@ -56,7 +63,9 @@ class Row:
 
     def figures(self, **more: float | None) -> dict[str, Any]:
         """Give the row as the JSON has it, with more figures."""
-        return asdict(self) | {name: None if value is None else round(value, 3) for name, value in more.items()}
+        return asdict(self) | {
+            name: None if value is None else round(value, 3) for name, value in more.items()
+        }
 
 
 def reference_model(device: torch.device) -> HRED:
@@ -67,7 +76,11 @@ def reference_model(device: torch.device) -> HRED:
 
 def reference_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Call]:
     """List beams by precision and size, without blocking and with all of it; and 32 replies in as many calls."""
-    beams = [Row("greedy" if size[1] == 1 else "beam", "reference", p, *size) for size in SIZES for p in prepared]
+    beams = [
+        Row("greedy" if size[1] == 1 else "beam", "reference", p, *size)
+        for size in SIZES
+        for p in prepared
+    ]
     rows = [replace(row, blocking=blocking) for row in beams for blocking in ("none", "all")]
     rows += [Row("beam", "reference", precision, 1, 5, calls=MANY) for precision in prepared]
     return {row: _reference_reply(row, prepared, device) for row in rows}
@@ -84,7 +97,9 @@ def _of_length(tokens: int) -> Row:
 
 def method_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Call]:
     """List every method of DecodeConfig, for one talker and for 32."""
-    rows = [Row(method, "reference", "fp32", batch, 10) for method in METHODS for batch in (1, MANY)]
+    rows = [
+        Row(method, "reference", "fp32", batch, 10) for method in METHODS for batch in (1, MANY)
+    ]
     return {row: _reference_reply(row, prepared, device) for row in rows}
 
 
@@ -97,7 +112,12 @@ def _reference_reply(row: Row, prepared: PreparedModels, device: torch.device) -
 
     length = row.reply_tokens
     config = DecodeConfig(
-        method=row.method, beam_size=row.beam, min_length=length, max_length=length, block_ngrams=0, block_reply_ngrams=0
+        method=row.method,
+        beam_size=row.beam,
+        min_length=length,
+        max_length=length,
+        block_ngrams=0,
+        block_reply_ngrams=0,
     )
     limits = Limits()
     if row.blocking == "all":
@@ -127,7 +147,9 @@ def encoding(model: HRED, batch: int, device: torch.device) -> Call:
     return partial(model.encode_turn, heard, torch.full((batch,), UTTERANCE_TOKENS), histories)
 
 
-def checkpoint_rows(agents: dict[str, DialogueAgent], forced: DialogueAgent) -> dict[Row, tuple[Call, Call]]:
+def checkpoint_rows(
+    agents: dict[str, DialogueAgent], forced: DialogueAgent
+) -> dict[Row, tuple[Call, Call]]:
     """List a checkpoint's own, the search and the encoding of each: at the default settings, and after 2, 20 and 200 turns.
 
     agents: at the default settings, by precision. forced: says as many tokens whatever it heard.
@@ -141,18 +163,31 @@ def checkpoint_rows(agents: dict[str, DialogueAgent], forced: DialogueAgent) -> 
     return found
 
 
-def _agent_row(agent: DialogueAgent, precision: str, batch: int, turns: int, *, tokens: int | None) -> dict[Row, tuple[Call, Call]]:
+def _agent_row(
+    agent: DialogueAgent, precision: str, batch: int, turns: int, *, tokens: int | None
+) -> dict[Row, tuple[Call, Call]]:
     conversations = [Conversation()] * batch
     for turn in range(turns - 1):
-        conversations = agent.hear(conversations, [Turn("bot" if turn % 2 else "user", TALK[turn % len(TALK)])] * batch)
+        conversations = agent.hear(
+            conversations, [Turn("bot" if turn % 2 else "user", TALK[turn % len(TALK)])] * batch
+        )
     utterances = [TALK[index % len(TALK)] for index in range(batch)]
     said: Sequence[Turn] = [Turn("user", utterance) for utterance in utterances]
     model = "checkpoint" if tokens is None else FORCED
     if tokens is None:
         replies = agent.answer(conversations, utterances)
-        tokens = round(statistics.mean(len(agent.vocabulary.encode(reply.text)) for reply in replies))
-    row = Row("agent", model, precision, batch, agent.decode_config.beam_size, "default", turns, tokens)
-    return {row: (partial(agent.search, agent.hear(conversations, said)), partial(agent.hear, conversations, said))}
+        tokens = round(
+            statistics.mean(len(agent.vocabulary.encode(reply.text)) for reply in replies)
+        )
+    row = Row(
+        "agent", model, precision, batch, agent.decode_config.beam_size, "default", turns, tokens
+    )
+    return {
+        row: (
+            partial(agent.search, agent.hear(conversations, said)),
+            partial(agent.hear, conversations, said),
+        )
+    }
 
 
 def relations(times: dict[Row, list[float]]) -> dict[str, dict[str, float]]:
@@ -162,15 +197,30 @@ def relations(times: dict[Row, list[float]]) -> dict[str, dict[str, float]]:
     """
 
     def ratio(row: Row, other: Row) -> float:
-        return statistics.median(mine / its for mine, its in zip(times[row], times[other], strict=True))
+        return statistics.median(
+            mine / its for mine, its in zip(times[row], times[other], strict=True)
+        )
 
-    blocked, many = ([row for row in times if row.blocking == "all"], [row for row in times if row.calls == MANY])
+    blocked, many = (
+        [row for row in times if row.blocking == "all"],
+        [row for row in times if row.calls == MANY],
+    )
     found = {
         "blocking_over_none": {
-            f"{row.precision} {row.batch}x{row.beam}": ratio(row, replace(row, blocking="none")) for row in blocked
+            f"{row.precision} {row.batch}x{row.beam}": ratio(row, replace(row, blocking="none"))
+            for row in blocked
         },
-        "many_calls_over_one": {row.precision: ratio(row, replace(row, batch=MANY, calls=1)) for row in many},
-        "ms_a_token": {str(length): statistics.median(times[_of_length(length)]) / length for length in LENGTHS},
-        "ms_after_turns": {str(row.turns): statistics.median(times[row]) for row in times if row.model == FORCED},
+        "many_calls_over_one": {
+            row.precision: ratio(row, replace(row, batch=MANY, calls=1)) for row in many
+        },
+        "ms_a_token": {
+            str(length): statistics.median(times[_of_length(length)]) / length for length in LENGTHS
+        },
+        "ms_after_turns": {
+            str(row.turns): statistics.median(times[row]) for row in times if row.model == FORCED
+        },
     }
-    return {name: {key: round(value, 3) for key, value in values.items()} for name, values in found.items()}
+    return {
+        name: {key: round(value, 3) for key, value in values.items()}
+        for name, values in found.items()
+    }

@@ -14,14 +14,23 @@ SHORTEST = 0.005  # seconds: what is shorter is called several times and divided
 
 
 @torch.no_grad()
-def time_in_turns(calls: Mapping[Key, Call], rounds: Iterable[int], *, device: torch.device) -> dict[Key, list[float]]:
+def time_in_turns(
+    calls: Mapping[Key, Call], rounds: Iterable[int], *, device: torch.device
+) -> dict[Key, list[float]]:
     """Give the milliseconds of each call, round by round. A round times every call once; two calls before the first warm up.
 
     Where one thread computes, its own time on the processor counts: what other processes take of a shared core does not.
     """
-    clock = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    clock = (
+        time.thread_time
+        if device.type == "cpu" and torch.get_num_threads() == 1
+        else time.perf_counter
+    )
     times: dict[Key, list[float]] = {key: [] for key in calls}
-    repeats = {key: max(1, round(SHORTEST / _seconds(call, 2, clock, device))) for key, call in calls.items()}
+    repeats = {
+        key: max(1, round(SHORTEST / _seconds(call, 2, clock, device)))
+        for key, call in calls.items()
+    }
     for _ in rounds:
         for key, call in calls.items():
             times[key].append(1000 * _seconds(call, repeats[key], clock, device))

@@ -34,10 +34,17 @@ class Blocks(NamedTuple):
 @lru_cache(maxsize=16)
 def blocks_of(k: int, vocabulary: int, device: torch.device) -> Blocks | None:
     """Cut K rows of V tokens into blocks; None where V cannot be cut evenly."""
-    size = next((size for size in SIZES if vocabulary % size == 0 and vocabulary >= size * size), None)
+    size = next(
+        (size for size in SIZES if vocabulary % size == 0 and vocabulary >= size * size), None
+    )
     if size is None:
         return None
-    members = torch.arange(k * vocabulary, device=device).view(k, size, -1).transpose(1, 2).reshape(-1, size)
+    members = (
+        torch.arange(k * vocabulary, device=device)
+        .view(k, size, -1)
+        .transpose(1, 2)
+        .reshape(-1, size)
+    )
     return Blocks(members, members[:, 0] // vocabulary)
 
 
@@ -51,7 +58,9 @@ def best(table: Tensor, totals: Tensor) -> Candidates:
     vocabulary = table.shape[1]
     count, blocks = min(2 * k, k * vocabulary), blocks_of(k, vocabulary, table.device)
     if blocks is None or count > blocks.rows.shape[0]:
-        scores, flat = without_nan_(table.view(n, k, -1) + totals[:, :, None]).view(n, -1).topk(count)
+        scores, flat = (
+            without_nan_(table.view(n, k, -1) + totals[:, :, None]).view(n, -1).topk(count)
+        )
         return Candidates(scores, scores, flat)
     size = blocks.members.shape[1]
     maxima = table.view(n * k, size, -1).amax(1).add_(totals.view(-1, 1))  # (R, S)
@@ -76,10 +85,14 @@ def diverse(table: Tensor, totals: Tensor, penalty: float) -> Candidates:
     priorities = scores - penalty * torch.arange(count, device=table.device)
     flat = tokens.view(n, k, count) + (torch.arange(k, device=table.device) * vocabulary)[:, None]
     priorities, chosen = priorities.view(n, -1).topk(min(2 * k, k * count), dim=1)
-    return Candidates(priorities, scores.view(n, -1).gather(1, chosen), flat.view(n, -1).gather(1, chosen))
+    return Candidates(
+        priorities, scores.view(n, -1).gather(1, chosen), flat.view(n, -1).gather(1, chosen)
+    )
 
 
-def grouped(table: Tensor, totals: Tensor, groups: int, *, penalty: float, eos_id: int) -> Candidates:
+def grouped(
+    table: Tensor, totals: Tensor, groups: int, *, penalty: float, eos_id: int
+) -> Candidates:
     """Take the 2K best of each group; a token costs `penalty` for every hypothesis of an earlier group that goes on with it.
 
     Vijayakumar et al. 2018 with Hamming diversity. table (R, V), totals (N * groups, K), K being the size of a group; one
@@ -98,4 +111,6 @@ def grouped(table: Tensor, totals: Tensor, groups: int, *, penalty: float, eos_i
         going_on = (tokens != eos_id) & ((tokens != eos_id).cumsum(1) <= k)
         said.scatter_add_(1, tokens, going_on * penalty)
         found.append(Candidates(priorities, scores.view(len(table), -1).gather(1, flat), flat))
-    return Candidates(*(torch.stack(tensors, dim=1).view(rows, -1) for tensors in zip(*found, strict=True)))
+    return Candidates(
+        *(torch.stack(tensors, dim=1).view(rows, -1) for tensors in zip(*found, strict=True))
+    )

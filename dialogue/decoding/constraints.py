@@ -70,7 +70,9 @@ def penalise_repeats(penalty: float) -> Constraint:
     """Take `penalty` off every token that the reply holds already, once."""
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
-        return log_probs.scatter_(1, ngram_state.written, log_probs.gather(1, ngram_state.written) - penalty)
+        return log_probs.scatter_(
+            1, ngram_state.written, log_probs.gather(1, ngram_state.written) - penalty
+        )
 
     return constrain
 
@@ -82,10 +84,17 @@ def oblige(constraint: Constraint, *, stops: slice, eos_id: int) -> Constraint:
     """
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
-        has_prefix, has_stops = ngram_state.length < ngram_state.prefix.shape[1], stops.start < stops.stop
+        has_prefix, has_stops = (
+            ngram_state.length < ngram_state.prefix.shape[1],
+            stops.start < stops.stop,
+        )
         if not has_prefix and not has_stops:
             return constraint(log_probs, ngram_state)
-        duty = ngram_state.prefix[:, ngram_state.length] if has_prefix else torch.full_like(ngram_state.needed[:, 0], -1)  # (R,)
+        duty = (
+            ngram_state.prefix[:, ngram_state.length]
+            if has_prefix
+            else torch.full_like(ngram_state.needed[:, 0], -1)
+        )  # (R,)
         if has_stops:
             stopped = (ngram_state.matching[:, stops] >= ngram_state.needed[:, stops]).any(1)
             duty = duty.masked_fill(stopped & (duty < 0), eos_id)
@@ -128,7 +137,13 @@ def giving_way(hard: Constraint, soft: Sequence[Constraint], *, eos_id: int) -> 
 
 
 def compose(
-    config: DecodeConfig, limits: Limits, *, conversations: int, repeat: int, eos_id: int, device: torch.device | None
+    config: DecodeConfig,
+    limits: Limits,
+    *,
+    conversations: int,
+    repeat: int,
+    eos_id: int,
+    device: torch.device | None,
 ) -> tuple[Constraint, NgramState]:
     """Build what a search asks at every step, and what N conversations have said before it: `repeat` rows each.
 
@@ -142,23 +157,45 @@ def compose(
     sources = (
         Source([limits.stop_words] * conversations, closed=True),
         Source([limits.block_list] * conversations),
-        Source(limits.user if config.block_user_ngrams and limits.user else nothing, config.block_user_ngrams),
-        Source(limits.replies if config.block_reply_ngrams and limits.replies else nothing, config.block_reply_ngrams),
-        Source([[[eos_id] * config.max_length]] * conversations, config.block_ngrams if config.block_ngrams > 1 else NEVER),
+        Source(
+            limits.user if config.block_user_ngrams and limits.user else nothing,
+            config.block_user_ngrams,
+        ),
+        Source(
+            limits.replies if config.block_reply_ngrams and limits.replies else nothing,
+            config.block_reply_ngrams,
+        ),
+        Source(
+            [[[eos_id] * config.max_length]] * conversations,
+            config.block_ngrams if config.block_ngrams > 1 else NEVER,
+        ),
     )
-    matching = config.block_ngrams > 1 or any(phrases for source in sources[:-1] for phrases in source.phrases)
+    matching = config.block_ngrams > 1 or any(
+        phrases for source in sources[:-1] for phrases in source.phrases
+    )
     written = bool(config.block_ngrams == 1 or config.repetition_penalty or limits.more)
-    laid, columns = lay_out(sources if matching or written else (), conversations=conversations, padding=eos_id)
+    laid, columns = lay_out(
+        sources if matching or written else (), conversations=conversations, padding=eos_id
+    )
     stop, listed, user, replies, reply = columns or [slice(0, 0)] * len(sources)
     width = max(map(len, limits.prefixes), default=0)
-    prefix = torch.tensor([[*prefix, *[-1] * (width - len(prefix))] for prefix in limits.prefixes or nothing], dtype=torch.long)
-    laid, prefix = (tensor.to(device).repeat_interleave(repeat, dim=-2) for tensor in (laid, prefix))
-    ngram_state = NgramState(laid[0], torch.ones_like(laid[0]), laid[1], prefix, begin=reply.start + 1)
+    prefix = torch.tensor(
+        [[*prefix, *[-1] * (width - len(prefix))] for prefix in limits.prefixes or nothing],
+        dtype=torch.long,
+    )
+    laid, prefix = (
+        tensor.to(device).repeat_interleave(repeat, dim=-2) for tensor in (laid, prefix)
+    )
+    ngram_state = NgramState(
+        laid[0], torch.ones_like(laid[0]), laid[1], prefix, begin=reply.start + 1
+    )
 
     never, ending = forbid(limits.forbidden, device=device), forbid([eos_id], device=device)
     mine = never_twice if config.block_ngrams == 1 else block(reply)
     hard = in_turn([never, block(listed), *limits.more])
-    careful = giving_way(hard, [until(config.min_length, ending), mine, block(replies), block(user)], eos_id=eos_id)
+    careful = giving_way(
+        hard, [until(config.min_length, ending), mine, block(replies), block(user)], eos_id=eos_id
+    )
     not_yet = forbid([*limits.forbidden, eos_id], device=device)
     parts = [until(config.min_length, not_yet, then=never if limits.forbidden else None)]
     if matching:
@@ -168,7 +205,9 @@ def compose(
     fast, most = in_turn(parts), len(limits.forbidden) + ngram_state.needed.shape[1] + 1
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
-        return (fast if log_probs.shape[1] > most and not limits.more else careful)(log_probs, ngram_state)
+        return (fast if log_probs.shape[1] > most and not limits.more else careful)(
+            log_probs, ngram_state
+        )
 
     penalise = [penalise_repeats(config.repetition_penalty)] if config.repetition_penalty else []
     return oblige(in_turn([*penalise, constrain]), stops=stop, eos_id=eos_id), ngram_state
@@ -178,7 +217,9 @@ def _check(config: DecodeConfig, limits: Limits, conversations: int) -> None:
     for name in ("user", "replies", "prefixes"):
         given = len(getattr(limits, name))
         if given not in (0, conversations):
-            raise ValueError(f"{name} of {given} conversations; expected one for each of {conversations}")
+            raise ValueError(
+                f"{name} of {given} conversations; expected one for each of {conversations}"
+            )
     for row, prefix in enumerate(limits.prefixes):
         if len(prefix) > config.max_length:
             raise ValueError(

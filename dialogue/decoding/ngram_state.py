@@ -43,7 +43,9 @@ class NgramState:
 
     def select(self, rows: Tensor) -> NgramState:
         """Take rows (M,) of whichever conversations."""
-        tokens, matching, needed, prefix = (tensor[rows] for tensor in (self.tokens, self.matching, self.needed, self.prefix))
+        tokens, matching, needed, prefix = (
+            tensor[rows] for tensor in (self.tokens, self.matching, self.needed, self.prefix)
+        )
         return NgramState(tokens, matching, needed, prefix, self.begin, self.length)
 
     def after(self, last: Tensor, rows: Tensor | None) -> NgramState:
@@ -68,7 +70,9 @@ class Source:
     closed: bool = False  # what counts is the column after the phrase: it is said
 
 
-def lay_out(sources: Sequence[Source], *, conversations: int, padding: int) -> tuple[Tensor, list[slice]]:
+def lay_out(
+    sources: Sequence[Source], *, conversations: int, padding: int
+) -> tuple[Tensor, list[slice]]:
     """Lay out tokens and how many must match, (2, N, W), and tell the columns of each source.
 
     padding: a token that no row which goes on has said last, </s>.

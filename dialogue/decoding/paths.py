@@ -62,7 +62,9 @@ class Paths:
 
     def select(self, beams: Tensor) -> Paths:
         """Take the beams (M,) out of all N."""
-        return replace(self, steps=[Taken(*(tensor[beams] for tensor in step)) for step in self.steps])
+        return replace(
+            self, steps=[Taken(*(tensor[beams] for tensor in step)) for step in self.steps]
+        )
 
     def ended(self, vocabulary: int) -> Tensor:
         """Give the scores over the length penalty of the hypotheses that ended, (N, T, K): minus infinity where none did.
@@ -70,7 +72,10 @@ class Paths:
         Of the candidates of a step the K best count.
         """
         scores = torch.stack([step.scores[:, : self.keep] for step in self.steps], dim=1)
-        tokens = torch.stack([step.candidates[:, : self.keep] for step in self.steps], dim=1) % vocabulary
+        tokens = (
+            torch.stack([step.candidates[:, : self.keep] for step in self.steps], dim=1)
+            % vocabulary
+        )
         penalties = [penalty(length, self.alpha) for length in range(len(self.steps))]
         scores = scores / torch.tensor(penalties, device=scores.device)[:, None]
         return scores.masked_fill_(tokens != self.eos_id, IMPOSSIBLE)
@@ -84,10 +89,19 @@ class Paths:
         best, places = self.ended(vocabulary).flatten(1).topk(self.keep, dim=1)
         lengths, ranks = (places // self.keep).tolist(), (places % self.keep).tolist()
         trace = self._tracer(vocabulary)
-        candidates, sums = (torch.stack([step[column][:, : self.keep] for step in self.steps]).tolist() for column in (0, 2))
+        candidates, sums = (
+            torch.stack([step[column][:, : self.keep] for step in self.steps]).tolist()
+            for column in (0, 2)
+        )
         return [
             [
-                trace(beam, candidates[length][beam][rank] // vocabulary, length, sums[length][beam][rank], score)
+                trace(
+                    beam,
+                    candidates[length][beam][rank] // vocabulary,
+                    length,
+                    sums[length][beam][rank],
+                    score,
+                )
                 for score, length, rank in zip(*found, strict=True)
                 if score != IMPOSSIBLE
             ]
@@ -99,15 +113,23 @@ class Paths:
         length, trace = len(self.steps), self._tracer(vocabulary)
         scores, rows = (totals / penalty(length, self.alpha)).sort(dim=1, descending=True)
         return [
-            [trace(beam, row, length, None, score) for score, row in zip(*found, strict=True) if score != IMPOSSIBLE]
+            [
+                trace(beam, row, length, None, score)
+                for score, row in zip(*found, strict=True)
+                if score != IMPOSSIBLE
+            ]
             for beam, found in enumerate(zip(scores.tolist(), rows.tolist(), strict=True))
         ]
 
-    def _tracer(self, vocabulary: int) -> Callable[[int, int, int, float | None, float], Hypothesis]:
+    def _tracer(
+        self, vocabulary: int
+    ) -> Callable[[int, int, int, float | None, float], Hypothesis]:
         kept = torch.stack([step.kept for step in self.steps]).tolist()  # [step][beam][hypothesis]
         kept_sums = torch.stack([step.kept_sums for step in self.steps]).tolist()
 
-        def trace(beam: int, row: int, length: int, total: float | None, score: float) -> Hypothesis:
+        def trace(
+            beam: int, row: int, length: int, total: float | None, score: float
+        ) -> Hypothesis:
             """Follow the parents back from a row after `length` tokens. total: with </s>, None where it was not reached."""
             token_ids, sums = [], [] if total is None else [total]
             for step in range(length - 1, -1, -1):
@@ -116,6 +138,8 @@ class Paths:
                 token_ids.append(token)
             sums = [0.0, *reversed(sums)]
             log_probs = tuple(after - before for before, after in itertools.pairwise(sums))
-            return Hypothesis(tuple(reversed(token_ids)), sums[-1], score, log_probs, total is not None)
+            return Hypothesis(
+                tuple(reversed(token_ids)), sums[-1], score, log_probs, total is not None
+            )
 
         return trace

@@ -22,8 +22,12 @@ def uniforms(seeds: Sequence[int], samples: int, steps: int) -> Tensor:
     """Draw all random numbers of a search from [0, 1): (N, samples, steps), from one seed a conversation."""
     if not steps:
         return torch.empty(len(seeds), samples, 0)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]  # on the CPU, for the same numbers on every device
-    return torch.stack([torch.rand(samples, steps, generator=generator, device="cpu") for generator in generators])
+    generators = [
+        torch.Generator().manual_seed(seed) for seed in seeds
+    ]  # on the CPU, for the same numbers on every device
+    return torch.stack(
+        [torch.rand(samples, steps, generator=generator, device="cpu") for generator in generators]
+    )
 
 
 def drawing(config: DecodeConfig, sentence_ends: Sequence[int], *, device: torch.device) -> Draw:
@@ -36,7 +40,9 @@ def drawing(config: DecodeConfig, sentence_ends: Sequence[int], *, device: torch
 
     def draw_factual(log_probs: Tensor, uniform: Tensor, paths: Paths) -> Tensor:
         decay = config.top_p_decay ** since_sentence_end(paths, log_probs.shape, ends)
-        return draw_nucleus(log_probs, uniform, (config.top_p * decay).clamp_min(config.top_p_floor)[:, None])
+        return draw_nucleus(
+            log_probs, uniform, (config.top_p * decay).clamp_min(config.top_p_floor)[:, None]
+        )
 
     return draw_factual
 
@@ -55,8 +61,12 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
     """Draw one index a row in proportion to its weights: (R, V), uniform (R,) -> (R,). Weights of 0 are never drawn."""
     cumulative = weights.cumsum(-1)
     total = cumulative[:, -1:]
-    below = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))  # rounding may reach total
-    return torch.searchsorted(cumulative, below, right=True).squeeze(1).clamp_max(weights.shape[1] - 1)
+    below = torch.minimum(
+        uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total))
+    )  # rounding may reach total
+    return (
+        torch.searchsorted(cumulative, below, right=True).squeeze(1).clamp_max(weights.shape[1] - 1)
+    )
 
 
 def draw_top_k(log_probs: Tensor, uniform: Tensor, k: int) -> Tensor:

@@ -97,14 +97,18 @@ def search(
     groups = config.groups if config.method == "group-beam" and not config.is_greedy else 1
     k = 1 if config.is_greedy else config.beam_size // groups
     rows, drawn = conversations * groups * k, config.drawn_tokens
-    constrain, ngram_state = compose(config, limits, conversations=conversations, repeat=groups * k, eos_id=eos_id, device=device)
+    constrain, ngram_state = compose(
+        config, limits, conversations=conversations, repeat=groups * k, eos_id=eos_id, device=device
+    )
     draw = sampling.drawing(config, sentence_ends, device=device)
     uniform = sampling.uniforms(seeds or [config.seed] * conversations, samples=k, steps=drawn)
     totals = torch.full((conversations * groups, k), 0.0 if drawn else IMPOSSIBLE, device=device)
     totals[:, 0] = 0.0  # hypotheses of a beam are alike at first: only one of them is expanded
     last, here = torch.full((rows,), bos_id, device=device), list(range(conversations))
     paths = Paths(k, eos_id, config.length_penalty)
-    live = _Live(state.repeat(groups * k), last, totals, totals, ngram_state, uniform.to(device), paths, here)
+    live = _Live(
+        state.repeat(groups * k), last, totals, totals, ngram_state, uniform.to(device), paths, here
+    )
     first_rows = torch.arange(0, rows, k, device=device)[:, None]  # (N, 1): where each beam begins
     found: list[list[Hypothesis]] = [[] for _ in range(conversations)]
     best_case, out_of_time = penalty(config.max_length, config.length_penalty), False
@@ -118,12 +122,24 @@ def search(
             break
         table = constrain(table, live.ngram_state)
         if length < drawn:
-            _say(live, draw(table, live.uniform[:, :, length].reshape(-1), live.paths), table, raw, eos_id=eos_id)
+            _say(
+                live,
+                draw(table, live.uniform[:, :, length].reshape(-1), live.paths),
+                table,
+                raw,
+                eos_id=eos_id,
+            )
             parents = None
         else:
             if length == drawn:
                 live.totals = _without_doubles(live.totals, live.paths, vocabulary)
-            _extend(live, _candidates(table, live.totals, config, eos_id=eos_id), raw, vocabulary=vocabulary, eos_id=eos_id)
+            _extend(
+                live,
+                _candidates(table, live.totals, config, eos_id=eos_id),
+                raw,
+                vocabulary=vocabulary,
+                eos_id=eos_id,
+            )
             parents = (live.paths.steps[-1].kept // vocabulary + first_rows).view(-1)
             live.state = live.state.select(parents)
         live.last = (live.paths.steps[-1].kept % vocabulary).view(-1)
@@ -139,19 +155,29 @@ def search(
             done = hopeless.view(-1, groups).all(1).tolist()
             if all(done):
                 break
-            if sum(done) * LEAVE_AT >= len(done) and not limits.more:  # nobody else's constraint can follow rows that leave
+            if (
+                sum(done) * LEAVE_AT >= len(done) and not limits.more
+            ):  # nobody else's constraint can follow rows that leave
                 leaving = [index for index, is_done in enumerate(done) if is_done]
                 ended = live.select(leaving, groups)
-                for conversation, hypotheses in zip(ended.conversations, _merge(ended.paths.read(vocabulary), groups), strict=True):
+                for conversation, hypotheses in zip(
+                    ended.conversations, _merge(ended.paths.read(vocabulary), groups), strict=True
+                ):
                     found[conversation] = hypotheses
-                live = live.select([index for index, is_done in enumerate(done) if not is_done], groups)
+                live = live.select(
+                    [index for index, is_done in enumerate(done) if not is_done], groups
+                )
                 first_rows = first_rows[: live.totals.shape[0]]
     finished = _merge(live.paths.read(vocabulary), groups)
     if out_of_time:
         unfinished = [
-            [_cut(hypothesis, sentence_ends) for hypothesis in beam] for beam in live.paths.read_unfinished(live.totals, vocabulary)
+            [_cut(hypothesis, sentence_ends) for hypothesis in beam]
+            for beam in live.paths.read_unfinished(live.totals, vocabulary)
         ]
-        finished = [ended or so_far for ended, so_far in zip(finished, _merge(unfinished, groups), strict=True)]
+        finished = [
+            ended or so_far
+            for ended, so_far in zip(finished, _merge(unfinished, groups), strict=True)
+        ]
     for conversation, hypotheses in zip(live.conversations, finished, strict=True):
         found[conversation] = hypotheses
     _complain(found)
@@ -165,29 +191,52 @@ def _shaped(log_probs: Tensor, config: DecodeConfig) -> Tensor:
     return log_probs.clone() if config.repetition_penalty else log_probs
 
 
-def _candidates(table: Tensor, totals: Tensor, config: DecodeConfig, *, eos_id: int) -> beam.Candidates:
+def _candidates(
+    table: Tensor, totals: Tensor, config: DecodeConfig, *, eos_id: int
+) -> beam.Candidates:
     if config.method == "diverse-beam" and not config.is_greedy:
         return beam.diverse(table, totals, config.sibling_penalty)
     if config.method == "group-beam" and not config.is_greedy:
-        return beam.grouped(table, totals, config.groups, penalty=config.group_penalty, eos_id=eos_id)
+        return beam.grouped(
+            table, totals, config.groups, penalty=config.group_penalty, eos_id=eos_id
+        )
     return beam.best(table, totals)
 
 
-def _extend(live: _Live[State], candidates: beam.Candidates, raw: Tensor | None, *, vocabulary: int, eos_id: int) -> None:
+def _extend(
+    live: _Live[State],
+    candidates: beam.Candidates,
+    raw: Tensor | None,
+    *,
+    vocabulary: int,
+    eos_id: int,
+) -> None:
     """Let the K best candidates that do not end go on. raw (R, V): the model's own log-probabilities, where others were gone by."""
     n, k = live.totals.shape
     priorities, scores, flat = candidates
     ends = flat % vocabulary == eos_id  # (N, 2K)
-    best, chosen = torch.where(ends, IMPOSSIBLE, priorities).topk(k)  # 2K hold K that go on: each parent has one </s> only
+    best, chosen = torch.where(ends, IMPOSSIBLE, priorities).topk(
+        k
+    )  # 2K hold K that go on: each parent has one </s> only
     if k == 1:  # a beam of one is greedy: where it ends, no other hypothesis goes on
         best = best.masked_fill(ends[:, :1], IMPOSSIBLE)
-    sums = scores if raw is None else live.sums.gather(1, flat // vocabulary) + raw.view(n, -1).gather(1, flat)
-    live.totals = best if priorities is scores else torch.where(best == IMPOSSIBLE, best, scores.gather(1, chosen))
+    sums = (
+        scores
+        if raw is None
+        else live.sums.gather(1, flat // vocabulary) + raw.view(n, -1).gather(1, flat)
+    )
+    live.totals = (
+        best
+        if priorities is scores
+        else torch.where(best == IMPOSSIBLE, best, scores.gather(1, chosen))
+    )
     live.sums = live.totals if raw is None else sums.gather(1, chosen)
     live.paths.steps.append(Taken(flat, scores, sums, flat.gather(1, chosen), live.sums))
 
 
-def _say(live: _Live[State], tokens: Tensor, table: Tensor, raw: Tensor | None, *, eos_id: int) -> None:
+def _say(
+    live: _Live[State], tokens: Tensor, table: Tensor, raw: Tensor | None, *, eos_id: int
+) -> None:
     """Let every hypothesis say one token (R,) that was drawn for it; where that is </s> it ends."""
     n, k = live.totals.shape
     scores = without_nan_(live.totals + table.gather(1, tokens[:, None]).view(n, k))
@@ -210,16 +259,27 @@ def _merge(found: list[list[Hypothesis]], groups: int) -> list[list[Hypothesis]]
     """Put the groups of a conversation together, best first, no reply twice."""
     merged = []
     for begin in range(0, len(found), groups):
-        ranked = sorted((h for hypotheses in found[begin : begin + groups] for h in hypotheses), key=lambda h: -h.score)
+        ranked = sorted(
+            (h for hypotheses in found[begin : begin + groups] for h in hypotheses),
+            key=lambda h: -h.score,
+        )
         merged.append(list({h.token_ids: h for h in reversed(ranked)}.values())[::-1])
     return merged
 
 
 def _cut(hypothesis: Hypothesis, sentence_ends: Sequence[int]) -> Hypothesis:
     """Cut a reply after its last sentence end, where it has one."""
-    length = max((place + 1 for place, token in enumerate(hypothesis.token_ids) if token in sentence_ends), default=None)
+    length = max(
+        (place + 1 for place, token in enumerate(hypothesis.token_ids) if token in sentence_ends),
+        default=None,
+    )
     kept = hypothesis.token_log_probs[:length]
-    return replace(hypothesis, token_ids=hypothesis.token_ids[:length], token_log_probs=kept, log_prob=sum(kept))
+    return replace(
+        hypothesis,
+        token_ids=hypothesis.token_ids[:length],
+        token_log_probs=kept,
+        log_prob=sum(kept),
+    )
 
 
 def _complain(found: list[list[Hypothesis]]) -> None:

@@ -13,7 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, cast, runtime_checkable
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+    runtime_checkable,
+)
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +71,11 @@ class Batch:
         """Move what the model computes with; lengths and turns stay on the CPU, where the batch is laid out."""
         history = None if self.history is None else self.history.to(device)
         without = None if self.without_history is None else self.without_history.to(device)
-        encoder_input = None if self.encoder_input is None else (self.encoder_input[0].to(device), self.encoder_input[1])
+        encoder_input = (
+            None
+            if self.encoder_input is None
+            else (self.encoder_input[0].to(device), self.encoder_input[1])
+        )
         loss_mask = None if self.loss_mask is None else self.loss_mask.to(device)
         decoder_input = None if self.decoder_input is None else self.decoder_input.to(device)
         return replace(
@@ -80,8 +94,12 @@ class Likelihood(NamedTuple):
 
     log_probs: Tensor  # (M,): natural logarithm, summed over the tokens, </s> included
     tokens: Tensor  # (M,): how many those are
-    correct_mask: Tensor  # (M, T): which of them the model would have chosen itself; of padding, none
-    penalty: Tensor | None = None  # (M,): what an Objective adds to -log_probs, where one was asked for
+    correct_mask: (
+        Tensor  # (M, T): which of them the model would have chosen itself; of padding, none
+    )
+    penalty: Tensor | None = (
+        None  # (M,): what an Objective adds to -log_probs, where one was asked for
+    )
 
     @property
     def correct_count(self) -> Tensor:
@@ -91,7 +109,12 @@ class Likelihood(NamedTuple):
     def of(self, chosen: Tensor) -> Likelihood:
         """Leave out of all figures the utterances that are not chosen: (M,) bool."""
         penalty = None if self.penalty is None else self.penalty * chosen
-        return Likelihood(self.log_probs * chosen, self.tokens * chosen, self.correct_mask & chosen[:, None], penalty)
+        return Likelihood(
+            self.log_probs * chosen,
+            self.tokens * chosen,
+            self.correct_mask & chosen[:, None],
+            penalty,
+        )
 
     def among(self, chosen: Tensor, *, width: int) -> Likelihood:
         """Place figures of the chosen utterances among all M, noughts for the others: chosen (M,) bool, correct_mask (M, width)."""
@@ -102,7 +125,9 @@ class Likelihood(NamedTuple):
 
         correct_mask = F.pad(self.correct_mask, (0, width - self.correct_mask.shape[1]))
         penalty = None if self.penalty is None else spread(self.penalty)
-        return Likelihood(spread(self.log_probs), spread(self.tokens), spread(correct_mask), penalty)
+        return Likelihood(
+            spread(self.log_probs), spread(self.tokens), spread(correct_mask), penalty
+        )
 
 
 @dataclass(frozen=True)
@@ -226,5 +251,7 @@ def prepare(model: Model[Any], precision: str) -> PreparedModel[Any]:
     if isinstance(model, Prepares):
         return model.prepare(precision)
     if precision not in ("auto", "fp32"):
-        raise ValueError(f"precision is {precision!r}; {type(model).__name__} has no `prepare`, so it decodes in fp32 alone")
+        raise ValueError(
+            f"precision is {precision!r}; {type(model).__name__} has no `prepare`, so it decodes in fp32 alone"
+        )
     return PreparedModel(model.start, model.step)

@@ -47,9 +47,17 @@ class ConversationRows:
         shape = (len(self.sizes), int(self.sizes.max()))
 
         def padded(packed: Tensor, value: int) -> Tensor:
-            return packed.new_full((shape[0] * shape[1],), value).index_copy_(0, cells, packed).view(shape)
+            return (
+                packed.new_full((shape[0] * shape[1],), value)
+                .index_copy_(0, cells, packed)
+                .view(shape)
+            )
 
-        branch, position, start = padded(self.branch, -1), padded(self.position, 0), padded(self.start, 0)
+        branch, position, start = (
+            padded(self.branch, -1),
+            padded(self.position, 0),
+            padded(self.start, 0),
+        )
         own = (branch[:, :, None] == branch[:, None]) & (position[:, :, None] >= position[:, None])
         return own | (branch[:, None] == MAIN) & (position[:, None] < start[:, :, None])
 
@@ -66,7 +74,9 @@ def rows_of(batch: Batch, *, window: int) -> ConversationRows:
     sizes: list[int] = []
     scored: list[int] = []
 
-    def add(places: Sequence[int], *, branch: int = MAIN, position: int = 0, start: int = 0) -> None:
+    def add(
+        places: Sequence[int], *, branch: int = MAIN, position: int = 0, start: int = 0
+    ) -> None:
         tokens.extend((place, branch, position + i, start) for i, place in enumerate(places))
 
     first = 0
@@ -96,13 +106,17 @@ def rows_of(batch: Batch, *, window: int) -> ConversationRows:
         sizes.append(len(tokens) - row)
     device = batch.token_ids.device
     source, branch, position, start = torch.tensor(tokens, device=device).t()
-    return ConversationRows(source, branch, position, start, torch.tensor(sizes), torch.tensor(scored, device=device))
+    return ConversationRows(
+        source, branch, position, start, torch.tensor(sizes), torch.tensor(scored, device=device)
+    )
 
 
 def _places(token_ids: Tensor, lengths: Tensor, offset: int) -> list[range]:
     """List where the tokens of each utterance stand, (M, T) being flattened from an offset on."""
     begins = range(offset, offset + token_ids.numel(), token_ids.shape[1])
-    return [range(begin, begin + length) for begin, length in zip(begins, lengths.tolist(), strict=True)]
+    return [
+        range(begin, begin + length) for begin, length in zip(begins, lengths.tolist(), strict=True)
+    ]
 
 
 def _given(batch: Batch, offset: int) -> list[list[int]]:
@@ -111,7 +125,10 @@ def _given(batch: Batch, offset: int) -> list[list[int]]:
         return [[] for _ in batch.turns]
     width = batch.history.shape[1]
     known = (batch.history > 0).sum(1).tolist()
-    return [list(range(offset + (n + 1) * width - count, offset + (n + 1) * width)) for n, count in enumerate(known)]
+    return [
+        list(range(offset + (n + 1) * width - count, offset + (n + 1) * width))
+        for n, count in enumerate(known)
+    ]
 
 
 def _differs(batch: Batch) -> list[bool]:

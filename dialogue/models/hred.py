@@ -33,17 +33,24 @@ class HREDState:
 
     def repeat(self, times: int) -> HREDState:
         """Give every row `times` times in a row."""
-        return HREDState(self.hidden.repeat_interleave(times, dim=0), self.context_gates.repeat_interleave(times, dim=0))
+        return HREDState(
+            self.hidden.repeat_interleave(times, dim=0),
+            self.context_gates.repeat_interleave(times, dim=0),
+        )
 
     def select(self, rows: Tensor) -> HREDState:
         """Take rows (R,) in their order."""
-        return HREDState(self.hidden.index_select(0, rows), self.context_gates.index_select(0, rows))
+        return HREDState(
+            self.hidden.index_select(0, rows), self.context_gates.index_select(0, rows)
+        )
 
 
 class HRED(Configured, nn.Module):
     """Serban's model, with one embedding for reading and writing (tied) and its four calls."""
 
-    SETTINGS = frozenset({"embedding", "utterance", "context", "hidden", "bidirectional", "readout", "dropout"})
+    SETTINGS = frozenset(
+        {"embedding", "utterance", "context", "hidden", "bidirectional", "readout", "dropout"}
+    )
 
     def __init__(
         self,
@@ -62,7 +69,9 @@ class HRED(Configured, nn.Module):
         self.bos_id = bos_id
         self.embedding = nn.Embedding(vocab_size, embedding)
         directions = 2 if bidirectional else 1
-        self.encoder = nn.ModuleList(GRU(embedding, utterance // directions) for _ in range(directions))
+        self.encoder = nn.ModuleList(
+            GRU(embedding, utterance // directions) for _ in range(directions)
+        )
         self.context = GRU(utterance, context)
         self.decoder = GRU(embedding, hidden)
         self.context_gates = nn.Linear(context, 3 * hidden, bias=False)
@@ -71,7 +80,9 @@ class HRED(Configured, nn.Module):
         self.readout = nn.Linear(hidden, embedding * (2 if self.maxout else 1))
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
         self.dropout = Dropout(dropout)
-        self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
+        self.embedding_scale = math.sqrt(
+            embedding
+        )  # rows are small, as an output layer wants them; inputs want unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
 
     # --- talking -------------------------------------------------------------------------------------------------
@@ -115,7 +126,9 @@ class HRED(Configured, nn.Module):
         if precision == "auto":
             precision = choose_precision(weight, bias)
         project, decode = lay_out(weight, bias, precision=precision), self.decoder.prepare_step()
-        read_out = None if narrow else lay_out(self.readout.weight, self.readout.bias, precision="fp32")
+        read_out = (
+            None if narrow else lay_out(self.readout.weight, self.readout.bias, precision="fp32")
+        )
         every = torch.arange(len(weight), device=weight.device)
         folded = 3 * self.decoder.hidden_size * len(weight) * weight.element_size() <= FOLDED_BYTES
         table = self._gates(every) if folded else None
@@ -124,7 +137,9 @@ class HRED(Configured, nn.Module):
             gates = self._gates(token_ids) if table is None else table.index_select(0, token_ids)
             hidden = decode(gates.add_(state.context_gates), state.hidden)
             logits = project(hidden if read_out is None else self._largest(read_out(hidden)))
-            return torch.log_softmax(logits, dim=-1, out=logits), HREDState(hidden, state.context_gates)
+            return torch.log_softmax(logits, dim=-1, out=logits), HREDState(
+                hidden, state.context_gates
+            )
 
         return PreparedModel(self.start, step, precision)
 
@@ -151,14 +166,27 @@ class HRED(Configured, nn.Module):
             history = history.masked_fill(batch.without_history[:, None], 0)
         token_ids, lengths = batch.token_ids, batch.lengths
         read = token_ids if batch.decoder_input is None else batch.decoder_input
-        chosen = batch.loss_mask if batch.loss_mask is not None and bool(batch.loss_mask.any()) else None
-        if chosen is not None:  # what does not count is not written: half the work where one speaker is learnt
-            history, token_ids, read, lengths = history[chosen], token_ids[chosen], read[chosen], lengths[chosen.cpu()]
+        chosen = (
+            batch.loss_mask if batch.loss_mask is not None and bool(batch.loss_mask.any()) else None
+        )
+        if (
+            chosen is not None
+        ):  # what does not count is not written: half the work where one speaker is learnt
+            history, token_ids, read, lengths = (
+                history[chosen],
+                token_ids[chosen],
+                read[chosen],
+                lengths[chosen.cpu()],
+            )
         targets = pack(token_ids, lengths)
-        read = F.pad(read[:, :-1], (1, 0), value=self.bos_id)  # <s> w1 w2 ... predicts w1 w2 ... </s>
+        read = F.pad(
+            read[:, :-1], (1, 0), value=self.bos_id
+        )  # <s> w1 w2 ... predicts w1 w2 ... </s>
         inputs = pack(read, lengths).data
         owners = rows(targets, token_ids.device)  # (P,): whose token it is
-        of_history = F.embedding(owners, self.context_gates(history))  # (P, 3H); indexing's backward pass is many times slower
+        of_history = F.embedding(
+            owners, self.context_gates(history)
+        )  # (P, 3H); indexing's backward pass is many times slower
         gates = self.decoder.gates(self.dropout(self._embed(inputs))).add_(of_history)
         start = torch.tanh(self.initial(history))[targets.sorted_indices]
         states = self.decoder(gates, targets.batch_sizes.tolist(), start)  # (P, H)
@@ -203,13 +231,17 @@ class HRED(Configured, nn.Module):
         device, size = batch.token_ids.device, self.context.hidden_size
         begin = batch.history
         if begin is None:
-            begin = torch.zeros(conversations, size, device=device, dtype=self.embedding.weight.dtype)
+            begin = torch.zeros(
+                conversations, size, device=device, dtype=self.embedding.weight.dtype
+            )
         first = turns.cumsum(0) - turns  # (N,): where each conversation begins among the M
         going_on = turns > 1
         # One row a conversation, one column a turn that has a turn after it; the last utterance of each is only predicted.
         columns = torch.arange(int(turns.max()) - 1)
         where = torch.arange(len(batch.lengths))
-        source = torch.empty_like(where)  # (M,): the row of `states` below that stands before each utterance
+        source = torch.empty_like(
+            where
+        )  # (M,): the row of `states` below that stands before each utterance
         source[first] = torch.arange(conversations)
         states = begin
         if bool(going_on.any()):

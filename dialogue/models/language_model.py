@@ -37,7 +37,13 @@ class LanguageModel(Configured, nn.Module):
         super().__init__()
         self.bos_id = bos_id
         self.decoder = RecurrentDecoder(
-            vocab_size=vocab_size, embedding=embedding, hidden=hidden, cell=cell, layers=layers, dropout=dropout, one_hot=one_hot
+            vocab_size=vocab_size,
+            embedding=embedding,
+            hidden=hidden,
+            cell=cell,
+            layers=layers,
+            dropout=dropout,
+            one_hot=one_hot,
         )
 
     # --- talking -------------------------------------------------------------------------------------------------
@@ -49,7 +55,9 @@ class LanguageModel(Configured, nn.Module):
         Raises ValueError on a token id out of range.
         """
         check_ids(token_ids, self.decoder.embedding)
-        states, _ = self.decoder.states(token_ids, lengths, self.decoder.empty(len(lengths)) if history is None else history)
+        states, _ = self.decoder.states(
+            token_ids, lengths, self.decoder.empty(len(lengths)) if history is None else history
+        )
         return states[last_positions(pack(token_ids, lengths), lengths).to(token_ids.device)]
 
     @torch.no_grad()
@@ -75,7 +83,9 @@ class LanguageModel(Configured, nn.Module):
         return PreparedModel(self.start, step, precision)
 
     def _read(self, token_ids: Tensor, state: Tensor) -> Tensor:
-        return torch.where((token_ids == self.bos_id)[:, None], state, self.decoder.read(token_ids, state))
+        return torch.where(
+            (token_ids == self.bos_id)[:, None], state, self.decoder.read(token_ids, state)
+        )
 
     # --- all turns of a batch at once ------------------------------------------------------------------------------
 
@@ -98,7 +108,9 @@ class LanguageModel(Configured, nn.Module):
         self.decoder.check(batch)
         device, count = batch.token_ids.device, len(batch.turns)
         heard, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
-        texts = torch.zeros(count, dtype=torch.long).index_add_(0, torch.arange(count).repeat_interleave(batch.turns), lengths)
+        texts = torch.zeros(count, dtype=torch.long).index_add_(
+            0, torch.arange(count).repeat_interleave(batch.turns), lengths
+        )
         text = _joined(heard, lengths)  # (Q,)
         states, before, ends = self._states(text, texts, self.decoder.begin(batch))
         carried = states[ends].detach()
@@ -108,31 +120,47 @@ class LanguageModel(Configured, nn.Module):
 
         apart = _apart(batch)  # (M,)
         kept = (~apart).repeat_interleave(lengths).to(device)
-        owners = torch.arange(len(lengths)).repeat_interleave(lengths).to(device)  # (Q,): whose token it is
-        outputs = [F.embedding(before[kept], self.decoder.stack.output(states))]  # indexing's backward pass is many times slower
+        owners = (
+            torch.arange(len(lengths)).repeat_interleave(lengths).to(device)
+        )  # (Q,): whose token it is
+        outputs = [
+            F.embedding(before[kept], self.decoder.stack.output(states))
+        ]  # indexing's backward pass is many times slower
         targets, rows = [text[kept]], [owners[kept]]
         if bool(apart.any()):
             these, lengths = apart.nonzero().squeeze(1), batch.lengths[apart]
             chosen = these.to(device)
             read = batch.token_ids if batch.decoder_input is None else batch.decoder_input
-            states, before, _ = self._states(_joined(read[chosen], lengths), lengths, history[chosen])
+            states, before, _ = self._states(
+                _joined(read[chosen], lengths), lengths, history[chosen]
+            )
             outputs.append(F.embedding(before, self.decoder.stack.output(states)))
             targets.append(_joined(batch.token_ids[chosen], lengths))
             rows.append(these.repeat_interleave(lengths).to(device))
         parts = torch.cat(outputs), torch.cat(targets), torch.cat(rows)
         return self.decoder.score(*parts, batch.lengths, objective=objective), carried
 
-    def _states(self, text: Tensor, lengths: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _states(
+        self, text: Tensor, lengths: Tensor, start: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Read texts that stand one after the other: (Q,), how long each is (N,), the states that they begin from (N, C).
 
         -> states (N + Q, C), for each token the row of the one before it (Q,), and for each text that of its last one (N,).
         """
-        packed = pack(pad_sequence(list(torch.split(text, lengths.tolist())), batch_first=True), lengths)
-        after = self.decoder.stack(self.decoder.embed(packed.data), packed.batch_sizes.tolist(), start[packed.sorted_indices])
+        packed = pack(
+            pad_sequence(list(torch.split(text, lengths.tolist())), batch_first=True), lengths
+        )
+        after = self.decoder.stack(
+            self.decoder.embed(packed.data),
+            packed.batch_sizes.tolist(),
+            start[packed.sorted_indices],
+        )
         rows = torch.arange(len(lengths)).repeat_interleave(lengths)
         last = lengths.cumsum(0) - 1
         times = torch.arange(len(text)) - (last - lengths + 1)[rows]
-        behind = len(lengths) + positions(packed, rows, times)  # (Q,): the row of the state after each token
+        behind = len(lengths) + positions(
+            packed, rows, times
+        )  # (Q,): the row of the state after each token
         before = torch.where(times == 0, rows, behind.roll(1))
         return torch.cat([start, after]), before.to(text.device), behind[last].to(text.device)
 

@@ -61,20 +61,27 @@ class GRU(nn.Module):
 
     def prepare_step(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Lay `step` out for decoding: half its passes over memory. It overwrites the gates that it is given."""
-        gates_of, hidden = lay_out(self.weight_hidden, self.bias_hidden, precision="fp32"), self.hidden_size
+        gates_of, hidden = (
+            lay_out(self.weight_hidden, self.bias_hidden, precision="fp32"),
+            self.hidden_size,
+        )
         both = 2 * hidden
 
         def step(gates: Tensor, state: Tensor) -> Tensor:
             from_state = gates_of(state)  # (R, 3H)
             reset_update = from_state[:, :both].add_(gates[:, :both]).sigmoid_()
-            candidate = gates[:, both:].addcmul_(reset_update[:, :hidden], from_state[:, both:]).tanh_()
+            candidate = (
+                gates[:, both:].addcmul_(reset_update[:, :hidden], from_state[:, both:]).tanh_()
+            )
             return torch.lerp(candidate, state, reset_update[:, hidden:])
 
         return step
 
     def forward(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
         """Run over packed rows: gates (P, 3H), rows alive at each step, start (batch_sizes[0], H) -> states (P, H)."""
-        weight, bias, start = (tensor.to(gates.dtype) for tensor in (self.weight_hidden, self.bias_hidden, start))  # autocast
+        weight, bias, start = (
+            tensor.to(gates.dtype) for tensor in (self.weight_hidden, self.bias_hidden, start)
+        )  # autocast
         states: Tensor = _GRUSequence.apply(gates, weight, bias, start, batch_sizes)  # type: ignore[no-untyped-call]
         return states
 
@@ -83,13 +90,23 @@ class _GRUSequence(torch.autograd.Function):
     """The steps of a GRU over packed rows; `GRU.step` in a loop is its slow, obvious twin (in the tests)."""
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor, start: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+    def forward(
+        ctx: Any,
+        gates: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        start: Tensor,
+        batch_sizes: Sequence[int],
+    ) -> Tensor:
         of_state = (gates.shape[0], weight.shape[1])
         reset, update, share, candidate, states = (gates.new_empty(of_state) for _ in range(5))
         state = start
         for here in _steps(batch_sizes):
             state = state[: here.stop - here.start]
-            given, found = gates[here].chunk(3, dim=1), F.linear(state, weight, bias).chunk(3, dim=1)
+            given, found = (
+                gates[here].chunk(3, dim=1),
+                F.linear(state, weight, bias).chunk(3, dim=1),
+            )
             torch.add(given[0], found[0], out=reset[here]).sigmoid_()
             torch.add(given[1], found[1], out=update[here]).sigmoid_()
             share[here] = found[2]  # what the state has in the candidate
@@ -103,7 +120,15 @@ class _GRUSequence(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         reset, update, share, candidate, states, weight, start = ctx.saved_tensors
         steps = _steps(ctx.batch_sizes)
-        before = torch.cat([start, *(states[here][:rows] for here, rows in zip(steps, ctx.batch_sizes[1:], strict=False))])
+        before = torch.cat(
+            [
+                start,
+                *(
+                    states[here][:rows]
+                    for here, rows in zip(steps, ctx.batch_sizes[1:], strict=False)
+                ),
+            ]
+        )
         # Every gradient within a step is a multiple of its state's; the factors are found for all steps at once.
         by_candidate = (1 - update).mul_(1 - candidate * candidate)
         by_reset = (by_candidate * share).mul_(reset).mul_(1 - reset)
@@ -150,7 +175,9 @@ class Dropout(nn.Module):
         return inputs * kept.to(inputs.dtype).mul_(1 / (1 - self.share))
 
 
-def token_log_probs(inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def token_log_probs(
+    inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
     """Give the log-probability of each target under softmax(weight @ input + bias), and whether it is the likeliest.
 
     inputs (P, E), weight (V, E), bias (V,), targets (P,) -> log_probs (P,) in float32, correct (P,) bool.
@@ -164,7 +191,9 @@ class _TokenLogProbs(torch.autograd.Function):
     """log_softmax and gather; the (P, V) table of logits turns into probabilities, then into its gradient, in place."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
         table = F.linear(inputs, weight, bias)  # (P, V) logits
         flat = torch.arange(len(targets), device=targets.device) * table.shape[1] + targets
         highest = table.amax(-1, keepdim=True)
@@ -180,6 +209,13 @@ class _TokenLogProbs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         table, total, inputs, weight, flat = ctx.saved_tensors
-        table.view(-1)[flat] -= total.squeeze(1)  # now (p - one_hot(target)) * total = -total * d log p(target) / d logits
+        table.view(-1)[flat] -= total.squeeze(
+            1
+        )  # now (p - one_hot(target)) * total = -total * d log p(target) / d logits
         scale = -grad_outputs[0].to(inputs.dtype)[:, None] / total
-        return (table @ weight) * scale, table.t() @ (inputs * scale), table.t() @ scale.squeeze(1), None
+        return (
+            (table @ weight) * scale,
+            table.t() @ (inputs * scale),
+            table.t() @ scale.squeeze(1),
+            None,
+        )

@@ -20,23 +20,36 @@ LEAST = 1e-30  # what 1 - p is taken to be at least: what is certain costs 69 na
 
 
 def likelihood(
-    inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, rows: Tensor, lengths: Tensor, *, objective: Objective
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    rows: Tensor,
+    lengths: Tensor,
+    *,
+    objective: Objective,
 ) -> Likelihood:
     """Sum what penalised_log_probs gives for the tokens of each utterance; lengths (M,), on the CPU: how many those are."""
     if objective.sampled is not None:
         weight, bias, targets = sampled(weight, bias, targets, count=objective.sampled)
-    log_probs, correct, penalty = penalised_log_probs(inputs, weight, bias, targets, rows, objective=objective)
+    log_probs, correct, penalty = penalised_log_probs(
+        inputs, weight, bias, targets, rows, objective=objective
+    )
     nothing = torch.zeros(len(lengths), device=log_probs.device)
     real = (torch.arange(int(lengths.max())) < lengths[:, None]).to(log_probs.device)  # (M, T)
     return Likelihood(
         log_probs=nothing.index_add(0, rows, log_probs.float()),
         tokens=lengths.to(log_probs.device),
-        correct_mask=real.masked_scatter(real, correct[rows.argsort(stable=True)]),  # utterance by utterance, each in its order
+        correct_mask=real.masked_scatter(
+            real, correct[rows.argsort(stable=True)]
+        ),  # utterance by utterance, each in its order
         penalty=None if penalty is None else nothing.index_add(0, rows, penalty.float()),
     )
 
 
-def sampled(weight: Tensor, bias: Tensor, targets: Tensor, *, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def sampled(
+    weight: Tensor, bias: Tensor, targets: Tensor, *, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Keep of an output layer the rows of the targets, and of `count` others that stand for the rest (Jean et al. 2015).
 
     weight (V, E), bias (V,), targets (P,) -> weight (S, E), bias (S,), targets (P,) among the S. Each of
@@ -56,7 +69,13 @@ def sampled(weight: Tensor, bias: Tensor, targets: Tensor, *, count: int) -> tup
 
 
 def penalised_log_probs(
-    inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, rows: Tensor, *, objective: Objective
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    rows: Tensor,
+    *,
+    objective: Objective,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Give what layers.token_log_probs gives, and what an objective adds to the negative log-probability of each target.
 
@@ -67,7 +86,9 @@ def penalised_log_probs(
     if objective.unlikelihood:
         weight, bias = weight.to(inputs.dtype), bias.to(inputs.dtype)  # autocast
         places, tokens = earlier_tokens(targets, rows)
-        log_probs, correct, unlikelihood = _Unlikelihood.apply(inputs, weight, bias, targets, places, tokens)  # type: ignore[no-untyped-call]
+        log_probs, correct, unlikelihood = _Unlikelihood.apply(
+            inputs, weight, bias, targets, places, tokens
+        )  # type: ignore[no-untyped-call]
         penalties.append(objective.unlikelihood * unlikelihood)
     else:
         log_probs, correct = token_log_probs(inputs, weight, bias, targets)
@@ -95,8 +116,12 @@ def earlier_tokens(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     begins = torch.searchsorted(rows, rows)  # (P,): where the utterance of each token begins
     before = at - begins
     later = at.repeat_interleave(before)
-    earlier = torch.arange(len(later), device=rows.device) - (before.cumsum(0) - before - begins).repeat_interleave(before)
-    kept = again[earlier] > later  # not said again up to and with the later one: each token once, and never the target
+    earlier = torch.arange(len(later), device=rows.device) - (
+        before.cumsum(0) - before - begins
+    ).repeat_interleave(before)
+    kept = (
+        again[earlier] > later
+    )  # not said again up to and with the later one: each token once, and never the target
     return order[later[kept]], ids[earlier[kept]]
 
 
@@ -110,7 +135,13 @@ class _Unlikelihood(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, places: Tensor, tokens: Tensor
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        places: Tensor,
+        tokens: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         table = F.linear(inputs, weight, bias)  # (P, V) logits
         every = torch.arange(len(targets), device=targets.device)
@@ -129,14 +160,18 @@ class _Unlikelihood(torch.autograd.Function):
         top = tokens == likeliest.squeeze(1)[places]
         remains = torch.where(top, others[places] / total[places], 1 - prob).clamp_min(LEAST)
         penalty = torch.zeros_like(total).index_add_(0, places, -remains.log())
-        ctx.save_for_backward(table, total, inputs, weight, flat, candidates, places, top, prob, remains)
+        ctx.save_for_backward(
+            table, total, inputs, weight, flat, candidates, places, top, prob, remains
+        )
         ctx.mark_non_differentiable(correct)
         return log_probs, correct, penalty
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         grad_log_probs, _, grad_penalty = grad_outputs
-        table, total, inputs, weight, flat, candidates, places, top, prob, remains = ctx.saved_tensors
+        table, total, inputs, weight, flat, candidates, places, top, prob, remains = (
+            ctx.saved_tensors
+        )
         ratio = prob / remains  # (Q,)
         of_others = torch.zeros_like(total).index_add_(0, places, ratio.masked_fill(top, 0))
         of_all = of_others.index_add(0, places, ratio.masked_fill(~top, 0))  # (P,)

@@ -23,7 +23,9 @@ from torch import Tensor
 
 from dialogue.device import computes_in_bf16
 
-Linear = Callable[[Tensor], Tensor]  # (R, in) float32 -> (R, out) float32, a tensor that the caller may overwrite
+Linear = Callable[
+    [Tensor], Tensor
+]  # (R, in) float32 -> (R, out) float32, a tensor that the caller may overwrite
 Engine = Callable[[Tensor, Tensor], Linear]  # weight (out, in), bias (out,)
 
 TINY = torch.finfo(torch.float32).tiny
@@ -44,7 +46,11 @@ def lay_out(weight: Tensor, bias: Tensor, *, precision: str) -> Linear:
     if precision == "auto":
         precision = choose_precision(weight, bias)
     laid_out = [engine(weight, bias) for engine in engines(precision, weight.device)]
-    return laid_out[0] if len(laid_out) == 1 else min(_times(laid_out, weight), key=lambda pair: pair[0])[1]
+    return (
+        laid_out[0]
+        if len(laid_out) == 1
+        else min(_times(laid_out, weight), key=lambda pair: pair[0])[1]
+    )
 
 
 @torch.no_grad()
@@ -65,7 +71,9 @@ def engines(precision: str, device: torch.device) -> list[Engine]:
     found = _engines_of(device)[precision]
     if not found:
         there = ", ".join(precisions(device))
-        raise ValueError(f"precision {precision} has no engine on this {device.type}; use one of: auto, {there}")
+        raise ValueError(
+            f"precision {precision} has no engine on this {device.type}; use one of: auto, {there}"
+        )
     return found
 
 
@@ -140,17 +148,27 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
     """
     steps = 255 if adds_int8_exactly() else 127
     few = prepack_int8(weight, engine="fbgemm")
-    many = prepack_int8(weight, engine="onednn") if "onednn" in torch.backends.quantized.supported_engines else None
-    range_row = torch.ones(1, weight.shape[1])  # oneDNN's scale comes from the rows' range: this one makes it [-1, 1]
+    many = (
+        prepack_int8(weight, engine="onednn")
+        if "onednn" in torch.backends.quantized.supported_engines
+        else None
+    )
+    range_row = torch.ones(
+        1, weight.shape[1]
+    )  # oneDNN's scale comes from the rows' range: this one makes it [-1, 1]
     range_row[0, 0] = -1
 
     def linear(rows: Tensor) -> Tensor:
         largest = rows.abs().amax(1, keepdim=True).clamp_min_(TINY)  # (R, 1)
         unit = rows / largest
         if many is None or len(rows) < MANY_ROWS:
-            out = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(unit, 2 / steps, (steps + 1) // 2, few)
+            out = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+                unit, 2 / steps, (steps + 1) // 2, few
+            )
         else:
-            out = torch.ops.quantized.linear_dynamic(torch.cat([unit, range_row]), many, steps == 127)[:-1]
+            out = torch.ops.quantized.linear_dynamic(
+                torch.cat([unit, range_row]), many, steps == 127
+            )[:-1]
         return torch.addcmul(bias, out, largest, out=out)
 
     return linear
@@ -162,9 +180,15 @@ def prepack_int8(weight: Tensor, *, engine: str) -> torch.ScriptObject:
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = engine
     try:
-        with warnings.catch_warnings():  # PyTorch means to move quantised tensors to another package; the pinned one has them
-            warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
-            quantised = torch.quantize_per_channel(weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8)
+        with (
+            warnings.catch_warnings()
+        ):  # PyTorch means to move quantised tensors to another package; the pinned one has them
+            warnings.filterwarnings(
+                "ignore", message="torch.quantize_per_tensor", category=UserWarning
+            )
+            quantised = torch.quantize_per_channel(
+                weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8
+            )
         packed: torch.ScriptObject = torch.ops.quantized.linear_prepack(quantised, None)
     finally:
         torch.backends.quantized.engine = before

@@ -27,7 +27,9 @@ class LSTM(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.hidden_size = hidden_size
-        self.weight_input, self.weight_hidden, self.bias = _weights(input_size, hidden_size, gates=4)
+        self.weight_input, self.weight_hidden, self.bias = _weights(
+            input_size, hidden_size, gates=4
+        )
         self.bias.data[hidden_size : 2 * hidden_size] = 1
 
     def gates(self, inputs: Tensor) -> Tensor:
@@ -37,7 +39,9 @@ class LSTM(nn.Module):
     def step(self, gates: Tensor, state: Tensor) -> Tensor:
         """Take one step: gates (R, 4H), state (R, 2H) -> state (R, 2H)."""
         output, cell = state.chunk(2, dim=-1)
-        enter, forget, candidate, leave = (gates + F.linear(output, self.weight_hidden)).chunk(4, dim=-1)
+        enter, forget, candidate, leave = (gates + F.linear(output, self.weight_hidden)).chunk(
+            4, dim=-1
+        )
         cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(candidate)
         return torch.cat([torch.sigmoid(leave) * torch.tanh(cell), cell], dim=-1)
 
@@ -54,7 +58,9 @@ class RNN(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.hidden_size = hidden_size
-        self.weight_input, self.weight_hidden, self.bias = _weights(input_size, hidden_size, gates=1)
+        self.weight_input, self.weight_hidden, self.bias = _weights(
+            input_size, hidden_size, gates=1
+        )
 
     def gates(self, inputs: Tensor) -> Tensor:
         """Compute the input's share: (..., input) -> (..., H)."""
@@ -80,10 +86,14 @@ class Stack(nn.Module):
     dropout: of what a layer passes to the one above.
     """
 
-    def __init__(self, cell: str, input_size: int, hidden_size: int, *, layers: int, dropout: float) -> None:
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, *, layers: int, dropout: float
+    ) -> None:
         super().__init__()
         kind = CELLS[cell]
-        self.layers = nn.ModuleList(kind(hidden_size if number else input_size, hidden_size) for number in range(layers))
+        self.layers = nn.ModuleList(
+            kind(hidden_size if number else input_size, hidden_size) for number in range(layers)
+        )
         self.dropout = Dropout(dropout)
         self.hidden_size = hidden_size
         self.each = hidden_size * (2 if cell == "lstm" else 1)
@@ -100,9 +110,13 @@ class Stack(nn.Module):
 
     def forward(self, inputs: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
         """Run over packed rows: inputs (P, input), rows alive at each step, start (batch_sizes[0], C) -> states (P, C)."""
-        return self._through(inputs, start, lambda layer, gates, before: layer(gates, batch_sizes, before))
+        return self._through(
+            inputs, start, lambda layer, gates, before: layer(gates, batch_sizes, before)
+        )
 
-    def _through(self, inputs: Tensor, state: Tensor, run: Callable[[Any, Tensor, Tensor], Tensor]) -> Tensor:
+    def _through(
+        self, inputs: Tensor, state: Tensor, run: Callable[[Any, Tensor, Tensor], Tensor]
+    ) -> Tensor:
         states: list[Tensor] = []
         for layer, before in zip(self.layers, torch.split(state, self.each, dim=-1), strict=True):
             assert isinstance(layer, GRU | LSTM | RNN)
@@ -111,7 +125,9 @@ class Stack(nn.Module):
         return torch.cat(states, dim=-1)
 
 
-def _weights(input_size: int, hidden_size: int, *, gates: int) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
+def _weights(
+    input_size: int, hidden_size: int, *, gates: int
+) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
     weight_input = nn.Parameter(torch.empty(gates * hidden_size, input_size))
     weight_hidden = nn.Parameter(torch.empty(gates * hidden_size, hidden_size))
     nn.init.uniform_(weight_input, -1 / math.sqrt(input_size), 1 / math.sqrt(input_size))
@@ -124,10 +140,14 @@ class _LSTMSequence(torch.autograd.Function):
     """The steps of an LSTM over packed rows; `LSTM.step` in a loop is its slow, obvious twin (in the tests)."""
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, weight: Tensor, start: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+    def forward(
+        ctx: Any, gates: Tensor, weight: Tensor, start: Tensor, batch_sizes: Sequence[int]
+    ) -> Tensor:
         hidden = weight.shape[1]
         states = gates.new_empty(gates.shape[0], 2 * hidden)
-        active = gates.new_empty(gates.shape[0], 5 * hidden)  # enter, forget, candidate, leave, tanh of the cell
+        active = gates.new_empty(
+            gates.shape[0], 5 * hidden
+        )  # enter, forget, candidate, leave, tanh of the cell
         state, offset = start, 0
         for alive in batch_sizes:
             here = slice(offset, offset + alive)
@@ -137,7 +157,9 @@ class _LSTMSequence(torch.autograd.Function):
             now[:, 2 * hidden : 3 * hidden].tanh_()
             now[:, 3 * hidden : 4 * hidden].sigmoid_()
             enter, forget, candidate, leave, squashed = now.chunk(5, dim=1)
-            cell = torch.mul(forget, state[:, hidden:], out=out[:, hidden:]).addcmul_(enter, candidate)
+            cell = torch.mul(forget, state[:, hidden:], out=out[:, hidden:]).addcmul_(
+                enter, candidate
+            )
             torch.tanh(cell, out=squashed)
             torch.mul(leave, squashed, out=out[:, :hidden])
             state = out
@@ -174,7 +196,9 @@ class _RNNSequence(torch.autograd.Function):
     """The steps of an RNN over packed rows, as above."""
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, weight: Tensor, start: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+    def forward(
+        ctx: Any, gates: Tensor, weight: Tensor, start: Tensor, batch_sizes: Sequence[int]
+    ) -> Tensor:
         states = torch.empty_like(gates)
         state, offset = start, 0
         for alive in batch_sizes:

@@ -40,7 +40,15 @@ class RecurrentDecoder(nn.Module):
     """
 
     def __init__(
-        self, *, vocab_size: int, embedding: int, hidden: int, cell: str, layers: int, dropout: float, one_hot: bool = False
+        self,
+        *,
+        vocab_size: int,
+        embedding: int,
+        hidden: int,
+        cell: str,
+        layers: int,
+        dropout: float,
+        one_hot: bool = False,
     ) -> None:
         super().__init__()
         embedding = vocab_size if one_hot else embedding
@@ -49,7 +57,9 @@ class RecurrentDecoder(nn.Module):
         self.readout = nn.Linear(hidden, embedding)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
         self.dropout = Dropout(dropout)
-        self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
+        self.embedding_scale = math.sqrt(
+            embedding
+        )  # rows are small, as an output layer wants them; inputs want unit size
         if one_hot:
             nn.init.eye_(self.embedding.weight.requires_grad_(False))
         else:
@@ -66,7 +76,11 @@ class RecurrentDecoder(nn.Module):
 
     def begin(self, batch: Batch) -> Tensor:
         """Give the states that the conversations of a batch go on from: (N, C)."""
-        return self.empty(len(batch.turns)) if batch.history is None else batch.history.to(self.embedding.weight.dtype)
+        return (
+            self.empty(len(batch.turns))
+            if batch.history is None
+            else batch.history.to(self.embedding.weight.dtype)
+        )
 
     def read(self, token_ids: Tensor, state: Tensor) -> Tensor:
         """Read one token a row: (R,), (R, C) -> (R, C)."""
@@ -74,7 +88,9 @@ class RecurrentDecoder(nn.Module):
 
     def log_probs(self, state: Tensor) -> Tensor:
         """Say how likely each token comes next: (R, C) -> (R, V), float32."""
-        logits = F.linear(self.readout(self.stack.output(state)), self.embedding.weight, self.output_bias)
+        logits = F.linear(
+            self.readout(self.stack.output(state)), self.embedding.weight, self.output_bias
+        )
         return F.log_softmax(logits.float(), dim=-1)
 
     def check(self, batch: Batch) -> None:
@@ -87,8 +103,14 @@ class RecurrentDecoder(nn.Module):
     def prepare(self, precision: str) -> tuple[Callable[[Tensor], Tensor], str]:
         """Lay `log_probs` out for decoding, in a precision of dialogue.models.projection; "auto" is settled, too."""
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
-        if self.stack.hidden_size <= weight.shape[1]:  # the readout folded in does not make the output layer wider
-            weight, bias, read_out = weight @ self.readout.weight, bias + weight @ self.readout.bias, None
+        if (
+            self.stack.hidden_size <= weight.shape[1]
+        ):  # the readout folded in does not make the output layer wider
+            weight, bias, read_out = (
+                weight @ self.readout.weight,
+                bias + weight @ self.readout.bias,
+                None,
+            )
         else:
             read_out = lay_out(self.readout.weight, self.readout.bias, precision="fp32")
         if precision == "auto":
@@ -106,9 +128,27 @@ class RecurrentDecoder(nn.Module):
         """Read rows of tokens: (M, T), lengths (M,), start (M, C) -> packed states after each (P, C), whose they are (P,)."""
         packed = pack(token_ids, lengths)
         start = start[packed.sorted_indices]
-        return self.stack(self.embed(packed.data), packed.batch_sizes.tolist(), start), rows(packed, token_ids.device)
+        return self.stack(self.embed(packed.data), packed.batch_sizes.tolist(), start), rows(
+            packed, token_ids.device
+        )
 
-    def score(self, outputs: Tensor, targets: Tensor, rows: Tensor, lengths: Tensor, *, objective: Objective) -> Likelihood:
+    def score(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        rows: Tensor,
+        lengths: Tensor,
+        *,
+        objective: Objective,
+    ) -> Likelihood:
         """Score targets (P,) of utterances `rows` (P,), given the output of the layers before each, (P, H)."""
         inputs = self.readout(self.dropout(outputs))
-        return likelihood(inputs, self.embedding.weight, self.output_bias, targets, rows, lengths, objective=objective)
+        return likelihood(
+            inputs,
+            self.embedding.weight,
+            self.output_bias,
+            targets,
+            rows,
+            lengths,
+            objective=objective,
+        )

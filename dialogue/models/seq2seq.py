@@ -24,12 +24,25 @@ class Seq2Seq(Configured, nn.Module):
     SETTINGS = frozenset({"embedding", "hidden", "cell", "layers", "dropout"})
 
     def __init__(
-        self, *, vocab_size: int, bos_id: int, embedding: int, hidden: int, cell: str, layers: int, dropout: float
+        self,
+        *,
+        vocab_size: int,
+        bos_id: int,
+        embedding: int,
+        hidden: int,
+        cell: str,
+        layers: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.bos_id = bos_id
         self.decoder = RecurrentDecoder(
-            vocab_size=vocab_size, embedding=embedding, hidden=hidden, cell=cell, layers=layers, dropout=dropout
+            vocab_size=vocab_size,
+            embedding=embedding,
+            hidden=hidden,
+            cell=cell,
+            layers=layers,
+            dropout=dropout,
         )
         self.encoder = Stack(cell, embedding, hidden, layers=layers, dropout=dropout)
 
@@ -80,32 +93,48 @@ class Seq2Seq(Configured, nn.Module):
         self.decoder.check(batch)
         history = self._history_before(batch)
         read = batch.token_ids if batch.decoder_input is None else batch.decoder_input
-        read = F.pad(read[:, :-1], (1, 0), value=self.bos_id)  # <s> w1 w2 ... predicts w1 w2 ... </s>
+        read = F.pad(
+            read[:, :-1], (1, 0), value=self.bos_id
+        )  # <s> w1 w2 ... predicts w1 w2 ... </s>
         states, rows = self.decoder.states(read, batch.lengths, history)
         targets = pack(batch.token_ids, batch.lengths).data
-        return self.decoder.score(self.decoder.stack.output(states), targets, rows, batch.lengths, objective=objective)
+        return self.decoder.score(
+            self.decoder.stack.output(states), targets, rows, batch.lengths, objective=objective
+        )
 
     def _history_before(self, batch: Batch) -> Tensor:
         """Give the state that the decoder begins from at each utterance: (M, C)."""
         conversations, device = len(batch.turns), batch.token_ids.device
         begin = self.decoder.begin(batch)
-        first = batch.turns.cumsum(0) - batch.turns  # (N,): where each conversation begins among the M
+        first = (
+            batch.turns.cumsum(0) - batch.turns
+        )  # (N,): where each conversation begins among the M
         follows = torch.ones(len(batch.lengths), dtype=torch.bool)
         follows[first] = False
         later = follows.nonzero().squeeze(1)  # (M - N,)
-        source = torch.empty_like(batch.lengths)  # (M,): the row of `states` below that stands before each utterance
+        source = torch.empty_like(
+            batch.lengths
+        )  # (M,): the row of `states` below that stands before each utterance
         source[first] = torch.arange(conversations)
         states = begin
         if len(later):
             token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
             source[later] = conversations + torch.arange(len(later))
-            states = torch.cat([begin, self._encode(token_ids[(later - 1).to(device)], lengths[later - 1])])
+            states = torch.cat(
+                [begin, self._encode(token_ids[(later - 1).to(device)], lengths[later - 1])]
+            )
         history = states[source.to(device)]
-        return history if batch.without_history is None else history.masked_fill(batch.without_history[:, None], 0)
+        return (
+            history
+            if batch.without_history is None
+            else history.masked_fill(batch.without_history[:, None], 0)
+        )
 
     def _encode(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Read utterances: (M, T), lengths (M,) -> the states after their last tokens (M, C)."""
         packed = pack(token_ids, lengths)
         start = self.decoder.empty(len(lengths))
-        states: Tensor = self.encoder(self.decoder.embed(packed.data), packed.batch_sizes.tolist(), start)
+        states: Tensor = self.encoder(
+            self.decoder.embed(packed.data), packed.batch_sizes.tolist(), start
+        )
         return states[last_positions(packed, lengths).to(token_ids.device)]

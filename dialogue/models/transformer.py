@@ -27,7 +27,9 @@ from dialogue.models.projection import Linear, choose_precision, lay_out
 
 ROTARY_BASE = 10_000.0  # Su et al. 2021 (RoFormer, arXiv 2104.09864)
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys, values (P, heads, D) -> (P, heads, D)
+Attend = Callable[
+    [Tensor, Tensor, Tensor], Tensor
+]  # queries, keys, values (P, heads, D) -> (P, heads, D)
 
 
 @dataclass(frozen=True)
@@ -50,31 +52,47 @@ class TransformerState:
         """Take rows (R,) in their order; rows that were made by `repeat` stay together, R / N of one conversation in a row."""
         sharing = self.reply.shape[2] // len(self.real)
         origins = (rows // sharing).view(-1, sharing)
-        torch._assert_async((origins == origins[:, :1]).all(), "rows of different conversations were mixed")
+        torch._assert_async(
+            (origins == origins[:, :1]).all(), "rows of different conversations were mixed"
+        )
         reply = self.reply.index_select(2, rows)
-        if sharing > 1 and len(rows) == self.reply.shape[2]:  # a beam that follows its parents: all conversations are still there
+        if (
+            sharing > 1 and len(rows) == self.reply.shape[2]
+        ):  # a beam that follows its parents: all conversations are still there
             return replace(self, reply=reply)
         kept = origins[:, 0]
-        return TransformerState(self.history.index_select(2, kept), self.real.index_select(0, kept), reply)
+        return TransformerState(
+            self.history.index_select(2, kept), self.real.index_select(0, kept), reply
+        )
 
 
 class Block(nn.Module):
     """Attention and a feed-forward network, each normalised before and added to what came in."""
 
-    def __init__(self, *, embedding: int, hidden: int, heads: int, layers: int, dropout: float) -> None:
+    def __init__(
+        self, *, embedding: int, hidden: int, heads: int, layers: int, dropout: float
+    ) -> None:
         super().__init__()
         self.heads = heads
-        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(embedding), nn.LayerNorm(embedding)
+        self.attention_norm, self.feed_forward_norm = (
+            nn.LayerNorm(embedding),
+            nn.LayerNorm(embedding),
+        )
         self.queries_keys_values = nn.Linear(embedding, 3 * embedding, bias=False)
         self.attended = nn.Linear(embedding, embedding)
         self.widen, self.narrow = nn.Linear(embedding, hidden), nn.Linear(hidden, embedding)
         self.dropout = Dropout(dropout)
-        for last in (self.attended, self.narrow):  # 2 * layers of these are added up (Radford et al. 2019)
+        for last in (
+            self.attended,
+            self.narrow,
+        ):  # 2 * layers of these are added up (Radford et al. 2019)
             last.weight.data /= math.sqrt(2 * layers)
 
     def forward(self, inputs: Tensor, attend: Attend) -> Tensor:
         """Take tokens (P, E) one layer further; attend: who sees whom."""
-        parts = self.queries_keys_values(self.attention_norm(inputs)).view(len(inputs), 3, self.heads, -1)
+        parts = self.queries_keys_values(self.attention_norm(inputs)).view(
+            len(inputs), 3, self.heads, -1
+        )
         seen = attend(*parts.unbind(1)).reshape(inputs.shape)
         inputs = inputs + self.dropout(self.attended(seen))
         wide = F.gelu(self.widen(self.feed_forward_norm(inputs)))
@@ -101,16 +119,21 @@ class Transformer(Configured, nn.Module):
     ) -> None:
         super().__init__()
         if embedding % (2 * heads):
-            raise ValueError(f"embedding is {embedding} and heads {heads}; each head needs an even share of the embedding")
+            raise ValueError(
+                f"embedding is {embedding} and heads {heads}; each head needs an even share of the embedding"
+            )
         self.bos_id, self.window, self.heads = bos_id, window, heads
         self.embedding = nn.Embedding(vocab_size, embedding)
         self.blocks = nn.ModuleList(
-            Block(embedding=embedding, hidden=hidden, heads=heads, layers=layers, dropout=dropout) for _ in range(layers)
+            Block(embedding=embedding, hidden=hidden, heads=heads, layers=layers, dropout=dropout)
+            for _ in range(layers)
         )
         self.norm = nn.LayerNorm(embedding)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
         self.dropout = Dropout(dropout)
-        self.embedding_scale = math.sqrt(embedding)  # rows are small, as an output layer wants them; inputs want unit size
+        self.embedding_scale = math.sqrt(
+            embedding
+        )  # rows are small, as an output layer wants them; inputs want unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
 
     # --- talking -------------------------------------------------------------------------------------------------
@@ -129,8 +152,12 @@ class Transformer(Configured, nn.Module):
         both = torch.cat([history, said], dim=1)
         total = (history > 0).sum(1, keepdim=True) + lengths
         kept = torch.where(total > self.window, self.window // 2, total)
-        back = torch.arange(self.window - 1, -1, -1, device=said.device)  # how far before the last token each place stands
-        source = (self.window + lengths - 1 - back).clamp_min(0)  # the utterance's last token stands at window + length - 1
+        back = torch.arange(
+            self.window - 1, -1, -1, device=said.device
+        )  # how far before the last token each place stands
+        source = (self.window + lengths - 1 - back).clamp_min(
+            0
+        )  # the utterance's last token stands at window + length - 1
         return both.gather(1, source) * (back < kept)
 
     @torch.no_grad()
@@ -152,9 +179,15 @@ class Transformer(Configured, nn.Module):
 
         def attend(cache: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             parts = (_rotated(queries, turn), _rotated(keys, turn), values)
-            query, key, value = (part.view(rows, time, *part.shape[1:]).transpose(1, 2) for part in parts)
+            query, key, value = (
+                part.view(rows, time, *part.shape[1:]).transpose(1, 2) for part in parts
+            )
             cache[0], cache[1] = key, value
-            return F.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None]).transpose(1, 2).flatten(0, 1)
+            return (
+                F.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None])
+                .transpose(1, 2)
+                .flatten(0, 1)
+            )
 
         for block, cache in zip(self.blocks, caches, strict=True):
             inputs = block(inputs, partial(attend, cache))
@@ -183,7 +216,9 @@ class Transformer(Configured, nn.Module):
 
         return PreparedModel(self.start, step, precision)
 
-    def _further(self, token_ids: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
+    def _further(
+        self, token_ids: Tensor, state: TransformerState
+    ) -> tuple[Tensor, TransformerState]:
         """Read one token a row, (R,): what the output layer gets, (R, E), and the state behind it."""
         _, _, rows, heads, time, size = state.reply.shape
         conversations, past = state.real.shape
@@ -192,15 +227,26 @@ class Transformer(Configured, nn.Module):
         caches = F.pad(state.reply, (0, 0, 0, 1))  # (layers, 2, R, heads, t + 1, D)
         unseen = ~state.real[:, None, None]  # (N, 1, 1, T)
 
-        def attend(before: Tensor, cache: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        def attend(
+            before: Tensor, cache: Tensor, queries: Tensor, keys: Tensor, values: Tensor
+        ) -> Tensor:
             """Attend to the history and to the reply, with one softmax over both."""
             cache[0, :, :, time], cache[1, :, :, time] = _rotated(keys, turn), values
             query = _rotated(queries, turn) / math.sqrt(size)
-            together = query.view(conversations, sharing, heads, size).transpose(1, 2)  # (N, heads, R / N, D)
-            to_history = (together @ before[0].transpose(-1, -2)).masked_fill(unseen, -torch.inf).transpose(1, 2).flatten(0, 1)
+            together = query.view(conversations, sharing, heads, size).transpose(
+                1, 2
+            )  # (N, heads, R / N, D)
+            to_history = (
+                (together @ before[0].transpose(-1, -2))
+                .masked_fill(unseen, -torch.inf)
+                .transpose(1, 2)
+                .flatten(0, 1)
+            )
             to_reply = (cache[0] @ query[..., None]).squeeze(-1)  # (R, heads, t + 1)
             weights = torch.cat([to_history, to_reply], dim=-1).softmax(-1)
-            of_history = weights[..., :past].reshape(conversations, sharing, heads, past).transpose(1, 2)
+            of_history = (
+                weights[..., :past].reshape(conversations, sharing, heads, past).transpose(1, 2)
+            )
             seen = (of_history @ before[1]).transpose(1, 2).reshape(rows, heads, size)
             seen += (weights[..., None, past:] @ cache[1]).squeeze(-2)
             return seen
@@ -230,8 +276,12 @@ class Transformer(Configured, nn.Module):
         if batch.history is not None:
             texts.append(batch.history.long() - 1)
         rows = rows_of(batch, window=self.window)
-        outputs = self._read(torch.cat([text.flatten() for text in texts])[rows.source], rows)  # (P, E)
-        real = (torch.arange(batch.token_ids.shape[1]) < batch.lengths[:, None]).to(device)  # (M, T)
+        outputs = self._read(
+            torch.cat([text.flatten() for text in texts])[rows.source], rows
+        )  # (P, E)
+        real = (torch.arange(batch.token_ids.shape[1]) < batch.lengths[:, None]).to(
+            device
+        )  # (M, T)
         whose = torch.arange(len(batch.lengths)).repeat_interleave(batch.lengths).to(device)
         output = (self.norm(outputs[rows.scored]), self.embedding.weight, self.output_bias)
         return likelihood(*output, batch.token_ids[real], whose, batch.lengths, objective=objective)
@@ -243,9 +293,13 @@ class Transformer(Configured, nn.Module):
         turn = _rotation(rows.position, self.embedding.embedding_dim // self.heads)
 
         def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            parts = torch.stack([_rotated(queries, turn), _rotated(keys, turn), values], dim=1)  # (P, 3, heads, D)
+            parts = torch.stack(
+                [_rotated(queries, turn), _rotated(keys, turn), values], dim=1
+            )  # (P, 3, heads, D)
             padded = parts.new_zeros(math.prod(shape), *parts.shape[1:]).index_copy(0, cells, parts)
-            query, key, value = padded.view(*shape, *parts.shape[1:]).permute(2, 0, 3, 1, 4)  # (B, heads, L, D) each
+            query, key, value = padded.view(*shape, *parts.shape[1:]).permute(
+                2, 0, 3, 1, 4
+            )  # (B, heads, L, D) each
             seen = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
             return seen.transpose(1, 2).flatten(0, 1)[cells]
 

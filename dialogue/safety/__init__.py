@@ -1,6 +1,14 @@
 """What may be said: lists of words, what is answered with a fixed sentence, the filter of the n-best. Knows no model."""
 
-from dialogue.safety.guard import LEVELS, Guarded, Level, fixed_answer, level_from_environment, may_say, never_say
+from dialogue.safety.guard import (
+    LEVELS,
+    Guarded,
+    Level,
+    fixed_answer,
+    level_from_environment,
+    may_say,
+    never_say,
+)
 from dialogue.safety.lists import BLOCKED, OFFENSIVE, Hit, hits, is_offensive, version
 from dialogue.safety.play import Play
 from dialogue.safety.topics import TOPICS, topic

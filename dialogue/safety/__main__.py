@@ -38,8 +38,12 @@ def read_input(file: str) -> str:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Report from the command line; 1 where anything was found, 2 where the file cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m dialogue.safety", description="Report what the lists find in a text.")
-    parser.add_argument("file", metavar="FILE", help="a text file, one utterance a line; - reads standard input")
+    parser = argparse.ArgumentParser(
+        prog="python -m dialogue.safety", description="Report what the lists find in a text."
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="a text file, one utterance a line; - reads standard input"
+    )
     options = parser.parse_args(arguments)
     lines = read_input(options.file).splitlines()
     table, found = Table("line", "category", "found", "text"), list(findings(lines))

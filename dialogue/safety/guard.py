@@ -35,7 +35,9 @@ def level_from_environment() -> Level:
     raise ValueError(f"SAFETY is {value!r}; it must be one of {', '.join(LEVELS)}")
 
 
-def fixed_answer(utterance: str, *, seed: str, locale: str = "", level: Level = "standard", play: Play = NO_PLAY) -> Guarded | None:
+def fixed_answer(
+    utterance: str, *, seed: str, locale: str = "", level: Level = "standard", play: Play = NO_PLAY
+) -> Guarded | None:
     """Answer an utterance for which nothing may be generated; None: the model may.
 
     seed: chooses the wording. locale: whose crisis line is named, such as en-US. A crisis is answered at every level; at
@@ -61,7 +63,9 @@ def may_say(level: Level) -> Callable[[str, str], bool] | None:
     """
     if level == "off":
         return None
-    return lambda utterance, reply: not hits(reply) and topic(reply) is None and not (is_delicate(utterance) and agrees(reply))
+    return lambda utterance, reply: (
+        not hits(reply) and topic(reply) is None and not (is_delicate(utterance) and agrees(reply))
+    )
 
 
 def never_say(level: Level) -> list[str]:

@@ -15,7 +15,9 @@ from dialogue.safety.text import fold
 from dialogue.text_files import read_text
 
 LISTS = Path(__file__).with_name("lists.toml")
-BLOCKED = Path(__file__).with_name("blocked.txt")  # listed words as a beam search forbids them: one phrase a line
+BLOCKED = Path(__file__).with_name(
+    "blocked.txt"
+)  # listed words as a beam search forbids them: one phrase a line
 CATEGORIES = ("slur", "sexual", "profanity", "violence", "mild")  # what fits two is the first
 OFFENSIVE = frozenset(CATEGORIES[:-1])
 
@@ -34,7 +36,10 @@ def hits(text: str) -> list[Hit]:
     Categories: slur, sexual, profanity, violence (threats, and encouragement of harm), mild.
     """
     allowed, listed = _compiled()
-    return [Hit(str(match.lastgroup), match[0]) for match in listed.finditer(allowed.sub("|", without_play(fold(text))))]
+    return [
+        Hit(str(match.lastgroup), match[0])
+        for match in listed.finditer(allowed.sub("|", without_play(fold(text))))
+    ]
 
 
 def is_offensive(text: str, *, strict: bool = False) -> bool:
@@ -59,4 +64,6 @@ def _compiled() -> tuple[re.Pattern[str], re.Pattern[str]]:
     fragments = lists["fragments"]
     groups = [f"(?P<{name}>{joined(lists[name]['words'], fragments)})" for name in CATEGORIES]
     allowed = joined(lists["allowed"], fragments)
-    return re.compile(rf"(?<!\S)(?:{allowed})(?!\S)"), re.compile(rf"(?<!\S)(?:{'|'.join(groups)})s?(?!\S)")
+    return re.compile(rf"(?<!\S)(?:{allowed})(?!\S)"), re.compile(
+        rf"(?<!\S)(?:{'|'.join(groups)})s?(?!\S)"
+    )

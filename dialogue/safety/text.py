@@ -12,10 +12,15 @@ _TRAILING = re.compile(r"[!+|]+$")  # "shit!" is an exclamation, "sh!t" is not
 _BREAK = "\x1f"  # stands for a sentence's end while a text is folded: "|" is a letter in leet
 _NOT_FOLDED = re.compile(rf"[^a-z0-9*{_BREAK}]+")
 # A sentence ends here, unless the full stop is an initial's, a title's or one of several: "f. u. c. k.", "mr. dick", "i... die".
-_SENTENCE_END = re.compile(r"(?<=\w)(?<!\b\w)(?<!\bmr)(?<!\bms)(?<!\bmrs)(?<!\bdr)(?<!\bst)(?:\.|[!?]+)[\"”')\]]*(?=\s+\S)")
+_SENTENCE_END = re.compile(
+    r"(?<=\w)(?<!\b\w)(?<!\bmr)(?<!\bms)(?<!\bmrs)(?<!\bdr)(?<!\bst)(?:\.|[!?]+)[\"”')\]]*(?=\s+\S)"
+)
 _STRETCHED = re.compile(r"([a-z])\1{2,}")
 _SPELT = re.compile(r"(?<!\S)[a-z0-9*](?: [a-z0-9*]){2,}(?!\S)")
-SPELT_LETTERS, SPELT_RUN = 14, 200  # of a run of single letters, so many are put together (no listed word is longer); looked at
+SPELT_LETTERS, SPELT_RUN = (
+    14,
+    200,
+)  # of a run of single letters, so many are put together (no listed word is longer); looked at
 
 
 def fold(text: str) -> str:
@@ -25,11 +30,19 @@ def fold(text: str) -> str:
     ("would suck. You should" holds no "suck you"). Letters spelt one by one are followed by the words that they may be
     ("f u c k" by "fuck"), stretched ones ("boooobs" is "boobs") by the word with one of the letter ("shiiit" by "shit").
     """
-    lowered = _MARKS.sub("", text.lower() if text.isascii() else unicodedata.normalize("NFKD", text).lower())
+    lowered = _MARKS.sub(
+        "", text.lower() if text.isascii() else unicodedata.normalize("NFKD", text).lower()
+    )
     sentences = _SENTENCE_END.sub(f" {_BREAK} ", lowered)
-    folded = " ".join(_NOT_FOLDED.sub(" ", _LEET_WORD.sub(_plain, sentences)).replace(_BREAK, " | ").split())
+    folded = " ".join(
+        _NOT_FOLDED.sub(" ", _LEET_WORD.sub(_plain, sentences)).replace(_BREAK, " | ").split()
+    )
     further = [_STRETCHED.sub(r"\1", word) for word in folded.split() if _STRETCHED.search(word)]
-    further += [word for run in _SPELT.findall(folded) for word in _put_together(run.replace(" ", "")[:SPELT_RUN])]
+    further += [
+        word
+        for run in _SPELT.findall(folded)
+        for word in _put_together(run.replace(" ", "")[:SPELT_RUN])
+    ]
     return " | ".join([_STRETCHED.sub(r"\1\1", folded), *further])
 
 
@@ -42,4 +55,8 @@ def _plain(match: re.Match[str]) -> str:
 
 def _put_together(letters: str) -> list[str]:
     """List the words that may stand in a run of letters, from three letters on."""
-    return [letters[i:j] for i in range(len(letters)) for j in range(i + 3, min(len(letters), i + SPELT_LETTERS) + 1)]
+    return [
+        letters[i:j]
+        for i in range(len(letters))
+        for j in range(i + 3, min(len(letters), i + SPELT_LETTERS) + 1)
+    ]

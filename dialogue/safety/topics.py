@@ -16,7 +16,16 @@ from dialogue.vocabulary import CONTINUED
 
 PATTERNS = Path(__file__).with_name("topics.toml")
 LOOKED_AT = 1000  # characters: more than anybody says in one go; the patterns look far ahead, which takes its square
-TOPICS = ("crisis", "medical", "legal", "financial", "personal", "drugs", "sorrow", "side")  # what is two of them is the first
+TOPICS = (
+    "crisis",
+    "medical",
+    "legal",
+    "financial",
+    "personal",
+    "drugs",
+    "sorrow",
+    "side",
+)  # what is two of them is the first
 _SENTENCE_END = re.compile(rf"{CONTINUED}|[.!?]")
 
 
@@ -26,7 +35,9 @@ def topic(text: str, *, play: Play = NO_PLAY) -> str | None:
     play: what is known of a game from the turns before it.
     """
     folded = _compiled().allowed.sub("|", without_play(fold(text[:LOOKED_AT]), play))
-    return next((name for name, pattern in _compiled().topics.items() if pattern.search(folded)), None)
+    return next(
+        (name for name, pattern in _compiled().topics.items() if pattern.search(folded)), None
+    )
 
 
 def is_delicate(text: str) -> bool:
@@ -36,7 +47,10 @@ def is_delicate(text: str) -> bool:
 
 def agrees(text: str) -> bool:
     """Tell whether one of a reply's sentences begins by agreeing or cheering."""
-    return any(_compiled().agreement.match(fold(sentence)) for sentence in _SENTENCE_END.split(text[:LOOKED_AT]))
+    return any(
+        _compiled().agreement.match(fold(sentence))
+        for sentence in _SENTENCE_END.split(text[:LOOKED_AT])
+    )
 
 
 class _Patterns(NamedTuple):
@@ -67,5 +81,7 @@ def _compiled() -> _Patterns:
         allowed=compiled(lists["allowed"]),
         topics={name: compiled(lists[name]["patterns"]) for name in TOPICS},
         delicate=compiled(lists["delicate"]["patterns"]),
-        agreement=compiled(lists["agreement"]["patterns"], before=r"(?:(?:well|oh|ah|lol|wow|hey|hmm) )*"),
+        agreement=compiled(
+            lists["agreement"]["patterns"], before=r"(?:(?:well|oh|ah|lol|wow|hey|hmm) )*"
+        ),
     )

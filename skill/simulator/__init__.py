@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from dialogue.agent import DialogueAgent
 
 PAGE = Path(__file__).with_name("page")
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -37,7 +42,10 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-CHOICES = {"method": METHODS, "ranker": ("auto", "likelihood", "recall", "learned")}  # of the settings that are words
+CHOICES = {
+    "method": METHODS,
+    "ranker": ("auto", "likelihood", "recall", "learned"),
+}  # of the settings that are words
 HISTORY = 2048  # numbers of a history that are shown at most
 
 
@@ -45,7 +53,9 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
     """Serve the page at /simulator, and beside it what it asks."""
     hears = interaction or load()
     page = Blueprint("simulator", __name__, url_prefix="/simulator")
-    files = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.suffix in KINDS}
+    files = {
+        path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.suffix in KINDS
+    }
 
     @page.before_request
     def guard() -> Response | None:
@@ -81,24 +91,39 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
     @page.post("/settings")
     def settings() -> Response:
         asked = _asked(session=str, settings=dict)
-        chosen = agents.choose(asked["session"], asked["settings"], checkpoint=str(asked.get("checkpoint") or ""))
+        chosen = agents.choose(
+            asked["session"], asked["settings"], checkpoint=str(asked.get("checkpoint") or "")
+        )
         return jsonify(asdict(chosen))
 
     @page.post("/request")
     def build() -> Response:
         asked = _asked(session=dict, turn=dict)
-        return jsonify(turn_of(asked["turn"], "the turn").to(device.Session.read(asked["session"]), hears))
+        return jsonify(
+            turn_of(asked["turn"], "the turn").to(device.Session.read(asked["session"]), hears)
+        )
 
     @page.post("/inside")
     def inside() -> Response:
         asked = _asked(session=dict, request=dict, response=dict)
         session, response = device.Session.read(asked["session"]), asked["response"]
         try:
-            found = look_inside(asked["request"], response, agents.take(asked["request"]["request"]["requestId"]), hears)
+            found = look_inside(
+                asked["request"],
+                response,
+                agents.take(asked["request"]["request"]["requestId"]),
+                hears,
+            )
             found["session"] = device.after(session, response).written()
-            found["faults"] = list(faults(asked.get("expect") or {}, response, before=asked.get("before") or [], broken=[]))
+            found["faults"] = list(
+                faults(
+                    asked.get("expect") or {}, response, before=asked.get("before") or [], broken=[]
+                )
+            )
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"that is no request with its response: {type(error).__name__} {error}") from None
+            raise ValueError(
+                f"that is no request with its response: {type(error).__name__} {error}"
+            ) from None
         return jsonify(found)
 
     @page.post("/read")
@@ -110,7 +135,10 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
 
 
 def look_inside(
-    envelope: Mapping[str, Any], response: dict[str, Any], seen: Seen | None, interaction: InteractionSettings
+    envelope: Mapping[str, Any],
+    response: dict[str, Any],
+    seen: Seen | None,
+    interaction: InteractionSettings,
 ) -> dict[str, Any]:
     """Say what happened to a request: who answered it and why, from what candidates, with what history, in what time."""
     found: dict[str, Any] = {
@@ -127,7 +155,14 @@ def look_inside(
         reply = seen.reply
         found["seconds"] = [*found["seconds"][:1], *map(list, reply.seconds)]
         found["candidates"] = [
-            {"why": why, **{name: value for name, value in vars(candidate).items() if isinstance(value, (str, float, int))}}
+            {
+                "why": why,
+                **{
+                    name: value
+                    for name, value in vars(candidate).items()
+                    if isinstance(value, (str, float, int))
+                },
+            }
             for candidate, why in zip(reply.candidates, seen.agent.why(reply), strict=True)
         ]
         found["history"] = [round(number, 4) for number in reply.conversation.numbers()[:HISTORY]]
@@ -172,20 +207,40 @@ def _talk(talk: Talk) -> dict[str, Any]:
     for turn in talk.turns:
         other: dict[str, Any] = {"intent": turn.intent, "end": turn.end, "request": turn.request}
         done = {name: value for name, value in other.items() if value} or {"say": turn.say}
-        turns.append({"do": done, "answer": turn.answer, "expect": dict(turn.expect), "shown": turn.shown})
+        turns.append(
+            {"do": done, "answer": turn.answer, "expect": dict(turn.expect), "shown": turn.shown}
+        )
     session = talk.session
-    return {"session": session.id, "locale": session.locale, "user": session.user, "settings": dict(talk.settings), "turns": turns}
+    return {
+        "session": session.id,
+        "locale": session.locale,
+        "user": session.user,
+        "settings": dict(talk.settings),
+        "turns": turns,
+    }
 
 
 def _asked(**kinds: type) -> dict[str, Any]:
     """Read the JSON that the page sends. Raises ValueError where it is something else."""
     asked = request.get_json()
-    if not isinstance(asked, dict) or not all(isinstance(asked.get(name), kind) for name, kind in kinds.items()):
+    if not isinstance(asked, dict) or not all(
+        isinstance(asked.get(name), kind) for name, kind in kinds.items()
+    ):
         raise ValueError(f"expected an object with {', '.join(kinds)}")
     return asked
 
 
-def build_agents(agent: DialogueAgent, served: Path, *, load: Callable[[Path], DialogueAgent], runs: Path = Path("runs")) -> Agents:
+def build_agents(
+    agent: DialogueAgent,
+    served: Path,
+    *,
+    load: Callable[[Path], DialogueAgent],
+    runs: Path = Path("runs"),
+) -> Agents:
     """Put the agent behind the simulator, with the checkpoints of the runs on this machine to compare it with."""
-    found = {path.parent.name: path for path in sorted(runs.glob("*/checkpoint")) if path.resolve() != served.resolve()}
+    found = {
+        path.parent.name: path
+        for path in sorted(runs.glob("*/checkpoint"))
+        if path.resolve() != served.resolve()
+    }
     return Agents(agent, checkpoints=found, load=load)

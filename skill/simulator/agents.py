@@ -32,18 +32,28 @@ class Seen(NamedTuple):
 class Agents:
     """Answers for the agent. Other sessions than the page's reach it directly, and leave nothing here."""
 
-    def __init__(self, agent: DialogueAgent, *, checkpoints: Mapping[str, Path], load: Callable[[Path], DialogueAgent]) -> None:
+    def __init__(
+        self,
+        agent: DialogueAgent,
+        *,
+        checkpoints: Mapping[str, Path],
+        load: Callable[[Path], DialogueAgent],
+    ) -> None:
         """Take the agent, and the checkpoints that one may choose by name, each loaded when it is first asked for."""
         self._agent, self.checkpoints, self._load = agent, dict(checkpoints), load
         self._chosen: OrderedDict[str, DialogueAgent] = OrderedDict()  # session -> its agent
         self._loaded: OrderedDict[str, DialogueAgent] = OrderedDict()
-        self._replies: OrderedDict[str, tuple[DialogueAgent, Reply]] = OrderedDict()  # session -> its last one
+        self._replies: OrderedDict[str, tuple[DialogueAgent, Reply]] = (
+            OrderedDict()
+        )  # session -> its last one
         self._seen: OrderedDict[str, Seen] = OrderedDict()  # request -> what answered it
         self._lock = threading.Lock()
 
     # --- as the skill calls it ---------------------------------------------------------------------------------------
 
-    def respond(self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float) -> list[str]:
+    def respond(
+        self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float
+    ) -> list[str]:
         """Answer as the agent does; in a session of the page, as the agent that was chosen for it does."""
         if not all(name.startswith(WATCHED) for name in conversations):
             return self._agent.respond(conversations, utterances, deadline=deadline)
@@ -74,7 +84,11 @@ class Agents:
         """Keep what answered a request of the page until the page asks for it."""
         if session.startswith(WATCHED):
             with self._lock:
-                agent, reply = self._replies.pop(session, (None, None)) if answer.by == "agent" else (None, None)
+                agent, reply = (
+                    self._replies.pop(session, (None, None))
+                    if answer.by == "agent"
+                    else (None, None)
+                )
                 _put(self._seen, request, Seen(answer, agent, reply), limit=KEPT_ANSWERS)
 
     # --- as the page does --------------------------------------------------------------------------------------------
@@ -84,7 +98,9 @@ class Agents:
         with self._lock:
             return self._seen.pop(request, None)
 
-    def choose(self, session: str, settings: Mapping[str, Any], *, checkpoint: str = "") -> DecodeConfig:
+    def choose(
+        self, session: str, settings: Mapping[str, Any], *, checkpoint: str = ""
+    ) -> DecodeConfig:
         """Have a session of the page answered by other settings of the search, or by another checkpoint.
 
         Raises ValueError where there are no such settings or no such checkpoint.
@@ -100,13 +116,19 @@ class Agents:
     def _of(self, session: str) -> DialogueAgent:
         with self._lock:
             # a session that was opened again, "x.2", goes on with the settings of the first, "x"
-            return self._chosen.get(session) or self._chosen.get(session.rpartition(".")[0]) or self._agent
+            return (
+                self._chosen.get(session)
+                or self._chosen.get(session.rpartition(".")[0])
+                or self._agent
+            )
 
     def _of_checkpoint(self, name: str) -> DialogueAgent:
         if not name:
             return self._agent
         if name not in self.checkpoints:
-            raise ValueError(f"there is no checkpoint {name!r:.100}; there are {', '.join(self.checkpoints) or 'no others'}")
+            raise ValueError(
+                f"there is no checkpoint {name!r:.100}; there are {', '.join(self.checkpoints) or 'no others'}"
+            )
         if name not in self._loaded:
             agent = self._load(self.checkpoints[name])
             with self._lock:

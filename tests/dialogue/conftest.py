@@ -15,7 +15,10 @@ PAD, UNK, BOS, EOS, FIRST_WORD, VOCABULARY = 0, 1, 2, 3, 4, 40
 
 @pytest.fixture(params=["bidirectional", "unidirectional", "maxout"])
 def model(request):
-    return make_model(bidirectional=request.param != "unidirectional", readout="maxout" if request.param == "maxout" else "linear")
+    return make_model(
+        bidirectional=request.param != "unidirectional",
+        readout="maxout" if request.param == "maxout" else "linear",
+    )
 
 
 def make_model(*, bidirectional=True, readout="linear", dropout=0.0, peaked=1.0):
@@ -37,18 +40,25 @@ def make_conversation(turns, *, seed, longest=7):
     """A conversation of so many utterances of 0 to `longest` words, each closed by </s>."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(longest + 1, (turns,), generator=generator).tolist()
-    return [[*torch.randint(FIRST_WORD, VOCABULARY, (n,), generator=generator).tolist(), EOS] for n in lengths]
+    return [
+        [*torch.randint(FIRST_WORD, VOCABULARY, (n,), generator=generator).tolist(), EOS]
+        for n in lengths
+    ]
 
 
 def as_batch(conversations, *, history=None, without_history=None):
-    return replace(batches.collate(conversations, pad_id=PAD, without_history=without_history), history=history)
+    return replace(
+        batches.collate(conversations, pad_id=PAD, without_history=without_history), history=history
+    )
 
 
 def history_after(model, conversation):
     """The history vector (1, C) after turns that are taken one by one."""
     history = None
     for utterance in conversation:
-        history = model.encode_turn(torch.tensor([utterance]), torch.tensor([len(utterance)]), history)
+        history = model.encode_turn(
+            torch.tensor([utterance]), torch.tensor([len(utterance)]), history
+        )
     return history
 
 

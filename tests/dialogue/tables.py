@@ -42,7 +42,9 @@ def bigrams(table):
 def random_step(seed, *, vocabulary=4, conversations=1, ending=0.0, spread=2.0):
     """A step function whose log-probabilities depend on the conversation and on every token read. ending: for or against </s>."""
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(conversations, CODES, vocabulary, generator=generator, device="cpu") * spread
+    logits = (
+        torch.randn(conversations, CODES, vocabulary, generator=generator, device="cpu") * spread
+    )
     logits[:, :, EOS] += ending
     table = logits.log_softmax(-1).to(torch.get_default_device())
 
@@ -73,7 +75,14 @@ class Clock:
 
 def decoding(**settings):
     """Settings with nothing but what is named."""
-    plain = {"method": "beam", "beam_size": 10, "min_length": 0, "length_penalty": 0.0, "block_ngrams": 0, "block_reply_ngrams": 0}
+    plain = {
+        "method": "beam",
+        "beam_size": 10,
+        "min_length": 0,
+        "length_penalty": 0.0,
+        "block_ngrams": 0,
+        "block_reply_ngrams": 0,
+    }
     return DecodeConfig(**{**plain, **settings})
 
 
@@ -95,12 +104,19 @@ def ngrams(tokens, n):
 
 
 def ends_with(written, phrase):
-    return len(written) >= len(phrase) and tuple(written[len(written) - len(phrase) :]) == tuple(phrase)
+    return len(written) >= len(phrase) and tuple(written[len(written) - len(phrase) :]) == tuple(
+        phrase
+    )
 
 
 def following(written, phrases, n):
     """The tokens that would say an n-gram of some phrases."""
-    return {gram[-1] for phrase in phrases for gram in ngrams(phrase, n) if n and ends_with(written, gram[:-1])}
+    return {
+        gram[-1]
+        for phrase in phrases
+        for gram in ngrams(phrase, n)
+        if n and ends_with(written, gram[:-1])
+    }
 
 
 def allowed(row, written, config, limits=None, *, conversation=0):
@@ -110,15 +126,27 @@ def allowed(row, written, config, limits=None, *, conversation=0):
     for token in set(written):
         row[token] -= config.repetition_penalty
     may = {token for token, log_prob in enumerate(row) if log_prob > IMPOSSIBLE}
-    may -= set(limits.forbidden) | {phrase[-1] for phrase in limits.block_list if ends_with(written, phrase[:-1])}
+    may -= set(limits.forbidden) | {
+        phrase[-1] for phrase in limits.block_list if ends_with(written, phrase[:-1])
+    }
     for blocked in (
         {EOS} if len(written) < config.min_length else set(),
         following(written, [written], config.block_ngrams),
-        following(written, limits.replies[conversation] if limits.replies else [], config.block_reply_ngrams),
-        following(written, limits.user[conversation] if limits.user else [], config.block_user_ngrams),
+        following(
+            written,
+            limits.replies[conversation] if limits.replies else [],
+            config.block_reply_ngrams,
+        ),
+        following(
+            written, limits.user[conversation] if limits.user else [], config.block_user_ngrams
+        ),
     ):
         may = may - blocked or may
-    if not may or len(written) == config.max_length or any(ends_with(written, phrase) for phrase in limits.stop_words):
+    if (
+        not may
+        or len(written) == config.max_length
+        or any(ends_with(written, phrase) for phrase in limits.stop_words)
+    ):
         may, row[EOS] = {EOS}, plain[EOS]
     prefix = limits.prefixes[conversation] if limits.prefixes else ()
     if len(written) < len(prefix):
@@ -130,7 +158,11 @@ def rows_of(step, state, written, config, limits, conversation):
     """One step of one row: what it may say, the model's own log-probabilities, the state after."""
     log_probs, after = step(torch.tensor([written[-1] if written else BOS]), state)
     raw = log_probs[0].tolist()
-    shaped = raw if config.temperature in (0, 1) else (log_probs[0] / config.temperature).log_softmax(-1).tolist()
+    shaped = (
+        raw
+        if config.temperature in (0, 1)
+        else (log_probs[0] / config.temperature).log_softmax(-1).tolist()
+    )
     return allowed(shaped, written, config, limits, conversation=conversation), raw, after
 
 
@@ -163,10 +195,15 @@ def slow_beam(step, config, *, conversation=0, limits=None):
             candidates = []
             for written, total, own, state in alive[group]:
                 row, raw, after = rows_of(step, state, written, config, limits, conversation)
-                order = sorted((token for token, p in enumerate(row) if p != IMPOSSIBLE), key=lambda token, row=row: -row[token])
+                order = sorted(
+                    (token for token, p in enumerate(row) if p != IMPOSSIBLE),
+                    key=lambda token, row=row: -row[token],
+                )
                 for rank, token in enumerate(order):
                     score = total + row[token]
-                    worth = score - (config.sibling_penalty * rank if config.method == "diverse-beam" else 0.0)
+                    worth = score - (
+                        config.sibling_penalty * rank if config.method == "diverse-beam" else 0.0
+                    )
                     worth -= config.group_penalty * said.count(token) if groups > 1 else 0.0
                     candidates.append((worth, score, own + raw[token], written, token, after))
             candidates.sort(key=lambda candidate: -candidate[0])
@@ -179,10 +216,16 @@ def slow_beam(step, config, *, conversation=0, limits=None):
             said += [candidate[4] for candidate in going_on]
             if size == 1 and candidates and candidates[0][4] == EOS:
                 going_on = []
-            alive[group] = [((*written, token), score, own, after) for _, score, own, written, token, after in going_on]
+            alive[group] = [
+                ((*written, token), score, own, after)
+                for _, score, own, written, token, after in going_on
+            ]
     best = {}
     for found in finished:  # a group gives as many as it has hypotheses
-        best |= {written: (score, written, own) for score, written, own in sorted(found, key=lambda f: -f[0])[:size]}
+        best |= {
+            written: (score, written, own)
+            for score, written, own in sorted(found, key=lambda f: -f[0])[:size]
+        }
     return sorted(best.values(), key=lambda found: -found[0])
 
 
@@ -227,5 +270,9 @@ def slow_sample(step, config, *, seed, conversation=0, limits=None, sentence_end
             if token == EOS:
                 break
             written.append(token)
-        finished[tuple(written)] = (penalised(total, len(written), config.length_penalty), tuple(written), own)
+        finished[tuple(written)] = (
+            penalised(total, len(written), config.length_penalty),
+            tuple(written),
+            own,
+        )
     return sorted(finished.values(), key=lambda found: -found[0])

@@ -18,7 +18,15 @@ from dialogue.vocabulary import Vocabulary
 from dialogue.words import repeats_ngram, words
 
 OPENINGS = ["hi", "do you like music?", "do you have a dog?", "tell me a joke", "i have a new car"]
-SCRIPT = ["hi", "do you like music?", "hi", "where do you live?", "is there snow?", "hi", "good night"]
+SCRIPT = [
+    "hi",
+    "do you like music?",
+    "hi",
+    "where do you live?",
+    "is there snow?",
+    "hi",
+    "good night",
+]
 
 BEAM = DecodeConfig(method="beam", beam_size=10)
 
@@ -37,7 +45,10 @@ def spoken(candidates):
 def test_a_model_that_has_learnt_an_answer_gives_it(talker):
     """The whole path: text, ids, history, search, text."""
     agent = DialogueAgent(talker, decode=DecodeConfig(anti_lm=0.0))
-    assert agent.respond(["a", "b"], ["do you like music ?", "Hi"]) == ["yes, i like jazz", "hello, how are you?"]
+    assert agent.respond(["a", "b"], ["do you like music ?", "Hi"]) == [
+        "yes, i like jazz",
+        "hello, how are you?",
+    ]
 
 
 def test_answering_several_conversations_at_once_is_answering_each_alone(talker):
@@ -51,7 +62,10 @@ def test_answering_several_conversations_at_once_is_answering_each_alone(talker)
             assert together.respond([name], [utterance]) == alone.respond([name], [utterance])
     for _ in range(3):
         replies = together.respond(names, OPENINGS)
-        assert replies == [alone.respond([name], [utterance])[0] for name, utterance in zip(names, OPENINGS, strict=True)]
+        assert replies == [
+            alone.respond([name], [utterance])[0]
+            for name, utterance in zip(names, OPENINGS, strict=True)
+        ]
         assert len(set(replies)) > 1
         for name in names:
             close(kept.get(name).history, kept_alone.get(name).history)
@@ -59,7 +73,9 @@ def test_answering_several_conversations_at_once_is_answering_each_alone(talker)
 
 def test_the_same_talk_twice_gives_the_same_replies(talker):
     first, second = DialogueAgent(talker), DialogueAgent(talker)
-    assert [first.respond(["a"], [said]) for said in SCRIPT] == [second.respond(["a"], [said]) for said in SCRIPT]
+    assert [first.respond(["a"], [said]) for said in SCRIPT] == [
+        second.respond(["a"], [said]) for said in SCRIPT
+    ]
 
 
 def test_eight_threads_each_keep_their_own_history(talker):
@@ -68,7 +84,10 @@ def test_eight_threads_each_keep_their_own_history(talker):
 
     serial_store, store = ConversationStore(), ConversationStore()
     serial, shared = DialogueAgent(talker, store=serial_store), DialogueAgent(talker, store=store)
-    expected = {f"talker {n}": [serial.respond([f"talker {n}"], [said])[0] for said in script(n)] for n in range(8)}
+    expected = {
+        f"talker {n}": [serial.respond([f"talker {n}"], [said])[0] for said in script(n)]
+        for n in range(8)
+    }
     replies, errors = {name: [] for name in expected}, []
     start = threading.Barrier(8)
 
@@ -111,7 +130,9 @@ def test_two_threads_never_work_at_once(talker):
 
     store = Watched()
     agent = DialogueAgent(talker, store=store)
-    threads = [threading.Thread(target=agent.respond, args=([f"talker {n}"], ["hi"])) for n in range(8)]
+    threads = [
+        threading.Thread(target=agent.respond, args=([f"talker {n}"], ["hi"])) for n in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -120,7 +141,10 @@ def test_two_threads_never_work_at_once(talker):
     assert store.overlaps == 0
 
 
-@pytest.mark.parametrize(("names", "utterances"), [(["a"], []), ([], ["hi"]), (["a", "b"], ["hi"]), (["a", "a"], ["hi", "hello"])])
+@pytest.mark.parametrize(
+    ("names", "utterances"),
+    [(["a"], []), ([], ["hi"]), (["a", "b"], ["hi"]), (["a", "a"], ["hi", "hello"])],
+)
 def test_names_and_utterances_that_do_not_pair_are_refused(agent, store, names, utterances):
     with pytest.raises(ValueError, match="expected one for each, no name twice"):
         agent.respond(names, utterances)
@@ -141,7 +165,9 @@ def test_a_forgotten_conversation_begins_anew(agent, store):
     assert agent.respond(["a"], ["hi"]) == first
 
 
-@pytest.mark.parametrize("utterance", ["", "   ", "zebra quagga", "🙂", "\x00", "<person> <number>", "hi " * 2000])
+@pytest.mark.parametrize(
+    "utterance", ["", "   ", "zebra quagga", "🙂", "\x00", "<person> <number>", "hi " * 2000]
+)
 def test_whatever_is_said_gets_a_reply_in_words(agent, utterance):
     (reply,) = agent.respond(["a"], [utterance])
     assert words(reply)
@@ -183,7 +209,11 @@ def test_an_utterance_is_heard_without_an_answer(agent, talker):
 
 def test_of_a_long_utterance_the_last_128_tokens_are_heard(agent, talker):
     assert HEARD_TOKENS == 128
-    text = " ".join(["jazz", "is", "great"] * 20 + ["my", "friend", "is", "tall"] * 31 + ["not", "cold", "very", "nice"])
+    text = " ".join(
+        ["jazz", "is", "great"] * 20
+        + ["my", "friend", "is", "tall"] * 31
+        + ["not", "cold", "very", "nice"]
+    )
     ids = talker.vocabulary.encode(text)
     assert len(ids) == 188
     last = [*ids[-128:], talker.vocabulary.eos_id]
@@ -217,7 +247,15 @@ def test_a_reply_said_before_is_not_given_again_while_another_is_left(talker):
     (heard,) = agent.hear([Conversation()], [Turn("user", "hi")])
     (first,) = agent.answer([Conversation()], ["hi"])
     order = list(
-        dict.fromkeys(spoken([c for c in first.candidates if not repeats_ngram(c.text, agent.decode_config.block_ngrams)]))
+        dict.fromkeys(
+            spoken(
+                [
+                    c
+                    for c in first.candidates
+                    if not repeats_ngram(c.text, agent.decode_config.block_ngrams)
+                ]
+            )
+        )
     )
     assert len(order) > 3
     said = ()
@@ -253,7 +291,9 @@ class Mute(Vocabulary):
 
 
 def test_the_fallback_is_said_and_flagged_where_nothing_may_be(talker, store):
-    agent = DialogueAgent(replace(talker, vocabulary=Mute(talker.vocabulary.serialised)), store=store)
+    agent = DialogueAgent(
+        replace(talker, vocabulary=Mute(talker.vocabulary.serialised)), store=store
+    )
     (reply, other) = agent.answer([Conversation(), Conversation()], ["hi", "do you like music?"])
     assert reply.text == other.text == FALLBACK
     assert reply.is_fallback
@@ -263,11 +303,16 @@ def test_the_fallback_is_said_and_flagged_where_nothing_may_be(talker, store):
 
 
 def test_the_fallback_is_not_flagged_where_a_reply_was_found(agent):
-    assert not any(reply.is_fallback for reply in agent.answer([Conversation()] * len(OPENINGS), OPENINGS))
+    assert not any(
+        reply.is_fallback for reply in agent.answer([Conversation()] * len(OPENINGS), OPENINGS)
+    )
 
 
 def test_no_candidate_of_many_holds_a_token_that_is_never_spoken(agent, talker):
-    shown = [talker.vocabulary.piece(token_id).removeprefix("▁") for token_id in talker.vocabulary.never_generated]
+    shown = [
+        talker.vocabulary.piece(token_id).removeprefix("▁")
+        for token_id in talker.vocabulary.never_generated
+    ]
     assert {"<unk>", "<person>", "<number>"} <= set(shown)
     replies = DialogueAgent(talker, decode=BEAM).answer([Conversation()] * len(SCRIPT), SCRIPT)
     texts = [candidate.text for reply in replies for candidate in reply.candidates]
@@ -275,11 +320,15 @@ def test_no_candidate_of_many_holds_a_token_that_is_never_spoken(agent, talker):
     assert not [text for text in texts if any(piece in text for piece in (*shown, "⁇", "▁"))]
 
 
-def test_a_reply_that_repeats_its_words_is_left_out_even_where_its_tokens_differ(talker, monkeypatch):
+def test_a_reply_that_repeats_its_words_is_left_out_even_where_its_tokens_differ(
+    talker, monkeypatch
+):
     """Two segmentations of a word slip past a check on tokens: "nice" and "nice?" are two tokens, and one word."""
     text = "he is nice and he is nice?"
     ids = talker.vocabulary.encode(text)
-    assert len(set(zip(ids, ids[1:], ids[2:], strict=False))) == len(ids) - 2, "no three tokens stand there twice"
+    assert len(set(zip(ids, ids[1:], ids[2:], strict=False))) == len(ids) - 2, (
+        "no three tokens stand there twice"
+    )
     repeating = Hypothesis(tuple(ids), -0.1, -0.1)
     plain = Hypothesis(tuple(talker.vocabulary.encode("not really")), -9.0, -9.0)
     monkeypatch.setattr(dialogue.agent, "search", lambda *_, **__: [[repeating, plain]])
@@ -297,7 +346,9 @@ def test_a_mark_between_words_does_not_hide_that_they_repeat(talker, monkeypatch
     marked = Hypothesis((*ids, talker.vocabulary.placeholder_ids[2], ids[1]), -0.1, -0.1)
     plain = Hypothesis(tuple(talker.vocabulary.encode("not really")), -9.0, -9.0)
     monkeypatch.setattr(dialogue.agent, "search", lambda *_, **__: [[marked, plain]])
-    (reply,) = DialogueAgent(talker, decode=DecodeConfig(block_ngrams=2, anti_lm=0.0)).answer([Conversation()], ["hi"])
+    (reply,) = DialogueAgent(talker, decode=DecodeConfig(block_ngrams=2, anti_lm=0.0)).answer(
+        [Conversation()], ["hi"]
+    )
     assert words(reply.candidates[0].text) == ["is", "very", "is", "continued_utterance", "very"]
     assert reply.text == "not really"
 
@@ -307,9 +358,16 @@ def test_no_ngram_is_blocked_that_reaches_from_one_reply_into_the_next(talker):
     said = (Turn("bot", "not really"), Turn("bot", "tell me"))
     limits = DialogueAgent(talker)._limits_of([Conversation(None, said)], ())
     config = DecodeConfig(beam_size=1, block_ngrams=0, min_length=0, block_reply_ngrams=2)
-    constrain, before = compose(config, limits, conversations=1, repeat=1, eos_id=talker.vocabulary.eos_id, device=None)
+    constrain, before = compose(
+        config, limits, conversations=1, repeat=1, eos_id=talker.vocabulary.eos_id, device=None
+    )
     ids = {word: talker.vocabulary.encode(word)[0] for word in ("not", "really", "tell", "me")}
-    for last, following, may in (("not", "really", False), ("tell", "me", False), ("really", "tell", True), ("not", "me", True)):
+    for last, following, may in (
+        ("not", "really", False),
+        ("tell", "me", False),
+        ("really", "tell", True),
+        ("not", "me", True),
+    ):
         after = before.after(torch.tensor([ids[last]]), None)
         log_probs = constrain(torch.zeros(1, len(talker.vocabulary)), after)
         assert bool(log_probs[0, ids[following]] == 0) == may, (last, following)
@@ -317,7 +375,9 @@ def test_no_ngram_is_blocked_that_reaches_from_one_reply_into_the_next(talker):
 
 def test_a_reply_without_a_word_is_left_out(talker, monkeypatch):
     wordless = Hypothesis((talker.vocabulary.placeholder_ids[2],), -0.1, -0.1)
-    monkeypatch.setattr(dialogue.agent, "search", lambda *_, **__: [[wordless, Hypothesis((), -0.2, -0.2)]])
+    monkeypatch.setattr(
+        dialogue.agent, "search", lambda *_, **__: [[wordless, Hypothesis((), -0.2, -0.2)]]
+    )
     (reply,) = DialogueAgent(talker).answer([Conversation()], ["hi"])
     assert len(reply.candidates) == 2
     assert reply.is_fallback
@@ -335,11 +395,21 @@ def test_ngrams_of_the_users_utterance_can_be_blocked(talker):
 
 def test_ngrams_of_the_bots_last_replies_can_be_blocked_and_of_older_ones_not(talker):
     agent = DialogueAgent(talker, decode=DecodeConfig(block_reply_ngrams=1))
-    older, *last = ["yes, i like jazz", "no, i play tennis", "it is red", "so they say", "cats are nice"]
+    older, *last = [
+        "yes, i like jazz",
+        "no, i play tennis",
+        "it is red",
+        "so they say",
+        "cats are nice",
+    ]
     assert len(last) == BLOCKED_REPLIES
     conversation = Conversation(None, tuple(Turn("bot", text) for text in (older, *last)))
     (reply,) = agent.answer([conversation], ["do you like music?"])
-    found = {token for candidate in reply.candidates for token in talker.vocabulary.encode(candidate.text)}
+    found = {
+        token
+        for candidate in reply.candidates
+        for token in talker.vocabulary.encode(candidate.text)
+    }
     assert not found & {token for text in last for token in talker.vocabulary.encode(text)}
     assert found & set(talker.vocabulary.encode(older))
 
@@ -348,7 +418,9 @@ def test_replies_keep_to_the_lengths_that_were_asked_for(talker):
     for least, most in ((1, 2), (5, 5), (4, 9)):
         agent = DialogueAgent(talker, decode=DecodeConfig(min_length=least, max_length=most))
         for reply in agent.answer([Conversation()] * len(OPENINGS), OPENINGS):
-            lengths = {len(talker.vocabulary.encode(candidate.text)) for candidate in reply.candidates}
+            lengths = {
+                len(talker.vocabulary.encode(candidate.text)) for candidate in reply.candidates
+            }
             assert lengths
             assert least <= min(lengths) <= max(lengths) <= most
 
@@ -360,7 +432,9 @@ def test_an_agent_loaded_from_a_checkpoint_answers_as_the_one_that_was_saved(tal
     checkpoint.save(tmp_path / "checkpoint", talker, dtype=torch.float32)
     loaded = DialogueAgent.load(tmp_path / "checkpoint", precision="fp32")
     kept = DialogueAgent(talker, avoid=claims_a_life)
-    assert [loaded.respond(["a"], [said]) for said in SCRIPT] == [kept.respond(["a"], [said]) for said in SCRIPT]
+    assert [loaded.respond(["a"], [said]) for said in SCRIPT] == [
+        kept.respond(["a"], [said]) for said in SCRIPT
+    ]
 
 
 def test_loading_an_agent_from_a_folder_without_checkpoint_is_refused(tmp_path):
@@ -374,7 +448,8 @@ def test_what_was_said_after_a_reply_is_a_turn_of_the_bots_own(talker):
     (reply,) = added.respond(["x"], ["hi"])
     added.add("x", "do you like music?")
     (heard,) = agent.hear(
-        agent.hear(agent.hear([Conversation()], [Turn("user", "hi")]), [Turn("bot", reply)]), [Turn("bot", "do you like music?")]
+        agent.hear(agent.hear([Conversation()], [Turn("user", "hi")]), [Turn("bot", reply)]),
+        [Turn("bot", "do you like music?")],
     )
     close(store.get("x").history, heard.history)
     assert store.get("x").turns == heard.turns
@@ -384,7 +459,9 @@ def test_what_was_answered_elsewhere_is_part_of_the_conversation(talker):
     said, noted = DialogueAgent(talker), DialogueAgent(talker)
     (reply,) = said.respond(["x"], ["hi"])
     noted.note("x", "hi", reply)
-    assert said.respond(["x"], ["do you like music?"]) == noted.respond(["x"], ["do you like music?"])
+    assert said.respond(["x"], ["do you like music?"]) == noted.respond(
+        ["x"], ["do you like music?"]
+    )
 
 
 def test_each_candidate_has_its_reason_for_being_passed_over(talker):
@@ -400,9 +477,21 @@ def test_each_candidate_has_its_reason_for_being_passed_over(talker):
         texts = [candidate.text for candidate in reply.candidates]
         assert texts[reasons.index("")] == reply.text
         assert reasons.count("") == 1
-        assert all(("jazz" in text) == (why == "safety") for text, why in zip(texts, reasons, strict=True) if why != "repetition")
-        assert all(text.startswith("i ") for text, why in zip(texts, reasons, strict=True) if why == "a life")
-        assert not any(text.startswith("i ") for text, why in zip(texts, reasons, strict=True) if why == "ranker")
+        assert all(
+            ("jazz" in text) == (why == "safety")
+            for text, why in zip(texts, reasons, strict=True)
+            if why != "repetition"
+        )
+        assert all(
+            text.startswith("i ")
+            for text, why in zip(texts, reasons, strict=True)
+            if why == "a life"
+        )
+        assert not any(
+            text.startswith("i ")
+            for text, why in zip(texts, reasons, strict=True)
+            if why == "ranker"
+        )
     place = reasons.index("ranker")
     before = Conversation(turns=(Turn("bot", texts[place]), *reply.conversation.turns))
     assert agent.why(replace(reply, conversation=before))[place] == "said before"

@@ -15,7 +15,15 @@ from dialogue.words import words
 from tests.dialogue.tables import Clock
 
 OPENINGS = ["hi", "do you like music?", "do you have a dog?", "tell me a joke", "i have a new car"]
-SCRIPT = ["hi", "do you like music?", "hi", "where do you live?", "is there snow?", "hi", "good night"]
+SCRIPT = [
+    "hi",
+    "do you like music?",
+    "hi",
+    "where do you live?",
+    "is there snow?",
+    "hi",
+    "good night",
+]
 
 BEAM = DecodeConfig(method="beam", beam_size=10)
 
@@ -34,12 +42,19 @@ def test_every_method_answers_in_words_and_in_batches_as_alone(talker):
 
 def test_a_seed_decides_what_is_drawn_and_the_conversation_does_too(talker):
     def replies(seed, said=OPENINGS):
-        agent = DialogueAgent(talker, decode=DecodeConfig(method="nucleus", beam_size=1, temperature=3.0, top_p=1.0, seed=seed))
+        agent = DialogueAgent(
+            talker,
+            decode=DecodeConfig(
+                method="nucleus", beam_size=1, temperature=3.0, top_p=1.0, seed=seed
+            ),
+        )
         return [reply.text for reply in agent.answer([Conversation()] * len(said), said)]
 
     assert replies(1) == replies(1)
     assert replies(1) != replies(2)
-    agent = DialogueAgent(talker, decode=DecodeConfig(method="nucleus", beam_size=1, temperature=3.0, top_p=1.0))
+    agent = DialogueAgent(
+        talker, decode=DecodeConfig(method="nucleus", beam_size=1, temperature=3.0, top_p=1.0)
+    )
     (first,) = agent.answer([Conversation()], ["hi"])
     (later,) = agent.answer([first.conversation], ["hi"])
     assert first.text != later.text
@@ -67,7 +82,9 @@ def test_a_phrase_that_slips_past_the_tokens_is_found_in_the_text(talker, tmp_pa
     blocked = Hypothesis(tuple(talker.vocabulary.encode("he is nice?")), -0.1, -0.1)
     plain = Hypothesis(tuple(talker.vocabulary.encode("not really")), -9.0, -9.0)
     monkeypatch.setattr(dialogue.agent, "search", lambda *_, **__: [[blocked, plain]])
-    (reply,) = DialogueAgent(talker, decode=DecodeConfig(block_list=str(path), anti_lm=0.0)).answer([Conversation()], ["hi"])
+    (reply,) = DialogueAgent(talker, decode=DecodeConfig(block_list=str(path), anti_lm=0.0)).answer(
+        [Conversation()], ["hi"]
+    )
     assert reply.text == "not really"
 
 
@@ -75,21 +92,29 @@ def test_a_phrase_that_slips_past_the_tokens_is_found_in_the_text(talker, tmp_pa
 def test_a_line_of_a_block_list_that_the_vocabulary_lacks_is_named(talker, tmp_path, line, named):
     path = tmp_path / "never.txt"
     path.write_text(f"jazz\n{line}\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=f"never.txt, line 2: '{named}' holds characters that the vocabulary lacks"):
+    with pytest.raises(
+        ValueError, match=f"never.txt, line 2: '{named}' holds characters that the vocabulary lacks"
+    ):
         DialogueAgent(talker, decode=DecodeConfig(block_list=str(path)))
 
 
-def test_a_block_list_that_cannot_be_read_and_a_stop_word_of_no_tokens_are_refused(talker, tmp_path):
+def test_a_block_list_that_cannot_be_read_and_a_stop_word_of_no_tokens_are_refused(
+    talker, tmp_path
+):
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\xff")
     for name in ("missing", "bytes"):
         with pytest.raises(ValueError, match=f"block_list: .*{name}"):
             DialogueAgent(talker, decode=DecodeConfig(block_list=str(tmp_path / name)))
-    with pytest.raises(ValueError, match="stop_words: 'quagga' holds characters that the vocabulary lacks"):
+    with pytest.raises(
+        ValueError, match="stop_words: 'quagga' holds characters that the vocabulary lacks"
+    ):
         DialogueAgent(talker, decode=DecodeConfig(stop_words=("quagga",)))
 
 
 def test_a_reply_ends_after_its_stop_word(talker):
-    agent = DialogueAgent(talker, decode=DecodeConfig(stop_words=("i like", "i play"), min_length=0))
+    agent = DialogueAgent(
+        talker, decode=DecodeConfig(stop_words=("i like", "i play"), min_length=0)
+    )
     replies = agent.answer([Conversation()] * 2, ["do you like music?", "do you play football?"])
     texts = [candidate.text for reply in replies for candidate in reply.candidates]
     stopped = [text for text in texts if "i like" in text or "i play" in text]
@@ -99,14 +124,18 @@ def test_a_reply_ends_after_its_stop_word(talker):
 
 def test_a_reply_begins_with_its_prefix(talker):
     agent = DialogueAgent(talker)
-    replies = agent.answer([Conversation()] * 3, ["hi", "hi", "hi"], prefixes=["my friend", "", "do you"])
+    replies = agent.answer(
+        [Conversation()] * 3, ["hi", "hi", "hi"], prefixes=["my friend", "", "do you"]
+    )
     assert replies[0].text.startswith("my friend")
     assert replies[2].text.startswith("do you")
     assert all(c.text.startswith("my friend") for c in replies[0].candidates)
     assert replies[1].text == agent.answer([Conversation()], ["hi"])[0].text
     with pytest.raises(ValueError, match="prefixes of 1 conversations; expected one for each of 2"):
         agent.answer([Conversation()] * 2, ["hi", "hi"], prefixes=["my friend"])
-    with pytest.raises(ValueError, match="the prefix of conversation 0 has 41 tokens; max_length allows 40"):
+    with pytest.raises(
+        ValueError, match="the prefix of conversation 0 has 41 tokens; max_length allows 40"
+    ):
         agent.answer([Conversation()], ["hi"], prefixes=["my " * 41])
 
 
@@ -121,19 +150,27 @@ def test_the_best_candidate_that_a_filter_lets_pass_is_said(talker):
         asked.append((utterance, reply))
         return reply == plain.candidates[3].text
 
-    (reply,) = DialogueAgent(talker, decode=BEAM, may_say=may_say).answer([Conversation()], ["do you like music?"])
+    (reply,) = DialogueAgent(talker, decode=BEAM, may_say=may_say).answer(
+        [Conversation()], ["do you like music?"]
+    )
     assert reply.text == plain.candidates[3].text
     assert not reply.is_fallback
     assert ("do you like music?", plain.text) in asked
-    (reply,) = DialogueAgent(talker, may_say=lambda utterance, reply: False).answer([Conversation()], ["hi"])
+    (reply,) = DialogueAgent(talker, may_say=lambda utterance, reply: False).answer(
+        [Conversation()], ["hi"]
+    )
     assert (reply.text, reply.is_fallback) == (FALLBACK, True)
 
 
 @pytest.mark.parametrize("deadline", [0, 0.0, 1.0, 3.0])
 def test_whatever_the_deadline_there_is_an_answer(talker, deadline):
     for method in METHODS:
-        agent = DialogueAgent(talker, decode=DecodeConfig(method=method, beam_size=4, min_length=12), clock=Clock())
-        replies = agent.respond(["a", "b"], ["do you like music?", "who is your friend?"], deadline=deadline)
+        agent = DialogueAgent(
+            talker, decode=DecodeConfig(method=method, beam_size=4, min_length=12), clock=Clock()
+        )
+        replies = agent.respond(
+            ["a", "b"], ["do you like music?", "who is your friend?"], deadline=deadline
+        )
         assert all(words(reply) for reply in replies)
         assert FALLBACK not in replies
 
@@ -142,8 +179,12 @@ def test_a_late_answer_stays_as_the_search_ranked_it(talker):
     """Re-ranking is one more pass of the model; nobody waits for it any more."""
     agent = DialogueAgent(talker, clock=Clock())
     (late,) = agent.answer([Conversation()], ["hi"], deadline=0.0)
-    assert [c.score for c in late.candidates] == sorted((c.score for c in late.candidates), reverse=True)
-    (alike,) = DialogueAgent(talker, decode=DecodeConfig(anti_lm=0.0), clock=Clock()).answer([Conversation()], ["hi"], deadline=0.0)
+    assert [c.score for c in late.candidates] == sorted(
+        (c.score for c in late.candidates), reverse=True
+    )
+    (alike,) = DialogueAgent(talker, decode=DecodeConfig(anti_lm=0.0), clock=Clock()).answer(
+        [Conversation()], ["hi"], deadline=0.0
+    )
     assert late.candidates == alike.candidates
 
 
@@ -157,7 +198,9 @@ def test_a_deadline_that_is_none_is_refused(agent, store, deadline):
 def test_one_conversation_of_nan_does_not_keep_the_others_from_their_replies(agent):
     (before,) = agent.answer([Conversation()], ["hi"])
     (broken,) = agent.answer([Conversation()], ["hi"])
-    broken = replace(broken.conversation, history=torch.full_like(broken.conversation.history, float("nan")))
+    broken = replace(
+        broken.conversation, history=torch.full_like(broken.conversation.history, float("nan"))
+    )
     first, second = agent.answer([broken, before.conversation], ["hello", "hello"])
     assert (first.text, first.is_fallback) == (FALLBACK, True)
     assert second.text == agent.answer([before.conversation], ["hello"])[0].text
@@ -172,14 +215,18 @@ def test_any_texts_are_ranked_as_what_the_search_finds(agent, talker):
     (reply,) = agent.answer([Conversation()], ["do you like music?"])
     (heard,) = agent.hear([Conversation()], [Turn("user", "do you like music?")])
     ranked = agent.rank(heard, [candidate.text for candidate in reversed(reply.candidates)])
-    assert [candidate.text for candidate in ranked] == [candidate.text for candidate in reply.candidates]
+    assert [candidate.text for candidate in ranked] == [
+        candidate.text for candidate in reply.candidates
+    ]
     for found, known in zip(ranked, reply.candidates, strict=True):
         assert found.score == pytest.approx(known.score, abs=1e-4)
         assert found.log_prob == pytest.approx(known.log_prob, abs=1e-4)
     texts = ["good night", "yes, i like jazz", "it is red"]
     assert agent.rank(heard, texts)[0].text == "yes, i like jazz"
     alone = [agent.rank(heard, [text])[0].score for text in texts]
-    assert [c.score for c in agent.rank(heard, texts)] == pytest.approx(sorted(alone, reverse=True), abs=1e-5)
+    assert [c.score for c in agent.rank(heard, texts)] == pytest.approx(
+        sorted(alone, reverse=True), abs=1e-5
+    )
     assert agent.rank(heard, []) == []
 
 
@@ -194,7 +241,9 @@ def test_a_language_model_may_stand_in_for_the_model_without_history(talker):
     def short_is_likely(replies):
         return -10.0 * torch.tensor([len(reply) for reply in replies])
 
-    agent = DialogueAgent(talker, decode=DecodeConfig(anti_lm=0.5, length_bonus=0.0), language_model=short_is_likely)
+    agent = DialogueAgent(
+        talker, decode=DecodeConfig(anti_lm=0.5, length_bonus=0.0), language_model=short_is_likely
+    )
     (reply,) = agent.answer([Conversation()], ["do you like music?"])
     for candidate in reply.candidates:
         length = len(talker.vocabulary.encode(candidate.text))
@@ -207,7 +256,10 @@ def test_candidates_are_ranked_against_what_is_always_likely(talker):
     conversation = agent.hear([Conversation()], [Turn("user", "do you like music?")])[0]
     (reply,) = agent.answer([Conversation()], ["do you like music?"])
     ids = [talker.vocabulary.encode(candidate.text) for candidate in reply.candidates]
-    given, without = agent.score([conversation] * len(ids), ids), agent.score([None] * len(ids), ids)
+    given, without = (
+        agent.score([conversation] * len(ids), ids),
+        agent.score([None] * len(ids), ids),
+    )
     assert [c.log_prob for c in reply.candidates] == pytest.approx(given.tolist(), abs=1e-4)
     lengths = torch.tensor([len(tokens) for tokens in ids])
     scores = (given - 0.7 * without + 0.2 * lengths).tolist()
@@ -220,7 +272,9 @@ def test_without_anti_lm_candidates_keep_the_order_of_the_search(talker):
     agent = DialogueAgent(talker, decode=DecodeConfig(anti_lm=0.0, length_penalty=alpha))
     (reply,) = agent.answer([Conversation()], ["do you like music?"])
     lengths = [len(talker.vocabulary.encode(candidate.text)) for candidate in reply.candidates]
-    scores = [c.log_prob / ((5 + n) / 6) ** alpha for c, n in zip(reply.candidates, lengths, strict=True)]
+    scores = [
+        c.log_prob / ((5 + n) / 6) ** alpha for c, n in zip(reply.candidates, lengths, strict=True)
+    ]
     assert [c.score for c in reply.candidates] == pytest.approx(scores, abs=1e-5)
     assert scores == sorted(scores, reverse=True)
 
@@ -235,7 +289,9 @@ def test_a_reply_that_was_learnt_is_likelier_given_its_question_than_without(age
 def test_a_phrase_that_is_never_said_is_in_no_hypothesis(talker):
     (before,) = DialogueAgent(talker).answer([Conversation()], ["do you like music?"])
     word = before.text.replace(",", " ").split()[-1]
-    (after,) = DialogueAgent(talker, never_say=[word, "\u4e2d"]).answer([Conversation()], ["do you like music?"])
+    (after,) = DialogueAgent(talker, never_say=[word, "\u4e2d"]).answer(
+        [Conversation()], ["do you like music?"]
+    )
     assert word in words(before.text)
     assert all(word not in words(candidate.text) for candidate in after.candidates)
 
@@ -243,19 +299,28 @@ def test_a_phrase_that_is_never_said_is_in_no_hypothesis(talker):
 def test_the_whole_n_best_is_filtered_and_a_fixed_sentence_is_left(talker):
     asked = []
     (first,) = DialogueAgent(talker).answer([Conversation()], ["hi"])
-    last = DialogueAgent(talker, may_say=lambda utterance, reply: asked.append(reply) or reply == first.candidates[-1].text)
+    last = DialogueAgent(
+        talker,
+        may_say=lambda utterance, reply: asked.append(reply) or reply == first.candidates[-1].text,
+    )
     (reply,) = last.answer([Conversation()], ["hi"])
     assert reply.text == first.candidates[-1].text
     assert len(asked) == len(first.candidates)
-    (reply,) = DialogueAgent(talker, may_say=lambda utterance, reply: False).answer([Conversation()], ["hi"])
+    (reply,) = DialogueAgent(talker, may_say=lambda utterance, reply: False).answer(
+        [Conversation()], ["hi"]
+    )
     assert reply.is_fallback
 
 
-def test_a_reply_is_without_marks_and_stands_in_the_history_as_the_model_wrote_it(talker, monkeypatch):
+def test_a_reply_is_without_marks_and_stands_in_the_history_as_the_model_wrote_it(
+    talker, monkeypatch
+):
     written = "that is nice <continued_utterance> are you there?"
     found = Hypothesis(tuple(talker.vocabulary.encode(written)), -1.0, -1.0)
     monkeypatch.setattr(dialogue.agent, "search", lambda *_, **__: [[found]])
-    (reply,) = DialogueAgent(talker, decode=replace(BEAM, anti_lm=0.0)).answer([Conversation()], ["hi"])
+    (reply,) = DialogueAgent(talker, decode=replace(BEAM, anti_lm=0.0)).answer(
+        [Conversation()], ["hi"]
+    )
     marked = talker.vocabulary.decode(found.token_ids)
     assert "<continued_utterance>" in marked
     assert reply.conversation.turns[-1].text == marked

@@ -27,7 +27,12 @@ def ask():
 
 def test_an_offence_is_answered_by_safety_and_reaches_no_conversation(ask):
     given = ask("fuck you")
-    assert (given.text in CALM, given.by, given.reason, given.about) == (True, "safety", "offensive", "offensive")
+    assert (given.text in CALM, given.by, given.reason, given.about) == (
+        True,
+        "safety",
+        "offensive",
+        "offensive",
+    )
     assert ask.asked == ask.noted == []
     assert ask("fuck you", safety="off").by == "agent"
 
@@ -38,7 +43,12 @@ def test_a_crisis_is_answered_with_the_line_of_the_locale(ask):
 
 def test_a_question_about_itself_is_answered_and_noted(ask):
     given = ask("what's your name")
-    assert (given.text, given.by, given.reason, given.about) == (WORDINGS["name"][0], "identity", "name", "")
+    assert (given.text, given.by, given.reason, given.about) == (
+        WORDINGS["name"][0],
+        "identity",
+        "name",
+        "",
+    )
     assert ask.noted == [("what's your name?", given.text)]
     assert ask.asked == []
 

@@ -16,7 +16,12 @@ def make(seed=0, *, texts=("hi there you", "how are you"), **sizes):
     small = {"embedding": 6, "utterance": 8, "context": 5, "hidden": 7, **sizes}
     config = ModelConfig(vocab_size=len(vocabulary), **small)
     torch.manual_seed(seed)
-    return Checkpoint(HRED.from_config(config, bos_id=vocabulary.bos_id), vocabulary, config, {"config": {"seed": seed}})
+    return Checkpoint(
+        HRED.from_config(config, bos_id=vocabulary.bos_id),
+        vocabulary,
+        config,
+        {"config": {"seed": seed}},
+    )
 
 
 @pytest.fixture
@@ -107,7 +112,9 @@ def test_weights_of_another_size_are_refused_by_name(saved, tmp_path):
         checkpoint.load(saved)
 
 
-@pytest.mark.parametrize(("change", "complaint"), [("less", "is missing"), ("more", "is unknown to this model")])
+@pytest.mark.parametrize(
+    ("change", "complaint"), [("less", "is missing"), ("more", "is unknown to this model")]
+)
 def test_weights_of_another_model_are_refused_by_name(saved, change, complaint):
     weights = load_file(saved / WEIGHTS)
     if change == "less":
@@ -115,7 +122,9 @@ def test_weights_of_another_model_are_refused_by_name(saved, change, complaint):
     else:
         weights["attention.weight"] = torch.zeros(2)
     save_file(weights, saved / WEIGHTS)
-    with pytest.raises(ValueError, match=f"{WEIGHTS}: the tensor (readout|attention).weight {complaint}"):
+    with pytest.raises(
+        ValueError, match=f"{WEIGHTS}: the tensor (readout|attention).weight {complaint}"
+    ):
         checkpoint.load(saved)
 
 
@@ -153,7 +162,9 @@ def test_a_configuration_in_another_encoding_is_refused(saved):
         checkpoint.load(saved)
 
 
-@pytest.mark.parametrize(("size", "says"), [(10_000_000, "config.json says"), (16.0, "whole number")])
+@pytest.mark.parametrize(
+    ("size", "says"), [(10_000_000, "config.json says"), (16.0, "whole number")]
+)
 def test_a_damaged_size_is_named_before_any_memory_is_taken(talker, tmp_path, size, says):
     """A size of ten million asked for terabytes, and a size with a point was a TypeError."""
     checkpoint.save(tmp_path, talker)
@@ -167,9 +178,18 @@ def test_a_damaged_size_is_named_before_any_memory_is_taken(talker, tmp_path, si
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (lambda weights: weights.index_fill(0, torch.tensor([0]), float("nan")), "holds what is no number"),
-        (lambda weights: weights.index_fill(0, torch.tensor([0]), float("-inf")), "holds what is no number"),
-        (lambda weights: weights.round().to(torch.int8), "holds torch.int8 where torch.float32 is expected"),
+        (
+            lambda weights: weights.index_fill(0, torch.tensor([0]), float("nan")),
+            "holds what is no number",
+        ),
+        (
+            lambda weights: weights.index_fill(0, torch.tensor([0]), float("-inf")),
+            "holds what is no number",
+        ),
+        (
+            lambda weights: weights.round().to(torch.int8),
+            "holds torch.int8 where torch.float32 is expected",
+        ),
         (lambda weights: weights > 0, "holds torch.bool where torch.float32 is expected"),
     ],
     ids=["NaN", "infinity", "int8", "bool"],

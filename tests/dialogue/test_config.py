@@ -19,18 +19,30 @@ def test_a_dropout_that_is_no_share_is_refused(dropout):
 
 
 def test_an_odd_utterance_vector_cannot_be_split_between_two_directions():
-    with pytest.raises(ValueError, match="utterance is 7; a bidirectional encoder needs an even size"):
+    with pytest.raises(
+        ValueError, match="utterance is 7; a bidirectional encoder needs an even size"
+    ):
         ModelConfig(vocab_size=40, utterance=7)
     assert ModelConfig(vocab_size=40, utterance=7, bidirectional=False).utterance == 7
 
 
 def test_a_model_configuration_survives_being_written_down():
-    config = ModelConfig(vocab_size=40, embedding=3, utterance=4, context=5, hidden=6, bidirectional=False, dropout=0.1)
+    config = ModelConfig(
+        vocab_size=40,
+        embedding=3,
+        utterance=4,
+        context=5,
+        hidden=6,
+        bidirectional=False,
+        dropout=0.1,
+    )
     assert ModelConfig.from_dict(asdict(config)) == config
 
 
 def test_an_unknown_setting_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown setting stories; ModelConfig knows bidirectional, cell, context"):
+    with pytest.raises(
+        ValueError, match=r"unknown setting stories; ModelConfig knows bidirectional, cell, context"
+    ):
         ModelConfig.from_dict({"vocab_size": 40, "stories": 3})
 
 
@@ -72,7 +84,9 @@ def test_a_minimum_above_the_maximum_length_is_refused():
     assert DecodeConfig(min_length=8, max_length=8).max_length == 8
 
 
-@pytest.mark.parametrize(("name", "value"), [("top_p", 2.0), ("top_p", 0.0), ("top_p_decay", 1.5), ("top_p_floor", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("top_p", 2.0), ("top_p", 0.0), ("top_p_decay", 1.5), ("top_p_floor", 0.0)]
+)
 def test_a_probability_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}; it must be above 0, and 1 at most"):
         DecodeConfig(**{name: value})
@@ -85,7 +99,9 @@ def test_a_setting_that_is_infinite_is_refused_by_name(name):
 
 
 def test_an_unknown_method_is_refused_and_all_are_named():
-    with pytest.raises(ValueError, match="method is 'bean'; it must be one of greedy, beam, diverse-beam"):
+    with pytest.raises(
+        ValueError, match="method is 'bean'; it must be one of greedy, beam, diverse-beam"
+    ):
         DecodeConfig(method="bean")
 
 
@@ -106,7 +122,12 @@ def test_every_setting_is_an_option_of_the_command_line():
     add_options(parser)
     typed = "--method nucleus --beam-size 3 --top-p 0.5 --stop-words bye good,night --block-list never.txt --anti-lm 0"
     assert decode_config(parser.parse_args(typed.split())) == DecodeConfig(
-        method="nucleus", beam_size=3, top_p=0.5, stop_words=("bye", "good,night"), block_list="never.txt", anti_lm=0.0
+        method="nucleus",
+        beam_size=3,
+        top_p=0.5,
+        stop_words=("bye", "good,night"),
+        block_list="never.txt",
+        anti_lm=0.0,
     )
     assert decode_config(parser.parse_args([])) == DecodeConfig()
     for field in fields(DecodeConfig):

@@ -26,7 +26,11 @@ from tests.dialogue.tables import (
 pytestmark = pytest.mark.usefixtures("on_device")
 D = 5
 MANY = 200  # tokens: more than can be blocked, so that nothing looks for rows without one
-SIZES = {"n": st.integers(1, 4), "seed": st.integers(0, 10_000), "vocabulary": st.sampled_from([3, 4, 6, MANY])}
+SIZES = {
+    "n": st.integers(1, 4),
+    "seed": st.integers(0, 10_000),
+    "vocabulary": st.sampled_from([3, 4, 6, MANY]),
+}
 
 
 def next_log_probs(written, config, limits=None, *, vocabulary=MANY, repeat=1):
@@ -70,7 +74,9 @@ def test_eos_is_impossible_until_the_minimum_length_is_reached():
 
 
 def test_a_token_that_would_repeat_a_trigram_is_impossible():
-    assert blocked([[A, B, C, A, B], [A, B, C, B, A], [A, A, A, A, A]], decoding(block_ngrams=3)) == [[C], [], [A]]
+    assert blocked(
+        [[A, B, C, A, B], [A, B, C, B, A], [A, A, A, A, A]], decoding(block_ngrams=3)
+    ) == [[C], [], [A]]
     assert blocked([[A, B]], decoding(block_ngrams=3)) == [[]]
 
 
@@ -90,8 +96,14 @@ def test_ngrams_that_were_said_are_blocked_in_their_own_conversation_alone(who):
     limits = Limits(**{who: said_by([[A, B, C], [C, B, D], []])})
     assert blocked([[B], [B], [B]], decoding(**{setting: 2}), limits) == [[C], [D], []]
     assert blocked([[A, B], [A, B], [A, B]], decoding(**{setting: 3}), limits) == [[C], [], []]
-    assert blocked([[BOS], [BOS], [BOS]], decoding(**{setting: 1}), limits) == [[A, B, C], [B, C, D], []]
-    assert blocked([[B], [B], [B]], decoding(), limits) == [[], [], []], "without a number nothing is blocked"
+    assert blocked([[BOS], [BOS], [BOS]], decoding(**{setting: 1}), limits) == [
+        [A, B, C],
+        [B, C, D],
+        [],
+    ]
+    assert blocked([[B], [B], [B]], decoding(), limits) == [[], [], []], (
+        "without a number nothing is blocked"
+    )
 
 
 def test_each_kind_of_ngram_has_its_own_length():
@@ -113,7 +125,11 @@ def test_utterances_that_are_empty_or_shorter_than_n_block_nothing():
 
 def test_the_last_token_of_a_blocked_phrase_is_impossible_after_the_others():
     limits = Limits(block_list=[[A, B, C], [B, D], [6]])
-    assert blocked([[BOS, B, A], [BOS, A, B], [A, B, A]], decoding(), limits) == [[6], [C, D, 6], [B - B + 6]]
+    assert blocked([[BOS, B, A], [BOS, A, B], [A, B, A]], decoding(), limits) == [
+        [6],
+        [C, D, 6],
+        [B - B + 6],
+    ]
     assert blocked([[]], decoding(), limits) == [[6]]
 
 
@@ -144,7 +160,10 @@ def test_what_anybody_else_asks_of_the_table_is_asked():
     def no_even(log_probs, said):
         return log_probs.index_fill(1, torch.arange(0, log_probs.shape[1], 2), IMPOSSIBLE)
 
-    assert blocked([[A], [B]], decoding(), Limits(more=[no_even]), vocabulary=6) == [[0, 2, 4], [0, 2, 4]]
+    assert blocked([[A], [B]], decoding(), Limits(more=[no_even]), vocabulary=6) == [
+        [0, 2, 4],
+        [0, 2, 4],
+    ]
 
 
 # --- blocks give way -----------------------------------------------------------------------------------------------------
@@ -154,15 +173,25 @@ def test_blocks_give_way_in_the_stated_order_by_hand():
     """Of </s>, <s>, A, B and C the first has to wait; every other token is blocked by one thing, and one after the other is not."""
     config = decoding(block_ngrams=1, block_user_ngrams=1, block_reply_ngrams=1, min_length=5)
     tokens = {"block_list": [[BOS]], "replies": [[[B]]], "user": [[[C]]]}
-    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[EOS, BOS, A, B]], "the user's n-grams first"
+    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[EOS, BOS, A, B]], (
+        "the user's n-grams first"
+    )
     tokens["block_list"] = [[BOS], [C]]
-    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[EOS, BOS, A, C]], "then those of earlier replies"
+    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[EOS, BOS, A, C]], (
+        "then those of earlier replies"
+    )
     tokens["block_list"] = [[BOS], [B], [C]]
-    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[EOS, BOS, B, C]], "then those of this one"
+    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[EOS, BOS, B, C]], (
+        "then those of this one"
+    )
     tokens["forbidden"] = [A]
-    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[BOS, A, B, C]], "then the minimum length"
+    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[BOS, A, B, C]], (
+        "then the minimum length"
+    )
     tokens["forbidden"] = [A, EOS]
-    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[BOS, A, B, C]], "the rest never: the row ends"
+    assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[BOS, A, B, C]], (
+        "the rest never: the row ends"
+    )
 
 
 def test_a_row_whose_blocks_give_way_leaves_the_others_theirs():
@@ -196,11 +225,17 @@ def test_all_constraints_together_do_what_a_plain_loop_does(
 
 @given(**SIZES, length=st.integers(0, 9), rows=st.integers(1, 4))
 def test_a_repeat_is_blocked_where_a_plain_loop_finds_one(n, seed, vocabulary, length, rows):
-    written = torch.randint(1, min(vocabulary, 6), (rows, length), generator=generator(seed), device="cpu").tolist()
+    written = torch.randint(
+        1, min(vocabulary, 6), (rows, length), generator=generator(seed), device="cpu"
+    ).tolist()
     expected = []
     for row in written:
         said = set(ngrams(row, n))
-        found = [t for t in range(vocabulary) if length >= n - 1 and (*row[length - n + 1 :][: n - 1], t) in said]
+        found = [
+            t
+            for t in range(vocabulary)
+            if length >= n - 1 and (*row[length - n + 1 :][: n - 1], t) in said
+        ]
         expected.append(found if len(found) < vocabulary else [])
     assert blocked(written, decoding(block_ngrams=n), vocabulary=vocabulary) == expected
 
@@ -219,15 +254,31 @@ def test_no_reply_holds_what_is_blocked(n, seed, vocabulary, beam, method):
     beam *= 2 if method == "group-beam" else 1
     step = random_step(seed, vocabulary=vocabulary, conversations=3, ending=-2.0)
     high = min(vocabulary, 8)
-    user, replies = (torch.randint(2, high, (3, 1, 4), generator=generator(seed + i), device="cpu").tolist() for i in range(2))
+    user, replies = (
+        torch.randint(2, high, (3, 1, 4), generator=generator(seed + i), device="cpu").tolist()
+        for i in range(2)
+    )
     limits = Limits(forbidden=[BOS], block_list=[[A, B], [B, B, C]], user=user, replies=replies)
-    config = decoding(method=method, beam_size=beam, max_length=7, block_ngrams=n, block_user_ngrams=n, block_reply_ngrams=n + 1)
-    for found, mine, earlier in zip(search(step, config, conversations=(0, 1, 2), limits=limits), user, replies, strict=True):
+    config = decoding(
+        method=method,
+        beam_size=beam,
+        max_length=7,
+        block_ngrams=n,
+        block_user_ngrams=n,
+        block_reply_ngrams=n + 1,
+    )
+    for found, mine, earlier in zip(
+        search(step, config, conversations=(0, 1, 2), limits=limits), user, replies, strict=True
+    ):
         assert found
         for hypothesis in found:
             said = ngrams(hypothesis.token_ids, n)
             assert BOS not in said
-            assert not any(ends_with(hypothesis.token_ids[:end], p) for p in limits.block_list for end in range(8))
+            assert not any(
+                ends_with(hypothesis.token_ids[:end], p)
+                for p in limits.block_list
+                for end in range(8)
+            )
             if vocabulary > 20:
                 assert len(said) == len(set(said))
                 assert not set(said) & set(ngrams(mine[0], n))
@@ -240,7 +291,9 @@ def test_blocking_stops_the_token_and_not_the_hypothesis():
     config = decoding(beam_size=1, max_length=6, block_ngrams=1)
     (free,) = search(step, decoding(beam_size=1, max_length=6))[0]
     (found,) = search(step, config)[0]
-    repeated = next(place for place, token in enumerate(free.token_ids) if token in free.token_ids[:place])
+    repeated = next(
+        place for place, token in enumerate(free.token_ids) if token in free.token_ids[:place]
+    )
     assert found.token_ids[:repeated] == free.token_ids[:repeated]
     assert len(found.token_ids) == 6
 
@@ -252,12 +305,20 @@ def test_every_reply_begins_with_its_prefix_and_ends_at_its_stop_word(method):
     stopped = 0
     for seed in range(5):
         step = random_step(seed, vocabulary=8, conversations=3, ending=-6.0)
-        for found, prefix in zip(search(step, config, conversations=(0, 1, 2), limits=limits), limits.prefixes, strict=True):
+        for found, prefix in zip(
+            search(step, config, conversations=(0, 1, 2), limits=limits),
+            limits.prefixes,
+            strict=True,
+        ):
             assert found
             for tokens in (hypothesis.token_ids for hypothesis in found):
                 assert list(tokens[: len(prefix)]) == prefix
                 begun = [tokens[:end] for end in range(len(tokens) + 1)]
-                stops = [part for part in begun if any(ends_with(part, phrase) for phrase in limits.stop_words)]
+                stops = [
+                    part
+                    for part in begun
+                    if any(ends_with(part, phrase) for phrase in limits.stop_words)
+                ]
                 assert stops in ([], [tokens])
                 stopped += len(stops)
     assert stopped
@@ -267,9 +328,14 @@ def test_a_penalty_on_repetition_makes_it_rarer_and_not_impossible():
     repeated = {}
     for cost in (0.0, 1.0, 100.0):
         found = [
-            search(random_step(seed, vocabulary=9, ending=-9.0), decoding(beam_size=3, max_length=8, repetition_penalty=cost))[0][0]
+            search(
+                random_step(seed, vocabulary=9, ending=-9.0),
+                decoding(beam_size=3, max_length=8, repetition_penalty=cost),
+            )[0][0]
             for seed in range(20)
         ]
         repeated[cost] = sum(len(h.token_ids) - len(set(h.token_ids)) for h in found)
     assert repeated[0.0] > repeated[1.0] > repeated[100.0]
-    assert slow_beam(random_step(0, vocabulary=9), decoding(beam_size=3, max_length=8, repetition_penalty=1.0))
+    assert slow_beam(
+        random_step(0, vocabulary=9), decoding(beam_size=3, max_length=8, repetition_penalty=1.0)
+    )

@@ -16,7 +16,9 @@ def test_a_conversation_keeps_its_last_turns_alone():
     conversation = Conversation()
     for number in range(KEPT_TURNS + 5):
         conversation = conversation.after(Turn("user", str(number)), torch.zeros(2))
-    assert [turn.text for turn in conversation.turns] == [str(number) for number in range(5, KEPT_TURNS + 5)]
+    assert [turn.text for turn in conversation.turns] == [
+        str(number) for number in range(5, KEPT_TURNS + 5)
+    ]
 
 
 def test_what_each_speaker_said_is_listed_oldest_first():

@@ -16,7 +16,8 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(name):
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "expected"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+    ("cuda", "mps", "expected"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
 )
 def test_without_a_name_the_best_device_is_chosen(monkeypatch, cuda, mps, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
@@ -25,7 +26,13 @@ def test_without_a_name_the_best_device_is_chosen(monkeypatch, cuda, mps, expect
 
 
 @pytest.mark.parametrize(
-    ("able", "expected"), [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False)]
+    ("able", "expected"),
+    [
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"avx2": True}, False),
+        ({}, False),
+    ],
 )
 def test_a_cpu_computes_in_bf16_where_it_has_instructions_for_it(monkeypatch, able, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)

@@ -18,8 +18,18 @@ from dialogue.models.hred import HRED
 from dialogue.models.projection import precisions
 from tests.dialogue.conftest import BOS, EOS, make_model
 
-WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "_unique2", "equal", "is_nonzero"}
-LIMITS = Limits(forbidden=(0, 1), block_list=((7, 8),), user=(((5, 6, 9),),) * 2, replies=(((10, 11, 12),),) * 2)
+WAITS = {
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "unique_dim",
+    "_unique2",
+    "equal",
+    "is_nonzero",
+}
+LIMITS = Limits(
+    forbidden=(0, 1), block_list=((7, 8),), user=(((5, 6, 9),),) * 2, replies=(((10, 11, 12),),) * 2
+)
 
 
 def replies_of(model, config, device, *, precision="fp32"):
@@ -27,14 +37,20 @@ def replies_of(model, config, device, *, precision="fp32"):
     history = torch.randn(2, 9, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():
         start = decoder.start(history)
-    return search(decoder.step, start, 2, config=config, bos_id=BOS, eos_id=EOS, limits=LIMITS, device=device)
+    return search(
+        decoder.step, start, 2, config=config, bos_id=BOS, eos_id=EOS, limits=LIMITS, device=device
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_finds_there_what_it_finds_on_the_cpu(device, method):
-    config = DecodeConfig(method=method, beam_size=4, min_length=2, max_length=9, block_user_ngrams=2, block_ngrams=2)
+    config = DecodeConfig(
+        method=method, beam_size=4, min_length=2, max_length=9, block_user_ngrams=2, block_ngrams=2
+    )
     expected = replies_of(make_model(peaked=4.0), config, torch.device("cpu"))
-    for mine, other in zip(replies_of(make_model(peaked=4.0), config, device), expected, strict=True):
+    for mine, other in zip(
+        replies_of(make_model(peaked=4.0), config, device), expected, strict=True
+    ):
         assert [h.token_ids for h in mine] == [h.token_ids for h in other]
         assert [h.score for h in mine] == pytest.approx([h.score for h in other], abs=1e-4)
 
@@ -46,16 +62,25 @@ def test_every_precision_of_the_device_is_nearly_its_fp32(device):
         expected, _ = model.step(torch.tensor([BOS, 5, 6], device=device), model.start(history))
         for precision in precisions(device):
             decoder = prepare(model, precision)
-            found, _ = decoder.step(torch.tensor([BOS, 5, 6], device=device), decoder.start(history))
-            torch.testing.assert_close(found, expected, atol=1e-5 if precision == "fp32" else 0.05, rtol=0)
+            found, _ = decoder.step(
+                torch.tensor([BOS, 5, 6], device=device), decoder.start(history)
+            )
+            torch.testing.assert_close(
+                found, expected, atol=1e-5 if precision == "fp32" else 0.05, rtol=0
+            )
 
 
 def test_an_agent_says_there_what_it_says_on_the_cpu(device, talker):
     there = HRED.from_config(talker.config, bos_id=talker.vocabulary.bos_id)
     there.load_state_dict(talker.model.state_dict())
-    agents = DialogueAgent(talker), DialogueAgent(Checkpoint(there.eval().to(device), talker.vocabulary, talker.config, {}))
+    agents = (
+        DialogueAgent(talker),
+        DialogueAgent(Checkpoint(there.eval().to(device), talker.vocabulary, talker.config, {})),
+    )
     said = ["hi", "do you have a dog?", "what time is it?"]
-    expected, found = ([reply.text for reply in agent.answer([Conversation()] * 3, said)] for agent in agents)
+    expected, found = (
+        [reply.text for reply in agent.answer([Conversation()] * 3, said)] for agent in agents
+    )
     assert found == expected
 
 
@@ -75,7 +100,9 @@ class Operations(TorchDispatchMode):
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_search_does_nothing_that_waits_for_the_device(method, precision):
     """But for the question, every few steps, whether all is done, and for reading the replies at the end: both are `tolist`."""
-    config = DecodeConfig(method=method, beam_size=4, min_length=2, max_length=9, block_user_ngrams=2, block_ngrams=2)
+    config = DecodeConfig(
+        method=method, beam_size=4, min_length=2, max_length=9, block_user_ngrams=2, block_ngrams=2
+    )
     model = make_model(peaked=4.0)
     with Operations() as operations:
         replies_of(model, config, torch.device("cpu"), precision=precision)
@@ -83,4 +110,6 @@ def test_the_search_does_nothing_that_waits_for_the_device(method, precision):
         assert len(operations.names) > 100
         bool(torch.ones(1)[0])
         torch.ones(3).nonzero()
-    assert {"_local_scalar_dense", "nonzero"} <= set(operations.names), "what waits would not have been seen"
+    assert {"_local_scalar_dense", "nonzero"} <= set(operations.names), (
+        "what waits would not have been seen"
+    )

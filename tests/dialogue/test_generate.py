@@ -35,14 +35,18 @@ def test_the_likeliest_token_at_temperature_0_is_what_step_by_step_says(talker):
                 break
             turn.append(read)
         lines.append(vocabulary.decode(turn))
-        history = model.encode_turn(torch.tensor([[*turn, vocabulary.eos_id]]), torch.tensor([len(turn) + 1]), history)
+        history = model.encode_turn(
+            torch.tensor([[*turn, vocabulary.eos_id]]), torch.tensor([len(turn) + 1]), history
+        )
     found = generate.generate(talker, "", length=25, temperature=0)
     assert found.rstrip("\n") == "\n".join(lines)
 
 
 def test_where_a_speaker_goes_on_a_sentence_ends_as_in_a_reply(talker):
     """The mark <continued_utterance> stood in the text."""
-    text = generate.generate(talker, "hello\nwell <continued_utterance> yes", length=1, temperature=0)
+    text = generate.generate(
+        talker, "hello\nwell <continued_utterance> yes", length=1, temperature=0
+    )
     assert text.startswith("hello\nwell. yes")
 
 
@@ -57,14 +61,22 @@ def test_the_seed_decides_and_the_temperature_makes_it_surer(talker):
 
 def test_words_are_drawn_as_likely_as_they_are():
     random, log_probs = torch.Generator().manual_seed(0), torch.tensor([0.6, 0.3, 0.1, 0.0]).log()
-    drawn = torch.stack([generate._drawn(log_probs, 0.5, random) for _ in range(20_000)]).bincount(minlength=4) / 20_000
+    drawn = (
+        torch.stack([generate._drawn(log_probs, 0.5, random) for _ in range(20_000)]).bincount(
+            minlength=4
+        )
+        / 20_000
+    )
     expected = torch.tensor([0.36, 0.09, 0.01, 0.0])
     torch.testing.assert_close(drawn, expected / expected.sum(), atol=0.01, rtol=0)
 
 
 def test_a_space_at_the_end_of_a_prompt_stays_where_the_vocabulary_has_one():
     characters = build(["today is a day", "a day to say"], size=400, model_type="char")
-    assert characters.decode([*characters.encode_beginning("today "), *characters.encode("is")[1:]]) == "today is"
+    assert (
+        characters.decode([*characters.encode_beginning("today "), *characters.encode("is")[1:]])
+        == "today is"
+    )
     assert characters.encode_beginning("today") == characters.encode("today")
     assert characters.encode_beginning(" ") == characters.encode(" ") == []
     words = Vocabulary.of_words(["today"])
@@ -87,21 +99,41 @@ def test_an_option_out_of_reach_is_a_sentence(options, complaint, talker, tmp_pa
 
 def test_the_command_prints_a_text_or_writes_it_to_a_file(talker, tmp_path, capsys):
     checkpoint.save(tmp_path / "model", talker)
-    options = ["--checkpoint", str(tmp_path / "model"), "--prompt", "hello", "--length", "12", "--device", "cpu"]
+    options = [
+        "--checkpoint",
+        str(tmp_path / "model"),
+        "--prompt",
+        "hello",
+        "--length",
+        "12",
+        "--device",
+        "cpu",
+    ]
     assert generate.main(options) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("hello")
     assert generate.main([*options, "--out", str(tmp_path / "text.txt")]) == 0
     assert (tmp_path / "text.txt").read_text(encoding="utf-8") == printed
-    help_text = subprocess.run([sys.executable, "-m", "dialogue.generate", "--help"], capture_output=True, text=True, check=True)
+    help_text = subprocess.run(
+        [sys.executable, "-m", "dialogue.generate", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "--temperature" in help_text.stdout
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
-    [(["--seed", "-1"], "--seed is -1"), (["--seed", str(2**70)], "--seed is 118"), (["--out", "."], "is a folder")],
+    [
+        (["--seed", "-1"], "--seed is -1"),
+        (["--seed", str(2**70)], "--seed is 118"),
+        (["--out", "."], "is a folder"),
+    ],
 )
-def test_what_would_fail_after_the_writing_is_refused_before_the_model_is_loaded(options, complaint, monkeypatch, capsys):
+def test_what_would_fail_after_the_writing_is_refused_before_the_model_is_loaded(
+    options, complaint, monkeypatch, capsys
+):
     monkeypatch.setattr(checkpoint, "load", None)
     assert generate.main(options) == 2
     assert complaint in capsys.readouterr().err

@@ -13,7 +13,10 @@ LENGTHS = torch.tensor([3, 6, 1, 4, 6])
 def ours():
     torch.manual_seed(0)
     gru = GRU(INPUT, HIDDEN).double()
-    for bias in (gru.bias_input, gru.bias_hidden):  # they begin at nought, which would hide a bias in the wrong place
+    for bias in (
+        gru.bias_input,
+        gru.bias_hidden,
+    ):  # they begin at nought, which would hide a bias in the wrong place
         torch.nn.init.normal_(bias)
     return gru
 
@@ -37,7 +40,9 @@ def theirs(ours):
 def rows():
     """Rows of uneven lengths, and a state for each to begin from."""
     generator = torch.Generator().manual_seed(1)
-    padded = torch.randn(len(LENGTHS), int(LENGTHS.max()), INPUT, generator=generator, dtype=torch.double)
+    padded = torch.randn(
+        len(LENGTHS), int(LENGTHS.max()), INPUT, generator=generator, dtype=torch.double
+    )
     return padded, torch.randn(len(LENGTHS), HIDDEN, generator=generator, dtype=torch.double)
 
 
@@ -73,7 +78,9 @@ def test_a_gru_gives_the_states_and_gradients_of_torch_nn_gru(ours, theirs, rows
             packed = pack_padded_sequence(padded, LENGTHS, batch_first=True, enforce_sorted=False)
             states = pad_packed_sequence(gru(packed, start[None])[0], batch_first=True)[0]
             weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
-        results.append((states, *torch.autograd.grad((states * weigh).sum(), (padded, start, *weights))))
+        results.append(
+            (states, *torch.autograd.grad((states * weigh).sum(), (padded, start, *weights)))
+        )
     for mine, other in zip(*results, strict=True):
         torch.testing.assert_close(mine, other)
         assert mine.abs().sum() > 0
@@ -85,7 +92,9 @@ def test_a_gru_passes_the_gradient_check(ours, rows):
     gates = torch.randn(sum(sizes), 3 * HIDDEN, dtype=torch.double, requires_grad=True)
     start = start[:3].clone().requires_grad_()
     inputs = (gates, start, ours.weight_hidden, ours.bias_hidden)
-    assert torch.autograd.gradcheck(lambda gates, start, *weights: ours(gates, sizes, start), inputs)
+    assert torch.autograd.gradcheck(
+        lambda gates, start, *weights: ours(gates, sizes, start), inputs
+    )
 
 
 def test_a_gru_in_bfloat16_stays_near_the_one_in_float32(ours, rows):
@@ -106,7 +115,10 @@ TOKENS, SIZE, VOCABULARY = 9, 6, 11
 def projection():
     """Inputs, weights, bias and targets of an output layer, with logits far apart in some rows."""
     generator = torch.Generator().manual_seed(2)
-    inputs = torch.randn(TOKENS, SIZE, generator=generator, dtype=torch.double) * torch.linspace(0.1, 30, TOKENS)[:, None]
+    inputs = (
+        torch.randn(TOKENS, SIZE, generator=generator, dtype=torch.double)
+        * torch.linspace(0.1, 30, TOKENS)[:, None]
+    )
     weight = torch.randn(VOCABULARY, SIZE, generator=generator, dtype=torch.double)
     bias = torch.randn(VOCABULARY, generator=generator, dtype=torch.double)
     targets = torch.randint(VOCABULARY, (TOKENS,), generator=generator)
@@ -123,13 +135,21 @@ def test_token_log_probs_and_their_gradients_are_those_of_log_softmax_and_gather
         if fast:
             log_probs, _ = token_log_probs(inputs, weight, bias, targets)
         else:
-            log_probs = F.log_softmax(F.linear(inputs, weight, bias), dim=-1).gather(1, targets[:, None]).squeeze(1)
-        results.append((log_probs, *torch.autograd.grad((log_probs * weigh).sum(), (inputs, weight, bias))))
+            log_probs = (
+                F.log_softmax(F.linear(inputs, weight, bias), dim=-1)
+                .gather(1, targets[:, None])
+                .squeeze(1)
+            )
+        results.append(
+            (log_probs, *torch.autograd.grad((log_probs * weigh).sum(), (inputs, weight, bias)))
+        )
     (log_probs, *gradients), (slow_log_probs, *slow_gradients) = results
     assert log_probs.dtype == torch.float32
     torch.testing.assert_close(log_probs, slow_log_probs.float())
     for gradient, slow in zip(gradients, slow_gradients, strict=True):
-        torch.testing.assert_close(gradient, slow, rtol=1e-6, atol=1e-6)  # the scale passes through float32
+        torch.testing.assert_close(
+            gradient, slow, rtol=1e-6, atol=1e-6
+        )  # the scale passes through float32
         assert slow.abs().sum() > 0
 
 
@@ -152,7 +172,10 @@ def test_token_log_probs_leave_their_inputs_as_they_were(projection):
 
 def test_token_log_probs_in_bfloat16_stay_near_those_in_float32(projection):
     inputs, weight, bias, targets = projection
-    values = [value.float().requires_grad_() for value in (inputs / inputs.norm(dim=1, keepdim=True), weight, bias)]
+    values = [
+        value.float().requires_grad_()
+        for value in (inputs / inputs.norm(dim=1, keepdim=True), weight, bias)
+    ]
     rough_values = [value.detach().bfloat16().requires_grad_() for value in values]
     exact, _ = token_log_probs(*values, targets)
     rough, _ = token_log_probs(*rough_values, targets)
@@ -176,12 +199,16 @@ def test_dropout_keeps_its_share_of_elements_scaled_and_passes_their_gradient_al
     found = Dropout(share)(inputs)
     found.sum().backward()
     kept = found.detach() != 0
-    torch.testing.assert_close(found[kept].float(), torch.full((int(kept.sum()),), 1 / (1 - share)), rtol=0.004, atol=0)
+    torch.testing.assert_close(
+        found[kept].float(), torch.full((int(kept.sum()),), 1 / (1 - share)), rtol=0.004, atol=0
+    )
     torch.testing.assert_close(inputs.grad, found.detach())
     for part in (*kept.unbind(1), kept[:10_000], kept[10_000:], kept[::4]):
         assert part.float().mean().item() == pytest.approx(1 - share, abs=0.015)
     both = kept[1:] & kept[:-1]
-    assert both.float().mean().item() == pytest.approx((1 - share) ** 2, abs=0.015), "neighbours drop independently"
+    assert both.float().mean().item() == pytest.approx((1 - share) ** 2, abs=0.015), (
+        "neighbours drop independently"
+    )
 
 
 def test_dropout_is_repeated_by_a_seed_and_rests_outside_training():

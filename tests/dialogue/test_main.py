@@ -25,7 +25,9 @@ def transcript(agent, typed, monkeypatch):
 
 def test_one_talks_looks_at_the_beam_begins_anew_and_leaves(talker, monkeypatch):
     agent = DialogueAgent(talker)
-    shown = transcript(agent, "/beam\nhi\n/beam\n/reset\n/beam\n/what\n/quit\nnever read\n", monkeypatch)
+    shown = transcript(
+        agent, "/beam\nhi\n/beam\n/reset\n/beam\n/what\n/quit\nnever read\n", monkeypatch
+    )
     (reply,) = agent.respond(["x"], ["hi"])
     assert f"bot  {reply}" in shown
     assert "log p(reply | history)" in shown
@@ -51,7 +53,21 @@ def test_a_setting_out_of_range_is_one_plain_line(capsys):
 def test_settings_of_the_search_come_from_the_command_line(talker, tmp_path, monkeypatch, capsys):
     checkpoint.save(tmp_path / "checkpoint", talker)
     monkeypatch.setattr("sys.stdin", io.StringIO("hi\n"))
-    assert main(["--checkpoint", str(tmp_path / "checkpoint"), "--max-length", "2", "--min-length", "2", "--method", "greedy"]) == 0
+    assert (
+        main(
+            [
+                "--checkpoint",
+                str(tmp_path / "checkpoint"),
+                "--max-length",
+                "2",
+                "--min-length",
+                "2",
+                "--method",
+                "greedy",
+            ]
+        )
+        == 0
+    )
     reply = capsys.readouterr().out.rpartition("bot")[2].splitlines()[0]
     assert len(talker.vocabulary.encode(reply)) == 2
 
@@ -95,7 +111,11 @@ def test_a_blank_line_of_openings_is_none(tmp_path, capsys):
 
 def test_one_sees_who_answered_and_why_the_others_were_passed_over(talker, monkeypatch):
     agent = DialogueAgent(talker)
-    shown = transcript(agent, "do you like music\n/why\nfuck you\n/why\n/beam\nwhat's your name\n/why\n", monkeypatch)
+    shown = transcript(
+        agent,
+        "do you like music\n/why\nfuck you\n/why\n/beam\nwhat's your name\n/why\n",
+        monkeypatch,
+    )
     assert "It was the model (safety " in shown
     assert "yes, i like jazz" in shown
     assert "ranker" in shown
@@ -106,15 +126,17 @@ def test_one_sees_who_answered_and_why_the_others_were_passed_over(talker, monke
 def test_the_answer_is_shown_as_json(talker, monkeypatch):
     shown = transcript(DialogueAgent(talker), "do you like music\n/json\n", monkeypatch)
     found = json.loads(shown[shown.index("{") : shown.rindex("}") + 1])
-    assert (found["text"], found["by"], found["written"]) == ("yes, i like jazz", "agent", "do you like music?")
+    assert (found["text"], found["by"], found["written"]) == (
+        "yes, i like jazz",
+        "agent",
+        "do you like music?",
+    )
     assert [one["text"] for one in found["candidates"] if not one["why"]] == ["yes, i like jazz"]
     assert [stage for stage, _ in found["seconds"]][:2] == ["safety", "hear"]
 
 
 def test_settings_change_between_two_turns_as_the_command_line_has_them(talker, monkeypatch):
-    typed = (
-        "hi\n/settings --method greedy --max-length 2\ndo you like music\n/settings\n/settings --beam-size 0\n/settings --what\n"
-    )
+    typed = "hi\n/settings --method greedy --max-length 2\ndo you like music\n/settings\n/settings --beam-size 0\n/settings --what\n"
     shown = transcript(DialogueAgent(talker), typed, monkeypatch)
     assert "greedy" in shown
     assert "default beam" in shown

@@ -12,14 +12,21 @@ from tests.dialogue.conftest import as_batch, make_conversation
 ROWS = torch.tensor([0, 1, 2, 0, 1, 0, 1, 0, 0])
 TARGETS = torch.tensor([5, 6, 7, 5, 6, 9, 7, 5, 6])
 SIZE, VOCABULARY = 6, 11
-OBJECTIVES = [Objective(label_smoothing=0.2), Objective(unlikelihood=0.7), Objective(label_smoothing=0.1, unlikelihood=2.0)]
+OBJECTIVES = [
+    Objective(label_smoothing=0.2),
+    Objective(unlikelihood=0.7),
+    Objective(label_smoothing=0.1, unlikelihood=2.0),
+]
 
 
 @pytest.fixture
 def layer():
     """Inputs, weight and bias of an output layer, with logits far apart in the later rows."""
     generator = torch.Generator().manual_seed(2)
-    inputs = torch.randn(len(ROWS), SIZE, generator=generator, dtype=torch.double) * torch.linspace(0.1, 3, len(ROWS))[:, None]
+    inputs = (
+        torch.randn(len(ROWS), SIZE, generator=generator, dtype=torch.double)
+        * torch.linspace(0.1, 3, len(ROWS))[:, None]
+    )
     weight = torch.randn(VOCABULARY, SIZE, generator=generator, dtype=torch.double)
     return inputs, weight, torch.randn(VOCABULARY, generator=generator, dtype=torch.double)
 
@@ -35,8 +42,13 @@ def slow(inputs, weight, bias, objective):
     log_probs = table.gather(1, TARGETS[:, None]).squeeze(1)
     penalties = []
     for position, row in enumerate(table):
-        smoothed = (1 - objective.label_smoothing) * -log_probs[position] + objective.label_smoothing * -row.mean()
-        unlikely = sum((-(1 - row[token].exp()).log() for token in candidates_by_hand(position)), torch.zeros_like(smoothed))
+        smoothed = (1 - objective.label_smoothing) * -log_probs[
+            position
+        ] + objective.label_smoothing * -row.mean()
+        unlikely = sum(
+            (-(1 - row[token].exp()).log() for token in candidates_by_hand(position)),
+            torch.zeros_like(smoothed),
+        )
         penalties.append(smoothed + log_probs[position] + objective.unlikelihood * unlikely)
     return log_probs, torch.stack(penalties)
 
@@ -44,7 +56,11 @@ def slow(inputs, weight, bias, objective):
 def test_the_candidates_are_the_earlier_tokens_of_the_utterance_once_each_without_the_target():
     places, tokens = earlier_tokens(TARGETS, ROWS)
     found = sorted(zip(places.tolist(), tokens.tolist(), strict=True))
-    assert found == [(position, token) for position in range(len(ROWS)) for token in sorted(candidates_by_hand(position))]
+    assert found == [
+        (position, token)
+        for position in range(len(ROWS))
+        for token in sorted(candidates_by_hand(position))
+    ]
     assert found == [(5, 5), (6, 6), (7, 9), (8, 5), (8, 9)]
 
 
@@ -73,13 +89,18 @@ def test_the_penalties_of_two_tokens_by_hand():
     assert penalty.tolist() == pytest.approx([0, 3 * math.log(2)])
     _, _, penalty = penalised_log_probs(*layer, **told, objective=Objective(label_smoothing=0.3))
     assert penalty.tolist() == pytest.approx(
-        [0.3 * (math.log(0.5) - math.log(1 / 32) / 3), 0.3 * (math.log(0.25) - math.log(1 / 32) / 3)]
+        [
+            0.3 * (math.log(0.5) - math.log(1 / 32) / 3),
+            0.3 * (math.log(0.25) - math.log(1 / 32) / 3),
+        ]
     )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("logit", [12.0, 60.0, 300.0])
-def test_a_candidate_that_is_all_but_certain_has_a_finite_penalty_and_the_right_gradient(dtype, logit):
+def test_a_candidate_that_is_all_but_certain_has_a_finite_penalty_and_the_right_gradient(
+    dtype, logit
+):
     """1 - p(c) as a difference is 0 here; the gradient of -log(1 - p(c)) by the logit of c is p(c), by the others -p(j) p(c) / (1 - p(c))."""
     bias = torch.tensor([logit, 0.0, 0.0], dtype=dtype, requires_grad=True)
     layer = torch.zeros(2, 1, dtype=dtype), torch.zeros(3, 1, dtype=dtype), bias
@@ -125,7 +146,10 @@ def test_with_all_other_tokens_drawn_a_sampled_softmax_is_the_whole_one(layer):
     found = penalised_log_probs(inputs, *few, ROWS, objective=LIKELIHOOD)[0]
     expected, _ = slow(inputs, weight, bias, LIKELIHOOD)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
-    ours, theirs = (torch.autograd.grad(one.double().sum(), values, retain_graph=True) for one in (found, expected))
+    ours, theirs = (
+        torch.autograd.grad(one.double().sum(), values, retain_graph=True)
+        for one in (found, expected)
+    )
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
@@ -153,4 +177,6 @@ def test_what_is_not_taught_is_not_scored_and_leaves_the_rest_as_it_was(model):
         torch.testing.assert_close(getattr(found, name), getattr(whole, name))
     assert found.tokens[~taught].sum() == 0
     nothing = replace(batch, loss_mask=torch.zeros(8, dtype=torch.bool))
-    assert model.penalised(nothing, LIKELIHOOD).log_probs.requires_grad, "a batch of nothing to learn can still be stepped on"
+    assert model.penalised(nothing, LIKELIHOOD).log_probs.requires_grad, (
+        "a batch of nothing to learn can still be stepped on"
+    )

@@ -12,7 +12,8 @@ TOKENS = torch.tensor([[BOS, BOS, BOS], [9, 17, 5], [9, 4, 30], [39, 0, 12]])
 
 
 @pytest.fixture(
-    params=[(14, "linear"), (8, "linear"), (8, "maxout")], ids=["hidden wider than the embedding", "narrower", "maxout"]
+    params=[(14, "linear"), (8, "linear"), (8, "maxout")],
+    ids=["hidden wider than the embedding", "narrower", "maxout"],
 )
 def model(request):
     torch.manual_seed(3)
@@ -43,7 +44,10 @@ def some_history():
 @torch.no_grad()
 def test_in_fp32_it_is_the_models_own_step(model, monkeypatch, limit):
     monkeypatch.setattr(hred, "FOLDED_BYTES", limit)
-    found, expected = steps_of(prepare(model, "fp32"), some_history()), steps_of(model, some_history())
+    found, expected = (
+        steps_of(prepare(model, "fp32"), some_history()),
+        steps_of(model, some_history()),
+    )
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert float(expected.std()) > 0.1
 
@@ -51,7 +55,10 @@ def test_in_fp32_it_is_the_models_own_step(model, monkeypatch, limit):
 @pytest.mark.parametrize(("precision", "divergence"), [("bf16", 1e-3), ("int8", 1e-3)])
 @torch.no_grad()
 def test_in_fewer_bits_it_is_nearly_that(model, precision, divergence):
-    found, expected = steps_of(prepare(model, precision), some_history()), steps_of(model, some_history())
+    found, expected = (
+        steps_of(prepare(model, precision), some_history()),
+        steps_of(model, some_history()),
+    )
     assert float((expected.exp() * (expected - found)).sum(-1).max()) < divergence
     assert not torch.equal(found, expected)
     torch.testing.assert_close(found.logsumexp(-1), torch.zeros(found.shape[:2]), atol=1e-5, rtol=0)
@@ -96,7 +103,9 @@ def test_the_laid_out_step_of_a_gru_is_its_step():
     torch.nn.init.normal_(gru.bias_hidden)
     gates, state = torch.randn(4, 21), torch.randn(4, 7)
     with torch.no_grad():
-        torch.testing.assert_close(gru.prepare_step()(gates.clone(), state), gru.step(gates, state), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(
+            gru.prepare_step()(gates.clone(), state), gru.step(gates, state), atol=1e-6, rtol=1e-6
+        )
 
 
 class Plain:

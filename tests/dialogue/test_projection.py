@@ -3,7 +3,13 @@ import torch
 import torch.nn.functional as F
 
 from dialogue.models import projection
-from dialogue.models.projection import MANY_ROWS, adds_int8_exactly, choose_precision, engines, lay_out
+from dialogue.models.projection import (
+    MANY_ROWS,
+    adds_int8_exactly,
+    choose_precision,
+    engines,
+    lay_out,
+)
 
 CPU = torch.device("cpu")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -31,15 +37,21 @@ def by_hand(weight, bias, rows, *, steps=255):
     return ((whole_rows @ whole_weight.t()) * worth_row * 2 / steps * worth_out.t() + bias).float()
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("bf16", 2e-2), ("int8", 2e-2)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("fp32", 1e-6), ("bf16", 2e-2), ("int8", 2e-2)]
+)
 @pytest.mark.parametrize("count", [1, 5, 33])
-def test_every_engine_computes_the_linear_layer_to_its_precision(layer, precision, tolerance, count):
+def test_every_engine_computes_the_linear_layer_to_its_precision(
+    layer, precision, tolerance, count
+):
     rows = some_rows(count)
     expected = F.linear(rows, *layer)
     for engine in engines(precision, CPU):
         found = engine(*layer)(rows)
         assert found.dtype == torch.float32
-        error = (found - expected).abs().amax(0) / (layer[0].abs().sum(1) + 1)  # by channel: small ones count as much
+        error = (found - expected).abs().amax(0) / (
+            layer[0].abs().sum(1) + 1
+        )  # by channel: small ones count as much
         assert float(error.max()) < tolerance, engine.__name__
 
 
@@ -47,7 +59,9 @@ def test_every_engine_computes_the_linear_layer_to_its_precision(layer, precisio
 def test_int8_is_the_product_of_whole_numbers(layer, count):
     rows = some_rows(count)
     expected = by_hand(*layer, rows, steps=255 if adds_int8_exactly() else 127)
-    torch.testing.assert_close(lay_out(*layer, precision="int8")(rows), expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        lay_out(*layer, precision="int8")(rows), expected, atol=1e-4, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("count", [9, 3 * MANY_ROWS])
@@ -70,13 +84,17 @@ def test_a_row_in_int8_never_depends_on_its_neighbours(layer, neighbour, count):
     rows[2] = 1e4
     largest = rows.abs().max()
     together = F.linear((rows / largest * 127).round() / 127 * largest, *layer)
-    assert float((together[:1] - alone).abs().max()) > 1, "one scale would not have shown in this test"
+    assert float((together[:1] - alone).abs().max()) > 1, (
+        "one scale would not have shown in this test"
+    )
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_row_of_noughts_gives_the_bias(layer, precision):
     found = lay_out(*layer, precision=precision)(torch.zeros(2, 24))
-    torch.testing.assert_close(found, layer[1].expand(2, -1), atol=0, rtol=1e-2 if precision == "bf16" else 0)
+    torch.testing.assert_close(
+        found, layer[1].expand(2, -1), atol=0, rtol=1e-2 if precision == "bf16" else 0
+    )
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -115,9 +133,15 @@ def test_auto_leaves_fp32_for_what_is_well_ahead(layer, monkeypatch, seconds, ex
 
 
 def test_the_fastest_engine_is_taken(layer, monkeypatch):
-    monkeypatch.setattr(projection, "_times", lambda laid_out, weight: list(zip((3.0, 1.0, 2.0), laid_out, strict=True)))
+    monkeypatch.setattr(
+        projection,
+        "_times",
+        lambda laid_out, weight: list(zip((3.0, 1.0, 2.0), laid_out, strict=True)),
+    )
     made = [lambda rows, number=number: number for number in range(3)]
-    monkeypatch.setattr(projection, "engines", lambda precision, device: [lambda w, b, one=one: one for one in made])
+    monkeypatch.setattr(
+        projection, "engines", lambda precision, device: [lambda w, b, one=one: one for one in made]
+    )
     assert lay_out(*layer, precision="fp32")(None) == 1
 
 
@@ -134,6 +158,8 @@ def test_an_unknown_precision_is_refused_with_those_that_there_are(layer, precis
 
 def test_int8_is_refused_where_it_has_no_engine(layer, monkeypatch):
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["qnnpack"])
-    with pytest.raises(ValueError, match="precision int8 has no engine on this cpu; use one of: auto, fp32, bf16"):
+    with pytest.raises(
+        ValueError, match="precision int8 has no engine on this cpu; use one of: auto, fp32, bf16"
+    ):
         lay_out(*layer, precision="int8")
     assert choose_precision(*layer) in ("fp32", "bf16")

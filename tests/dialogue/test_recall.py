@@ -10,7 +10,16 @@ from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation
-from dialogue.recall import FILE, NOBODY, OPENING, PRESUPPOSED, Exchange, Recall, out_of_place, stems
+from dialogue.recall import (
+    FILE,
+    NOBODY,
+    OPENING,
+    PRESUPPOSED,
+    Exchange,
+    Recall,
+    out_of_place,
+    stems,
+)
 from training import remember
 from training.corpora.transcript import Transcript, split_of
 
@@ -36,7 +45,9 @@ def test_the_reply_to_what_is_most_alike_comes_first(recall):
     found = recall.find("the dog has eaten my homework", count=3)
     assert found[0].text == "Did it taste good?"
     assert found[0].heard == "My dog ate my homework."
-    assert [one.similarity for one in found] == sorted((one.similarity for one in found), reverse=True)
+    assert [one.similarity for one in found] == sorted(
+        (one.similarity for one in found), reverse=True
+    )
 
 
 def test_the_same_words_are_as_alike_as_can_be_whatever_their_case_and_endings(recall):
@@ -46,15 +57,21 @@ def test_the_same_words_are_as_alike_as_can_be_whatever_their_case_and_endings(r
 
 
 def test_what_was_said_before_tells_two_turns_alike_apart(recall):
-    assert recall.find("two", ["how old is she?"], count=1)[0].text == "Two is a lovely age for a cat."
-    assert recall.find("two", ["how many did you eat?"], count=1)[0].text == "Only two? That's modest."
+    assert (
+        recall.find("two", ["how old is she?"], count=1)[0].text == "Two is a lovely age for a cat."
+    )
+    assert (
+        recall.find("two", ["how many did you eat?"], count=1)[0].text == "Only two? That's modest."
+    )
 
 
 def test_a_reply_that_speaks_of_what_nobody_has_said_here_fits_less():
     recall = Recall([Exchange("", "I bought a lamp and meatballs.", "How were the meatballs?")])
     (here,) = recall.find("i bought a lamp and meatballs", count=1)
     (elsewhere,) = recall.find("i bought a lamp", count=1)
-    without = Recall([Exchange("", "I bought a lamp and meatballs.", "How was it?")]).find("i bought a lamp", count=1)[0]
+    without = Recall([Exchange("", "I bought a lamp and meatballs.", "How was it?")]).find(
+        "i bought a lamp", count=1
+    )[0]
     assert elsewhere.similarity < without.similarity < here.similarity
 
 
@@ -95,12 +112,19 @@ def test_a_checkpoint_keeps_what_it_remembers(talker, tmp_path, recall):
 
 @pytest.mark.parametrize(
     "content",
-    [b"no gzip", gzip.compress(b"[1, 2]\n", mtime=0), gzip.compress(b"{}\n", mtime=0)[:-3], gzip.compress(b"nonsense", mtime=0)],
+    [
+        b"no gzip",
+        gzip.compress(b"[1, 2]\n", mtime=0),
+        gzip.compress(b"{}\n", mtime=0)[:-3],
+        gzip.compress(b"nonsense", mtime=0),
+    ],
 )
 def test_a_broken_file_is_named_with_what_to_do(talker, tmp_path, content):
     checkpoint.save(tmp_path, talker)
     (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{FILE} holds no remembered replies .*training\.remember, or delete it"):
+    with pytest.raises(
+        ValueError, match=rf"{FILE} holds no remembered replies .*training\.remember, or delete it"
+    ):
         checkpoint.load(tmp_path)
 
 
@@ -120,13 +144,18 @@ def test_a_remembered_reply_that_fits_well_is_said_and_one_that_does_not_is_not(
     assert near.candidates[0].similarity == pytest.approx(1 + OPENING)
     (far,) = agent.answer([Conversation()], ["do you have a dog?"])
     assert far.text != exchange.reply
-    assert far.candidates[-1].text == exchange.reply, "it is still there where nothing else may be said"
+    assert far.candidates[-1].text == exchange.reply, (
+        "it is still there where nothing else may be said"
+    )
     (none,) = agent_with(talker, exchange, recall=0).answer([Conversation()], ["where do you live"])
     assert none.candidates[0].similarity is None
 
 
 def test_a_remembered_reply_is_not_said_twice_and_becomes_a_turn(talker):
-    exchanges = [Exchange("", "tell me a joke", "why not?"), Exchange("", "tell me one joke", "i know no jokes")]
+    exchanges = [
+        Exchange("", "tell me a joke", "why not?"),
+        Exchange("", "tell me one joke", "i know no jokes"),
+    ]
     agent = agent_with(talker, *exchanges, recall_from=0.1, recall_likelihood=0)
     said = [agent.respond(["kim"], ["tell me a joke"])[0] for _ in range(2)]
     assert said == ["why not?", "i know no jokes"]
@@ -140,11 +169,16 @@ def test_several_conversations_are_remembered_as_each_alone(talker):
 
 
 def test_what_the_history_makes_likely_counts_beside_the_similarity(talker):
-    exchanges = [Exchange("", "do you like jazz?", "i am a student"), Exchange("", "do you like cheese?", "yes, i like jazz")]
+    exchanges = [
+        Exchange("", "do you like jazz?", "i am a student"),
+        Exchange("", "do you like cheese?", "yes, i like jazz"),
+    ]
     heard = [Conversation()], ["do you like music?"]
     (blind,) = agent_with(talker, *exchanges, recall_from=-9, recall_likelihood=0).answer(*heard)
     (seeing,) = agent_with(talker, *exchanges, recall_from=-9, recall_likelihood=1).answer(*heard)
-    assert {blind.candidates[0].text, blind.candidates[1].text} == {exchange.reply for exchange in exchanges}
+    assert {blind.candidates[0].text, blind.candidates[1].text} == {
+        exchange.reply for exchange in exchanges
+    }
     assert seeing.text == "yes, i like jazz"
 
 
@@ -152,22 +186,36 @@ def test_what_the_history_makes_likely_counts_beside_the_similarity(talker):
 
 
 def test_the_companions_turns_are_remembered_with_what_they_answered():
-    talk = Transcript("1", "companion", ("Hi.", "Hello. How are you?", "Fine.", "Good."), untaught=frozenset({0, 2}))
+    talk = Transcript(
+        "1",
+        "companion",
+        ("Hi.", "Hello. How are you?", "Fine.", "Good."),
+        untaught=frozenset({0, 2}),
+    )
     assert list(remember.exchanges([talk])) == [
         Exchange("", "Hi.", "Hello. How are you?"),
         Exchange("Hello. How are you?", "Fine.", "Good."),
     ]
 
 
-@pytest.mark.parametrize("reply", ["My mom says so.", "Ask <person>.", "no no no no no no", "word " * 41, "..."])
+@pytest.mark.parametrize(
+    "reply", ["My mom says so.", "Ask <person>.", "no no no no no no", "word " * 41, "..."]
+)
 def test_what_the_companion_should_not_say_is_not_remembered(reply):
     assert list(remember.exchanges([Transcript("1", "companion", ("Hi.", reply))])) == []
 
 
 def test_the_command_remembers_training_splits_alone(talker, tmp_path, capsys):
-    keys = {split: [str(n) for n in range(400) if split_of(str(n)) == split] for split in ("train", "test")}
+    keys = {
+        split: [str(n) for n in range(400) if split_of(str(n)) == split]
+        for split in ("train", "test")
+    }
     talk = tmp_path / "talk.jsonl"
-    lines = [{"id": key, "turns": [f"hello {key}", f"good day {split} {key}"]} for split in keys for key in keys[split][:12]]
+    lines = [
+        {"id": key, "turns": [f"hello {key}", f"good day {split} {key}"]}
+        for split in keys
+        for key in keys[split][:12]
+    ]
     talk.write_text("".join(json.dumps(line) + "\n" for line in lines))
     checkpoint.save(tmp_path, talker)
     assert remember.main([f"--checkpoint={tmp_path}", f"--data={talk}"]) == 0

@@ -10,7 +10,10 @@ LENGTHS = torch.tensor([3, 6, 1, 4, 6])
 THEIRS = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}
 
 
-@pytest.fixture(params=[(cell, layers) for cell in CELLS for layers in (1, 3)], ids=lambda param: f"{param[0]} of {param[1]}")
+@pytest.fixture(
+    params=[(cell, layers) for cell in CELLS for layers in (1, 3)],
+    ids=lambda param: f"{param[0]} of {param[1]}",
+)
 def stack(request):
     torch.manual_seed(0)
     cell, layers = request.param
@@ -25,13 +28,19 @@ def stack(request):
 def uneven(stack):
     """Rows of uneven lengths, and a state for each to begin from."""
     generator = torch.Generator().manual_seed(1)
-    padded = torch.randn(len(LENGTHS), int(LENGTHS.max()), INPUT, generator=generator, dtype=torch.double)
-    return padded, torch.randn(len(LENGTHS), stack.state_size, generator=generator, dtype=torch.double)
+    padded = torch.randn(
+        len(LENGTHS), int(LENGTHS.max()), INPUT, generator=generator, dtype=torch.double
+    )
+    return padded, torch.randn(
+        len(LENGTHS), stack.state_size, generator=generator, dtype=torch.double
+    )
 
 
 def run(stack, padded, start):
     packed = pack(padded, LENGTHS)
-    return packed._replace(data=stack(packed.data, packed.batch_sizes.tolist(), start[packed.sorted_indices]))
+    return packed._replace(
+        data=stack(packed.data, packed.batch_sizes.tolist(), start[packed.sorted_indices])
+    )
 
 
 def test_layers_over_packed_rows_take_the_same_steps_one_by_one(stack, uneven):
@@ -51,18 +60,31 @@ def test_layers_compute_what_those_of_pytorch_do(request, stack, uneven):
     theirs = THEIRS[cell](INPUT, HIDDEN, num_layers=len(stack.layers), batch_first=True).double()
     with torch.no_grad():
         for number, layer in enumerate(stack.layers):
-            one, two = (layer.bias_input, layer.bias_hidden) if cell == "gru" else (layer.bias, torch.zeros_like(layer.bias))
+            one, two = (
+                (layer.bias_input, layer.bias_hidden)
+                if cell == "gru"
+                else (layer.bias, torch.zeros_like(layer.bias))
+            )
             for name, tensor in zip(
-                ("weight_ih", "weight_hh", "bias_ih", "bias_hh"), (layer.weight_input, layer.weight_hidden, one, two), strict=True
+                ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+                (layer.weight_input, layer.weight_hidden, one, two),
+                strict=True,
             ):
                 getattr(theirs, f"{name}_l{number}").copy_(tensor)
-    torch.testing.assert_close(stack.output(run(stack, padded, start).data), theirs(pack(padded, LENGTHS))[0].data)
+    torch.testing.assert_close(
+        stack.output(run(stack, padded, start).data), theirs(pack(padded, LENGTHS))[0].data
+    )
 
 
 def test_the_gradients_of_layers_are_those_of_steps_taken_one_by_one(stack, uneven):
     """By everything that flows in, through states of every layer and not the highest alone."""
     padded, start = uneven
-    weights = torch.randn(int(LENGTHS.sum()), stack.state_size, generator=torch.Generator().manual_seed(2), dtype=torch.double)
+    weights = torch.randn(
+        int(LENGTHS.sum()),
+        stack.state_size,
+        generator=torch.Generator().manual_seed(2),
+        dtype=torch.double,
+    )
     leaves = [padded.requires_grad_(), start.requires_grad_(), *stack.parameters()]
     states = run(stack, padded, start)
     found = torch.autograd.grad((states.data * weights).sum(), leaves)
@@ -85,4 +107,6 @@ def test_a_place_among_packed_tokens_is_found_by_row_and_time():
             place = positions(packed, torch.tensor([row]), torch.tensor([time]))
             assert packed.data[place] == padded[row, time]
             assert rows(packed, device)[place] == row
-    assert packed.data[last_positions(packed, LENGTHS)].tolist() == [padded[row, n - 1] for row, n in enumerate(LENGTHS.tolist())]
+    assert packed.data[last_positions(packed, LENGTHS)].tolist() == [
+        padded[row, n - 1] for row, n in enumerate(LENGTHS.tolist())
+    ]

@@ -76,7 +76,10 @@ def test_a_length_penalty_lets_the_longer_reply_win_by_hand():
         found = search(step, decoding(beam_size=2, max_length=2, length_penalty=alpha))[0]
         assert tokens_of(found) == order
         assert [h.log_prob for h in found] == pytest.approx([log_probs[tokens] for tokens in order])
-        expected = [penalised(log_probs[tokens], len(tokens), alpha) - penalised(0, 1, alpha) for tokens in order]
+        expected = [
+            penalised(log_probs[tokens], len(tokens), alpha) - penalised(0, 1, alpha)
+            for tokens in order
+        ]
         assert scores_of(found) == pytest.approx(expected)
 
 
@@ -91,18 +94,34 @@ def test_a_beam_of_one_ends_where_eos_is_likeliest_by_hand():
 def test_siblings_make_room_for_another_parent_by_hand():
     """The two likeliest hypotheses are both children of A. With a penalty on the second sibling, a child of B goes on."""
     none = [1.0, 0.0, 0.0, 0.0, 0.0]
-    step = bigrams([[none, [0.0, 0.0, 0.55, 0.45, 0.0], [0.0, 0.0, 0.0, 0.52, 0.48], [0.1, 0.0, 0.4, 0.0, 0.5], none]])
+    step = bigrams(
+        [
+            [
+                none,
+                [0.0, 0.0, 0.55, 0.45, 0.0],
+                [0.0, 0.0, 0.0, 0.52, 0.48],
+                [0.1, 0.0, 0.4, 0.0, 0.5],
+                none,
+            ]
+        ]
+    )
     for method, expected in (("beam", {(A, B), (A, C)}), ("diverse-beam", {(A, B), (B, C)})):
-        found = search(step, decoding(method=method, beam_size=2, max_length=2, sibling_penalty=1.0))[0]
+        found = search(
+            step, decoding(method=method, beam_size=2, max_length=2, sibling_penalty=1.0)
+        )[0]
         assert set(tokens_of(found)) == expected
-        assert {h.token_ids: h.score for h in found} == pytest.approx({h: sum(forced(step, h)) for h in expected}), "not summed up"
+        assert {h.token_ids: h.score for h in found} == pytest.approx(
+            {h: sum(forced(step, h)) for h in expected}
+        ), "not summed up"
 
 
 def test_a_later_group_says_something_else_by_hand():
     none = [1.0, 0.0, 0.0, 0.0]
     step = bigrams([[none, [0.0, 0.0, 0.6, 0.4], none, none]])
     for penalty, first in ((0.1, [(A,)]), (1.0, [(A,), (B,)])):
-        config = decoding(method="group-beam", beam_size=2, groups=2, group_penalty=penalty, max_length=1)
+        config = decoding(
+            method="group-beam", beam_size=2, groups=2, group_penalty=penalty, max_length=1
+        )
         assert tokens_of(search(step, config)[0]) == first
 
 
@@ -129,7 +148,9 @@ def test_top_p_shrinks_within_a_sentence_and_starts_anew_after_it_by_hand():
 
 @pytest.mark.parametrize("alpha", [0.0, 0.65])
 @pytest.mark.parametrize("ending", [-3.0, 0.0, 1.0])
-@pytest.mark.parametrize("how", [{"beam_size": 1}, {"method": "greedy"}, {"method": "nucleus", "temperature": 0.0}])
+@pytest.mark.parametrize(
+    "how", [{"beam_size": 1}, {"method": "greedy"}, {"method": "nucleus", "temperature": 0.0}]
+)
 def test_a_beam_of_one_and_a_temperature_of_nought_are_greedy(how, alpha, ending):
     """After the likeliest token was </s>, a beam of one went on with the second likeliest; a length penalty let that win."""
     config = decoding(max_length=8, length_penalty=alpha, **how)
@@ -159,8 +180,14 @@ def test_a_wide_beam_on_a_tiny_vocabulary_is_exhaustive_search(alpha):
     config = decoding(beam_size=128, max_length=longest, length_penalty=alpha)
     for seed in range(6):
         step = random_step(seed, ending=-0.5)
-        replies = [reply for length in range(longest + 1) for reply in itertools.product(words, repeat=length)]
-        ranked = sorted(((penalised(sum(forced(step, r)), len(r), alpha), r) for r in replies), reverse=True)
+        replies = [
+            reply
+            for length in range(longest + 1)
+            for reply in itertools.product(words, repeat=length)
+        ]
+        ranked = sorted(
+            ((penalised(sum(forced(step, r)), len(r), alpha), r) for r in replies), reverse=True
+        )
         found = search(step, config)[0]
         assert len(found) == len(replies) == 121
         assert scores_of(found) == pytest.approx([score for score, _ in ranked], abs=1e-4)
@@ -176,48 +203,106 @@ def test_searches_are_those_of_the_slow_twin(method, size, vocabulary):
     limits = Limits(
         forbidden=[BOS], block_list=[[A, B], [C]], stop_words=[[5, A]], user=[[[A, 5, A]], [[5, 5]]], replies=[[], [[B, A, B]]]
     )  # fmt: skip
-    constrained = {"min_length": 2, "block_ngrams": 2, "block_user_ngrams": 2, "block_reply_ngrams": 3, "repetition_penalty": 0.7}
+    constrained = {
+        "min_length": 2,
+        "block_ngrams": 2,
+        "block_user_ngrams": 2,
+        "block_reply_ngrams": 3,
+        "repetition_penalty": 0.7,
+    }
     for seed in range(8):
-        for asked, settings in ((None, {}), (limits, constrained), (None, {"temperature": 0.6}), (None, {"temperature": 1.7})):
-            step = random_step(seed, vocabulary=vocabulary, conversations=2, ending=0.5, spread=2.0 + seed % 3 * 4)
-            config = decoding(method=method, beam_size=size, max_length=6, length_penalty=0.65 * (seed % 2), **settings)
-            for conversation, found in enumerate(search(step, config, conversations=(0, 1), limits=asked)):
+        for asked, settings in (
+            (None, {}),
+            (limits, constrained),
+            (None, {"temperature": 0.6}),
+            (None, {"temperature": 1.7}),
+        ):
+            step = random_step(
+                seed, vocabulary=vocabulary, conversations=2, ending=0.5, spread=2.0 + seed % 3 * 4
+            )
+            config = decoding(
+                method=method,
+                beam_size=size,
+                max_length=6,
+                length_penalty=0.65 * (seed % 2),
+                **settings,
+            )
+            for conversation, found in enumerate(
+                search(step, config, conversations=(0, 1), limits=asked)
+            ):
                 expected = slow_beam(step, config, conversation=conversation, limits=asked)
                 assert tokens_of(found) == [written for _, written, _ in expected], f"seed {seed}"
-                assert scores_of(found) == pytest.approx([score for score, _, _ in expected], abs=1e-4)
-                assert [h.log_prob for h in found] == pytest.approx([own for _, _, own in expected], abs=1e-4)
+                assert scores_of(found) == pytest.approx(
+                    [score for score, _, _ in expected], abs=1e-4
+                )
+                assert [h.log_prob for h in found] == pytest.approx(
+                    [own for _, _, own in expected], abs=1e-4
+                )
 
 
 @pytest.mark.parametrize("vocabulary", [6, 72])
 @pytest.mark.parametrize("method", DRAWN)
 def test_draws_are_those_of_the_slow_twin(method, vocabulary):
-    limits = Limits(forbidden=[BOS], block_list=[[A, B]], stop_words=[[5, A]], user=[[[A, 5, A]], [[5, 5]]])
-    constrained = {"min_length": 2, "block_ngrams": 2, "block_user_ngrams": 2, "repetition_penalty": 0.7}
+    limits = Limits(
+        forbidden=[BOS], block_list=[[A, B]], stop_words=[[5, A]], user=[[[A, 5, A]], [[5, 5]]]
+    )
+    constrained = {
+        "min_length": 2,
+        "block_ngrams": 2,
+        "block_user_ngrams": 2,
+        "repetition_penalty": 0.7,
+    }
     different = set()
     for seed in range(12):
-        for asked, settings in ((None, {}), (limits, constrained), (None, {"temperature": 0.6, "top_k": 3, "top_p": 0.5})):
+        for asked, settings in (
+            (None, {}),
+            (limits, constrained),
+            (None, {"temperature": 0.6, "top_k": 3, "top_p": 0.5}),
+        ):
             step = random_step(seed, vocabulary=vocabulary, conversations=2, ending=0.5)
             config = decoding(method=method, beam_size=5, max_length=6, top_p_decay=0.8, **settings)
-            found = search(step, config, conversations=(0, 1), limits=asked, seeds=[seed, seed + 1], sentence_ends=[B, C])
+            found = search(
+                step,
+                config,
+                conversations=(0, 1),
+                limits=asked,
+                seeds=[seed, seed + 1],
+                sentence_ends=[B, C],
+            )
             for conversation, hypotheses in enumerate(found):
                 expected = slow_sample(
-                    step, config, seed=seed + conversation, conversation=conversation, limits=asked, sentence_ends=[B, C]
+                    step,
+                    config,
+                    seed=seed + conversation,
+                    conversation=conversation,
+                    limits=asked,
+                    sentence_ends=[B, C],
                 )
-                assert tokens_of(hypotheses) == [written for _, written, _ in expected], f"seed {seed}"
-                assert scores_of(hypotheses) == pytest.approx([score for score, _, _ in expected], abs=1e-4)
-                assert [h.log_prob for h in hypotheses] == pytest.approx([own for _, _, own in expected], abs=1e-4)
+                assert tokens_of(hypotheses) == [written for _, written, _ in expected], (
+                    f"seed {seed}"
+                )
+                assert scores_of(hypotheses) == pytest.approx(
+                    [score for score, _, _ in expected], abs=1e-4
+                )
+                assert [h.log_prob for h in hypotheses] == pytest.approx(
+                    [own for _, _, own in expected], abs=1e-4
+                )
                 different.update(tokens_of(hypotheses))
     assert len(different) > 50
 
 
-@pytest.mark.parametrize(("method", "drawn"), [("delayed-beam", "top-k"), ("delayed-nucleus-beam", "nucleus")])
+@pytest.mark.parametrize(
+    ("method", "drawn"), [("delayed-beam", "top-k"), ("delayed-nucleus-beam", "nucleus")]
+)
 def test_a_delayed_beam_goes_on_from_what_was_drawn(method, drawn):
     """A beam of the same table, each of whose hypotheses is forced to begin as a sample of the first tokens does."""
     settings = {"beam_size": 4, "max_length": 5, "length_penalty": 0.65}
     for seed in range(10):
         step = random_step(seed, vocabulary=6, ending=-1.0)
         found = search(step, decoding(method=method, delay=2, **settings), seeds=[seed])[0]
-        samples = search(step, decoding(method=drawn, **{**settings, "max_length": 2}), seeds=[seed])[0]
+        samples = search(
+            step, decoding(method=drawn, **{**settings, "max_length": 2}), seeds=[seed]
+        )[0]
         begun = {tokens[:2] for tokens in tokens_of(samples)}
         assert {tokens[:2] for tokens in tokens_of(found)} <= begun
         assert len(set(tokens_of(found))) == len(found) > 1
@@ -237,7 +322,9 @@ def test_a_log_probability_is_the_teacher_forced_one_of_its_tokens(method, setti
     for seed in range(10):
         step = random_step(seed, vocabulary=5, conversations=3)
         config = decoding(method=method, beam_size=6, max_length=6, length_penalty=0.65, **settings)
-        for conversation, found in enumerate(search(step, config, conversations=(0, 1, 2), seeds=[1, 2, 3])):
+        for conversation, found in enumerate(
+            search(step, config, conversations=(0, 1, 2), seeds=[1, 2, 3])
+        ):
             assert found
             for hypothesis in found:
                 log_probs = forced(step, hypothesis.token_ids, conversation=conversation)
@@ -245,18 +332,24 @@ def test_a_log_probability_is_the_teacher_forced_one_of_its_tokens(method, setti
                 assert hypothesis.log_prob == pytest.approx(sum(log_probs), abs=1e-4)
                 assert hypothesis.finished
                 if not settings:
-                    assert hypothesis.score == pytest.approx(penalised(sum(log_probs), len(hypothesis.token_ids), 0.65), abs=1e-4)
+                    assert hypothesis.score == pytest.approx(
+                        penalised(sum(log_probs), len(hypothesis.token_ids), 0.65), abs=1e-4
+                    )
 
 
 @given(
     seed=st.integers(0, 10_000), size=st.integers(1, 12), vocabulary=st.integers(3, 7), ending=st.sampled_from([-4.0, 0.0, 2.0]),
     method=st.sampled_from(sorted(METHODS)),
 )  # fmt: skip
-def test_hypotheses_are_distinct_sorted_and_end_at_their_first_eos(seed, size, vocabulary, ending, method):
+def test_hypotheses_are_distinct_sorted_and_end_at_their_first_eos(
+    seed, size, vocabulary, ending, method
+):
     """Peers expand every row at the first step and get K identical hypotheses, or go on after </s>."""
     size += size % 2 if method == "group-beam" else 0
     step = random_step(seed, vocabulary=vocabulary, ending=ending)
-    found = search(step, decoding(method=method, beam_size=size, max_length=5, length_penalty=0.65))[0]
+    found = search(
+        step, decoding(method=method, beam_size=size, max_length=5, length_penalty=0.65)
+    )[0]
     assert 1 <= len(found) <= size
     assert len(set(tokens_of(found))) == len(found)
     assert scores_of(found) == sorted(scores_of(found), reverse=True)
@@ -285,7 +378,12 @@ def test_no_reply_is_shorter_than_the_minimum(method):
     """A known mistake of peers: the minimum is ignored by a beam of one, and by sampling."""
     for seed in range(20):
         step = random_step(seed, vocabulary=5, ending=5.0)
-        assert any(len(tokens) < 3 for tokens in tokens_of(search(step, decoding(method=method, beam_size=4, max_length=6))[0]))
+        assert any(
+            len(tokens) < 3
+            for tokens in tokens_of(
+                search(step, decoding(method=method, beam_size=4, max_length=6))[0]
+            )
+        )
         limited = search(step, decoding(method=method, beam_size=4, max_length=6, min_length=3))[0]
         assert limited
         assert all(len(tokens) >= 3 for tokens in tokens_of(limited))
@@ -308,7 +406,9 @@ def test_a_conversation_whose_every_token_is_blocked_ends_there(method, size):
     first, second = search(step, config, conversations=(0, 1), **asked)
     assert first
     assert all(len(h.token_ids) == 2 for h in first)
-    assert [h.log_prob for h in first] == pytest.approx([sum(forced(step, h.token_ids)) for h in first], abs=1e-5)
+    assert [h.log_prob for h in first] == pytest.approx(
+        [sum(forced(step, h.token_ids)) for h in first], abs=1e-5
+    )
     assert second == search(step, config, conversations=(1,), seeds=[2])[0]
 
 
@@ -321,7 +421,9 @@ def test_where_one_hypothesis_is_stuck_the_others_go_on():
         return log_probs.masked_fill((said.written[:, -1] == A)[:, None], IMPOSSIBLE)
 
     config = decoding(beam_size=6, max_length=4)
-    found = search(random_step(3, vocabulary=5, ending=-2.0), config, limits=Limits(more=[block_after_a]))[0]
+    found = search(
+        random_step(3, vocabulary=5, ending=-2.0), config, limits=Limits(more=[block_after_a])
+    )[0]
     assert any(h.token_ids and h.token_ids[-1] == A for h in found)
     assert any(len(h.token_ids) == 4 for h in found)
     assert not any(A in h.token_ids[:-1] for h in found)
@@ -341,7 +443,9 @@ def test_leaving_early_never_changes_what_is_found(method, alpha, monkeypatch):
     config = decoding(method=method, beam_size=4, max_length=24, length_penalty=alpha)
     steps, rows = {"early": 0, "full": 0}, {"early": 0, "full": 0}
     for seed in range(8):
-        step = random_step(seed, vocabulary=6, conversations=5, ending=1.0, spread=2.0 + seed % 3 * 4)
+        step = random_step(
+            seed, vocabulary=6, conversations=5, ending=1.0, spread=2.0 + seed % 3 * 4
+        )
         found = {}
         for name, every in (("early", 1), ("full", 1000)):
 
@@ -357,7 +461,9 @@ def test_leaving_early_never_changes_what_is_found(method, alpha, monkeypatch):
             assert scores_of(early) == pytest.approx(scores_of(full), abs=1e-5)
     assert steps["full"] == 8 * 25
     assert steps["early"] < steps["full"]
-    assert rows["early"] / steps["early"] < rows["full"] / steps["full"], "no conversation left before the others"
+    assert rows["early"] / steps["early"] < rows["full"] / steps["full"], (
+        "no conversation left before the others"
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -368,13 +474,19 @@ def test_a_batch_of_conversations_gives_the_replies_of_each_alone(method):
     lengths = set()
     for seed in range(10):
         step = random_step(seed, vocabulary=7, conversations=5, ending=0.5)
-        references = torch.randint(7, (5, 1, 6), generator=torch.Generator().manual_seed(seed), device="cpu").tolist()
+        references = torch.randint(
+            7, (5, 1, 6), generator=torch.Generator().manual_seed(seed), device="cpu"
+        ).tolist()
         prefixes = [[], [A], [], [5, 5, 5], [B, A]]
         limits = Limits(forbidden=[BOS], user=references, prefixes=prefixes)
         together = search(step, config, conversations=range(5), limits=limits, seeds=range(5))
         for conversation, found in enumerate(together):
-            limits = Limits(forbidden=[BOS], user=[references[conversation]], prefixes=[prefixes[conversation]])
-            alone = search(step, config, conversations=(conversation,), limits=limits, seeds=[conversation])[0]
+            limits = Limits(
+                forbidden=[BOS], user=[references[conversation]], prefixes=[prefixes[conversation]]
+            )
+            alone = search(
+                step, config, conversations=(conversation,), limits=limits, seeds=[conversation]
+            )[0]
             assert tokens_of(found) == tokens_of(alone)
             assert scores_of(found) == pytest.approx(scores_of(alone), abs=1e-5)
             lengths.update(map(len, tokens_of(found)))
@@ -400,7 +512,9 @@ def test_at_the_deadline_the_best_so_far_is_cut_at_a_sentence_end(method):
     step = random_step(4, vocabulary=6, conversations=2, ending=-60.0, spread=1.0)
     config = decoding(method=method, beam_size=4, max_length=40)
     whole = search(step, config, conversations=(0, 1), deadline=2.0, clock=Clock())
-    cut = search(step, config, conversations=(0, 1), deadline=2.0, clock=Clock(), sentence_ends=[B, C])
+    cut = search(
+        step, config, conversations=(0, 1), deadline=2.0, clock=Clock(), sentence_ends=[B, C]
+    )
     if method != "factual-nucleus":  # sentence ends have a say in what it draws
         for hypotheses in whole:
             assert {len(tokens) for tokens in tokens_of(hypotheses)} == {8}
@@ -421,11 +535,17 @@ def test_at_the_deadline_finished_replies_are_given_where_there_are_any():
     step = random_step(5, vocabulary=6, conversations=3, ending=0.0)
     config = decoding(beam_size=6, max_length=40, length_penalty=0.65)
     known = search(step, config, conversations=(0, 1, 2))
-    for found, complete in zip(search(step, config, conversations=(0, 1, 2), deadline=0.0, clock=Clock()), known, strict=True):
+    for found, complete in zip(
+        search(step, config, conversations=(0, 1, 2), deadline=0.0, clock=Clock()),
+        known,
+        strict=True,
+    ):
         assert all(h.finished and len(h.token_ids) < 4 for h in found)
         assert found[0].score <= complete[0].score
         for hypothesis in found:
-            assert hypothesis.log_prob == pytest.approx(hypothesis.score * ((5 + len(hypothesis.token_ids)) / 6) ** 0.65, abs=1e-4)
+            assert hypothesis.log_prob == pytest.approx(
+                hypothesis.score * ((5 + len(hypothesis.token_ids)) / 6) ** 0.65, abs=1e-4
+            )
 
 
 def test_a_deadline_that_is_not_reached_changes_nothing():
@@ -451,7 +571,10 @@ def test_a_row_of_nan_harms_no_other_conversation(method, vocabulary, caplog):
     assert "no token has a finite log-probability in conversations [1] of 3" in caplog.text
     assert found[1] == []
     for conversation in (0, 2):
-        assert found[conversation] == search(whole, config, conversations=(conversation,), seeds=[conversation + 1])[0]
+        assert (
+            found[conversation]
+            == search(whole, config, conversations=(conversation,), seeds=[conversation + 1])[0]
+        )
 
 
 @pytest.mark.parametrize("vocabulary", [5, 72])
@@ -477,21 +600,32 @@ def test_nan_everywhere_is_an_error_that_says_so(method):
         return torch.full((len(token_ids), 5), float("nan")), path
 
     with pytest.raises(
-        ValueError, match=r"no token has a finite log-probability in conversations \[0, 1\] of 2: look for NaN in the weights"
+        ValueError,
+        match=r"no token has a finite log-probability in conversations \[0, 1\] of 2: look for NaN in the weights",
     ):
         search(broken, decoding(method=method, beam_size=4), conversations=(0, 1))
 
 
 def test_a_prefix_longer_than_the_maximum_is_refused():
-    with pytest.raises(ValueError, match="the prefix of conversation 1 has 3 tokens; max_length allows 2"):
+    with pytest.raises(
+        ValueError, match="the prefix of conversation 1 has 3 tokens; max_length allows 2"
+    ):
         search(
-            random_step(0, conversations=2), decoding(max_length=2), conversations=(0, 1), limits=Limits(prefixes=[[], [A, B, A]])
+            random_step(0, conversations=2),
+            decoding(max_length=2),
+            conversations=(0, 1),
+            limits=Limits(prefixes=[[], [A, B, A]]),
         )
 
 
 def test_limits_of_another_number_of_conversations_are_refused():
     with pytest.raises(ValueError, match="user of 1 conversations; expected one for each of 2"):
-        search(random_step(0, conversations=2), decoding(), conversations=(0, 1), limits=Limits(user=[[]]))
+        search(
+            random_step(0, conversations=2),
+            decoding(),
+            conversations=(0, 1),
+            limits=Limits(user=[[]]),
+        )
 
 
 # --- with a model --------------------------------------------------------------------------------------------------------
@@ -511,7 +645,10 @@ def peaked(device):
     with torch.no_grad():
         model.output_bias[tiny.EOS] += 2
         model.context_gates.weight *= 6  # its history matters
-    histories = [tiny.history_after(model, tiny.make_conversation(turns, seed=turns)) for turns in (1, 2, 3, 5, 8)]
+    histories = [
+        tiny.history_after(model, tiny.make_conversation(turns, seed=turns))
+        for turns in (1, 2, 3, 5, 8)
+    ]
     return model.to(device), torch.cat(histories).to(device)
 
 
@@ -531,9 +668,13 @@ def test_a_batch_of_five_histories_gives_the_replies_of_five_batches_of_one(peak
 @pytest.mark.parametrize("method", METHODS)
 def test_the_log_probability_of_a_reply_is_what_the_model_gives_it_when_told(peaked, method):
     model, histories = peaked
-    for row, found in enumerate(model_search(model, histories, DecodeConfig(method=method, beam_size=4, max_length=9))):
+    for row, found in enumerate(
+        model_search(model, histories, DecodeConfig(method=method, beam_size=4, max_length=9))
+    ):
         replies = [[[*h.token_ids, tiny.EOS]] for h in found]
-        batch = tiny.as_batch(replies, history=histories[row].expand(len(replies), -1)).to(histories.device)
+        batch = tiny.as_batch(replies, history=histories[row].expand(len(replies), -1)).to(
+            histories.device
+        )
         with torch.no_grad():
             told = model.log_likelihood(batch).log_probs
         assert [h.log_prob for h in found] == pytest.approx(told.tolist(), abs=1e-4)

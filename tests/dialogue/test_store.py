@@ -55,7 +55,9 @@ def test_above_the_limit_in_bytes_the_least_recently_used_goes_first():
     assert store.nbytes == 3 * size
     store.put("d", talk())
     assert kept(store, "abcd") == ["b", "c", "d"]
-    store.put("e", talk(size=4 + size // 4))  # more than one of the others, less than two: two of them must go
+    store.put(
+        "e", talk(size=4 + size // 4)
+    )  # more than one of the others, less than two: two of them must go
     assert kept(store, "abcde") == ["d", "e"]
     assert store.nbytes <= 3 * size
 
@@ -105,14 +107,18 @@ def test_forgetting_gives_the_bytes_back():
     assert kept(store, "ab") == ["a"]
 
 
-@pytest.mark.parametrize("bound", [{"limit": 0}, {"limit_bytes": 0}, {"seconds": 0.0}, {"seconds": -1.0}])
+@pytest.mark.parametrize(
+    "bound", [{"limit": 0}, {"limit_bytes": 0}, {"seconds": 0.0}, {"seconds": -1.0}]
+)
 def test_a_bound_that_would_keep_nothing_is_refused(bound):
     with pytest.raises(ValueError, match="keeps nothing"):
         ConversationStore(**bound)
 
 
 @given(
-    uses=st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 30), st.integers(0, 30)), max_size=40),
+    uses=st.lists(
+        st.tuples(st.sampled_from("abcdef"), st.integers(0, 30), st.integers(0, 30)), max_size=40
+    ),
     limit=st.integers(1, 4),
     limit_bytes=st.integers(200, 800),
 )

@@ -21,14 +21,24 @@ from training.run.scheduled_sampling import OwnWords
 from training.run.trainer import Trainer
 
 NAME = "dialogue.models.transformer:Transformer"
-LONG, SHORT = 200, 9  # windows: nothing of UNEVEN is cut; most of it is, within turns and between them
+LONG, SHORT = (
+    200,
+    9,
+)  # windows: nothing of UNEVEN is cut; most of it is, within turns and between them
 TAUGHT = {"embedding": 32, "hidden": 64, "layers": 2, "heads": 2, "window": 40, "dropout": 0.0}
 
 
 def make(*, window=LONG, dropout=0.0):
     torch.manual_seed(7)
     made = Transformer(
-        vocab_size=VOCABULARY, bos_id=BOS, embedding=16, hidden=24, layers=2, heads=2, window=window, dropout=dropout
+        vocab_size=VOCABULARY,
+        bos_id=BOS,
+        embedding=16,
+        hidden=24,
+        layers=2,
+        heads=2,
+        window=window,
+        dropout=dropout,
     )
     for name, parameter in made.named_parameters():
         if "bias" in name:  # they begin at nought, which would hide one in the wrong place
@@ -71,7 +81,12 @@ def test_a_decoder_in_training_reads_words_of_its_own(model):
 
 
 def test_histories_of_different_lengths_step_in_one_batch_as_alone(model):
-    histories = torch.cat([empty(model), *(history_after(model, make_conversation(turns, seed=turns)) for turns in (4, 1, 2))])
+    histories = torch.cat(
+        [
+            empty(model),
+            *(history_after(model, make_conversation(turns, seed=turns)) for turns in (4, 1, 2)),
+        ]
+    )
     together, alone = model.start(histories), [model.start(history[None]) for history in histories]
     for tokens in ([BOS] * 4, [4, 5, 6, 7], [8, 8, 9, 9]):
         found, together = model.step(torch.tensor(tokens), together)
@@ -83,7 +98,9 @@ def test_histories_of_different_lengths_step_in_one_batch_as_alone(model):
 
 def test_hypotheses_share_their_history_and_follow_their_parents(model):
     """A beam of three in each of two conversations, against the same rows apart, each with a history of its own."""
-    histories = torch.cat([history_after(model, make_conversation(turns, seed=turns)) for turns in (4, 1)])
+    histories = torch.cat(
+        [history_after(model, make_conversation(turns, seed=turns)) for turns in (4, 1)]
+    )
     first, second = torch.tensor([4, 5, 6, 7, 8, 9]), torch.tensor([10, 11, 12, 13, 14, 15])
     parents = torch.tensor([2, 0, 0, 5, 5, 4])
     begun = model.step(first, model.start(histories).repeat(3))[1]
@@ -92,9 +109,15 @@ def test_hypotheses_share_their_history_and_follow_their_parents(model):
     alone = model.step(first[parents], model.start(histories[parents // 3]))[1]
     close(model.step(second, shared)[0], model.step(second, alone)[0])
     for kept in (torch.tensor([3, 4, 5]), torch.tensor([5, 5, 3])):  # one conversation leaves
-        close(model.step(second[3:], begun.select(kept))[0], model.step(second[3:], alone_of(model, histories, first, kept))[0])
+        close(
+            model.step(second[3:], begun.select(kept))[0],
+            model.step(second[3:], alone_of(model, histories, first, kept))[0],
+        )
     swapped = model.start(histories).select(torch.tensor([1, 0, 1]))
-    close(model.step(first[:3], swapped)[0], model.step(first[:3], model.start(histories[[1, 0, 1]]))[0])
+    close(
+        model.step(first[:3], swapped)[0],
+        model.step(first[:3], model.start(histories[[1, 0, 1]]))[0],
+    )
 
 
 def alone_of(model, histories, tokens, rows):
@@ -156,7 +179,12 @@ def test_an_objective_adds_what_it_does_to_each_step(model, read):
 
 
 def test_training_in_bfloat16_gives_nearly_the_losses_of_float32(model):
-    batch = as_batch(UNEVEN, history=torch.cat([history_after(model, make_conversation(2, seed=n)) for n in range(len(UNEVEN))]))
+    batch = as_batch(
+        UNEVEN,
+        history=torch.cat(
+            [history_after(model, make_conversation(2, seed=n)) for n in range(len(UNEVEN))]
+        ),
+    )
     expected = model.log_likelihood(batch).log_probs
     found = model.bfloat16().log_likelihood(batch)
     assert found.log_probs.dtype == torch.float32
@@ -165,14 +193,26 @@ def test_training_in_bfloat16_gives_nearly_the_losses_of_float32(model):
 
 
 def test_a_history_keeps_the_largest_ids_exactly_whatever_the_model_computes_in():
-    model = Transformer(vocab_size=50_001, bos_id=BOS, embedding=4, hidden=4, layers=1, heads=1, window=3, dropout=0.0).bfloat16()
+    model = Transformer(
+        vocab_size=50_001,
+        bos_id=BOS,
+        embedding=4,
+        hidden=4,
+        layers=1,
+        heads=1,
+        window=3,
+        dropout=0.0,
+    ).bfloat16()
     history = model.encode_turn(torch.tensor([[49_999, 50_000, EOS]]), torch.tensor([3]), None)
     assert history.dtype == torch.float32
     assert history.tolist() == [[BOS + 1, 50_000, 50_001]]
 
 
 def test_an_embedding_that_the_heads_cannot_share_is_refused():
-    with pytest.raises(ValueError, match="embedding is 20 and heads 4; each head needs an even share of the embedding"):
+    with pytest.raises(
+        ValueError,
+        match="embedding is 20 and heads 4; each head needs an even share of the embedding",
+    ):
         Transformer.from_config(ModelConfig(vocab_size=9, embedding=20, heads=4), bos_id=BOS)
 
 
@@ -187,14 +227,20 @@ def learnt(conversations, word_vocabulary):
     rng = random.Random(0)
     for _ in range(50):
         for planned in batches.plan(encoded, batch_tokens=200, rng=rng):
-            trainer.step(batches.collate(planned, pad_id=word_vocabulary.pad_id), learning_rate=1e-2)
+            trainer.step(
+                batches.collate(planned, pad_id=word_vocabulary.pad_id), learning_rate=1e-2
+            )
     return Checkpoint(trainer.model.eval(), word_vocabulary, config, {})
 
 
 def test_twenty_conversations_are_learnt_by_heart(learnt, conversations):
     encoded = batches.encode(conversations, learnt.vocabulary, truncate=None).conversations
-    trainer = Trainer(learnt.model, learning_rate=1e-3, precision="fp32", device=torch.device("cpu"))
-    perplexity, accuracy = trainer.validate([batches.collate(encoded, pad_id=learnt.vocabulary.pad_id)])
+    trainer = Trainer(
+        learnt.model, learning_rate=1e-3, precision="fp32", device=torch.device("cpu")
+    )
+    perplexity, accuracy = trainer.validate(
+        [batches.collate(encoded, pad_id=learnt.vocabulary.pad_id)]
+    )
     learnt.model.eval()
     assert perplexity < 1.6
     assert accuracy > 0.85
@@ -207,14 +253,19 @@ def test_a_checkpoint_comes_back_as_it_was(learnt, tmp_path):
     assert type(loaded) is Transformer
     history = history_after(loaded, [[5, 6, EOS]])
     expected, _ = learnt.model.step(torch.tensor([BOS]), learnt.model.start(history))
-    torch.testing.assert_close(loaded.step(torch.tensor([BOS]), loaded.start(history))[0], expected, rtol=0, atol=0)
+    torch.testing.assert_close(
+        loaded.step(torch.tensor([BOS]), loaded.start(history))[0], expected, rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize("method", ["greedy", "beam", "group-beam", "top-k"])
 def test_an_agent_answers_in_a_batch_as_one_by_one(learnt, conversations, method):
     decode = DecodeConfig(method=method, beam_size=4)
     utterances = [talk.turns[0] for talk in conversations[:3]]
-    alone = [DialogueAgent(learnt, decode=decode).respond(["a"], [utterance])[0] for utterance in utterances]
+    alone = [
+        DialogueAgent(learnt, decode=decode).respond(["a"], [utterance])[0]
+        for utterance in utterances
+    ]
     agent = DialogueAgent(learnt, decode=decode)
     assert agent.respond(["a", "b", "c"], utterances) == alone
     for _ in range(12):  # beyond its window
@@ -222,11 +273,27 @@ def test_an_agent_answers_in_a_batch_as_one_by_one(learnt, conversations, method
 
 
 def test_a_few_steps_of_fit_leave_a_model_that_talks(conversations, tmp_path, capsys):
-    lines = [json.dumps({"id": f"{talk.id} {n}", "turns": talk.turns}) for n in range(8) for talk in conversations]
+    lines = [
+        json.dumps({"id": f"{talk.id} {n}", "turns": talk.turns})
+        for n in range(8)
+        for talk in conversations
+    ]
     (tmp_path / "talk.jsonl").write_text("\n".join(lines))
     sizes = ["--embedding=16", "--hidden=32", "--layers=2", "--heads=2", "--window=30"]
-    command = ["--model", NAME, "--data", str(tmp_path / "talk.jsonl"), "--out", str(tmp_path / "run"), "--device=cpu", *sizes]
-    assert fit.main([*command, "--epochs=1", "--batch-tokens=1000", "--teacher-forcing", "0.5", "0.5"]) == 0, capsys.readouterr()
+    command = [
+        "--model",
+        NAME,
+        "--data",
+        str(tmp_path / "talk.jsonl"),
+        "--out",
+        str(tmp_path / "run"),
+        "--device=cpu",
+        *sizes,
+    ]
+    assert (
+        fit.main([*command, "--epochs=1", "--batch-tokens=1000", "--teacher-forcing", "0.5", "0.5"])
+        == 0
+    ), capsys.readouterr()
     loaded = checkpoint.load(tmp_path / "run" / "checkpoint", model_name=NAME)
     assert (loaded.config.layers, loaded.config.heads, loaded.config.window) == (2, 2, 30)
     assert DialogueAgent(loaded).respond(["a"], ["hi"])

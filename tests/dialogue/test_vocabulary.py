@@ -5,7 +5,16 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialogue.vocabulary import BOS, EOS, PAD, PLACEHOLDERS, UNK, Vocabulary, normalise, without_marks
+from dialogue.vocabulary import (
+    BOS,
+    EOS,
+    PAD,
+    PLACEHOLDERS,
+    UNK,
+    Vocabulary,
+    normalise,
+    without_marks,
+)
 from training.data.vocabulary import MODEL_TYPES, build
 
 SENTENCES = [
@@ -32,7 +41,12 @@ AWKWARD = [
 ]
 AWKWARD += [PAD, UNK, BOS, EOS, *PLACEHOLDERS, "<0x41>", "\ufffd", "\U0010ffff", "\uffff"]
 TEXTS = st.lists(
-    st.one_of(st.sampled_from(AWKWARD), st.characters(exclude_categories=()), st.characters(categories=["Cs"])), max_size=16
+    st.one_of(
+        st.sampled_from(AWKWARD),
+        st.characters(exclude_categories=()),
+        st.characters(categories=["Cs"]),
+    ),
+    max_size=16,
 ).map("".join)
 
 QUOTE_FORMS = str.maketrans(dict.fromkeys("‘’ʼ´`'“”„«»\"", ""))
@@ -40,9 +54,13 @@ QUOTE_FORMS = str.maketrans(dict.fromkeys("‘’ʼ´`'“”„«»\"", ""))
 
 def bare(text):
     """What may not change: the text without case, spacing and quotes."""
-    kept = text.translate(QUOTE_FORMS).lower().replace("ς", "σ")  # whether a sigma is final depends on the spacing
+    kept = (
+        text.translate(QUOTE_FORMS).lower().replace("ς", "σ")
+    )  # whether a sigma is final depends on the spacing
     unprinted = {*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u2581", "\ufeff", "\u200b"}
-    return "".join(c for c in kept if not c.isspace() and c not in unprinted and not 0xD800 <= ord(c) <= 0xDFFF)
+    return "".join(
+        c for c in kept if not c.isspace() and c not in unprinted and not 0xD800 <= ord(c) <= 0xDFFF
+    )
 
 
 # --- normalise ---------------------------------------------------------------------------------------------------------
@@ -98,9 +116,21 @@ def test_forms_of_one_contraction_have_the_same_token_ids(kind):
 @pytest.mark.parametrize("kind", MODEL_TYPES)
 def test_each_special_piece_has_an_id_of_its_own(kind):
     vocabulary = VOCABULARIES[kind]
-    ids = [vocabulary.pad_id, vocabulary.unk_id, vocabulary.bos_id, vocabulary.eos_id, *vocabulary.placeholder_ids]
+    ids = [
+        vocabulary.pad_id,
+        vocabulary.unk_id,
+        vocabulary.bos_id,
+        vocabulary.eos_id,
+        *vocabulary.placeholder_ids,
+    ]
     assert len(set(ids)) == 7
-    assert [vocabulary.piece(token_id).removeprefix("▁") for token_id in ids] == [PAD, UNK, BOS, EOS, *PLACEHOLDERS]
+    assert [vocabulary.piece(token_id).removeprefix("▁") for token_id in ids] == [
+        PAD,
+        UNK,
+        BOS,
+        EOS,
+        *PLACEHOLDERS,
+    ]
     assert all(0 <= token_id < len(vocabulary) for token_id in ids)
 
 
@@ -113,7 +143,11 @@ def test_a_placeholder_in_a_text_becomes_its_own_id(kind, place):
     assert ids.count(vocabulary.placeholder_ids[place]) == 1
     space = [token_id for token_id in range(len(vocabulary)) if vocabulary.piece(token_id) == "▁"]
     around = [token_id for token_id in vocabulary.encode("music") if token_id not in space]
-    assert [token_id for token_id in ids if token_id not in space] == [*around, vocabulary.placeholder_ids[place], *around]
+    assert [token_id for token_id in ids if token_id not in space] == [
+        *around,
+        vocabulary.placeholder_ids[place],
+        *around,
+    ]
 
 
 @pytest.mark.parametrize("kind", MODEL_TYPES)
@@ -129,16 +163,22 @@ def test_never_generated_are_the_silent_pieces_and_nothing_else(kind):
     person, number, continued = PLACEHOLDERS
     silent = {PAD, UNK, BOS, person, number, *(f"<0x{byte:02X}>" for byte in range(256))}
     pieces = [vocabulary.piece(token_id) for token_id in range(len(vocabulary))]
-    expected = [token_id for token_id, piece in enumerate(pieces) if piece.removeprefix("▁") in silent]
+    expected = [
+        token_id for token_id, piece in enumerate(pieces) if piece.removeprefix("▁") in silent
+    ]
     assert list(vocabulary.never_generated) == expected
     assert len(expected) >= (5 if kind == "word" else 5 + 256)
-    assert not {EOS, continued} & {pieces[token_id].removeprefix("▁") for token_id in vocabulary.never_generated}
+    assert not {EOS, continued} & {
+        pieces[token_id].removeprefix("▁") for token_id in vocabulary.never_generated
+    }
 
 
 @pytest.mark.parametrize("kind", MODEL_TYPES)
 def test_encoding_many_texts_is_encoding_each(kind):
     texts = ["hi there", "", "I don ' t", "ünknown"]
-    assert VOCABULARIES[kind].encode_all(texts) == [VOCABULARIES[kind].encode(text) for text in texts]
+    assert VOCABULARIES[kind].encode_all(texts) == [
+        VOCABULARIES[kind].encode(text) for text in texts
+    ]
 
 
 # --- text -> ids -> text -----------------------------------------------------------------------------------------------
@@ -155,7 +195,9 @@ def test_any_text_comes_back_from_its_ids_in_its_normal_form(kind, text):
 
 def test_words_of_a_word_vocabulary_come_back_and_others_become_unk():
     vocabulary = VOCABULARIES["word"]
-    assert vocabulary.decode(vocabulary.encode("do you like music, you")) == "do you like music, you"
+    assert (
+        vocabulary.decode(vocabulary.encode("do you like music, you")) == "do you like music, you"
+    )
     assert vocabulary.encode("zebra") == [vocabulary.unk_id]
 
 
@@ -179,7 +221,9 @@ def test_decoding_an_id_out_of_range_is_refused(kind):
     size = len(VOCABULARIES[kind])
     VOCABULARIES[kind].decode([size - 1])
     for token_id in (-1, size, size + 3, 1 << 40):
-        with pytest.raises(ValueError, match=f"token id {token_id} is out of range.* {size} pieces"):
+        with pytest.raises(
+            ValueError, match=f"token id {token_id} is out of range.* {size} pieces"
+        ):
             VOCABULARIES[kind].decode([7, token_id])
 
 
@@ -200,7 +244,9 @@ def test_a_missing_vocabulary_file_is_refused_by_name(tmp_path):
         Vocabulary.load(tmp_path / "nowhere.model")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00", b"not a model", VOCABULARIES["unigram"].serialised[:100]])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00", b"not a model", VOCABULARIES["unigram"].serialised[:100]]
+)
 def test_bytes_that_are_no_sentencepiece_model_are_refused(content):
     """No bytes at all counted as "no model given": the processor stayed empty and failed later with an IndexError."""
     with pytest.raises(ValueError, match=r"not a sentencepiece model"):

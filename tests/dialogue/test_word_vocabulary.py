@@ -5,7 +5,21 @@ from hypothesis import strategies as st
 from dialogue.vocabulary import CONTINUED, Vocabulary
 from dialogue.word_vocabulary import WordVocabulary, taken_apart
 
-WORDS = ["<unk>", "<s>", "</s>", ".", "i", "'", "don", "t", "know", "<person>", "<number>", "é", "?"]
+WORDS = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    ".",
+    "i",
+    "'",
+    "don",
+    "t",
+    "know",
+    "<person>",
+    "<number>",
+    "é",
+    "?",
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +43,19 @@ def test_written_text_is_taken_apart_as_movie_triples_was(text, words):
 def test_ids_are_the_places_in_the_list_and_the_marks_that_lack_come_last(vocabulary):
     assert (vocabulary.unk_id, vocabulary.bos_id, vocabulary.eos_id) == (0, 1, 2)
     assert vocabulary.encode("I don't know") == [4, 6, 5, 7, 8]
-    assert [vocabulary.piece(token_id) for token_id in range(len(vocabulary))] == [*WORDS, "<pad>", CONTINUED]
+    assert [vocabulary.piece(token_id) for token_id in range(len(vocabulary))] == [
+        *WORDS,
+        "<pad>",
+        CONTINUED,
+    ]
     assert vocabulary.pad_id == len(WORDS)
 
 
 def test_a_word_that_is_not_in_the_list_is_unknown_and_never_said(vocabulary):
     assert vocabulary.encode("i know quux .") == [4, 8, 0, 3]
-    assert {vocabulary.unk_id, vocabulary.pad_id, vocabulary.bos_id, 9, 10} == set(vocabulary.never_generated)
+    assert {vocabulary.unk_id, vocabulary.pad_id, vocabulary.bos_id, 9, 10} == set(
+        vocabulary.never_generated
+    )
 
 
 def test_spaced_words_are_looked_up_as_they_are(vocabulary):

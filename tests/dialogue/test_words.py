@@ -40,5 +40,10 @@ def test_an_ngram_repeats_where_its_words_stand_twice(text, n, expected):
 @given(spoken=st.lists(st.sampled_from(["a", "b", "c"]), max_size=12), n=st.integers(1, 4))
 def test_repetition_is_that_of_a_plain_double_loop(spoken, n):
     places = range(len(spoken) - n + 1)
-    expected = any(spoken[one : one + n] == spoken[other : other + n] for one in places for other in places if one < other)
+    expected = any(
+        spoken[one : one + n] == spoken[other : other + n]
+        for one in places
+        for other in places
+        if one < other
+    )
     assert repeats_ngram(", ".join(spoken), n) == expected

@@ -27,7 +27,11 @@ from .rig import pem, rsa_key
 NEW_SKILL = "amzn1.ask.skill.11111111-2222-3333-4444-555555555555"
 REFRESH = "Atzr|cAnArYrEfReShToKeN0123456789abcdefghij"
 SECRET = "amzn1.oa2-cs.v1.cAnArYsEcReT0123456789"
-LOGIN = {"client_id": "amzn1.application-oa2-client.1", "client_secret": SECRET, "refresh_token": REFRESH}
+LOGIN = {
+    "client_id": "amzn1.application-oa2-client.1",
+    "client_secret": SECRET,
+    "refresh_token": REFRESH,
+}
 BODIES = {
     "create_skill_for_vendor_v1": "ask_smapi_model.v1.skill.create_skill_request.CreateSkillRequest",
     "update_skill_manifest_v1": "ask_smapi_model.v1.skill.manifest.skill_manifest_envelope.SkillManifestEnvelope",
@@ -38,7 +42,9 @@ BODIES = {
 def operations():
     """Read the operations out of the published client: name -> method, path, query, and the type of the good answer."""
     found = {}
-    for name, function in inspect.getmembers(published.SkillManagementServiceClient, inspect.isfunction):
+    for name, function in inspect.getmembers(
+        published.SkillManagementServiceClient, inspect.isfunction
+    ):
         source = inspect.getsource(function)
         path = re.search(r"resource_path = '(/v\d[^']*)'", source)
         method = re.search(r'method="([A-Z]+)"', source)
@@ -75,7 +81,14 @@ class Amazon(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Api)
-        self.skills, self.models, self.enabled, self.calls, self.faults, self.plan = {}, {}, set(), [], [], []
+        self.skills, self.models, self.enabled, self.calls, self.faults, self.plan = (
+            {},
+            {},
+            set(),
+            [],
+            [],
+            [],
+        )
         self.tokens, self.builds, self.broken = 0, {}, {}
         self.chain = b""  # that is served as S3 does, at any address of its folder
         self.lock = threading.Lock()
@@ -95,7 +108,8 @@ class Amazon(http.server.ThreadingHTTPServer):
         found = [
             (name, matched.groupdict())
             for name, (verb, path, _, _) in OPERATIONS.items()
-            if verb == method and (matched := re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path), parts.path))
+            if verb == method
+            and (matched := re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path), parts.path))
         ]
         if not found:
             self.faults.append(f"{method} {parts.path} is no operation")
@@ -114,7 +128,11 @@ class Amazon(http.server.ThreadingHTTPServer):
                     return None
                 if status != "then silence":
                     more = {"Retry-After": "0"} if status == 429 else {}
-                    return status, {"message": f"planned {status}", "violations": [{"message": "as a test"}]}, more
+                    return (
+                        status,
+                        {"message": f"planned {status}", "violations": [{"message": "as a test"}]},
+                        more,
+                    )
                 getattr(self, name)(place, query, json.loads(body), headers)
                 return None
         document = json.loads(body) if body else None
@@ -128,18 +146,36 @@ class Amazon(http.server.ThreadingHTTPServer):
 
     def log_in(self, asked):
         if asked != {"grant_type": "refresh_token", **LOGIN}:
-            return 400, {"error": "invalid_grant", "error_description": f"{asked.get('refresh_token')} is not valid"}, {}
+            return (
+                400,
+                {
+                    "error": "invalid_grant",
+                    "error_description": f"{asked.get('refresh_token')} is not valid",
+                },
+                {},
+            )
         self.tokens += 1
-        return 200, {"access_token": f"Atza|{self.tokens}", "token_type": "bearer", "expires_in": 3600}, {}
+        return (
+            200,
+            {"access_token": f"Atza|{self.tokens}", "token_type": "bearer", "expires_in": 3600},
+            {},
+        )
 
     def get_vendor_list_v1(self, place, query, body, headers):
-        return 200, {"vendors": [{"id": "M1VENDOR", "name": "ann", "roles": ["ROLE_ADMINISTRATOR"]}]}, {}
+        return (
+            200,
+            {"vendors": [{"id": "M1VENDOR", "name": "ann", "roles": ["ROLE_ADMINISTRATOR"]}]},
+            {},
+        )
 
     def list_skills_for_vendor_v1(self, place, query, body, headers):
         assert query["vendorId"] == ["M1VENDOR"]
         start = int(query.get("nextToken", ["0"])[0])
         page = list(self.skills.items())[start : start + 1]
-        answer = {"skills": [_summary(key, found) for key, found in page], "isTruncated": start + 1 < len(self.skills)}
+        answer = {
+            "skills": [_summary(key, found) for key, found in page],
+            "isTruncated": start + 1 < len(self.skills),
+        }
         return 200, answer | ({"nextToken": str(start + 1)} if answer["isTruncated"] else {}), {}
 
     def create_skill_for_vendor_v1(self, place, query, body, headers):
@@ -156,7 +192,9 @@ class Amazon(http.server.ThreadingHTTPServer):
         return 200, self.skills[place["skillId"]], {"ETag": _etag(self.skills[place["skillId"]])}
 
     def update_skill_manifest_v1(self, place, query, body, headers):
-        if headers.get("If-Match", _etag(self.skills[place["skillId"]])) != _etag(self.skills[place["skillId"]]):
+        if headers.get("If-Match", _etag(self.skills[place["skillId"]])) != _etag(
+            self.skills[place["skillId"]]
+        ):
             return 412, {"message": "changed meanwhile"}, {}
         self.skills[place["skillId"]] = body
         self.builds["manifest"] = 2
@@ -170,7 +208,9 @@ class Amazon(http.server.ThreadingHTTPServer):
 
     def set_interaction_model_v1(self, place, query, body, headers):
         key = (place["skillId"], place["locale"])
-        if key in self.models and headers.get("If-Match", _etag(self.models[key])) != _etag(self.models[key]):
+        if key in self.models and headers.get("If-Match", _etag(self.models[key])) != _etag(
+            self.models[key]
+        ):
             return 412, {"message": "changed meanwhile"}, {}
         self.builds[place["locale"]] = 3
         if place["locale"] not in self.broken:
@@ -191,7 +231,9 @@ class Amazon(http.server.ThreadingHTTPServer):
             answer["manifest"] = {"lastUpdateRequest": update("manifest")}
         if "interactionModel" in query["resource"]:
             locales = [name for name in self.builds if name != "manifest"]
-            answer["interactionModel"] = {name: {"lastUpdateRequest": _steps(update(name))} for name in locales}
+            answer["interactionModel"] = {
+                name: {"lastUpdateRequest": _steps(update(name))} for name in locales
+            }
         return 200, answer, {}
 
     def set_skill_enablement_v1(self, place, query, body, headers):
@@ -206,7 +248,13 @@ def _etag(document):
 def _summary(key, found):
     locales = found["manifest"]["publishingInformation"]["locales"]
     names = {locale: texts.get("name") for locale, texts in locales.items()}
-    return {"skillId": key, "stage": "development", "nameByLocale": names, "apis": ["custom"], "publicationStatus": "DEVELOPMENT"}
+    return {
+        "skillId": key,
+        "stage": "development",
+        "nameByLocale": names,
+        "apis": ["custom"],
+        "publicationStatus": "DEVELOPMENT",
+    }
 
 
 def _steps(update):
@@ -240,7 +288,11 @@ class _Api(http.server.BaseHTTPRequestHandler):
         status, answer, more = found
         data = json.dumps(answer).encode() if status != HTTPStatus.NO_CONTENT else b""
         self.send_response(status)
-        for name, value in {**more, "Content-Type": "application/json", "Content-Length": str(len(data))}.items():
+        for name, value in {
+            **more,
+            "Content-Type": "application/json",
+            "Content-Length": str(len(data)),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
@@ -270,7 +322,9 @@ class Internet(socketserver.ThreadingTCPServer):
         """Let a host's address lead to a port; names: whom its certificate is for."""
         key = rsa_key("internet")
         files = [self.folder / f"{host}.{kind}" for kind in ("crt", "key")]
-        files[0].write_bytes(pem(self.authority.leaf(key=key, san=names or (host,)), self.authority.middle))
+        files[0].write_bytes(
+            pem(self.authority.leaf(key=key, san=names or (host,)), self.authority.middle)
+        )
         files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(*files)
@@ -295,7 +349,9 @@ class _Passage(socketserver.StreamRequestHandler):
             try:
                 far = socket.create_connection(("127.0.0.1", port), timeout=30)
             except OSError:  # what is behind a tunnel has gone
-                near.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                near.sendall(
+                    b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
                 return
             with far:
                 thread = threading.Thread(target=_pass, args=(far, near), daemon=True)
@@ -355,5 +411,7 @@ def write_ask(path, amazon, python):
         name.removesuffix("_v1").replace("_", "-"): (verb, place, sorted(query))
         for name, (verb, place, query, _) in OPERATIONS.items()
     }
-    path.write_text(ASK.format(python=python, operations=known, token=f"Atza|{amazon.tokens}", port=amazon.port))
+    path.write_text(
+        ASK.format(python=python, operations=known, token=f"Atza|{amazon.tokens}", port=amazon.port)
+    )
     path.chmod(0o755)

@@ -53,7 +53,9 @@ def client(agent):
 def handler_input(envelope):
     """Read an envelope to what handlers take, as the skill's dispatcher does."""
     request = read(envelope)
-    found = HandlerInput(request_envelope=request, attributes_manager=AttributesManager(request_envelope=request))
+    found = HandlerInput(
+        request_envelope=request, attributes_manager=AttributesManager(request_envelope=request)
+    )
     Interaction(load()).process(found)
     return found
 

@@ -23,7 +23,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 SKILL = "amzn1.ask.skill.00000000-0000-0000-0000-000000000000"  # the stored requests'
 ALEXA_HOST, CHAIN_HOST = "echo-api.amazon.com", "s3.amazonaws.com"
-_USES = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign")
+_USES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+)
 
 
 @cache
@@ -59,7 +66,9 @@ def issue(
     uses: what a leaf's key is for, as in Amazon's own; None: it says nothing of that.
     """
     now = datetime.now(UTC)
-    name = {who: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, who)]) for who in (subject, issuer)}
+    name = {
+        who: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, who)]) for who in (subject, issuer)
+    }
     builder = (
         x509.CertificateBuilder()
         .subject_name(name[subject])
@@ -69,7 +78,10 @@ def issue(
         .not_valid_before(now + timedelta(days=days[0]))
         .not_valid_after(now + timedelta(days=days[1]))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
+            critical=False,
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     if ca:
@@ -79,7 +91,9 @@ def issue(
         if uses is not None:
             builder = builder.add_extension(key_usage(*uses), critical=critical)
         if san:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in san]), critical=False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([x509.DNSName(host) for host in san]), critical=False
+            )
     return builder.sign(issuer_key, hashes.SHA256())
 
 
@@ -89,7 +103,9 @@ class Authority:
     def __init__(self, owner="amazon"):
         self.root_key, self.middle_key = rsa_key(f"{owner} root"), rsa_key(f"{owner} middle")
         self.root = issue("root", self.root_key, "root", self.root_key, ca=True, days=(-100, 100))
-        self.middle = issue("middle", self.middle_key, "root", self.root_key, ca=True, days=(-50, 50))
+        self.middle = issue(
+            "middle", self.middle_key, "root", self.root_key, ca=True, days=(-50, 50)
+        )
 
     def leaf(self, key=None, **changes):
         return issue("leaf", key or rsa_key("alexa"), "middle", self.middle_key, **changes)
@@ -101,7 +117,9 @@ def pem(*certificates):
 
 def ok(body):
     """Let S3 answer with a body."""
-    return lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    return lambda connection: connection.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
 
 
 BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
@@ -140,7 +158,9 @@ class S3(socketserver.ThreadingTCPServer):
         self.chains, self.asked, self.connected = {}, [], []
         certificate, key = Path(folder, "s3.pem"), Path(folder, "s3.key")
         host_key = rsa_key("s3")
-        certificate.write_bytes(pem(authority.leaf(key=host_key, san=(CHAIN_HOST,)), authority.middle))
+        certificate.write_bytes(
+            pem(authority.leaf(key=host_key, san=(CHAIN_HOST,)), authority.middle)
+        )
         key.write_bytes(host_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(certificate, key)
@@ -164,10 +184,15 @@ class _Tunnelled(socketserver.StreamRequestHandler):
             pass
         self.server.connected.append(target)
         self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        with self.server.tls.wrap_socket(self.request, server_side=True) as connection, contextlib.suppress(OSError):
+        with (
+            self.server.tls.wrap_socket(self.request, server_side=True) as connection,
+            contextlib.suppress(OSError),
+        ):
             path = connection.recv(65536).split()[1].decode()
             self.server.asked.append(path)
-            self.server.chains.get(path, raw(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))(connection)
+            self.server.chains.get(
+                path, raw(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            )(connection)
 
 
 class Alexa:
@@ -192,7 +217,11 @@ class Alexa:
 
 def now(seconds=0):
     """Write the time so many seconds from now as Alexa does."""
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return (
+        (datetime.now(UTC) + timedelta(seconds=seconds))
+        .isoformat(timespec="seconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def with_time(envelope):

@@ -72,8 +72,12 @@ def running(agent):
     thread.start()
 
     def post(body, **headers):
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=10)) as connection:
-            connection.request("POST", "/", body, headers, encode_chunked="Transfer-Encoding" in headers)
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=10)
+        ) as connection:
+            connection.request(
+                "POST", "/", body, headers, encode_chunked="Transfer-Encoding" in headers
+            )
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
@@ -105,7 +109,15 @@ def test_the_running_server_answers_and_bounds_bodies_before_they_are_read(runni
 
 
 @pytest.mark.parametrize(
-    "header", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "Forwarded", None]
+    "header",
+    [
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Host",
+        "X-Forwarded-Port",
+        "Forwarded",
+        None,
+    ],
 )
 def test_the_real_server_lets_the_guard_see_what_was_forwarded(agent, header):
     """waitress drops such headers by default, before the guard of --no-verify could refuse them."""
@@ -114,7 +126,9 @@ def test_the_real_server_lets_the_guard_see_what_was_forwarded(agent, header):
     threading.Thread(target=server.run, daemon=True).start()
     try:
         connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=10)
-        headers = {"Content-Type": "application/json", "Host": "localhost"} | ({header: "for=1.2.3.4"} if header else {})
+        headers = {"Content-Type": "application/json", "Host": "localhost"} | (
+            {header: "for=1.2.3.4"} if header else {}
+        )
         connection.request("POST", "/", (REQUESTS / "launch.json").read_bytes(), headers)
         assert connection.getresponse().status == (400 if header else 200)
         connection.close()
@@ -129,7 +143,9 @@ def test_flask_ask_sdk_mounts_the_skill_and_oscrypto_is_never_loaded(agent):
     assert "oscrypto" not in sys.modules
 
 
-@pytest.mark.parametrize("host", ["nosuchhost.invalid", "a..b", "300.1.1.1", "http://localhost", "192.0.2.1"])
+@pytest.mark.parametrize(
+    "host", ["nosuchhost.invalid", "a..b", "300.1.1.1", "http://localhost", "192.0.2.1"]
+)
 def test_an_address_that_is_none_is_one_line_before_the_model_is_loaded(host, monkeypatch, capsys):
     """It was a traceback, after the model had been loaded."""
     monkeypatch.setattr("app.create_app", None)
@@ -144,7 +160,10 @@ def test_a_port_that_is_taken_is_one_line_before_the_model_is_loaded(monkeypatch
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert main(["--port", str(port), "--tunnel", "none"]) == 2
-    assert f"error: cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
+    assert (
+        f"error: cannot listen on 127.0.0.1:{port}: Address already in use"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "", "*"])
@@ -152,7 +171,9 @@ def test_every_way_to_name_this_machine_is_an_address(host):
     check_address(Settings(host=host, port=0))
 
 
-def test_the_simulator_is_named_where_it_is_and_opened_where_it_is_asked_for(capsys, monkeypatch, agent):
+def test_the_simulator_is_named_where_it_is_and_opened_where_it_is_asked_for(
+    capsys, monkeypatch, agent
+):
     announce(Settings(verify=False, host="::1", port=5001))
     assert "http://[::1]:5001/simulator" in capsys.readouterr().out
     announce(Settings(skill_ids=("x",)))
@@ -160,8 +181,12 @@ def test_the_simulator_is_named_where_it_is_and_opened_where_it_is_asked_for(cap
 
     opened, asked = threading.Event(), []
     monkeypatch.setattr("app.create_app", lambda settings: create_app(settings, agent))
-    monkeypatch.setattr("app.listen", lambda app, settings: SimpleNamespace(run=lambda: opened.wait(10)))
+    monkeypatch.setattr(
+        "app.listen", lambda app, settings: SimpleNamespace(run=lambda: opened.wait(10))
+    )
     monkeypatch.setattr("app.signal.signal", lambda *_: None)
-    monkeypatch.setattr("app.webbrowser.open", lambda address: asked.append(address) or opened.set())
+    monkeypatch.setattr(
+        "app.webbrowser.open", lambda address: asked.append(address) or opened.set()
+    )
     assert main(["--no-verify", "--tunnel", "none", "--port", "0", "--open"]) == 0
     assert asked == ["http://127.0.0.1:0/simulator"]

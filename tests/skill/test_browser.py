@@ -16,15 +16,27 @@ from skill import phrases, replay
 from skill.speech import to_speech
 
 CHROMIUM = (
-    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    os.environ.get("CHROMIUM")
+    or shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
 )
 AXE = Path(__file__).parent / "clients" / "node_modules" / "axe-core" / "axe.min.js"
-SAID = ("do you like music?", "who do you listen to?", "yes", "have you seen a good movie?", "what's your name")
+SAID = (
+    "do you like music?",
+    "who do you listen to?",
+    "yes",
+    "have you seen a good movie?",
+    "what's your name",
+)
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not there: apt-get install chromium, or name it in CHROMIUM"),
+    pytest.mark.skipif(
+        not CHROMIUM,
+        reason="Chromium is not there: apt-get install chromium, or name it in CHROMIUM",
+    ),
 ]
 
 
@@ -45,7 +57,9 @@ def address(talker):
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield browser
         browser.close()
 
@@ -57,12 +71,21 @@ def visit(chromium, address):
         asked, complaints = [], []
 
         def visit(before="", **options):
-            context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+            context = chromium.new_context(
+                **{"viewport": {"width": 1280, "height": 800}, **options}
+            )
             opened.callback(context.close)
             page = context.new_page()
             page.set_default_timeout(30_000)
             page.on("request", lambda request: asked.append(request.url))
-            page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+            page.on(
+                "console",
+                lambda message: (
+                    complaints.append(message.text)
+                    if message.type in ("error", "warning")
+                    else None
+                ),
+            )
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.clock.install()
             page.add_init_script(before)
@@ -72,7 +95,11 @@ def visit(chromium, address):
 
         visit.complaints = complaints
         yield visit
-        foreign = [url for url in asked if not url.startswith((address.removesuffix("/simulator"), "blob:"))]
+        foreign = [
+            url
+            for url in asked
+            if not url.startswith((address.removesuffix("/simulator"), "blob:"))
+        ]
         assert asked, "nothing was watched"
         assert foreign == [], "a request left this machine"
         assert complaints == []
@@ -84,7 +111,9 @@ def bubbles(page):
 
 def answered(page, count):
     """Wait for so many answers in all, and until it listens, or has closed."""
-    page.wait_for_function("count => document.querySelectorAll('#talk li.it').length >= count", arg=count)
+    page.wait_for_function(
+        "count => document.querySelectorAll('#talk li.it').length >= count", arg=count
+    )
     page.wait_for_selector("body[data-state=listening], body[data-state=closed]")
     return bubbles(page)
 
@@ -106,14 +135,19 @@ def test_a_launch_five_turns_and_a_look_inside(visit):
     assert launch(page) in phrases.WELCOME
     heard = [speak(page, said) for said in SAID]
     assert heard[0].startswith("Yes, I like jazz")
-    assert page.locator("#talk .heard").all_inner_texts()[:2] == ["heard as: LaunchRequest", "heard as: do you like music"]
+    assert page.locator("#talk .heard").all_inner_texts()[:2] == [
+        "heard as: LaunchRequest",
+        "heard as: do you like music",
+    ]
     assert "heard as: AMAZON.YesIntent" in page.locator("#talk .heard").all_inner_texts()
 
     page.locator("#talk .it").nth(1).get_by_role("button", name="Look inside").click()
     assert page.locator("#panel-why tr.said td").first.inner_text() == "yes, i like jazz"
     assert page.locator("#panel-why tbody tr").count() > 3
     scores = page.locator("#panel-why td.number:not(.optional)").all_inner_texts()
-    assert [float(score) for score in scores] == sorted(map(float, scores), reverse=True), "best first"
+    assert [float(score) for score in scores] == sorted(map(float, scores), reverse=True), (
+        "best first"
+    )
     assert "The contract is kept" in page.inner_text("#panel-why")
     page.click("#tab-history")
     assert page.evaluate("document.querySelector('#panel-history canvas').width") == 24
@@ -121,7 +155,9 @@ def test_a_launch_five_turns_and_a_look_inside(visit):
     page.click("#tab-time")
     assert "ranked" in page.inner_text("#panel-time")
     page.click("#tab-json")
-    request, response = (json.loads(text) for text in page.locator("#panel-json pre").all_inner_texts())
+    request, response = (
+        json.loads(text) for text in page.locator("#panel-json pre").all_inner_texts()
+    )
     assert request["request"]["intent"]["slots"]["raw_input"]["value"] == "do you like music"
     assert response["response"]["shouldEndSession"] is False
 
@@ -201,7 +237,9 @@ def test_what_is_saved_is_held_again_here_and_by_the_command(visit, talker, tmp_
         page.click("#save")
     saved = tmp_path / "conversation.json"
     download.value.save_as(saved)
-    assert [turn.get("say", turn.get("end")) for turn in json.loads(saved.read_text())["turns"]] == [
+    assert [
+        turn.get("say", turn.get("end")) for turn in json.loads(saved.read_text())["turns"]
+    ] == [
         None,
         *SAID[:3],
         "EXCEEDED_MAX_REPROMPTS",
@@ -323,7 +361,9 @@ def test_another_user_on_a_device_with_a_screen_begins_anew(visit):
     assert request["session"]["new"] is True
     assert request["session"]["user"]["userId"] == "amzn1.ask.account.SECOND"
     assert request["request"]["locale"] == "en-GB"
-    assert request["context"]["System"]["device"]["supportedInterfaces"] == {"Alexa.Presentation.APL": {}}
+    assert request["context"]["System"]["device"]["supportedInterfaces"] == {
+        "Alexa.Presentation.APL": {}
+    }
 
 
 VOICES = """
@@ -374,7 +414,8 @@ RECOGNISER = """
 
 
 @pytest.mark.parametrize(
-    ("state", "told", "locally"), [("available", "does not leave it", True), ("unavailable", "sends the audio", False)]
+    ("state", "told", "locally"),
+    [("available", "does not leave it", True), ("unavailable", "sends the audio", False)],
 )
 def test_the_microphone_is_off_until_one_has_read_where_the_audio_goes(visit, state, told, locally):
     page = visit(before=RECOGNISER % state)
@@ -396,7 +437,9 @@ def test_the_microphone_is_off_until_one_has_read_where_the_audio_goes(visit, st
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_at_any_width(chromium, address, scheme):
     if not AXE.exists():
-        pytest.skip("the npm clients are not there: npm install --no-package-lock --prefix tests/skill/clients")
+        pytest.skip(
+            "the npm clients are not there: npm install --no-package-lock --prefix tests/skill/clients"
+        )
     context = chromium.new_context(color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
     try:
         page = context.new_page()
@@ -428,6 +471,8 @@ def test_axe_finds_nothing_serious_at_any_width(chromium, address, scheme):
         page.get_by_role("button", name="Cancel").click()
         page.set_viewport_size({"width": 375, "height": 700})
         assert look() == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= 375, "nothing is cut off at a phone's width"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375, (
+            "nothing is cut off at a phone's width"
+        )
     finally:
         context.close()

@@ -20,7 +20,9 @@ from . import rig
 
 ROOT = Path(__file__).parent.parent.parent
 HOST = "four-odd-words.trycloudflare.com"
-TUNNEL = f"#!{sys.executable} -S\nimport time\nprint('https://{HOST}', flush=True)\ntime.sleep(600)\n"
+TUNNEL = (
+    f"#!{sys.executable} -S\nimport time\nprint('https://{HOST}', flush=True)\ntime.sleep(600)\n"
+)
 
 
 def free_port():
@@ -49,7 +51,11 @@ def world(tmp_path):
     login = home / "voice-skill" / "login.json"
     login.write_text(json.dumps(fake.LOGIN))
     login.chmod(0o600)
-    kept = {name: value for name, value in os.environ.items() if name not in ("SKILL_ID", "NGROK_AUTHTOKEN", "CHECKPOINT")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("SKILL_ID", "NGROK_AUTHTOKEN", "CHECKPOINT")
+    }
     environment = kept | internet.environment | {
         "XDG_CONFIG_HOME": str(home), "PATH": f"{home / 'bin'}:{kept['PATH']}", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
@@ -76,14 +82,28 @@ def test_a_clone_is_deployed_served_and_talked_with(world, tmp_path):
             if "Say: " in said or app.poll() is not None:
                 break
             time.sleep(0.5)
-        times["app.py --tunnel cloudflared --deploy, until Alexa knows the skill"] = time.monotonic() - began
+        times["app.py --tunnel cloudflared --deploy, until Alexa knows the skill"] = (
+            time.monotonic() - began
+        )
         assert f"Alexa reaches it at https://{HOST}/" in said, said
         assert 'Say: "Alexa, open chatty friend"' in said, said
         assert len(amazon.models) == 5
 
         began = time.monotonic()
-        doctor = [sys.executable, "-m", "skill.doctor", "--port", str(port), "--locale", "en-US", "--skill-id", fake.NEW_SKILL]
-        done = subprocess.run(doctor, cwd=clone, env=environment, capture_output=True, encoding="utf-8", check=False)
+        doctor = [
+            sys.executable,
+            "-m",
+            "skill.doctor",
+            "--port",
+            str(port),
+            "--locale",
+            "en-US",
+            "--skill-id",
+            fake.NEW_SKILL,
+        ]
+        done = subprocess.run(
+            doctor, cwd=clone, env=environment, capture_output=True, encoding="utf-8", check=False
+        )
         times["skill.doctor"] = time.monotonic() - began
         assert [line[0] for line in done.stdout.splitlines()] == ["✓"] * 10, done.stdout
         assert done.returncode == 0
@@ -110,7 +130,9 @@ def test_a_clone_is_deployed_served_and_talked_with(world, tmp_path):
             assert answer.status_code == 200, answer.text
             response = answer.json()
             session = device.after(session, response)
-            assert re.search(r"\w", re.sub("<.*?>", "", response["response"]["outputSpeech"]["ssml"]))
+            assert re.search(
+                r"\w", re.sub("<.*?>", "", response["response"]["outputSpeech"]["ssml"])
+            )
         assert response["response"]["shouldEndSession"] is True
     finally:
         app.terminate()

@@ -20,7 +20,12 @@ ELICIT = {
     "slotToElicit": "raw_input",
     "updatedIntent": {"name": "ChatIntent", "slots": {"raw_input": {"name": "raw_input"}}},
 }
-OPEN = {"outputSpeech": SPEECH, "reprompt": {"outputSpeech": SPEECH}, "directives": [ELICIT], "shouldEndSession": False}
+OPEN = {
+    "outputSpeech": SPEECH,
+    "reprompt": {"outputSpeech": SPEECH},
+    "directives": [ELICIT],
+    "shouldEndSession": False,
+}
 CLOSED = {"outputSpeech": SPEECH, "shouldEndSession": True}
 
 
@@ -87,7 +92,11 @@ def test_what_alexa_takes_breaks_no_rule(body, kind):
         (ssml(None), "IntentRequest", "is SSML with ssml"),
         ({**CLOSED, "outputSpeech": {"type": "PlainText"}}, "IntentRequest", "PlainText with text"),
         ({**OPEN, "reprompt": {}}, "IntentRequest", "has a reprompt"),
-        ({**OPEN, "reprompt": {"outputSpeech": {"type": "SSML", "ssml": "<speak>"}}}, "IntentRequest", "reprompt is well-formed"),
+        (
+            {**OPEN, "reprompt": {"outputSpeech": {"type": "SSML", "ssml": "<speak>"}}},
+            "IntentRequest",
+            "reprompt is well-formed",
+        ),
         ({**CLOSED, "reprompt": {"outputSpeech": SPEECH}}, "IntentRequest", "no reprompt"),
         ({**OPEN, "shouldEndSession": True}, "IntentRequest", "keeps the session open"),
         (elicit(slotToElicit="other"), "IntentRequest", "dialog model"),
@@ -95,9 +104,21 @@ def test_what_alexa_takes_breaks_no_rule(body, kind):
         (elicit(updatedIntent=None), "IntentRequest", "dialog model"),
         (elicit(intent={"slots": {"raw_input": {}, "other": {}}}), "IntentRequest", "dialog model"),
         (elicit(slot={"value": "x"}), "IntentRequest", "empty"),
-        ({**CLOSED, "card": {"type": "Simple", "content": "<speak>x</speak>"}}, "IntentRequest", "card holds no SSML"),
-        ({**CLOSED, "card": {"type": "Simple", "content": "x" * 8001}}, "IntentRequest", "card has at most"),
-        ({**CLOSED, "card": {"type": "Simple", "content": "oh shit"}}, "IntentRequest", "card holds no listed word"),
+        (
+            {**CLOSED, "card": {"type": "Simple", "content": "<speak>x</speak>"}},
+            "IntentRequest",
+            "card holds no SSML",
+        ),
+        (
+            {**CLOSED, "card": {"type": "Simple", "content": "x" * 8001}},
+            "IntentRequest",
+            "card has at most",
+        ),
+        (
+            {**CLOSED, "card": {"type": "Simple", "content": "oh shit"}},
+            "IntentRequest",
+            "card holds no listed word",
+        ),
     ],
 )
 def test_a_broken_rule_is_named_and_what_is_mended_breaks_none(body, kind, rule):
@@ -105,8 +126,13 @@ def test_a_broken_rule_is_named_and_what_is_mended_breaks_none(body, kind, rule)
     assert contract.check(contract.mend(whole(body), to(kind), HEARS), to(kind), HEARS) == []
 
 
-@pytest.mark.parametrize("response", [{}, {"version": "1.0"}, {"version": "1.0", "response": []}, {"version": "2", "response": {}}])
-@pytest.mark.parametrize("kind", ["IntentRequest", "SessionEndedRequest", "CanFulfillIntentRequest"])
+@pytest.mark.parametrize(
+    "response",
+    [{}, {"version": "1.0"}, {"version": "1.0", "response": []}, {"version": "2", "response": {}}],
+)
+@pytest.mark.parametrize(
+    "kind", ["IntentRequest", "SessionEndedRequest", "CanFulfillIntentRequest"]
+)
 def test_what_is_no_response_is_named_and_mended(response, kind):
     assert "version" in contract.check(response, to(kind), HEARS)[0]
     assert contract.check(contract.mend(response, to(kind), HEARS), to(kind), HEARS) == []
@@ -114,11 +140,15 @@ def test_what_is_no_response_is_named_and_mended(response, kind):
 
 def test_the_size_is_that_of_the_whole_response():
     response = {**whole(OPEN), "sessionAttributes": {"x": "y" * contract.MAX_BYTES}}
-    assert contract.check(response, to("IntentRequest"), HEARS) == ["a response has at most 24576 bytes"]
+    assert contract.check(response, to("IntentRequest"), HEARS) == [
+        "a response has at most 24576 bytes"
+    ]
 
 
 def test_mending_keeps_the_words():
-    mended = contract.mend(whole(ssml("<speak>tom <b>& jerry</b></speak>")), to("IntentRequest"), HEARS)
+    mended = contract.mend(
+        whole(ssml("<speak>tom <b>& jerry</b></speak>")), to("IntentRequest"), HEARS
+    )
     assert "Tom and jerry" in mended["response"]["outputSpeech"]["ssml"]
 
 
@@ -147,11 +177,15 @@ def test_in_development_a_broken_response_raises_and_names_the_rule(broken_skill
         app.test_client().post("/", json=read_request("chat"))
 
 
-def test_in_production_it_is_mended_and_the_log_names_the_rule_but_not_the_words(broken_skill, caplog):
+def test_in_production_it_is_mended_and_the_log_names_the_rule_but_not_the_words(
+    broken_skill, caplog
+):
     envelope = read_request("chat")
     with caplog.at_level(logging.DEBUG):
         invoked = broken_skill.invoke(read(envelope), None)
-        response = endpoint.answer(lambda: broken_skill.serializer.serialize(invoked), envelope, HEARS, strict=False)
+        response = endpoint.answer(
+            lambda: broken_skill.serializer.serialize(invoked), envelope, HEARS, strict=False
+        )
     assert contract.check(response, envelope, HEARS) == []
     assert "well-formed SSML" in caplog.text
     assert envelope["request"]["requestId"] in caplog.text

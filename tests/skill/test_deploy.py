@@ -82,18 +82,34 @@ def test_a_second_run_changes_nothing_and_says_so(logged_in, capsys):
     said = capsys.readouterr().out
     assert "manifest: up to date" in said
     assert all(f"{locale}: up to date" in said for locale in OURS.locales)
-    assert {name for name in logged_in.names() if not name.startswith(("get_", "list_"))} == {"set_skill_enablement_v1"}
+    assert {name for name in logged_in.names() if not name.startswith(("get_", "list_"))} == {
+        "set_skill_enablement_v1"
+    }
 
 
-def test_a_new_address_changes_the_endpoint_alone_and_what_the_owner_has_added_stays(logged_in, capsys):
+def test_a_new_address_changes_the_endpoint_alone_and_what_the_owner_has_added_stays(
+    logged_in, capsys
+):
     run()
-    added = {"publishingInformation": {"locales": {"en-US": {"smallIconUri": "https://example.com/i.png"}}}}
-    logged_in.skills[fake.NEW_SKILL] = {"manifest": deploy.merged(logged_in.skills[fake.NEW_SKILL]["manifest"], added)}
+    added = {
+        "publishingInformation": {
+            "locales": {"en-US": {"smallIconUri": "https://example.com/i.png"}}
+        }
+    }
+    logged_in.skills[fake.NEW_SKILL] = {
+        "manifest": deploy.merged(logged_in.skills[fake.NEW_SKILL]["manifest"], added)
+    }
     logged_in.calls.clear()
     run("--endpoint", "https://alexa.example.com/skill", "--invocation-name", OURS.invocation_name)
     there = logged_in.skills[fake.NEW_SKILL]["manifest"]
-    assert there["apis"]["custom"]["endpoint"] == {"uri": "https://alexa.example.com/skill", "sslCertificateType": "Trusted"}
-    assert there["publishingInformation"]["locales"]["en-US"]["smallIconUri"] == "https://example.com/i.png"
+    assert there["apis"]["custom"]["endpoint"] == {
+        "uri": "https://alexa.example.com/skill",
+        "sslCertificateType": "Trusted",
+    }
+    assert (
+        there["publishingInformation"]["locales"]["en-US"]["smallIconUri"]
+        == "https://example.com/i.png"
+    )
     assert "set_interaction_model_v1" not in logged_in.names()
     assert "manifest: updated (manifest.apis.custom.endpoint.uri" in capsys.readouterr().out
 
@@ -102,8 +118,15 @@ def test_another_name_is_sent_to_the_same_skill(logged_in):
     run()
     run("--invocation-name", "night owl")
     assert list(logged_in.skills) == [fake.NEW_SKILL]
-    assert {m["interactionModel"]["languageModel"]["invocationName"] for m in logged_in.models.values()} == {"night owl"}
-    assert logged_in.skills[fake.NEW_SKILL]["manifest"]["publishingInformation"]["locales"]["en-IN"]["name"] == "Night Owl"
+    assert {
+        m["interactionModel"]["languageModel"]["invocationName"] for m in logged_in.models.values()
+    } == {"night owl"}
+    assert (
+        logged_in.skills[fake.NEW_SKILL]["manifest"]["publishingInformation"]["locales"]["en-IN"][
+            "name"
+        ]
+        == "Night Owl"
+    )
 
 
 def test_a_skill_is_found_again_by_its_name_on_another_machine(logged_in):
@@ -115,7 +138,10 @@ def test_a_skill_is_found_again_by_its_name_on_another_machine(logged_in):
 
 
 def test_of_two_skills_of_the_name_one_has_to_be_said(logged_in, capsys):
-    logged_in.skills |= {"amzn1.ask.skill.a": TARGET.manifest(), "amzn1.ask.skill.b": TARGET.manifest()}
+    logged_in.skills |= {
+        "amzn1.ask.skill.a": TARGET.manifest(),
+        "amzn1.ask.skill.b": TARGET.manifest(),
+    }
     run(status=2)
     assert "--skill-id amzn1.ask.skill.a or amzn1.ask.skill.b" in capsys.readouterr().err
     run("--skill-id", "amzn1.ask.skill.b")
@@ -126,7 +152,9 @@ def test_of_two_skills_of_the_name_one_has_to_be_said(logged_in, capsys):
 
 
 @pytest.mark.parametrize("status", [401, 409, 429, 500, 503, "silence"])
-@pytest.mark.parametrize("operation", ["get_vendor_list_v1", "set_interaction_model_v1", "get_skill_status_v1"])
+@pytest.mark.parametrize(
+    "operation", ["get_vendor_list_v1", "set_interaction_model_v1", "get_skill_status_v1"]
+)
 def test_what_is_refused_for_now_is_tried_again(logged_in, status, operation):
     logged_in.plan.append((operation, status))
     run()
@@ -134,18 +162,25 @@ def test_what_is_refused_for_now_is_tried_again(logged_in, status, operation):
     assert len(logged_in.models) == 5
 
 
-def test_a_login_that_is_not_accepted_any_more_is_one_line_and_nothing_is_changed(logged_in, capsys):
+def test_a_login_that_is_not_accepted_any_more_is_one_line_and_nothing_is_changed(
+    logged_in, capsys
+):
     state.write(state.LOGIN, {**fake.LOGIN, "refresh_token": "Atzr|another"})
     run(status=2)
     said = capsys.readouterr().err
-    assert "Amazon does not accept the login any more (400): python -m skill.deploy --login; nothing was changed" in said
+    assert (
+        "Amazon does not accept the login any more (400): python -m skill.deploy --login; nothing was changed"
+        in said
+    )
     assert "another" not in said
 
 
 def test_a_token_that_is_refused_twice_ends_it(logged_in, capsys):
     logged_in.plan += [("get_vendor_list_v1", 401), ("get_vendor_list_v1", 401)]
     run(status=2)
-    assert "refused with 401: planned 401; as a test; nothing was changed" in capsys.readouterr().err
+    assert (
+        "refused with 401: planned 401; as a test; nothing was changed" in capsys.readouterr().err
+    )
     assert logged_in.tokens == 2
 
 
@@ -182,7 +217,9 @@ def test_a_model_whose_answer_was_lost_is_sent_once_more_at_most(logged_in):
     run()
     logged_in.plan.append(("set_interaction_model_v1", "then silence"))
     run("--invocation-name", "night owl")
-    assert {m["interactionModel"]["languageModel"]["invocationName"] for m in logged_in.models.values()} == {"night owl"}
+    assert {
+        m["interactionModel"]["languageModel"]["invocationName"] for m in logged_in.models.values()
+    } == {"night owl"}
 
 
 def test_a_manifest_that_somebody_changed_meanwhile_is_read_again(logged_in):
@@ -190,14 +227,20 @@ def test_a_manifest_that_somebody_changed_meanwhile_is_read_again(logged_in):
     logged_in.plan.append(("update_skill_manifest_v1", 412))
     run("--endpoint", "https://alexa.example.com/")
     assert logged_in.names()[-3:].count("set_skill_enablement_v1") == 1
-    assert logged_in.skills[fake.NEW_SKILL]["manifest"]["apis"]["custom"]["endpoint"]["uri"] == "https://alexa.example.com/"
+    assert (
+        logged_in.skills[fake.NEW_SKILL]["manifest"]["apis"]["custom"]["endpoint"]["uri"]
+        == "https://alexa.example.com/"
+    )
 
 
 def test_a_build_that_fails_is_told_with_what_is_half_done(logged_in, capsys):
     logged_in.broken["en-GB"] = "the sample is invalid"
     run(status=2)
     said = capsys.readouterr()
-    assert "Alexa refused en-GB: the sample is invalid; she goes on with what she had before; done so far: skill" in said.err
+    assert (
+        "Alexa refused en-GB: the sample is invalid; she goes on with what she had before; done so far: skill"
+        in said.err
+    )
     assert "run it again to finish" in said.err
     assert "en-GB: failed\n" in said.out
     assert logged_in.enabled == set()
@@ -241,7 +284,10 @@ def test_ask_is_used_where_it_is_there_and_logged_in(amazon, tmp_path, capsys):
     assert amazon.tokens == 1, "nobody logged in but ask"
     assert len(amazon.models) == 5
     run("--endpoint", "https://alexa.example.com/")
-    assert amazon.skills[fake.NEW_SKILL]["manifest"]["apis"]["custom"]["endpoint"]["uri"] == "https://alexa.example.com/"
+    assert (
+        amazon.skills[fake.NEW_SKILL]["manifest"]["apis"]["custom"]["endpoint"]["uri"]
+        == "https://alexa.example.com/"
+    )
     assert amazon.enabled
 
 
@@ -249,7 +295,10 @@ def test_what_ask_is_refused_is_one_line(amazon, tmp_path, capsys):
     fake.write_ask(tmp_path / "bin" / "ask", amazon, sys.executable)
     amazon.plan.append(("create_skill_for_vendor_v1", 403))
     run(status=2)
-    assert "ask smapi create-skill-for-vendor: planned 403; nothing was changed" in capsys.readouterr().err
+    assert (
+        "ask smapi create-skill-for-vendor: planned 403; nothing was changed"
+        in capsys.readouterr().err
+    )
 
 
 def test_where_ask_is_not_logged_in_the_login_is_used(logged_in, tmp_path, capsys):
@@ -265,27 +314,44 @@ def test_where_ask_is_not_logged_in_the_login_is_used(logged_in, tmp_path, capsy
 def test_without_a_login_the_clicks_are_printed_with_their_values(capsys):
     run("--invocation-name", "night owl")
     said = capsys.readouterr().out
-    for value in (ENDPOINT, "Night Owl", "en-US.json", "en-GB, en-CA, en-AU, en-IN", "open night owl", "wildcard certificate"):
+    for value in (
+        ENDPOINT,
+        "Night Owl",
+        "en-US.json",
+        "en-GB, en-CA, en-AU, en-IN",
+        "open night owl",
+        "wildcard certificate",
+    ):
         assert value in said
 
 
 @pytest.mark.parametrize("login", [None, fake.LOGIN])
-def test_a_dry_run_needs_no_login_and_no_network_and_prints_what_it_would_send(capsys, monkeypatch, login):
+def test_a_dry_run_needs_no_login_and_no_network_and_prints_what_it_would_send(
+    capsys, monkeypatch, login
+):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     if login:
         state.write(state.LOGIN, login)
     run("--dry-run", "--certificate", "trusted")
     printed = capsys.readouterr()
     sent = json.loads(printed.out)
-    assert sent["skill.json"]["manifest"]["apis"]["custom"]["endpoint"] == {"uri": ENDPOINT, "sslCertificateType": "Trusted"}
-    assert {name for name in sent if name != "skill.json"} == {im.model_file(locale) for locale in OURS.locales}
+    assert sent["skill.json"]["manifest"]["apis"]["custom"]["endpoint"] == {
+        "uri": ENDPOINT,
+        "sslCertificateType": "Trusted",
+    }
+    assert {name for name in sent if name != "skill.json"} == {
+        im.model_file(locale) for locale in OURS.locales
+    }
     assert "what would change cannot be said" in printed.err
     assert not (state.folder() / state.DEPLOYED).exists()
 
 
 def test_a_dry_run_says_what_would_change_and_changes_nothing(logged_in, capsys):
     run("--dry-run")
-    assert "would change: a new skill, Chatty Friend, with 5 interaction models" in capsys.readouterr().err
+    assert (
+        "would change: a new skill, Chatty Friend, with 5 interaction models"
+        in capsys.readouterr().err
+    )
     assert logged_in.skills == {}
     run()
     logged_in.calls.clear()
@@ -310,7 +376,9 @@ def test_the_open_tunnel_s_address_is_the_default_and_the_last_one_after_it(caps
     assert "https://last.example.com/" in capsys.readouterr().out
     state.write(state.TUNNEL, {"address": "https://open.trycloudflare.com"})
     assert deploy.main(["--dry-run"]) == 0
-    endpoint = json.loads(capsys.readouterr().out)["skill.json"]["manifest"]["apis"]["custom"]["endpoint"]
+    endpoint = json.loads(capsys.readouterr().out)["skill.json"]["manifest"]["apis"]["custom"][
+        "endpoint"
+    ]
     assert endpoint == {"uri": "https://open.trycloudflare.com/", "sslCertificateType": "Wildcard"}
 
 
@@ -349,7 +417,9 @@ def test_the_certificate_type_is_known_by_the_host(host, kind):
 
 
 def test_a_login_is_kept_for_its_owner_alone_and_only_where_it_works(amazon, monkeypatch, capsys):
-    typed = dict(zip(("client id: ", "client secret: ", "refresh token: "), fake.LOGIN.values(), strict=True))
+    typed = dict(
+        zip(("client id: ", "client secret: ", "refresh token: "), fake.LOGIN.values(), strict=True)
+    )
     monkeypatch.setattr(deploy.getpass, "getpass", lambda prompt, stream: typed[prompt])
     assert deploy.main(["--login"]) == 0
     path = state.folder() / state.LOGIN
@@ -362,7 +432,9 @@ def test_a_login_is_kept_for_its_owner_alone_and_only_where_it_works(amazon, mon
     assert deploy.main(["--login"]) == 2
     assert not path.exists()
     printed = capsys.readouterr()
-    assert not any(secret in printed.out + printed.err for secret in (fake.REFRESH, fake.SECRET, "Atzr|wrong"))
+    assert not any(
+        secret in printed.out + printed.err for secret in (fake.REFRESH, fake.SECRET, "Atzr|wrong")
+    )
 
 
 def test_a_login_that_others_may_read_is_refused(capsys):
@@ -371,7 +443,9 @@ def test_a_login_that_others_may_read_is_refused(capsys):
     assert "chmod 600" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", [f'"{fake.REFRESH}', f'["{fake.REFRESH}"]', f'{{"refresh_token": ["{fake.REFRESH}"]}}'])
+@pytest.mark.parametrize(
+    "text", [f'"{fake.REFRESH}', f'["{fake.REFRESH}"]', f'{{"refresh_token": ["{fake.REFRESH}"]}}']
+)
 def test_a_broken_login_is_named_without_its_text(text, capsys):
     path = state.write(state.LOGIN, fake.LOGIN)
     path.write_text(text, encoding="utf-8")
@@ -381,7 +455,9 @@ def test_a_broken_login_is_named_without_its_text(text, capsys):
     assert "cAnArY" not in said
 
 
-@pytest.mark.parametrize("plan", [[], [("get_skill_status_v1", 400)], [("get_vendor_list_v1", 401)] * 2])
+@pytest.mark.parametrize(
+    "plan", [[], [("get_skill_status_v1", 400)], [("get_vendor_list_v1", 401)] * 2]
+)
 def test_no_secret_is_in_logs_errors_or_process_lists(logged_in, capfd, caplog, plan):
     """A canary in the login, looked for in all that is written, and in the arguments of every process."""
     caplog.set_level(logging.DEBUG)
@@ -394,7 +470,12 @@ def test_no_secret_is_in_logs_errors_or_process_lists(logged_in, capfd, caplog, 
     )
     seen = []
     process = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
     )
     while process.poll() is None:
         for arguments in Path("/proc").glob("[0-9]*/cmdline"):

@@ -147,7 +147,9 @@ class Agents:
         return [self.reply]
 
 
-@pytest.mark.parametrize(("reply", "seconds", "ok"), [("hello", 0.5, True), ("hello", 6.6, False), (" ", 0.5, False)])
+@pytest.mark.parametrize(
+    ("reply", "seconds", "ok"), [("hello", 0.5, True), ("hello", 6.6, False), (" ", 0.5, False)]
+)
 def test_a_model_answers_in_time_and_says_something(monkeypatch, reply, seconds, ok):
     clock = [0.0]
     monkeypatch.setattr(doctor, "DialogueAgent", Agents(reply, clock, seconds))
@@ -167,7 +169,9 @@ def test_a_checkpoint_that_is_none_is_named(tmp_path):
 
 def test_interaction_models_that_are_not_those_of_the_settings_are_named():
     assert doctor.check_interaction_models(PLACE).ok
-    found = doctor.check_interaction_models(at(settings=dataclasses.replace(OURS, invocation_name="night owl")))
+    found = doctor.check_interaction_models(
+        at(settings=dataclasses.replace(OURS, invocation_name="night owl"))
+    )
     assert not found.ok
     assert found.todo == "python -m skill.interaction_model"
 
@@ -197,7 +201,9 @@ def test_verification_that_is_off_is_found(serve):
     found = doctor.check_verification(at(port=serve(verify=False)))
     assert not found.ok
     assert "--no-verify" in found.todo
-    assert doctor.check_verification(at(port=serve())) == Finding(True, "on: an unsigned request is answered with 400")
+    assert doctor.check_verification(at(port=serve())) == Finding(
+        True, "on: an unsigned request is answered with 400"
+    )
 
 
 # --- endpoint, clock, tunnel ----------------------------------------------------------------------
@@ -206,7 +212,9 @@ def test_verification_that_is_off_is_found(serve):
 def test_an_endpoint_is_reached_as_alexa_reaches_it(internet, serve):
     internet.put(HOST, serve(), names=("*.ngrok-free.app",))
     found = doctor.check_endpoint(PLACE)
-    assert found == Finding(True, f"{HOST}: TLS, certificate type Wildcard, an unsigned request is refused with 400")
+    assert found == Finding(
+        True, f"{HOST}: TLS, certificate type Wildcard, an unsigned request is refused with 400"
+    )
 
 
 def test_a_certificate_of_another_type_than_the_deployed_one_is_found(internet, serve):
@@ -231,7 +239,9 @@ def test_an_endpoint_that_answers_unsigned_requests_is_found(internet, elsewhere
     assert "--no-verify" in found.todo
 
 
-@pytest.mark.parametrize(("status", "body"), [(502, b""), (404, b"no such tunnel"), (400, b"plain http to https")])
+@pytest.mark.parametrize(
+    ("status", "body"), [(502, b""), (404, b"no such tunnel"), (400, b"plain http to https")]
+)
 def test_an_endpoint_behind_which_is_no_skill_is_found(internet, elsewhere, status, body):
     internet.put(HOST, elsewhere(status, body), names=("*.ngrok-free.app",))
     found = doctor.check_endpoint(PLACE)
@@ -265,7 +275,11 @@ def test_a_clock_without_another_to_compare_with_is_no_success(internet, elsewhe
     ("changes", "ok", "told"),
     [
         ({"tunnel": f"https://{HOST}"}, True, "is open, and deployed"),
-        ({"tunnel": "https://new.ngrok-free.app"}, False, "open is new.ngrok-free.app, and deployed ann.ngrok-free.app"),
+        (
+            {"tunnel": "https://new.ngrok-free.app"},
+            False,
+            "open is new.ngrok-free.app, and deployed ann.ngrok-free.app",
+        ),
         ({}, False, "none is open"),
         ({"endpoint": ""}, False, "none is open"),
         ({"endpoint": "https://alexa.example.com/"}, True, "needs none"),
@@ -285,7 +299,11 @@ def test_a_tunnel_that_is_not_the_deployed_one_is_found(changes, ok, told):
     ("changes", "told", "todo"),
     [
         ({"skill_ids": ()}, "no skill id is set", f"SKILL_ID={rig.SKILL}"),
-        ({"skill_ids": ("amzn1.ask.skill.x",)}, f"set is amzn1.ask.skill.x; deployed is {rig.SKILL}", "skill.deploy"),
+        (
+            {"skill_ids": ("amzn1.ask.skill.x",)},
+            f"set is amzn1.ask.skill.x; deployed is {rig.SKILL}",
+            "skill.deploy",
+        ),
         ({"deployed_id": ""}, "nothing was deployed from this machine", "skill.deploy"),
     ],
 )
@@ -323,12 +341,17 @@ def test_offline_it_prints_one_object_and_fails(internet, quick, capsys):
     assert all(bool(check["todo"]) is not check["ok"] for check in found["checks"])
 
 
-def test_where_all_is_well_each_line_has_a_tick_and_the_status_is_0(internet, serve, elsewhere, quick, monkeypatch, capsys):
+def test_where_all_is_well_each_line_has_a_tick_and_the_status_is_0(
+    internet, serve, elsewhere, quick, monkeypatch, capsys
+):
     port = serve()
     internet.put(HOST, port, names=("*.ngrok-free.app",))
     date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
     internet.put("api.amazonalexa.com", elsewhere(200, Date=date))
-    state.write(state.DEPLOYED, {"skill_id": rig.SKILL, "endpoint": f"https://{HOST}/", "certificate": "Wildcard"})
+    state.write(
+        state.DEPLOYED,
+        {"skill_id": rig.SKILL, "endpoint": f"https://{HOST}/", "certificate": "Wildcard"},
+    )
     state.write(state.TUNNEL, {"address": f"https://{HOST}"})
     monkeypatch.setenv("SKILL_ID", rig.SKILL)
     assert doctor.main(["--port", str(port), "--locale", "en-GB"]) == 0
@@ -345,7 +368,11 @@ def test_a_check_that_hangs_or_breaks_is_a_failed_one_and_the_others_are_told():
 
     found = doctor.examine(
         PLACE,
-        {"hangs": lambda _: never.wait() or Finding(True, ""), "breaks": breaks, "works": lambda _: Finding(True, "x")},
+        {
+            "hangs": lambda _: never.wait() or Finding(True, ""),
+            "breaks": breaks,
+            "works": lambda _: Finding(True, "x"),
+        },
         seconds=0.3,
     )
     never.set()
@@ -365,11 +392,18 @@ PUBLISHED = {
     "manifest": {
         "privacyAndCompliance": {
             "locales": {
-                locale: {"privacyPolicyUrl": "https://example.com/p", "termsOfUseUrl": "https://example.com/t"}
+                locale: {
+                    "privacyPolicyUrl": "https://example.com/p",
+                    "termsOfUseUrl": "https://example.com/t",
+                }
                 for locale in OURS.locales
             }
         },
-        "publishingInformation": {"locales": {locale: {"largeIconUri": "https://example.com/i"} for locale in OURS.locales}},
+        "publishingInformation": {
+            "locales": {
+                locale: {"largeIconUri": "https://example.com/i"} for locale in OURS.locales
+            }
+        },
     }
 }
 
@@ -419,10 +453,16 @@ def test_a_point_of_the_checklist_that_does_not_hold_is_found(name, plant, monke
     assert found[name][2]
 
 
-def test_what_the_owner_has_to_publish_is_looked_up_in_the_skill_s_manifest(tmp_path, monkeypatch, capsys):
+def test_what_the_owner_has_to_publish_is_looked_up_in_the_skill_s_manifest(
+    tmp_path, monkeypatch, capsys
+):
     assert doctor.main(["--certification", "--json"]) == 1
     listed = json.loads(capsys.readouterr().out)["checks"]
-    assert [check["name"] for check in listed if not check["ok"]] == ["privacy policy", "terms of use", "icons"]
+    assert [check["name"] for check in listed if not check["ok"]] == [
+        "privacy policy",
+        "terms of use",
+        "icons",
+    ]
     lacking = json.loads(json.dumps(PUBLISHED))
     del lacking["manifest"]["privacyAndCompliance"]["locales"]["en-IN"]["privacyPolicyUrl"]
     ok, found, _ = certification.checklist(OURS, lacking)["privacy policy"]

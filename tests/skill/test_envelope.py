@@ -26,7 +26,10 @@ BEYOND_THE_SDK = [
     "skill_enabled_epoch",
     "unknown_type",
 ]
-READ_OTHERWISE = ["chat_list_value", "chat_number_value"]  # the SDK makes any value a text, a list too
+READ_OTHERWISE = [
+    "chat_list_value",
+    "chat_number_value",
+]  # the SDK makes any value a text, a list too
 
 
 def by_the_sdk(body):
@@ -76,7 +79,9 @@ def test_a_time_is_read_as_alexa_writes_it(written, read):
     assert moment(written) == read
 
 
-@pytest.mark.parametrize("body", [b"1e999", b'{"request": {"type": "x"}, "y": [1e999]}', b'{"y": Infinity}', b"-NaN"])
+@pytest.mark.parametrize(
+    "body", [b"1e999", b'{"request": {"type": "x"}, "y": [1e999]}', b'{"y": Infinity}', b"-NaN"]
+)
 def test_numbers_that_json_does_not_have_are_junk(body):
     with pytest.raises(Junk, match="not JSON"):
         parse(body)

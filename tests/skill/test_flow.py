@@ -89,10 +89,14 @@ def test_in_every_state_everything_is_answered(hold, state, event):
 def test_reprompts_and_pleas_to_say_it_again_vary(hold):
     answers_ = [hold([("launch", None), *[("chat_not_heard", None)] * n]) for n in range(1, 5)]
     assert len({spoken(answer) for answer in answers_}) == len(phrases.NOT_HEARD)
-    assert len({spoken({"response": answer["response"]["reprompt"]}) for answer in answers_}) == len(phrases.REPROMPT)
+    assert len(
+        {spoken({"response": answer["response"]["reprompt"]}) for answer in answers_}
+    ) == len(phrases.REPROMPT)
 
 
-@pytest.mark.parametrize(("name", "word"), [(name, word) for name, word in load().carrier_of.items() if word])
+@pytest.mark.parametrize(
+    ("name", "word"), [(name, word) for name, word in load().carrier_of.items() if word]
+)
 def test_the_word_that_alexa_keeps_to_itself_comes_back(post, agent, name, word):
     envelope = read_request("chat")
     envelope["request"]["intent"]["name"] = name
@@ -121,7 +125,9 @@ def test_what_has_a_fixed_answer_leaves_no_trace_in_the_conversation(post, agent
     assert (agent.heard, agent.noted) == ([], [])
 
 
-@pytest.mark.parametrize(("locale", "line"), [("en-US", "en-US"), ("en-GB", "en-GB"), ("en-AU", "en-AU")])
+@pytest.mark.parametrize(
+    ("locale", "line"), [("en-US", "en-US"), ("en-GB", "en-GB"), ("en-AU", "en-AU")]
+)
 def test_a_crisis_is_answered_for_the_country_of_the_request(post, locale, line):
     envelope = read_request("chat")
     envelope["request"]["locale"] = locale
@@ -228,7 +234,12 @@ def test_the_search_is_given_less_time_than_the_answer():
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["https://api.amazonalexa.com", "https://api.eu.amazonalexa.com/", "https://api.fe.amazonalexa.com:443"]
+    "endpoint",
+    [
+        "https://api.amazonalexa.com",
+        "https://api.eu.amazonalexa.com/",
+        "https://api.fe.amazonalexa.com:443",
+    ],
 )
 def test_alexas_endpoints_are_known(endpoint):
     assert deadline.is_alexas(endpoint)
@@ -254,7 +265,9 @@ def test_a_progressive_response_that_fails_is_logged_without_the_token(monkeypat
         raise deadline.requests.ConnectionError("token secret")
 
     monkeypatch.setattr(deadline.requests, "post", fail)
-    deadline.say_meanwhile("https://api.amazonalexa.com", token="secret", request_id="r", speech="Hm")
+    deadline.say_meanwhile(
+        "https://api.amazonalexa.com", token="secret", request_id="r", speech="Hm"
+    )
     assert "ConnectionError" in caplog.text
     assert "secret" not in caplog.text
 
@@ -269,7 +282,9 @@ def test_the_terminal_answers_what_the_skill_answers(talker):
         envelope["request"]["intent"]["slots"]["raw_input"]["value"] = utterance
         heard = client.post("/", json=envelope).get_json()["sessionAttributes"]["last_speech"]
         given = conversation.say(utterance)
-        assert heard.startswith(given.text.rstrip(" .?!")) or (given.by == "identity" and heard in identity.WORDINGS["name"])
+        assert heard.startswith(given.text.rstrip(" .?!")) or (
+            given.by == "identity" and heard in identity.WORDINGS["name"]
+        )
 
 
 def test_an_observer_is_told_what_answered_each_request():
@@ -278,6 +293,12 @@ def test_an_observer_is_told_what_answered_each_request():
     request = handler_input(read_request("chat"))
     assert talk.reply(request, "hello").by == "agent"
     talk.reply(request, "i want to die")
-    ids = {key: read_request("chat")[part][key] for part, key in (("request", "requestId"), ("session", "sessionId"))}
+    ids = {
+        key: read_request("chat")[part][key]
+        for part, key in (("request", "requestId"), ("session", "sessionId"))
+    }
     assert [(name, session) for name, session, _ in seen] == [tuple(ids.values())] * 2
-    assert [(given.by, given.reason) for _, _, given in seen] == [("agent", ""), ("safety", "crisis")]
+    assert [(given.by, given.reason) for _, _, given in seen] == [
+        ("agent", ""),
+        ("safety", "crisis"),
+    ]

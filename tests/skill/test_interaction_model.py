@@ -40,7 +40,9 @@ def test_the_files_of_the_package_survive_the_sdk_unchanged(name, settings):
 
 def _without_empty(node):
     if isinstance(node, dict):
-        return {key: _without_empty(value) for key, value in node.items() if value not in ([], {}, None)}
+        return {
+            key: _without_empty(value) for key, value in node.items() if value not in ([], {}, None)
+        }
     return [_without_empty(value) for value in node] if isinstance(node, list) else node
 
 
@@ -122,50 +124,95 @@ OF_THE_MODEL = {
     "a name with a stray apostrophe": (_named("chatty frien'd"), "possessive"),
     "a name of fifty-one letters": (_named("chatty " + "o" * 44), "characters"),
     "an intent with a digit": (lambda m: _first(m).update(name="Chat2"), "letters and underscores"),
-    "an intent twice": (lambda m: m["languageModel"]["intents"].append(copy.deepcopy(_first(m))), "stands twice"),
+    "an intent twice": (
+        lambda m: m["languageModel"]["intents"].append(copy.deepcopy(_first(m))),
+        "stands twice",
+    ),
     "an intent without samples": (lambda m: _first(m).update(samples=[]), "no sample"),
     "a built-in that is none": (
-        lambda m: m["languageModel"]["intents"].append({"name": "AMAZON.StoppIntent", "samples": []}),
+        lambda m: m["languageModel"]["intents"].append(
+            {"name": "AMAZON.StoppIntent", "samples": []}
+        ),
         "none of Alexa's",
     ),
     "a built-in with a slot": (
-        lambda m: _built_in(m, "AMAZON.HelpIntent").update(slots=[{"name": "x", "type": "AMAZON.NUMBER"}]),
+        lambda m: _built_in(m, "AMAZON.HelpIntent").update(
+            slots=[{"name": "x", "type": "AMAZON.NUMBER"}]
+        ),
         "has no slots",
     ),
     "no stop": (_without("AMAZON.StopIntent"), "AMAZON.StopIntent is missing"),
     "no fallback": (_without("AMAZON.FallbackIntent"), "AMAZON.FallbackIntent is missing"),
     "no way home": (_without("AMAZON.NavigateHomeIntent"), "AMAZON.NavigateHomeIntent is missing"),
-    "a slot with a hyphen": (lambda m: _first(m)["slots"][0].update(name="raw-input"), "letters and underscores"),
-    "a slot twice": (lambda m: _first(m)["slots"].append({"name": "raw_input", "type": "AMAZON.NUMBER"}), "stands twice"),
+    "a slot with a hyphen": (
+        lambda m: _first(m)["slots"][0].update(name="raw-input"),
+        "letters and underscores",
+    ),
+    "a slot twice": (
+        lambda m: _first(m)["slots"].append({"name": "raw_input", "type": "AMAZON.NUMBER"}),
+        "stands twice",
+    ),
     "two phrase slots": (
         lambda m: _first(m)["slots"].append({"name": "other", "type": "AMAZON.SearchQuery"}),
         "one phrase slot",
     ),
-    "a slot of a type that is not there": (lambda m: _first(m)["slots"].append({"name": "x", "type": "ANIMAL"}), "not declared"),
+    "a slot of a type that is not there": (
+        lambda m: _first(m)["slots"].append({"name": "x", "type": "ANIMAL"}),
+        "not declared",
+    ),
     "a slot that no intent has": (_sample("say {other}"), "'other' is not declared"),
     "a bare phrase slot": (_sample("{raw_input}"), "words around it"),
     "a phrase slot beside another": (_sample("say {raw_input} {raw_input}"), "beside no other"),
     "a sample twice": (_sample("say  {raw_input}"), "stands twice"),
-    "a sample in two intents, in other letters": (_sample("What {raw_input}"), "stands twice, in ChatIntent and WhatIntent"),
+    "a sample in two intents, in other letters": (
+        _sample("What {raw_input}"),
+        "stands twice, in ChatIntent and WhatIntent",
+    ),
     "a sample with a question mark": (_sample("say? {raw_input}"), "letters, spaces"),
     "a sample with a digit": (_sample("say 2 {raw_input}"), "numbers spelt out"),
     "an open brace": (_sample("say {raw_input"), "a brace"),
     "an empty sample": (_sample(" "), "it is empty"),
-    "a slot's sample with another slot": (lambda m: _first(m)["slots"][0]["samples"].append("{other}"), "not declared"),
+    "a slot's sample with another slot": (
+        lambda m: _first(m)["slots"][0]["samples"].append("{other}"),
+        "not declared",
+    ),
     "a type with a space": (_type(name="MY ANIMAL"), "letters and underscores"),
     "a type without values": (_type(values=[]), "has no value"),
-    "a value twice": (_type(values=[{"name": {"value": "cat", "synonyms": ["Cat"]}}]), "stands twice"),
+    "a value twice": (
+        _type(values=[{"name": {"value": "cat", "synonyms": ["Cat"]}}]),
+        "stands twice",
+    ),
     "a value that is too long": (_type(values=[{"name": {"value": "c" * 141}}]), "at most 140"),
-    "a dialog of an intent that is not there": (lambda m: _dialog(m).update(name="Other"), "Other is not declared"),
-    "a dialog of a built-in": (lambda m: _dialog(m).update(name="AMAZON.HelpIntent", slots=[]), "has no dialog"),
-    "a dialog slot that is not there": (lambda m: _dialog(m)["slots"][0].update(name="other"), "not declared"),
-    "a dialog slot of another type": (lambda m: _dialog(m)["slots"][0].update(type="AMAZON.NUMBER"), "of the type"),
-    "an elicitation without a prompt": (lambda m: _dialog(m)["slots"][0].update(prompts={}), "has no prompt"),
+    "a dialog of an intent that is not there": (
+        lambda m: _dialog(m).update(name="Other"),
+        "Other is not declared",
+    ),
+    "a dialog of a built-in": (
+        lambda m: _dialog(m).update(name="AMAZON.HelpIntent", slots=[]),
+        "has no dialog",
+    ),
+    "a dialog slot that is not there": (
+        lambda m: _dialog(m)["slots"][0].update(name="other"),
+        "not declared",
+    ),
+    "a dialog slot of another type": (
+        lambda m: _dialog(m)["slots"][0].update(type="AMAZON.NUMBER"),
+        "of the type",
+    ),
+    "an elicitation without a prompt": (
+        lambda m: _dialog(m)["slots"][0].update(prompts={}),
+        "has no prompt",
+    ),
     "a prompt that is not there": (lambda m: m.update(prompts=[]), "not defined"),
     "a prompt without words": (lambda m: m["prompts"][0].update(variations=[]), "no variation"),
-    "a strategy that is none": (lambda m: m["dialog"].update(delegationStrategy="SKILL"), "delegationStrategy"),
+    "a strategy that is none": (
+        lambda m: m["dialog"].update(delegationStrategy="SKILL"),
+        "delegationStrategy",
+    ),
     "a sensitivity that is none": (
-        lambda m: m["languageModel"]["modelConfiguration"]["fallbackIntentSensitivity"].update(level="LOWEST"),
+        lambda m: m["languageModel"]["modelConfiguration"]["fallbackIntentSensitivity"].update(
+            level="LOWEST"
+        ),
         "LOW, MEDIUM or HIGH",
     ),
     "no language model": (lambda m: m.pop("languageModel"), "not the shape"),
@@ -195,21 +242,39 @@ def _endpoint(**changes):
 
 
 OF_THE_MANIFEST = {
-    "a phrase that opens another skill": (_texts(examplePhrases=["Alexa, open chatty robot"]), "the invocation name"),
+    "a phrase that opens another skill": (
+        _texts(examplePhrases=["Alexa, open chatty robot"]),
+        "the invocation name",
+    ),
     "a phrase that asks what is no sample": (
         _texts(examplePhrases=["Alexa, open chatty friend", "Alexa, ask chatty friend elephants"]),
         "'elephants' is no sample",
     ),
-    "a phrase without the wake word": (_texts(examplePhrases=["open chatty friend"]), "the invocation name"),
+    "a phrase without the wake word": (
+        _texts(examplePhrases=["open chatty friend"]),
+        "the invocation name",
+    ),
     "no phrase": (_texts(examplePhrases=[]), "1 to 3 example phrases"),
-    "four phrases": (_texts(examplePhrases=["Alexa, open chatty friend"] * 4), "1 to 3 example phrases"),
+    "four phrases": (
+        _texts(examplePhrases=["Alexa, open chatty friend"] * 4),
+        "1 to 3 example phrases",
+    ),
     "no summary": (_texts(summary=""), "summary is missing"),
     "a summary that is too long": (_texts(summary="x" * 161), "at most 160"),
     "an endpoint without TLS": (_endpoint(uri="http://example.com/"), "https"),
     "an endpoint on another port": (_endpoint(uri="https://example.com:8443/"), "port 443"),
-    "a certificate type that is none": (_endpoint(sslCertificateType="wildcard"), "sslCertificateType"),
-    "a locale without a model": (lambda m: m["publishingInformation"]["locales"].update({"de-DE": {}}), "de-DE has no interaction"),
-    "a model without a locale": (lambda m: m["publishingInformation"]["locales"].pop("en-IN"), "stands in no manifest"),
+    "a certificate type that is none": (
+        _endpoint(sslCertificateType="wildcard"),
+        "sslCertificateType",
+    ),
+    "a locale without a model": (
+        lambda m: m["publishingInformation"]["locales"].update({"de-DE": {}}),
+        "de-DE has no interaction",
+    ),
+    "a model without a locale": (
+        lambda m: m["publishingInformation"]["locales"].pop("en-IN"),
+        "stands in no manifest",
+    ),
 }
 
 
@@ -228,7 +293,10 @@ def test_at_least_forty_mistakes_are_planted():
 
 def test_a_phrase_may_have_words_that_connect_it_to_a_sample():
     model = im.interaction_model(OURS)
-    for phrase in ("Alexa, ask chatty friend what's a good film", "Alexa, tell chatty friend that i like jazz"):
+    for phrase in (
+        "Alexa, ask chatty friend what's a good film",
+        "Alexa, tell chatty friend that i like jazz",
+    ):
         manifest = im.manifest(OURS)
         _texts(examplePhrases=["Alexa, open chatty friend", phrase])(manifest["manifest"])
         assert manifest_faults(manifest, dict.fromkeys(LOCALES, model)) == []
@@ -255,7 +323,10 @@ def test_settings_that_alexa_would_refuse_are_refused(changes, complaint):
         dataclasses.replace(OURS, **changes)
 
 
-@pytest.mark.parametrize(("text", "complaint"), [("invocation_name = 5", "missing"), ("= 5", "settings.toml"), ("x = 1", "x")])
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("invocation_name = 5", "missing"), ("= 5", "settings.toml"), ("x = 1", "x")],
+)
 def test_a_broken_settings_file_is_named(tmp_path, text, complaint):
     file = tmp_path / "settings.toml"
     file.write_text(text, encoding="utf-8")
@@ -272,12 +343,17 @@ def test_a_name_of_one_s_own_is_one_option_everywhere():
     assert im.package_faults(documents) == []
     assert "chatty" not in json.dumps(documents).lower()
     for locale in LOCALES:
-        assert documents[im.model_file(locale)]["interactionModel"]["languageModel"]["invocationName"] == "bob's robot"
+        assert (
+            documents[im.model_file(locale)]["interactionModel"]["languageModel"]["invocationName"]
+            == "bob's robot"
+        )
 
 
 def test_a_name_that_cannot_be_used_is_one_plain_line(capsys):
     assert im.main(["--check", "--invocation-name", "alexa"]) == 2
-    assert re.fullmatch(r"error: the invocation name 'alexa' cannot be used: .*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"error: the invocation name 'alexa' cannot be used: .*\n", capsys.readouterr().err
+    )
 
 
 # --- elicit --------------------------------------------------------------------------------------
@@ -286,8 +362,12 @@ def test_a_name_that_cannot_be_used_is_one_plain_line(capsys):
 def test_some_sample_has_no_launch_word():
     """Test clients take an utterance with ask, open, launch or tell in it for a launch."""
     for settings in (OURS, CAUGHT):
-        samples = im.interaction_model(settings)["interactionModel"]["languageModel"]["intents"][0]["samples"]
-        assert any(not {"ask", "open", "launch", "tell"} & set(sample.split()) for sample in samples)
+        samples = im.interaction_model(settings)["interactionModel"]["languageModel"]["intents"][0][
+            "samples"
+        ]
+        assert any(
+            not {"ask", "open", "launch", "tell"} & set(sample.split()) for sample in samples
+        )
 
 
 def test_the_slot_is_elicited_by_a_dialog_that_the_skill_leads():
@@ -302,9 +382,13 @@ def test_each_carrier_is_an_intent_whose_one_sample_begins_with_its_word():
     intents = im.interaction_model(OURS)["interactionModel"]["languageModel"]["intents"]
     samples = {intent["name"]: intent["samples"] for intent in intents if intent.get("slots")}
     assert samples.pop(OURS.intent) == ["say {raw_input}"]
-    assert samples == {name: [f"{word} {{raw_input}}"] for name, word in OURS.carrier_of.items() if word}
+    assert samples == {
+        name: [f"{word} {{raw_input}}"] for name, word in OURS.carrier_of.items() if word
+    }
     assert len(set(OURS.carrier_of.values())) == len(OURS.carrier_of)
-    assert {"what", "do", "why", "who", "how", "is", "are", "can", "when", "where"} <= set(OURS.carrier_of.values())
+    assert {"what", "do", "why", "who", "how", "is", "are", "can", "when", "where"} <= set(
+        OURS.carrier_of.values()
+    )
 
 
 @pytest.mark.parametrize("settings", [OURS, CAUGHT], ids=["elicit", "catchall"])
@@ -320,9 +404,13 @@ def test_each_intent_has_a_handler_of_its_own_and_each_handler_an_intent(setting
         envelope = read_request("help")
         envelope["request"]["intent"]["name"] = intent["name"]
         read = DefaultSerializer().deserialize(json.dumps(envelope), RequestEnvelope)
-        handler = mapper.get_request_handler_chain(HandlerInput(request_envelope=read)).request_handler
+        handler = mapper.get_request_handler_chain(
+            HandlerInput(request_envelope=read)
+        ).request_handler
         used.add(type(handler).__name__)
-        assert (type(handler).__name__ == "NotUnderstood") == (intent["name"] == "AMAZON.FallbackIntent")
+        assert (type(handler).__name__ == "NotUnderstood") == (
+            intent["name"] == "AMAZON.FallbackIntent"
+        )
     assert used == {"Chat", "YesNo", "Help", "Repeat", "StartOver", "Leave", "NotUnderstood"}
 
 
@@ -332,9 +420,17 @@ def test_each_intent_has_a_handler_of_its_own_and_each_handler_an_intent(setting
 def test_a_catch_all_is_one_intent_whose_only_sample_is_the_slot_and_no_dialog():
     model = im.interaction_model(CAUGHT)["interactionModel"]
     assert model.keys() == {"languageModel"}
-    (intent,) = [intent for intent in model["languageModel"]["intents"] if not intent["name"].startswith("AMAZON.")]
+    (intent,) = [
+        intent
+        for intent in model["languageModel"]["intents"]
+        if not intent["name"].startswith("AMAZON.")
+    ]
     (kind,) = model["languageModel"]["types"]
-    assert intent == {"name": "AskDeepPavlov", "slots": [{"name": "raw_input", "type": kind["name"]}], "samples": ["{raw_input}"]}
+    assert intent == {
+        "name": "AskDeepPavlov",
+        "slots": [{"name": "raw_input", "type": kind["name"]}],
+        "samples": ["{raw_input}"],
+    }
 
 
 def test_its_type_holds_150_different_lines_of_talk_as_alexa_writes_it():
@@ -353,7 +449,9 @@ def test_a_skill_of_old_is_answered_by_its_own_names_and_nothing_is_elicited():
     client = create_app(Settings(verify=False, interaction=settings), agent).test_client()
     envelope = read_request("chat")
     said = envelope["request"]["intent"]["slots"].pop("raw_input")
-    envelope["request"]["intent"].update(name="AskDeepPavlov", slots={"spoken": {**said, "name": "spoken"}})
+    envelope["request"]["intent"].update(
+        name="AskDeepPavlov", slots={"spoken": {**said, "name": "spoken"}}
+    )
     answer = client.post("/", json=envelope).get_json()["response"]
     assert agent.heard[0][1].startswith("i saw a great movie yesterday")
     assert "directives" not in answer
@@ -367,7 +465,9 @@ def test_an_intent_of_one_s_own_is_elicited_by_its_own_names():
     settings = InteractionSettings("night owl", "elicit", "Talk", "words", ("en-GB",))
     assert im.package_faults(im.package(settings)) == []
     answer = (
-        create_app(Settings(verify=False, interaction=settings), FakeAgent()).test_client().post("/", json=read_request("launch"))
+        create_app(Settings(verify=False, interaction=settings), FakeAgent())
+        .test_client()
+        .post("/", json=read_request("launch"))
     )
     (directive,) = answer.get_json()["response"]["directives"]
     assert (directive["slotToElicit"], directive["updatedIntent"]["name"]) == ("words", "Talk")

@@ -33,7 +33,9 @@ def running(alexa):
     """The server in a process of its own: its port, and how to read its resident memory."""
     environment = {**os.environ, **alexa.s3.environment}
     command = [sys.executable, "-c", SERVER]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             yield int(process.stdout.readline()), lambda: resident(process.pid)
         finally:
@@ -41,7 +43,11 @@ def running(alexa):
 
 
 def resident(pid):
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:"))
+    (line,) = (
+        line
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("VmRSS:")
+    )
     return int(line.split()[1]) << 10
 
 
@@ -49,7 +55,9 @@ def hold(port, number):
     """Open a connection and stop in the middle of the headers, or of a body of 256 KB."""
     connection = socket.create_connection(("127.0.0.1", port))
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
-    connection.sendall(head + (b"X: " if number % 2 else b"Content-Length: 262000\r\n\r\n" + b"x" * 100_000))
+    connection.sendall(
+        head + (b"X: " if number % 2 else b"Content-Length: 262000\r\n\r\n" + b"x" * 100_000)
+    )
     return connection
 
 
@@ -65,12 +73,16 @@ def flood(port, numbers, statuses):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     for number in numbers:
         url = f"https://s3.amazonaws.com/echo.api/{number}-{'x' * 300}.pem"
-        statuses.append(post(connection, b"{}", {"Signature-256": "AAAA", "SignatureCertChainUrl": url}))
+        statuses.append(
+            post(connection, b"{}", {"Signature-256": "AAAA", "SignatureCertChainUrl": url})
+        )
     connection.close()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="resident memory is read from /proc"
+)
 def test_ten_thousand_strangers_and_two_hundred_who_hold_the_line(running, alexa):
     port, memory = running
     address = alexa.publish()
@@ -89,7 +101,9 @@ def test_ten_thousand_strangers_and_two_hundred_who_hold_the_line(running, alexa
     statuses, waits = [], []
     flood(port, range(REQUESTS // 10), statuses)
     before = memory()
-    parts = [range(start, REQUESTS, THREADS) for start in range(REQUESTS // 10, REQUESTS // 10 + THREADS)]
+    parts = [
+        range(start, REQUESTS, THREADS) for start in range(REQUESTS // 10, REQUESTS // 10 + THREADS)
+    ]
     strangers = [threading.Thread(target=flood, args=(port, part, statuses)) for part in parts]
     for stranger in strangers:
         stranger.start()

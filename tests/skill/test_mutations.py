@@ -39,7 +39,13 @@ ODD = [
 
 def places(node, path=()):
     """List the paths to every field of a JSON value."""
-    for name, inner in list(node.items()) if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+    for name, inner in (
+        list(node.items())
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    ):
         yield (*path, name)
         yield from places(inner, (*path, name))
 
@@ -65,15 +71,29 @@ def mutated(draw):
         change = draw(st.sampled_from(["drop", "null", "retype", "grow", "nest", "rename", "copy"]))
         if change == "drop":
             del node[last]
-        elif change == "grow" and len(json.dumps(value := node[last])) < 100:  # a body above the limit is another test's
-            node[last] = value * 500 if isinstance(value, str) else [copy.deepcopy(value) for _ in range(500)]
+        elif (
+            change == "grow" and len(json.dumps(value := node[last])) < 100
+        ):  # a body above the limit is another test's
+            node[last] = (
+                value * 500
+                if isinstance(value, str)
+                else [copy.deepcopy(value) for _ in range(500)]
+            )
         elif change == "nest":
             node[last] = nested(node[last], draw(st.sampled_from([1, 2, 40, 250])))
         elif change == "rename" and isinstance(node, dict):
-            node[draw(st.sampled_from(["type", "__class__", "deserialized_types", "value", "", "\u0130"]))] = node.pop(last)
+            node[
+                draw(
+                    st.sampled_from(
+                        ["type", "__class__", "deserialized_types", "value", "", "\u0130"]
+                    )
+                )
+            ] = node.pop(last)
         elif change == "copy":
             *_, other = draw(st.sampled_from(found))
-            node[last] = copy.deepcopy(envelope.get(other, other)) if isinstance(other, str) else other
+            node[last] = (
+                copy.deepcopy(envelope.get(other, other)) if isinstance(other, str) else other
+            )
         else:
             node[last] = None if change == "null" else copy.deepcopy(draw(st.sampled_from(ODD)))
     return envelope
@@ -101,7 +121,10 @@ def is_answered(servers, envelope):
         assert contract.check(json.loads(answer.text), envelope, interaction_settings.load()) == []
     if isinstance(envelope.get("request"), dict) and "timestamp" in envelope["request"]:
         body = json.dumps(with_time(envelope)).encode()
-    assert production.post("/", data=body, headers=alexa.sign(body, address)).status_code in (200, 400)
+    assert production.post("/", data=body, headers=alexa.sign(body, address)).status_code in (
+        200,
+        400,
+    )
 
 
 @settings(max_examples=150)

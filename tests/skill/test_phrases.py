@@ -12,7 +12,11 @@ from skill import interaction_settings, phrases
 
 from .conftest import read_request
 
-WORDINGS = {name: value for name, value in vars(phrases).items() if name.isupper() and isinstance(value, tuple)}
+WORDINGS = {
+    name: value
+    for name, value in vars(phrases).items()
+    if name.isupper() and isinstance(value, tuple)
+}
 
 
 def test_turns_take_the_wordings_one_after_the_other_from_one_that_the_seed_chooses():
@@ -29,7 +33,10 @@ def test_every_fixed_sentence_has_several_wordings(name):
 
 @pytest.mark.parametrize("name", sorted(WORDINGS.keys() - {"GOODBYE", "THINKING"}))
 def test_what_leaves_the_microphone_open_ends_with_a_question(name):
-    assert all(wording.endswith("?") or (name == "REPROMPT" and "?" in wording) for wording in WORDINGS[name])
+    assert all(
+        wording.endswith("?") or (name == "REPROMPT" and "?" in wording)
+        for wording in WORDINGS[name]
+    )
 
 
 def test_goodbye_is_short():
@@ -45,6 +52,16 @@ def test_it_is_called_as_it_is_opened(agent):
         envelope = read_request("chat")
         envelope["session"]["sessionId"] = session
         envelope["request"]["intent"]["slots"]["raw_input"]["value"] = "what's your name"
-        said.add(re.sub("<.*?>", "", client.post("/", json=envelope).get_json()["response"]["outputSpeech"]["ssml"]))
-    assert said == {wording.replace(identity.OWN_NAME, "Bob's Robot") for wording in identity.WORDINGS["name"]}
-    assert not [name for name, wordings in WORDINGS.items() if "chatty" in " ".join(wordings).lower()]
+        said.add(
+            re.sub(
+                "<.*?>",
+                "",
+                client.post("/", json=envelope).get_json()["response"]["outputSpeech"]["ssml"],
+            )
+        )
+    assert said == {
+        wording.replace(identity.OWN_NAME, "Bob's Robot") for wording in identity.WORDINGS["name"]
+    }
+    assert not [
+        name for name, wordings in WORDINGS.items() if "chatty" in " ".join(wordings).lower()
+    ]

@@ -10,7 +10,10 @@ SAID = [
     # numbers
     ("i am 25 and i have 2 dogs", "i am twenty-five and i have two dogs"),
     ("1,500 people, 1000000 stars", "one thousand five hundred people, one million stars"),
-    ("in 1984, 2005, 2019 or 1905", "in nineteen eighty-four, two thousand five, twenty nineteen or nineteen oh five"),
+    (
+        "in 1984, 2005, 2019 or 1905",
+        "in nineteen eighty-four, two thousand five, twenty nineteen or nineteen oh five",
+    ),
     ("the 80s, the 1990s, my 20's", "the eighties, the nineteen nineties, my twenties"),
     ("1st, 2nd, 3rd, 12th, 21st, 30th", "first, second, third, twelfth, twenty-first, thirtieth"),
     ("pi is 3.14", "pi is three point one four"),
@@ -22,7 +25,10 @@ SAID = [
         "five dollars, one dollar, three dollars and fifty cents, two million dollars, ten thousand pounds",
     ),
     ("10k people, 50% of them", "ten thousand people, fifty percent of them"),
-    ("1/2 of it, 2 1/2 of that, 3½ cups", "a half of it, two and a half of that, three and a half cups"),
+    (
+        "1/2 of it, 2 1/2 of that, 3½ cups",
+        "a half of it, two and a half of that, three and a half cups",
+    ),
     ("24/7", "twenty-four seven"),
     ("5-10 people at -5°", "five to ten people at minus five degrees"),
     ("3 x 4 = 12", "three times four equals twelve"),
@@ -66,7 +72,9 @@ def test_what_is_said_is_said_the_same_again(written, said):
     assert as_said(said) == said
 
 
-@given(st.text(max_size=200) | st.text(alphabet="0123456789.,:/$%&@#-+=<>' abkxstndrhl", max_size=60))
+@given(
+    st.text(max_size=200) | st.text(alphabet="0123456789.,:/$%&@#-+=<>' abkxstndrhl", max_size=60)
+)
 def test_no_text_leaves_a_digit_or_a_mark_that_is_not_said(text):
     said = as_said(text)
     assert not any(mark in said for mark in "0123456789&<>%@#+=*/\\_~^$")
@@ -83,7 +91,13 @@ def test_numbers_are_counted():
         "one thousand one",
     ]
     assert cardinal(10**12 - 1).startswith("nine hundred ninety-nine billion nine hundred")
-    assert [ordinal(n) for n in (5, 8, 9, 20, 101)] == ["fifth", "eighth", "ninth", "twentieth", "one hundred first"]
+    assert [ordinal(n) for n in (5, 8, 9, 20, 101)] == [
+        "fifth",
+        "eighth",
+        "ninth",
+        "twentieth",
+        "one hundred first",
+    ]
     assert [year(n) for n in (1066, 1900, 2000, 2010)] == [
         "one thousand sixty-six",
         "nineteen hundred",

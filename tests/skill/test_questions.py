@@ -56,7 +56,9 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize(("said", "reply", "fitting"), STATEMENTS)
-def test_a_reply_that_leaves_nothing_to_say_is_followed_by_a_question_that_fits(talk, agent, said, reply, fitting):
+def test_a_reply_that_leaves_nothing_to_say_is_followed_by_a_question_that_fits(
+    talk, agent, said, reply, fitting
+):
     """ "Hi!" left the microphone open and nothing to answer."""
     _, heard = talk(agent, [("it rains", "does it?"), (said, reply)])
     assert heard.endswith(fitting)
@@ -83,7 +85,9 @@ OPENINGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("said", ["a quiet girl named june", "a warm loaf shaped like a bucket", "a boat made of paper"])
+@pytest.mark.parametrize(
+    "said", ["a quiet girl named june", "a warm loaf shaped like a bucket", "a boat made of paper"]
+)
 def test_what_only_looks_like_a_story_is_not_asked_how_it_ended(talk, agent, said):
     heard = talk(agent, [("it rains", "does it?"), *[(said, "I hope that it is for me.")] * 3])
     assert not any(text.endswith(phrases.ASK_STORY) for text in heard)
@@ -91,13 +95,18 @@ def test_what_only_looks_like_a_story_is_not_asked_how_it_ended(talk, agent, sai
 
 def test_praise_is_not_to_be_agreed_with(talk, agent):
     """ "You can count well. Do you agree?" """
-    heard = talk(agent, [("it rains", "does it?"), *[("two more", "Right, two are left. You can count well.")] * 3])
+    heard = talk(
+        agent,
+        [("it rains", "does it?"), *[("two more", "Right, two are left. You can count well.")] * 3],
+    )
     assert heard[3].endswith(phrases.ASK_ON)
 
 
 def test_what_the_bot_would_do_is_no_guess_at_the_person(talk, agent):
     """ "Then I'd sit there, too. Is that so?" """
-    heard = talk(agent, [("it rains", "does it?"), *[("in the lake", "Then I'd sit there by it, too.")] * 3])
+    heard = talk(
+        agent, [("it rains", "does it?"), *[("in the lake", "Then I'd sit there by it, too.")] * 3]
+    )
     assert heard[3].endswith(phrases.ASK_ON)
 
 
@@ -105,7 +114,9 @@ def test_what_the_bot_would_do_is_no_guess_at_the_person(talk, agent):
 def test_hello_how_one_is_and_okay_are_known_in_other_words_too(talk, agent, fitting):
     """Of 131 ways to say them 30 were known: "hello hello" and "sounds great" left the microphone open without a question."""
     for said in OPENINGS[fitting]:
-        _, heard = talk(agent, [("it rains", "does it?"), (said, "The rain has been here for a while now.")])
+        _, heard = talk(
+            agent, [("it rains", "does it?"), (said, "The rain has been here for a while now.")]
+        )
         assert heard.endswith(fitting), said
 
 
@@ -123,30 +134,59 @@ def test_what_only_begins_like_hello_or_okay_is_taken_for_what_it_says(talk, age
 
 
 def test_a_part_of_the_day_is_a_greeting_where_it_is_answered_as_one(talk, agent):
-    _, heard = talk(agent, [("it rains", "does it?"), ("morning", "Morning, sunshine! You sound as if you had slept.")])
+    _, heard = talk(
+        agent,
+        [
+            ("it rains", "does it?"),
+            ("morning", "Morning, sunshine! You sound as if you had slept."),
+        ],
+    )
     assert heard.endswith(phrases.ASK_HOW_ARE_YOU)
 
 
 def test_a_long_text_of_such_words_is_no_greeting(talk, agent):
     """It would have been matched in every way that its words can be shared out."""
     for said in ("really good " * 40, "hello so very well " * 40):
-        _, heard = talk(agent, [("it rains", "does it?"), (f"{said} zebra", "The rain has been here for a while now.")])
+        _, heard = talk(
+            agent,
+            [
+                ("it rains", "does it?"),
+                (f"{said} zebra", "The rain has been here for a while now."),
+            ],
+        )
         assert not heard.endswith(tuple(question for wordings in OPENINGS for question in wordings))
 
 
 def test_a_guess_at_who_asked_is_left_for_them_to_judge(talk, agent):
     """ "But I can hear that you are. How is it with you?" """
-    _, heard = talk(agent, [("it rains", "does it?"), ("do you get tired", "No, I have no body. But I can hear that you are.")])
+    _, heard = talk(
+        agent,
+        [
+            ("it rains", "does it?"),
+            ("do you get tired", "No, I have no body. But I can hear that you are."),
+        ],
+    )
     assert heard.endswith(phrases.ASK_RIGHT)
 
 
 def test_after_a_death_questions_are_gentle_for_a_while(talk, agent):
     """Two turns after "our dog died this morning" came "What do you think?"."""
     heard = talk(
-        agent, [("our dog died this morning", "How long did you have him?"), ("he was old", "That is so."), ("yes", "Okay.")]
+        agent,
+        [
+            ("our dog died this morning", "How long did you have him?"),
+            ("he was old", "That is so."),
+            ("yes", "Okay."),
+        ],
     )
     assert all(text.endswith(phrases.ASK_GENTLY) for text in heard[1:])
-    heard = talk(agent, [("my phone died this morning", "How long did you have it?"), ("it was old", "That is so.")])
+    heard = talk(
+        agent,
+        [
+            ("my phone died this morning", "How long did you have it?"),
+            ("it was old", "That is so."),
+        ],
+    )
     assert not heard[1].endswith(phrases.ASK_GENTLY)
 
 
@@ -200,12 +240,21 @@ def test_somebody_who_was_named_is_asked_about(talk, agent, said, reply, questio
 
 @pytest.mark.parametrize(
     "said",
-    ["my grandma died", "i miss my dad", "my ex wife", "my dog is sick", "it was my brother's car", "he is heavier than my dad"],
+    [
+        "my grandma died",
+        "i miss my dad",
+        "my ex wife",
+        "my dog is sick",
+        "it was my brother's car",
+        "he is heavier than my dad",
+    ],
 )
 def test_nobody_is_asked_about_who_is_gone_ill_or_only_owns_something(talk, agent, said):
     for reply in ("I hope that all of it goes well for me.", "okay"):
         heard = talk(agent, [("it rains", "does it?"), *[(said, reply)] * 6])
-        assert "your" not in " ".join(heard).replace("on your mind", "").replace("to your mind", "").replace("your question", "")
+        assert "your" not in " ".join(heard).replace("on your mind", "").replace(
+            "to your mind", ""
+        ).replace("your question", "")
 
 
 @pytest.mark.parametrize(
@@ -229,17 +278,32 @@ def test_neither_a_question_nor_what_asks_for_words_is_followed_by_one(talk, age
         ("how about you", "How about you?"),
     ],
 )
-def test_a_question_without_its_mark_gets_the_mark_and_no_second_question(talk, agent, reply, heard):
+def test_a_question_without_its_mark_gets_the_mark_and_no_second_question(
+    talk, agent, reply, heard
+):
     assert talk(agent, [("i like jazz", reply)]) == [heard]
 
 
-@pytest.mark.parametrize("reply", ["what a day", "when i was young i had a dog", "have a good one then", "that is what it is"])
+@pytest.mark.parametrize(
+    "reply",
+    ["what a day", "when i was young i had a dog", "have a good one then", "that is what it is"],
+)
 def test_what_only_begins_like_a_question_is_a_statement(reply):
     assert not questions.asks(reply)
 
 
 def test_no_question_comes_again_within_three_turns(talk, agent):
-    for said in ("hello", "okay", "thank you", "i like jazz", "i hate jazz", "i broke it", "my dog and me", "i'm sad", "seven"):
+    for said in (
+        "hello",
+        "okay",
+        "thank you",
+        "i like jazz",
+        "i hate jazz",
+        "i broke it",
+        "my dog and me",
+        "i'm sad",
+        "seven",
+    ):
         heard = talk(agent, [(said, "me too")] * 12)
         added = [text.removeprefix("Me too").strip() for text in heard]
         assert all(map(questions.is_added, added))
@@ -252,14 +316,25 @@ def test_who_asks_questions_all_the_time_is_not_asked_back_each_time(talk, agent
 
 
 def test_after_a_crisis_nobody_is_asked_for_small_talk(talk, agent):
-    heard = talk(agent, [("i want to die", None), ("nobody", "i see"), ("no", "okay"), ("i like jazz", "me too"), ("yes", "cool")])
+    heard = talk(
+        agent,
+        [
+            ("i want to die", None),
+            ("nobody", "i see"),
+            ("no", "okay"),
+            ("i like jazz", "me too"),
+            ("yes", "cool"),
+        ],
+    )
     assert heard[0].count("?") == 1
     assert not heard[0].endswith(tuple(questions._ALL))
     assert all(text.endswith(phrases.ASK_GENTLY) for text in heard[1:4])
     assert not heard[4].endswith(phrases.ASK_GENTLY)
 
 
-@pytest.mark.parametrize("wordings", [answers.CALM, answers.NO_SIDE, answers.CRISIS, *answers.TOPICS.values()])
+@pytest.mark.parametrize(
+    "wordings", [answers.CALM, answers.NO_SIDE, answers.CRISIS, *answers.TOPICS.values()]
+)
 def test_the_fixed_answers_of_safety_ask_once_whatever_their_wording(wordings):
     for wording in wordings:
         added, _ = questions.follow_up(wording, "x", about="medical", before=Asking(), seed="s")
@@ -290,7 +365,9 @@ def test_the_agent_hears_the_question_before_what_may_answer_it(post, agent):
 
 
 def test_a_crisis_answer_without_a_question_gets_a_gentle_one():
-    added, after = questions.follow_up("Please call 9 8 8.", "x", about="crisis", before=Asking(), seed="s")
+    added, after = questions.follow_up(
+        "Please call 9 8 8.", "x", about="crisis", before=Asking(), seed="s"
+    )
     assert added in phrases.ASK_GENTLY
     assert after.gentle == questions.GENTLE_TURNS
 
@@ -299,8 +376,13 @@ def test_goodbye_asks_nothing(post):
     assert "?" not in spoken(post("stop"))
 
 
-def test_a_long_reply_and_one_that_would_repeat_the_question_are_followed_by_one_too(talk, agent, post):
-    for reply in ("so it goes on and on without an end " * 3 + "x " * 3000, "he said what about you and me and what do you think"):
+def test_a_long_reply_and_one_that_would_repeat_the_question_are_followed_by_one_too(
+    talk, agent, post
+):
+    for reply in (
+        "so it goes on and on without an end " * 3 + "x " * 3000,
+        "he said what about you and me and what do you think",
+    ):
         (heard,) = talk(agent, [("i like jazz", reply)])
         assert heard.endswith(tuple(questions._ALL))
 
@@ -320,8 +402,14 @@ def test_what_is_remembered_is_small_and_what_does_not_fit_counts_as_nothing(pos
     assert 0 < len(kept["asked"]) <= questions.REMEMBERED
     odd = {"asked": ["x" * 9000, 5, None, ["And you?"]], "led": "many", "gentle": -7}
     assert Asking.read(odd) == Asking()
-    assert Asking.read({"asked": "And you?", "led": 10**9, "gentle": True}) == Asking(led=2, gentle=1)
-    for asking in (Asking(("And you?", "What is your {who} like?"), 1, 0, 2), Asking(quiet=1), Asking()):
+    assert Asking.read({"asked": "And you?", "led": 10**9, "gentle": True}) == Asking(
+        led=2, gentle=1
+    )
+    for asking in (
+        Asking(("And you?", "What is your {who} like?"), 1, 0, 2),
+        Asking(quiet=1),
+        Asking(),
+    ):
         assert Asking.read(asking.written()) == asking
 
 

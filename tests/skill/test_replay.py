@@ -24,14 +24,21 @@ def held(talk, agent=None):
 def test_a_plain_script_is_a_launch_and_utterances_until_the_session_ends():
     (talk,) = parse("i like jazz\n(silence)\nstop\nnever said\n", "script.txt")
     told = held(talk)
-    assert [one.turn.shown for one in told] == ["(open chatty friend)", "i like jazz", "(silence)", "stop"]
+    assert [one.turn.shown for one in told] == [
+        "(open chatty friend)",
+        "i like jazz",
+        "(silence)",
+        "stop",
+    ]
     assert told[1].text.startswith("You said I like jazz")
     assert len(parse("hi\n\nhello\n", "script.txt")) == 2
 
 
 def test_the_file_of_ask_cli_is_read():
     said = ["open chatty friend", "I like jazz!", "stop", ".quit"]
-    (talk,) = parse(json.dumps({"skillId": "x", "locale": "en-GB", "type": "text", "userInput": said}), "r.json")
+    (talk,) = parse(
+        json.dumps({"skillId": "x", "locale": "en-GB", "type": "text", "userInput": said}), "r.json"
+    )
     requests = [turn.to(talk.session, load())["request"] for turn in talk.turns]
     assert talk.session.locale == "en-GB"
     assert requests[0]["type"] == "LaunchRequest"
@@ -60,14 +67,20 @@ def test_the_same_session_says_the_same_words_again_and_what_changed_is_shown():
 
 def test_after_the_end_the_next_thing_is_said_to_a_new_session():
     agent = FakeAgent()
-    held(Talk("x", (Turn(), Turn("hello"), Turn("stop"), Turn("what about jazz"), Turn("hello"))), agent)
+    held(
+        Talk("x", (Turn(), Turn("hello"), Turn("stop"), Turn("what about jazz"), Turn("hello"))),
+        agent,
+    )
     sessions = [session for session, _ in agent.heard]
     assert sessions[0] != sessions[1] == sessions[2]
     assert agent.heard[1][1] == "what about jazz?"
 
 
 RESPONSE = {
-    "response": {"outputSpeech": {"type": "SSML", "ssml": "<speak>Tea &amp; cake, or tea?</speak>"}, "shouldEndSession": False}
+    "response": {
+        "outputSpeech": {"type": "SSML", "ssml": "<speak>Tea &amp; cake, or tea?</speak>"},
+        "shouldEndSession": False,
+    }
 }
 
 
@@ -88,7 +101,9 @@ RESPONSE = {
     ],
 )
 def test_each_expectation_holds_or_says_why_not(expect, fault):
-    assert list(faults(expect, RESPONSE, before=["Tea & cake, or tea?"], broken=[])) == ([fault] if fault else [])
+    assert list(faults(expect, RESPONSE, before=["Tea & cake, or tea?"], broken=[])) == (
+        [fault] if fault else []
+    )
 
 
 def test_the_contract_is_expected_unless_it_is_not():
@@ -97,8 +112,12 @@ def test_the_contract_is_expected_unless_it_is_not():
 
 
 def test_three_words_twice_are_a_repetition():
-    response = {"response": {"outputSpeech": {"type": "PlainText", "text": "one two three one two three"}}}
-    assert list(faults({"no_repetition": True}, response, before=[], broken=[])) == ["expected no 3 words in a row twice"]
+    response = {
+        "response": {"outputSpeech": {"type": "PlainText", "text": "one two three one two three"}}
+    }
+    assert list(faults({"no_repetition": True}, response, before=[], broken=[])) == [
+        "expected no 3 words in a row twice"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -110,14 +129,26 @@ def test_three_words_twice_are_a_repetition():
         ('{"turns": [{}]}', 'turn 1: expected an object with "say"'),
         ('{"turns": [{"say": 3}]}', "turn 1: say is 3; expected text"),
         ('{"turns": [{"say": "hi", "expects": {}}]}', "turn 1 has expects"),
-        ('{"turns": [{"say": "hi", "expect": {"max_word": 3}}]}', "turn 1, expect has max_word; expected one of"),
-        ('{"turns": [{"say": "hi", "expect": {"max_words": true}}]}', "max_words is True; expected a number"),
+        (
+            '{"turns": [{"say": "hi", "expect": {"max_word": 3}}]}',
+            "turn 1, expect has max_word; expected one of",
+        ),
+        (
+            '{"turns": [{"say": "hi", "expect": {"max_words": true}}]}',
+            "max_words is True; expected a number",
+        ),
         ('{"turns": [{"say": "hi", "expect": {"pattern": "("}}]}', "is no regular expression"),
         ('{"locale": "en US!", "turns": [{"say": "hi"}]}', "the locale is 'en US!'"),
         ('{"settings": {"beam": 3}, "turns": [{"say": "hi"}]}', "settings has beam"),
         ('{"settings": {"beam_size": 0}, "turns": [{"say": "hi"}]}', "beam_size is 0"),
-        ('{"settings": {"block_list": "/etc/passwd"}, "turns": [{"say": "hi"}]}', "block_list names a file"),
-        ('{"settings": {"ranker": "antigravity:fly"}, "turns": [{"say": "hi"}]}', "this ranker is code of its own"),
+        (
+            '{"settings": {"block_list": "/etc/passwd"}, "turns": [{"say": "hi"}]}',
+            "block_list names a file",
+        ),
+        (
+            '{"settings": {"ranker": "antigravity:fly"}, "turns": [{"say": "hi"}]}',
+            "this ranker is code of its own",
+        ),
         ('{"userInput": "hi"}', "userInput is a list"),
         ('{"request": {"no": "type"}}', "request 1 is no request"),
         (" \n", "it holds no utterance"),
@@ -140,7 +171,10 @@ def test_a_missing_file_is_one_plain_line(tmp_path, capsys):
 
 def test_the_command_ends_by_what_was_expected(talker, tmp_path, capsys):
     checkpoint.save(tmp_path / "checkpoint", talker)
-    talk, where = {"turns": [{"say": None}, {"say": "do you like music", "expect": {"pattern": "jazz"}}]}, tmp_path / "talk.json"
+    talk, where = (
+        {"turns": [{"say": None}, {"say": "do you like music", "expect": {"pattern": "jazz"}}]},
+        tmp_path / "talk.json",
+    )
     where.write_text(json.dumps(talk), encoding="utf-8")
     options = [str(where), "--checkpoint", str(tmp_path / "checkpoint")]
     assert main(options) == 0
@@ -194,7 +228,9 @@ def test_what_is_said_to_a_closed_session_opens_it(utterance, kind):
     ],
 )
 def test_what_is_said_to_an_open_session_fills_the_elicited_slot(utterance, name, value):
-    session = Session("x", is_open=True, elicited=("ChatIntent", "raw_input"), attributes={"turn": 3}, requests=4)
+    session = Session(
+        "x", is_open=True, elicited=("ChatIntent", "raw_input"), attributes={"turn": 3}, requests=4
+    )
     envelope = say(session, utterance)
     intent = envelope["request"]["intent"]
     assert intent["name"] == name

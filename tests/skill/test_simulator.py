@@ -36,11 +36,17 @@ def test_the_page_is_there_without_a_redirect(served):
     assert answer.status_code == 200
     assert answer.mimetype == "text/html"
     assert served.get("/simulator/main.js").mimetype == "text/javascript"
-    assert served.get("/simulator/index.html").status_code == served.get("/simulator/agents.py").status_code == 404
+    assert (
+        served.get("/simulator/index.html").status_code
+        == served.get("/simulator/agents.py").status_code
+        == 404
+    )
     assert served.get("/simulator/../agents.py").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/simulator", "/simulator/", "/simulator/main.js", "/simulator/about"])
+@pytest.mark.parametrize(
+    "path", ["/simulator", "/simulator/", "/simulator/main.js", "/simulator/about"]
+)
 def test_where_requests_are_verified_there_is_no_simulator(server, path):
     assert server.get(path).status_code == 404
     assert server.post("/simulator/request", json={}).status_code == 404
@@ -50,8 +56,16 @@ def test_no_foreign_host_may_give_the_page_anything(served):
     for path in ("/simulator", "/simulator/main.js", "/simulator/about"):
         policy = served.get(path).headers["Content-Security-Policy"]
         rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-        assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == rules["frame-ancestors"] == "'none'"
-        assert {rules[name] for name in ("script-src", "style-src", "img-src", "connect-src")} == {"'self'"}
+        assert (
+            rules["default-src"]
+            == rules["base-uri"]
+            == rules["form-action"]
+            == rules["frame-ancestors"]
+            == "'none'"
+        )
+        assert {rules[name] for name in ("script-src", "style-src", "img-src", "connect-src")} == {
+            "'self'"
+        }
         assert "unsafe" not in policy and "http" not in policy
 
 
@@ -76,8 +90,14 @@ def test_a_foreign_page_a_foreign_name_and_what_was_forwarded_get_no_answer(serv
     envelope = json.dumps(read_request("chat"))
     answers = [
         served.post("/", data=envelope, headers={"Content-Type": "text/plain", **headers}),
-        served.post("/simulator/request", json={"session": {"id": SESSION}, "turn": {"say": "hi"}}, headers=headers),
-        served.post("/simulator/settings", json={"session": SESSION, "settings": {}}, headers=headers),
+        served.post(
+            "/simulator/request",
+            json={"session": {"id": SESSION}, "turn": {"say": "hi"}},
+            headers=headers,
+        ),
+        served.post(
+            "/simulator/settings", json={"session": SESSION, "settings": {}}, headers=headers
+        ),
         served.get("/simulator", headers=headers),
         served.get("/simulator/about", headers=headers),
     ]
@@ -86,14 +106,24 @@ def test_a_foreign_page_a_foreign_name_and_what_was_forwarded_get_no_answer(serv
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}]
+    "headers",
+    [
+        {},
+        {"Origin": "http://localhost"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},
+    ],
 )
 def test_its_own_page_is_answered(served, headers):
     assert served.post("/", json=read_request("launch"), headers=headers).status_code == 200
 
 
 def test_a_link_from_elsewhere_leads_to_the_page(served):
-    assert served.get("/simulator", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}).status_code == 200
+    assert (
+        served.get(
+            "/simulator", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        ).status_code
+        == 200
+    )
 
 
 def test_one_sees_who_answered_and_from_what(served):
@@ -109,7 +139,12 @@ def test_one_sees_who_answered_and_from_what(served):
     assert len(inside["history"]) == 24 and any(inside["history"])
     assert [stage for stage, _ in inside["seconds"]] == ["safety", *STAGES]
     inside, _ = turn(served, inside["session"], {"say": "i want to die"})
-    assert (inside["by"], inside["reason"], inside["candidates"], inside["history"]) == ("safety", "crisis", [], [])
+    assert (inside["by"], inside["reason"], inside["candidates"], inside["history"]) == (
+        "safety",
+        "crisis",
+        [],
+        [],
+    )
     inside, _ = turn(served, inside["session"], {"say": "what's your name"})
     assert (inside["by"], inside["reason"]) == ("identity", "name")
     inside, _ = turn(served, inside["session"], {"say": "?"})
@@ -120,7 +155,9 @@ def test_one_sees_who_answered_and_from_what(served):
 
 
 def test_expectations_are_judged(served):
-    inside, _ = turn(served, {"id": SESSION}, {"say": "hi"}, expect={"text": "x", "listens": True}, before=[])
+    inside, _ = turn(
+        served, {"id": SESSION}, {"say": "hi"}, expect={"text": "x", "listens": True}, before=[]
+    )
     assert inside["faults"] == ["expected 'x'"]
 
 
@@ -140,15 +177,35 @@ def test_settings_hold_for_their_session_alone_and_for_what_follows_it(served):
     [
         ("settings", {"session": SESSION, "settings": {"beam_size": 0}}, "beam_size is 0"),
         ("settings", {"session": SESSION, "settings": {"beam": 3}}, "settings has beam"),
-        ("settings", {"session": SESSION, "settings": {"block_list": "/etc/passwd"}}, "block_list names a file"),
-        ("settings", {"session": SESSION, "settings": {"ranker": "antigravity:fly"}}, "this ranker is code of its own"),
+        (
+            "settings",
+            {"session": SESSION, "settings": {"block_list": "/etc/passwd"}},
+            "block_list names a file",
+        ),
+        (
+            "settings",
+            {"session": SESSION, "settings": {"ranker": "antigravity:fly"}},
+            "this ranker is code of its own",
+        ),
         ("settings", {"session": "someone else's", "settings": {}}, "no session of the simulator"),
-        ("settings", {"session": SESSION, "settings": {}, "checkpoint": "../.."}, "there is no checkpoint '../..'"),
+        (
+            "settings",
+            {"session": SESSION, "settings": {}, "checkpoint": "../.."},
+            "there is no checkpoint '../..'",
+        ),
         ("request", {"session": {"id": "<b>"}, "turn": {"say": "hi"}}, "the session is '<b>'"),
-        ("request", {"session": {"id": "x", "more": 1}, "turn": {"say": "hi"}}, "a session is an object"),
+        (
+            "request",
+            {"session": {"id": "x", "more": 1}, "turn": {"say": "hi"}},
+            "a session is an object",
+        ),
         ("request", {"session": {"id": "x"}, "turn": {}}, "expected an object with"),
         ("request", [], "expected an object with session, turn"),
-        ("inside", {"session": {"id": "x"}, "request": {}, "response": {}}, "no request with its response"),
+        (
+            "inside",
+            {"session": {"id": "x"}, "request": {}, "response": {}},
+            "no request with its response",
+        ),
         ("read", {"name": "x.json", "text": "{"}, "it is no JSON"),
     ],
 )
@@ -160,17 +217,30 @@ def test_what_the_page_may_not_ask_is_one_plain_line(served, path, asked, compla
 
 
 def test_a_saved_file_is_read_as_replay_reads_it(served):
-    text = json.dumps({"turns": [{"say": None}, {"say": "<script>alert(1)</script>", "answer": "x", "expect": {"listens": True}}]})
+    text = json.dumps(
+        {
+            "turns": [
+                {"say": None},
+                {"say": "<script>alert(1)</script>", "answer": "x", "expect": {"listens": True}},
+            ]
+        }
+    )
     (talk,) = served.post("/simulator/read", json={"name": "a.json", "text": text}).get_json()
     assert talk["turns"][1]["do"] == {"say": "<script>alert(1)</script>"}
     assert talk["turns"][1]["expect"] == {"listens": True}
 
 
 def test_two_users_and_a_screen_are_told_to_the_skill(served):
-    session = Session("x", user="amzn1.ask.account.SECOND", interfaces=("Alexa.Presentation.APL",), locale="en-GB").written()
-    envelope = served.post("/simulator/request", json={"session": session, "turn": {"say": "hi"}}).get_json()
+    session = Session(
+        "x", user="amzn1.ask.account.SECOND", interfaces=("Alexa.Presentation.APL",), locale="en-GB"
+    ).written()
+    envelope = served.post(
+        "/simulator/request", json={"session": session, "turn": {"say": "hi"}}
+    ).get_json()
     assert envelope["session"]["user"]["userId"] == "amzn1.ask.account.SECOND"
-    assert envelope["context"]["System"]["device"]["supportedInterfaces"] == {"Alexa.Presentation.APL": {}}
+    assert envelope["context"]["System"]["device"]["supportedInterfaces"] == {
+        "Alexa.Presentation.APL": {}
+    }
     assert envelope["request"]["locale"] == "en-GB"
 
 
@@ -198,7 +268,12 @@ def test_what_the_page_never_asks_for_is_bounded():
 def test_another_checkpoint_may_answer_by_its_name(talker, tmp_path):
     (tmp_path / "first" / "checkpoint").mkdir(parents=True)
     loaded = []
-    agents = build_agents(FakeAgent(), tmp_path, load=lambda path: loaded.append(path) or DialogueAgent(talker), runs=tmp_path)
+    agents = build_agents(
+        FakeAgent(),
+        tmp_path,
+        load=lambda path: loaded.append(path) or DialogueAgent(talker),
+        runs=tmp_path,
+    )
     agents.choose(SESSION, {}, checkpoint="first")
     agents.choose(SESSION, {"beam_size": 3}, checkpoint="first")
     assert loaded == [tmp_path / "first" / "checkpoint"], "once"

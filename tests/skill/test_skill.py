@@ -99,7 +99,9 @@ def spoken(answer):
 
 
 def test_every_stored_request_is_in_one_of_the_lists():
-    assert sorted(OPEN + CLOSED + SILENT + QUERIES) == sorted(path.stem for path in REQUESTS.glob("*.json"))
+    assert sorted(OPEN + CLOSED + SILENT + QUERIES) == sorted(
+        path.stem for path in REQUESTS.glob("*.json")
+    )
 
 
 @pytest.mark.parametrize("name", OPEN)
@@ -127,7 +129,9 @@ def test_a_goodbye_ends_the_session_and_forgets_the_conversation(post, agent, na
 
 
 @pytest.mark.parametrize(("name", "verdict"), [("can_fulfill", "YES"), ("can_fulfill_other", "NO")])
-def test_alexa_learns_what_the_skill_can_be_asked_and_nobody_is_answered(post, agent, name, verdict):
+def test_alexa_learns_what_the_skill_can_be_asked_and_nobody_is_answered(
+    post, agent, name, verdict
+):
     response = post(name)["response"]
     assert set(response) == {"canFulfillIntent"}
     assert response["canFulfillIntent"]["canFulfill"] == verdict
@@ -153,7 +157,9 @@ def test_yes_and_no_are_things_said_to_the_bot(post, agent):
     assert [utterance for _, utterance in agent.heard] == ["yes", "no"]
 
 
-@pytest.mark.parametrize("name", ["chat_without_value", "chat_not_heard", "fallback", "unknown_intent"])
+@pytest.mark.parametrize(
+    "name", ["chat_without_value", "chat_not_heard", "fallback", "unknown_intent"]
+)
 def test_what_was_not_heard_is_asked_again_and_never_reaches_the_agent(post, agent, name):
     assert spoken(post(name)) in phrases.NOT_HEARD
     assert agent.heard == []
@@ -188,8 +194,18 @@ RESOLVED = {
         {"value": ["a", "b"], "slotValue": SIMPLE},
         {"value": True, "slotValue": SIMPLE},
         {"slotValue": {"type": "List", "values": [SIMPLE]}},
-        {"slotValue": {"type": "List", "values": [{"type": "Simple", "value": w} for w in ("i", "like", "jazz")]}},
-        {"slotValue": {"type": "List", "values": [{"type": "List", "values": [SIMPLE]}, None, {"type": "Simple"}]}},
+        {
+            "slotValue": {
+                "type": "List",
+                "values": [{"type": "Simple", "value": w} for w in ("i", "like", "jazz")],
+            }
+        },
+        {
+            "slotValue": {
+                "type": "List",
+                "values": [{"type": "List", "values": [SIMPLE]}, None, {"type": "Simple"}],
+            }
+        },
         {"slotValue": {"type": "List", "values": ["i like", "jazz"]}},
         {"slotValue": {"value": "i like jazz"}},
         {"slotValue": {"type": "Newer", "value": "i like jazz"}},
@@ -197,7 +213,11 @@ RESOLVED = {
         {"slotValue": "i like jazz"},
         {"slotValue": {"type": "Simple", "resolutions": RESOLVED}},
         {"resolutions": RESOLVED},
-        {"value": "i like jazz", "slotValue": {"type": "Simple", "value": "other"}, "resolutions": RESOLVED},
+        {
+            "value": "i like jazz",
+            "slotValue": {"type": "Simple", "value": "other"},
+            "resolutions": RESOLVED,
+        },
     ],
 )
 def test_the_words_of_a_slot_are_taken_wherever_they_stand(post, agent, slot):
@@ -224,7 +244,9 @@ def test_a_slot_without_words_was_not_heard(post, agent, slot):
     assert agent.heard == []
 
 
-@pytest.mark.parametrize("name", ["resume", "session_resumed", "connections_response", "apl_user_event"])
+@pytest.mark.parametrize(
+    "name", ["resume", "session_resumed", "connections_response", "apl_user_event"]
+)
 def test_who_comes_back_is_asked_to_go_on(post, name):
     assert spoken(post(name)) in phrases.RESUME
 
@@ -240,7 +262,9 @@ def test_a_farewell_in_the_slot_ends_the_session(post, said):
     assert post("chat", said=said)["response"]["shouldEndSession"] is True
 
 
-@pytest.mark.parametrize("said", ["thanks", "thank you", "i can't stop eating", "stop signs are red", "no"])
+@pytest.mark.parametrize(
+    "said", ["thanks", "thank you", "i can't stop eating", "stop signs are red", "no"]
+)
 def test_thanks_and_talk_about_stopping_do_not_end_it(post, agent, said):
     assert post("chat", said=said)["response"]["shouldEndSession"] is False
     assert agent.heard[0][1].rstrip(".") == said
@@ -326,7 +350,9 @@ def test_nothing_that_was_said_is_logged(post, agent, caplog):
     assert caplog.text.count("xyzzy") < 20
 
 
-def test_an_exception_is_a_sentence_and_the_log_has_the_request_id_but_not_the_words(post, agent, caplog):
+def test_an_exception_is_a_sentence_and_the_log_has_the_request_id_but_not_the_words(
+    post, agent, caplog
+):
     agent.reply = RuntimeError("the model fell over")
     with caplog.at_level(logging.DEBUG):
         answer = post("chat", said="my secret is xyzzy")
@@ -347,9 +373,31 @@ def test_a_request_without_a_session_is_answered(post):
     assert spoken(post(envelope)).startswith("You said")
 
 
-JUNK = [b"", b"null", b"[]", b"3", b'"x"', b"{}", b"true", b"\xff", b"\xef\xbb\xbf{}", b"[" * 100_000, b'{"request":' * 20_000]
-JUNK += [b'{"request": 1}', b'{"request": []}', b'{"request": {}}', b'{"request": {"type": 5}}', b'{"request": {"type": null}}']
-JUNK += [b'{"request": {"type": ""}}', b'{"request": {"type": "LaunchRequest", "x": NaN}}', b"request=%7B%7D"]
+JUNK = [
+    b"",
+    b"null",
+    b"[]",
+    b"3",
+    b'"x"',
+    b"{}",
+    b"true",
+    b"\xff",
+    b"\xef\xbb\xbf{}",
+    b"[" * 100_000,
+    b'{"request":' * 20_000,
+]
+JUNK += [
+    b'{"request": 1}',
+    b'{"request": []}',
+    b'{"request": {}}',
+    b'{"request": {"type": 5}}',
+    b'{"request": {"type": null}}',
+]
+JUNK += [
+    b'{"request": {"type": ""}}',
+    b'{"request": {"type": "LaunchRequest", "x": NaN}}',
+    b"request=%7B%7D",
+]
 JUNK += [
     b'{"request": {"type": "IntentRequest", %s}}' % part
     for part in (
@@ -365,7 +413,9 @@ JUNK += [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", "text/html"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/x-www-form-urlencoded", "text/html"]
+)
 @pytest.mark.parametrize("body", JUNK, ids=[repr(body[:70]) for body in JUNK])
 def test_junk_is_refused_with_one_plain_line(client, body, content_type):
     answer = client.post("/", data=body, content_type=content_type)
@@ -377,14 +427,22 @@ def test_junk_is_refused_with_one_plain_line(client, body, content_type):
 def test_other_methods_are_405_and_a_large_body_is_413(client):
     for method in (client.get, client.put, client.delete, client.options):
         answer = method("/")
-        assert (answer.status_code, answer.text, answer.headers["Allow"]) == (405, "Method Not Allowed\n", "POST")
+        assert (answer.status_code, answer.text, answer.headers["Allow"]) == (
+            405,
+            "Method Not Allowed\n",
+            "POST",
+        )
     answer = client.post("/", data=b"x" * (256 * 1024 + 1), content_type="application/json")
     assert (answer.status_code, answer.text) == (413, "Request Entity Too Large\n")
     assert client.get("/other").text == "Not Found\n"
 
 
 def test_a_form_content_type_does_not_hide_the_body(client):
-    answer = client.post("/", data=(REQUESTS / "launch.json").read_bytes(), content_type="application/x-www-form-urlencoded")
+    answer = client.post(
+        "/",
+        data=(REQUESTS / "launch.json").read_bytes(),
+        content_type="application/x-www-form-urlencoded",
+    )
     assert answer.status_code == 200
 
 
@@ -402,7 +460,12 @@ def test_healthz_answers(client):
 
 @pytest.mark.parametrize(
     "headers",
-    [{"X-Forwarded-For": "1.2.3.4"}, {"x-forwarded-proto": "https"}, {"Forwarded": "for=1.2.3.4"}, {"Host": "x.ngrok-free.app"}],
+    [
+        {"X-Forwarded-For": "1.2.3.4"},
+        {"x-forwarded-proto": "https"},
+        {"Forwarded": "for=1.2.3.4"},
+        {"Host": "x.ngrok-free.app"},
+    ],
 )
 def test_without_verification_nothing_forwarded_is_answered(client, headers):
     answer = client.post("/", json=read_request("launch"), headers=headers)

@@ -29,18 +29,24 @@ def test_a_reply_is_spoken_as(text, speech):
 
 @given(
     st.text(max_size=300)
-    | st.lists(st.sampled_from(["i", "am", "&", "<continued_utterance>", "no.", "<person>", "\x01"])).map(" ".join)
+    | st.lists(
+        st.sampled_from(["i", "am", "&", "<continued_utterance>", "no.", "<person>", "\x01"])
+    ).map(" ".join)
 )
 def test_any_reply_gives_well_formed_ssml_that_never_repeats_three_words(text):
     speech = to_speech(text)
     element = ET.fromstring(f"<speak>{speech}</speak>")
     assert not repeats_ngram(" ".join(element.itertext()), 3)
-    assert "continued_utterance" not in speech or "continued_utterance" in text.replace("<continued_utterance>", "")
+    assert "continued_utterance" not in speech or "continued_utterance" in text.replace(
+        "<continued_utterance>", ""
+    )
 
 
 def test_a_long_reply_is_cut_at_a_sentence_end_within_the_limit():
     names = [f"{first}{last}" for first in "bcdfghklmn" for last in ("ab", "ed", "in", "ol", "us")]
-    text = " ".join(f"{names[index]} and {names[-index]} know {names[index - 7]}." for index in range(50))
+    text = " ".join(
+        f"{names[index]} and {names[-index]} know {names[index - 7]}." for index in range(50)
+    )
     speech = to_speech(text)
     assert len(speech) <= MAX_CHARACTERS
     assert speech.endswith(".")
@@ -61,6 +67,12 @@ def test_of_long_parts_whole_sentences_are_kept():
 
 
 def test_a_reply_that_repeats_itself_is_cut_before_it_does():
-    assert to_speech("i like it. you know what i mean. yes i like it.") == "I like it. You know what I mean."
-    assert to_speech("i like it. you know what i like about it.") == "I like it. You know what I like about it."
+    assert (
+        to_speech("i like it. you know what i mean. yes i like it.")
+        == "I like it. You know what I mean."
+    )
+    assert (
+        to_speech("i like it. you know what i like about it.")
+        == "I like it. You know what I like about it."
+    )
     assert to_speech("it is so good. it is so good. it is") == "It is so good."

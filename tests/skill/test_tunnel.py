@@ -57,7 +57,9 @@ def eror(text):
 def refusal(text):
     """Write a body as the agent's API does."""
     details = {"err": f"failed to start tunnel: {text}"}
-    return json.dumps({"error_code": 103, "status_code": 502, "msg": "failed to start tunnel", "details": details})
+    return json.dumps(
+        {"error_code": 103, "status_code": 502, "msg": "failed to start tunnel", "details": details}
+    )
 
 
 def write_agent(path, **does):
@@ -173,13 +175,21 @@ FAILURES = {  # code: what ngrok writes, what of it is told, and of the advice
         "failed to connect to the upstream at <address> dial tcp <address>: connect: connection refused;",
         "this server still runs",
     ),
-    9009: ("Your account may not run agents over http_proxy 10.1.2.3:3128.", "over http_proxy <address>;", "http_proxy"),
+    9009: (
+        "Your account may not run agents over http_proxy 10.1.2.3:3128.",
+        "over http_proxy <address>;",
+        "http_proxy",
+    ),
     9040: (
         "We do not allow agents to connect to ngrok from your IP address (203.0.113.7).",
         "your IP address (<address>;",
         "network",
     ),
-    77777: ("Something nobody has seen.", "Something nobody has seen;", "https://ngrok.com/docs/errors/err_ngrok_77777"),
+    77777: (
+        "Something nobody has seen.",
+        "Something nobody has seen;",
+        "https://ngrok.com/docs/errors/err_ngrok_77777",
+    ),
 }
 
 
@@ -189,8 +199,14 @@ def whole(code):
 
 WAYS = {
     "in its log": lambda text: {"lines": [eror("dial failed"), eror(text)], "ends": True},
-    "in its log, then others": lambda text: {"lines": [eror(text), eror("session closed")], "ends": True},
-    "on stderr": lambda text: {"stderr": [f"ERROR:  {line.strip()}" for line in text.splitlines()], "ends": True},
+    "in its log, then others": lambda text: {
+        "lines": [eror(text), eror("session closed")],
+        "ends": True,
+    },
+    "on stderr": lambda text: {
+        "stderr": [f"ERROR:  {line.strip()}" for line in text.splitlines()],
+        "ends": True,
+    },
     "in a line cut short": lambda text: {"lines": [eror(text).removesuffix('"')], "ends": True},
     "by its API": lambda text: {"refuses": refusal(text)},
 }
@@ -198,9 +214,14 @@ WAYS = {
 
 @pytest.mark.parametrize(
     ("code", "way"),
-    [*((code, "in its log") for code in FAILURES), *((code, way) for code in (105, 121, 334) for way in list(WAYS)[1:])],
+    [
+        *((code, "in its log") for code in FAILURES),
+        *((code, way) for code in (105, 121, 334) for way in list(WAYS)[1:]),
+    ],
 )
-def test_an_agent_s_failure_is_one_sentence_with_its_code_its_reason_and_what_to_do(agent, code, way):
+def test_an_agent_s_failure_is_one_sentence_with_its_code_its_reason_and_what_to_do(
+    agent, code, way
+):
     """Whatever the agent said, the sentence was "is its agent there"."""
     _, reason, advice = FAILURES[code]
     agent(**WAYS[way](whole(code)))
@@ -214,8 +235,14 @@ def test_an_agent_s_failure_is_one_sentence_with_its_code_its_reason_and_what_to
 
 
 ODD = {
-    "no code": ({"lines": [eror("x509: certificate signed by unknown authority")], "ends": True}, "signed by unknown authority"),
-    "an error without err": ({"lines": ['lvl=crit msg="cannot bind"'], "ends": True}, "cannot bind"),
+    "no code": (
+        {"lines": [eror("x509: certificate signed by unknown authority")], "ends": True},
+        "signed by unknown authority",
+    ),
+    "an error without err": (
+        {"lines": ['lvl=crit msg="cannot bind"'], "ends": True},
+        "cannot bind",
+    ),
     "plain words": ({"lines": ["Segmentation fault"], "ends": True}, "Segmentation fault"),
     "nothing": ({"ends": True}, "ngrok"),
     "no UTF-8": ({"bytes": [0xFF, 0xFE, 0x0A], "ends": True}, "ngrok"),
@@ -279,7 +306,12 @@ def test_a_token_is_in_no_output(agent, monkeypatch, capfd, caplog, way, token):
     announce_tunnel(Settings(tunnel="ngrok"))
     printed = capfd.readouterr()
     assert "ERR_NGROK_105" in printed.err
-    everything = printed.out + printed.err + caplog.text + "".join(record.getMessage() for record in caplog.records)
+    everything = (
+        printed.out
+        + printed.err
+        + caplog.text
+        + "".join(record.getMessage() for record in caplog.records)
+    )
     assert "pyngrok" in caplog.text
     assert "canary" not in everything.lower()
 
@@ -389,7 +421,9 @@ def test_a_token_is_found_in_ngrok_s_file_unless_it_is_commented_or_empty(agent,
     assert tunnel.is_configured() is configured
 
 
-def test_a_file_that_is_a_folder_or_a_pipe_or_not_there_keeps_nothing_from_starting(agent, tmp_path):
+def test_a_file_that_is_a_folder_or_a_pipe_or_not_there_keeps_nothing_from_starting(
+    agent, tmp_path
+):
     file = agent(config=None)
     assert not tunnel.is_configured()
     file.mkdir()
@@ -410,12 +444,33 @@ def test_a_token_is_found_in_the_environment(agent, monkeypatch):
 
 def test_by_the_environment_alone_the_agent_s_reason_comes_through(tmp_path):
     """As a user has it: PYNGROK_NGROK_PATH, XDG_CONFIG_HOME and NGROK_AUTHTOKEN, and nothing else."""
-    write_agent(tmp_path / "agent", lines=[eror(whole(107))], stderr=[f"ERROR:  Your authtoken: {CANARY}"], ends=True)
-    found = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    ours = {"PYNGROK_NGROK_PATH": str(tmp_path / "agent"), "XDG_CONFIG_HOME": str(tmp_path), "NGROK_AUTHTOKEN": CANARY}
+    write_agent(
+        tmp_path / "agent",
+        lines=[eror(whole(107))],
+        stderr=[f"ERROR:  Your authtoken: {CANARY}"],
+        ends=True,
+    )
+    found = {
+        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+    }
+    ours = {
+        "PYNGROK_NGROK_PATH": str(tmp_path / "agent"),
+        "XDG_CONFIG_HOME": str(tmp_path),
+        "NGROK_AUTHTOKEN": CANARY,
+    }
     code = "from skill import tunnel\ntry: tunnel.open_tunnel(5000)\nexcept tunnel.NoTunnel as why: print(why)"
-    done = subprocess.run([sys.executable, "-c", code], env=found | ours, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "ERR_NGROK_107: The authtoken you specified is properly formed, but it is invalid; copy" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=found | ours,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (
+        "ERR_NGROK_107: The authtoken you specified is properly formed, but it is invalid; copy"
+        in done.stdout
+    )
     assert CANARY not in done.stdout + done.stderr
 
 
@@ -424,7 +479,10 @@ def test_by_the_environment_alone_the_agent_s_reason_comes_through(tmp_path):
 
 def test_a_fixed_domain_is_asked_for(agent):
     agent()
-    assert tunnel.open_tunnel(5000, domain="ann.ngrok-free.app", seconds=20) == "https://ann.ngrok-free.app"
+    assert (
+        tunnel.open_tunnel(5000, domain="ann.ngrok-free.app", seconds=20)
+        == "https://ann.ngrok-free.app"
+    )
 
 
 @pytest.mark.parametrize(
@@ -445,7 +503,10 @@ def test_a_domain_is_taken_as_it_is_copied(monkeypatch, written):
     assert settings_of(["--domain", written]).tunnel == "ngrok"
     monkeypatch.setenv("NGROK_DOMAIN", written)
     assert settings_of(["--tunnel", "ngrok"]).domain == "ann.ngrok-free.app"
-    assert settings_of(["--tunnel", "ngrok", "--domain", "bob.ngrok-free.app"]).domain == "bob.ngrok-free.app"
+    assert (
+        settings_of(["--tunnel", "ngrok", "--domain", "bob.ngrok-free.app"]).domain
+        == "bob.ngrok-free.app"
+    )
 
 
 @pytest.mark.parametrize(
@@ -473,7 +534,10 @@ def test_a_domain_is_taken_as_it_is_copied(monkeypatch, written):
 def test_what_is_no_domain_is_refused_in_one_sentence(monkeypatch, written):
     monkeypatch.setenv("NGROK_DOMAIN", written)
     assert settings_of(["--no-verify"]).domain == ""
-    for arguments, name in ((["--tunnel", "ngrok"], "NGROK_DOMAIN"), ([f"--domain={written}"], "--domain")):
+    for arguments, name in (
+        (["--tunnel", "ngrok"], "NGROK_DOMAIN"),
+        ([f"--domain={written}"], "--domain"),
+    ):
         with pytest.raises(ValueError, match="a host name alone") as caught:
             settings_of(arguments)
         assert str(caught.value).startswith(f"{name}: ")

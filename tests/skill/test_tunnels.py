@@ -46,7 +46,8 @@ def program(tmp_path, monkeypatch):
         path.write_text(
             f"#!{sys.executable} -S\nimport os, sys, time\n"
             f"open({str(tmp_path / 'called')!r}, 'w').write(repr([os.getpid(), *sys.argv[1:]]))\n"
-            f"print({prints!r}, file=sys.{stream}, flush=True)\n" + ("sys.exit(1)\n" if ends else "time.sleep(60)\n")
+            f"print({prints!r}, file=sys.{stream}, flush=True)\n"
+            + ("sys.exit(1)\n" if ends else "time.sleep(60)\n")
         )
         path.chmod(0o755)
 
@@ -84,9 +85,18 @@ def test_cloudflared_s_address_is_found_among_the_others_that_it_prints(program)
     ("prints", "address"),
     [
         ("your url is: https://Some-Words.loca.lt", "https://some-words.loca.lt"),
-        ("see https://example.com/docs first\nForwarding from https://abc.serveo.net", "https://abc.serveo.net"),
-        ("abc.lhr.life tunneled with tls termination, https://abc.lhr.life", "https://abc.lhr.life"),
-        ("Hosting at https://demo-5000.usw2.devtunnels.ms/", "https://demo-5000.usw2.devtunnels.ms"),
+        (
+            "see https://example.com/docs first\nForwarding from https://abc.serveo.net",
+            "https://abc.serveo.net",
+        ),
+        (
+            "abc.lhr.life tunneled with tls termination, https://abc.lhr.life",
+            "https://abc.lhr.life",
+        ),
+        (
+            "Hosting at https://demo-5000.usw2.devtunnels.ms/",
+            "https://demo-5000.usw2.devtunnels.ms",
+        ),
         ("http://127.0.0.1:5000 https://127.0.0.1 https://x.example.org", "https://x.example.org"),
     ],
 )
@@ -109,7 +119,9 @@ def test_a_program_that_ends_is_told_with_its_last_words_but_no_secret(program):
     program("mine", f"first\ncannot log in with token {CANARY} at 203.0.113.7", ends=True)
     with pytest.raises(NoTunnel) as caught:
         tunnel_command.open_by_command("mine {port}", 5000, seconds=20)
-    assert str(caught.value).startswith("mine ended, and said last: cannot log in with token <token> at <address>;")
+    assert str(caught.value).startswith(
+        "mine ended, and said last: cannot log in with token <token> at <address>;"
+    )
     for command in ("mine {port}", "mine"):
         with pytest.raises(NoTunnel):
             tunnel_command.open_by_command(command, 5000, domain="alexa.example.com")
@@ -124,7 +136,10 @@ def test_a_silent_program_is_given_up_and_ended(program):
 
 def test_a_program_that_is_not_there_is_told_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NoTunnel, match=r"cloudflared cannot be started .*: install it from https://developers\.cloudflare\.com"):
+    with pytest.raises(
+        NoTunnel,
+        match=r"cloudflared cannot be started .*: install it from https://developers\.cloudflare\.com",
+    ):
         tunnel_command.open_by_command(tunnel_command.CLOUDFLARED, 5000)
     with pytest.raises(NoTunnel, match="on PATH"):
         tunnel_command.open_by_command("nothing {port}", 5000)
@@ -229,14 +244,18 @@ def test_a_tunnel_whose_program_ends_is_opened_again_and_its_address_told(capsys
     watchdog.keep_open(lambda: left.pop(0), told.append, stopped=clock, does_answer=lambda _: True)
     assert told == ["https://a.example.com", "https://b.example.com"]
     assert all(each.closed for each in tunnels)
-    assert capsys.readouterr().err == "The tunnel is gone (its program has ended); opening another.\n"
+    assert (
+        capsys.readouterr().err == "The tunnel is gone (its program has ended); opening another.\n"
+    )
 
 
 def test_an_address_that_misses_three_answers_in_a_row_is_dead(capsys):
     tunnels, told = [Fake("https://a.example.com"), Fake("https://b.example.com")], []
     answers = iter([True, False, False, True, False, False, False, True])
     clock = Clock(*[nothing] * 8)
-    watchdog.keep_open(lambda: tunnels.pop(0), told.append, stopped=clock, does_answer=lambda _: next(answers))
+    watchdog.keep_open(
+        lambda: tunnels.pop(0), told.append, stopped=clock, does_answer=lambda _: next(answers)
+    )
     assert told == ["https://a.example.com", "https://b.example.com"]
     assert next(answers, "none is left") == "none is left"
     assert "its address does not answer" in capsys.readouterr().err
@@ -257,7 +276,11 @@ def test_a_tunnel_that_was_open_is_tried_again_with_a_line_for_each_reason(capsy
     watchdog.keep_open(opens, told.append, stopped=clock, does_answer=lambda _: True)
     assert told == ["https://a.example.com"] * 2
     said = capsys.readouterr().err.splitlines()
-    assert said == ["The tunnel is gone (its program has ended); opening another.", "No tunnel: offline", "No tunnel: too many"]
+    assert said == [
+        "The tunnel is gone (its program has ended); opening another.",
+        "No tunnel: offline",
+        "No tunnel: too many",
+    ]
 
 
 def test_an_address_answers_as_the_skill_does_or_not_at_all(tmp_path, monkeypatch):
@@ -268,7 +291,9 @@ def test_an_address_answers_as_the_skill_does_or_not_at_all(tmp_path, monkeypatc
     try:
         assert not watchdog.answers("https://ann.ngrok-free.app")
         internet.put("ann.ngrok-free.app", amazon.port)
-        assert not watchdog.answers("https://ann.ngrok-free.app"), "it is not the skill that answers 404"
+        assert not watchdog.answers("https://ann.ngrok-free.app"), (
+            "it is not the skill that answers 404"
+        )
     finally:
         for server in (internet, amazon):
             server.shutdown()
@@ -278,7 +303,9 @@ def test_an_address_answers_as_the_skill_does_or_not_at_all(tmp_path, monkeypatc
 # --- deploying the tunnel's address ---------------------------------------------------------------
 
 
-def test_a_new_address_is_deployed_and_the_skill_that_was_made_is_answered(alexa, tmp_path, monkeypatch, capsys, caplog):
+def test_a_new_address_is_deployed_and_the_skill_that_was_made_is_answered(
+    alexa, tmp_path, monkeypatch, capsys, caplog
+):
     """python app.py --deploy, at its first start and when the tunnel has another address."""
     amazon = fake.Amazon()
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -287,7 +314,9 @@ def test_a_new_address_is_deployed_and_the_skill_that_was_made_is_answered(alexa
     monkeypatch.setattr(fake, "NEW_SKILL", rig.SKILL)
     fake.write_ask(tmp_path / "ask", amazon, sys.executable)
     american = replace(load(), locales=("en-US",))
-    settings = Settings(tunnel="cloudflared", deploy=True, skill_ids=NOT_DEPLOYED, interaction=american)
+    settings = Settings(
+        tunnel="cloudflared", deploy=True, skill_ids=NOT_DEPLOYED, interaction=american
+    )
     app = create_app(settings, FakeAgent())
 
     def status():
@@ -303,7 +332,10 @@ def test_a_new_address_is_deployed_and_the_skill_that_was_made_is_answered(alexa
         endpoint = amazon.skills[rig.SKILL]["manifest"]["apis"]["custom"]["endpoint"]
         assert endpoint == {"uri": "https://a.trycloudflare.com/", "sslCertificateType": "Wildcard"}
         announce_address("https://b.trycloudflare.com", settings, app)
-        assert amazon.skills[rig.SKILL]["manifest"]["apis"]["custom"]["endpoint"]["uri"] == "https://b.trycloudflare.com/"
+        assert (
+            amazon.skills[rig.SKILL]["manifest"]["apis"]["custom"]["endpoint"]["uri"]
+            == "https://b.trycloudflare.com/"
+        )
         assert list(amazon.skills) == [rig.SKILL]
         assert state.read(state.TUNNEL) == {"address": "https://b.trycloudflare.com"}
         amazon.plan.append(("get_skill_manifest_v1", 403))

@@ -14,7 +14,21 @@ from app import Settings, create_app
 from skill.verify import NotAlexa, Verifier, chain_url, fetch_chain
 
 from .conftest import read_request
-from .rig import BUSY, S3, SKILL, Authority, ec_key, in_turn, issue, now, ok, pem, raw, rsa_key, with_time
+from .rig import (
+    BUSY,
+    S3,
+    SKILL,
+    Authority,
+    ec_key,
+    in_turn,
+    issue,
+    now,
+    ok,
+    pem,
+    raw,
+    rsa_key,
+    with_time,
+)
 
 AMAZON = "https://s3.amazonaws.com/echo.api/"
 SHA256 = hashes.SHA256()
@@ -76,7 +90,9 @@ def both(*changes):
 
 
 def epoch(factor):
-    return at("request.timestamp", lambda node, last: node.update({last: int(time.time() * factor)}))
+    return at(
+        "request.timestamp", lambda node, last: node.update({last: int(time.time() * factor)})
+    )
 
 
 def ours(envelope):
@@ -107,7 +123,9 @@ def send(
     sent = {name: value for name, value in sent.items() if value is not None}
     if respell:
         sent["Signature-256"] = respell(sent["Signature-256"])
-    return server.post("/", data=tamper(body) if tamper else body, headers=sent, content_type="application/json")
+    return server.post(
+        "/", data=tamper(body) if tamper else body, headers=sent, content_type="application/json"
+    )
 
 
 ID, SESSION_ID = "context.System.application.applicationId", "session.application.applicationId"
@@ -118,13 +136,19 @@ GOOD = [
     case("port 443", url=url(".com/", ".com:443/")),
     case("path to normalise", url=url("/echo.api/", "/x/../echo.api/./")),
     case("root in the chain", serves=chain(lambda a: (a.leaf(), a.middle, a.root))),
-    case("strangers in the chain", serves=chain(lambda a: (a.leaf(), Authority("mallory").middle, a.middle))),
+    case(
+        "strangers in the chain",
+        serves=chain(lambda a: (a.leaf(), Authority("mallory").middle, a.middle)),
+    ),
     case("leaf for several names", serves=leaf(san=("other.amazon.com", "echo-api.amazon.com"))),
     case("leaf's name in capitals", serves=leaf(san=("Echo-API.amazon.com",))),
     case("leaf that says nothing of its uses", serves=leaf(uses=None)),
     case("leaf for signatures alone", serves=leaf(uses=("digital_signature",))),
     case("leaf whose uses are not critical", serves=leaf(critical=False)),
-    case("text before the certificates", serves=lambda a: ok(b"subject=CN\n" + pem(a.leaf(), a.middle))),
+    case(
+        "text before the certificates",
+        serves=lambda a: ok(b"subject=CN\n" + pem(a.leaf(), a.middle)),
+    ),
     case("old signature beside the new", headers={"Signature": "anything"}),
     case("140 s ago", change=stamp(-140)),
     case("140 s ahead", change=stamp(140)),
@@ -154,9 +178,17 @@ BAD = [
     case("empty signature", headers={"Signature-256": ""}),
     case("SHA-1", sign=lambda key, body: key.sign(body, padding.PKCS1v15(), hashes.SHA1())),
     case("SHA-512", sign=lambda key, body: key.sign(body, padding.PKCS1v15(), hashes.SHA512())),
-    case("PSS", sign=lambda key, body: key.sign(body, padding.PSS(padding.MGF1(SHA256), 32), SHA256)),
-    case("truncated signature", sign=lambda key, body: key.sign(body, padding.PKCS1v15(), SHA256)[:-1]),
-    case("lengthened signature", sign=lambda key, body: key.sign(body, padding.PKCS1v15(), SHA256) + b"\0"),
+    case(
+        "PSS", sign=lambda key, body: key.sign(body, padding.PSS(padding.MGF1(SHA256), 32), SHA256)
+    ),
+    case(
+        "truncated signature",
+        sign=lambda key, body: key.sign(body, padding.PKCS1v15(), SHA256)[:-1],
+    ),
+    case(
+        "lengthened signature",
+        sign=lambda key, body: key.sign(body, padding.PKCS1v15(), SHA256) + b"\0",
+    ),
     case("signature of nothing", sign=lambda key, body: key.sign(b"", padding.PKCS1v15(), SHA256)),
     case("base64 of odd length", headers={"Signature-256": "YWJjZ"}),
     case("base64 with a stranger", headers={"Signature-256": "YW!Jj"}),
@@ -191,18 +223,30 @@ BAD = [
     case("leaf for clients", serves=leaf(usage=ExtendedKeyUsageOID.CLIENT_AUTH)),
     case("leaf for code", serves=leaf(usage=ExtendedKeyUsageOID.CODE_SIGNING)),
     case("leaf for encryption alone", serves=leaf(uses=("key_encipherment",))),
-    case("leaf for data alone, not critical", serves=leaf(uses=("data_encipherment",), critical=False)),
+    case(
+        "leaf for data alone, not critical",
+        serves=leaf(uses=("data_encipherment",), critical=False),
+    ),
     case("leaf for data alone", serves=leaf(uses=("data_encipherment",))),
     case("leaf for agreement alone", serves=leaf(uses=("key_agreement",))),
     case("leaf for commitments alone", serves=leaf(uses=("content_commitment",))),
     case("leaf for revocation lists alone", serves=leaf(uses=("crl_sign",))),
     case("leaf for certificates alone", serves=leaf(uses=("key_cert_sign",))),
     case("leaf for no use at all", serves=leaf(uses=())),
-    case("self-signed leaf", serves=chain(lambda a: (issue("leaf", rsa_key("alexa"), "leaf", rsa_key("alexa")),))),
+    case(
+        "self-signed leaf",
+        serves=chain(lambda a: (issue("leaf", rsa_key("alexa"), "leaf", rsa_key("alexa")),)),
+    ),
     case("untrusted root", serves=chain(lambda _: stranger())),
     case(
         "issued by a leaf",
-        serves=chain(lambda a: (issue("x", rsa_key("alexa"), "leaf", rsa_key("b")), a.leaf(key=rsa_key("b")), a.middle)),
+        serves=chain(
+            lambda a: (
+                issue("x", rsa_key("alexa"), "leaf", rsa_key("b")),
+                a.leaf(key=rsa_key("b")),
+                a.middle,
+            )
+        ),
     ),
     case("missing intermediate", serves=chain(lambda a: (a.leaf(),))),
     case("intermediate first", serves=chain(lambda a: (a.middle, a.leaf()))),
@@ -245,22 +289,37 @@ BAD = [
     case("500", serves=serve(raw(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"))),
     case("503 for ever", serves=serve(raw(BUSY))),
     case("429 for ever", serves=serve(raw(b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n"))),
-    case("partial content", serves=lambda a: raw(b"HTTP/1.1 206 Partial\r\n\r\n" + pem(a.leaf(), a.middle))),
+    case(
+        "partial content",
+        serves=lambda a: raw(b"HTTP/1.1 206 Partial\r\n\r\n" + pem(a.leaf(), a.middle)),
+    ),
     case("empty chain", serves=serve(ok(b""))),
     case("garbage", serves=serve(ok(b"garbage"))),
     case("binary garbage", serves=serve(ok(bytes(range(256))))),
-    case("garbage in PEM", serves=serve(ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))),
+    case(
+        "garbage in PEM",
+        serves=serve(ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")),
+    ),
     case("no HTTP", serves=serve(raw(b"hello"))),
     case("closed without a word", serves=serve(raw())),
     case("cut short", serves=lambda a: raw(pieces(pem(a.leaf(), a.middle))[0] + b"-----BEGIN")),
     case(
         "redirect",
-        serves=serve(raw(b"HTTP/1.1 302 Found\r\nLocation: https://s3.amazonaws.com/echo.api/x\r\nContent-Length: 0\r\n\r\n")),
+        serves=serve(
+            raw(
+                b"HTTP/1.1 302 Found\r\nLocation: https://s3.amazonaws.com/echo.api/x\r\nContent-Length: 0\r\n\r\n"
+            )
+        ),
     ),
     case("50 MB", serves=serve(ok(b"-" * (50 << 20)))),
-    case("50 MB without a length", serves=serve(raw(b"HTTP/1.1 200 OK\r\n\r\n", b"-" * 65536, None))),
+    case(
+        "50 MB without a length", serves=serve(raw(b"HTTP/1.1 200 OK\r\n\r\n", b"-" * 65536, None))
+    ),
     case("silent", serves=serve(raw(b"", pause=4))),
-    case("slow body", serves=serve(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", b"-", None, pause=0.1))),
+    case(
+        "slow body",
+        serves=serve(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", b"-", None, pause=0.1)),
+    ),
     case("slow headers", serves=serve(raw(b"HTTP/1.1 200 OK\r\nX: ", b"-", None, pause=0.1))),
     # the time
     case("155 s ago", change=stamp(-155)),
@@ -274,15 +333,26 @@ BAD = [
     case("time that is a list", change=put("request.timestamp", [])),
     case("time that is true", change=put("request.timestamp", True)),
     case("time beyond all calendars", change=put("request.timestamp", 10**300)),
-    case("time at the end of the calendar", change=put("request.timestamp", "9999-12-31T23:59:59-23:59")),
+    case(
+        "time at the end of the calendar",
+        change=put("request.timestamp", "9999-12-31T23:59:59-23:59"),
+    ),
     # the skill
-    case("another skill", change=both(put(ID, "amzn1.ask.skill.2"), put(SESSION_ID, "amzn1.ask.skill.2"))),
+    case(
+        "another skill",
+        change=both(put(ID, "amzn1.ask.skill.2"), put(SESSION_ID, "amzn1.ask.skill.2")),
+    ),
     case("another skill in the context", change=put(ID, "amzn1.ask.skill.2")),
     case("another skill in the session", change=put(SESSION_ID, "amzn1.ask.skill.2")),
     case("skill in the session only", change=without("context.System.application")),
     case("skill in the context only", change=without("session.application")),
-    case("no skill", change=both(without("context.System.application"), without("session.application"))),
-    case("no skill, neither context nor session", change=both(without("context"), without("session"))),
+    case(
+        "no skill",
+        change=both(without("context.System.application"), without("session.application")),
+    ),
+    case(
+        "no skill, neither context nor session", change=both(without("context"), without("session"))
+    ),
     case("skill in capitals", change=put(ID, SKILL.upper())),
     case("null skill", change=put(ID, None)),
     case("skill that is a list", change=put(ID, [SKILL])),
@@ -326,7 +396,13 @@ def test_a_refused_connection_is_a_refusal(server, alexa, monkeypatch):
 
 def test_a_redirect_is_not_followed_and_s3_is_the_only_host_asked(server, alexa):
     alexa.s3.asked.clear()
-    send(server, alexa, serves=serve(raw(b"HTTP/1.1 302 Found\r\nLocation: /echo.api/other.pem\r\nContent-Length: 0\r\n\r\n")))
+    send(
+        server,
+        alexa,
+        serves=serve(
+            raw(b"HTTP/1.1 302 Found\r\nLocation: /echo.api/other.pem\r\nContent-Length: 0\r\n\r\n")
+        ),
+    )
     assert len(alexa.s3.asked) == 1
     assert set(alexa.s3.connected) == {"s3.amazonaws.com:443"}
 
@@ -378,7 +454,9 @@ def test_a_chain_is_fetched_once_a_day_however_its_address_is_spelt(alexa, verif
 
 
 def test_a_cached_leaf_is_not_believed_after_it_has_expired(alexa, verify, clock):
-    address = alexa.publish(ok(pem(alexa.authority.leaf(days=(-1, 1 / 24)), alexa.authority.middle)))
+    address = alexa.publish(
+        ok(pem(alexa.authority.leaf(days=(-1, 1 / 24)), alexa.authority.middle))
+    )
     verify(address)
     clock[0] += timedelta(hours=2)
     with pytest.raises(NotAlexa, match="chain does not verify"):
@@ -562,7 +640,9 @@ def test_a_key_whose_certificate_is_valid_outlives_an_outage(alexa, verify, cloc
     clock[0] += timedelta(hours=23)
     assert verify(address) == again
     clock[0] += timedelta(days=1)
-    refused(verify, address)  # ten days are over: the certificate has expired, and S3 has the same one
+    refused(
+        verify, address
+    )  # ten days are over: the certificate has expired, and S3 has the same one
 
 
 def test_a_key_whose_certificate_is_valid_outlives_an_s3_that_says_nothing(alexa, verify, clock):
@@ -612,7 +692,9 @@ def test_a_fetch_that_was_given_up_ends(alexa, verify, behaviour):
     assert verify(alexa.publish()) == 1
 
 
-@pytest.mark.parametrize("behaviour", [ok(b"-" * 65_537), raw(b"HTTP/1.1 200 OK\r\n\r\n", b"-" * 65_537)])
+@pytest.mark.parametrize(
+    "behaviour", [ok(b"-" * 65_537), raw(b"HTTP/1.1 200 OK\r\n\r\n", b"-" * 65_537)]
+)
 def test_more_than_64_kb_is_not_read(alexa, behaviour):
     with pytest.raises(NotAlexa, match="too large"):
         fetch_chain(alexa.publish(behaviour))

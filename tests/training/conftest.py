@@ -18,10 +18,20 @@ SMALL = {"embedding": 8, "utterance": 8, "context": 8, "hidden": 8}
 def talk(tmp_path_factory, conversations, word_vocabulary):
     """The twenty conversations as a corpus, some of them in its validation split too, and a vocabulary."""
     folder = tmp_path_factory.mktemp("talk")
-    keys = {split: [str(n) for n in range(500) if split_of(str(n)) == split] for split in ("train", "validation")}
-    lines = [{"id": key, "turns": c.turns} for key, c in zip(keys["train"], conversations, strict=False)]
-    lines += [{"id": key, "turns": c.turns[::-1]} for key, c in zip(keys["validation"], conversations[:5], strict=False)]
-    (folder / "talk.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    keys = {
+        split: [str(n) for n in range(500) if split_of(str(n)) == split]
+        for split in ("train", "validation")
+    }
+    lines = [
+        {"id": key, "turns": c.turns} for key, c in zip(keys["train"], conversations, strict=False)
+    ]
+    lines += [
+        {"id": key, "turns": c.turns[::-1]}
+        for key, c in zip(keys["validation"], conversations[:5], strict=False)
+    ]
+    (folder / "talk.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
     (folder / "vocabulary.model").write_bytes(word_vocabulary.serialised)
     return folder
 
@@ -42,25 +52,39 @@ def options_of(options, *, data):
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def is_whole(out):
     """Make sure that a run's folder holds nothing in part: what can be loaded is loaded."""
     assert not list(out.rglob("*.partial"))
-    assert all(torch.isfinite(weights).all() for weights in checkpoint.load(out / "checkpoint").model.state_dict().values())
-    assert all(torch.isfinite(tensor).all() for tensor in load_file(out / "state.safetensors").values())
+    assert all(
+        torch.isfinite(weights).all()
+        for weights in checkpoint.load(out / "checkpoint").model.state_dict().values()
+    )
+    assert all(
+        torch.isfinite(tensor).all() for tensor in load_file(out / "state.safetensors").values()
+    )
     steps = [row["step"] for row in log(out)] if (out / "log.jsonl").exists() else []
     assert steps == sorted(set(steps))
 
 
 def log(out):
-    return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def figures(out):
     """What a run measured at each step that it validated at. A step that was validated twice shows the last figures."""
-    return {row["step"]: (row["loss"], row["perplexity"], row["accuracy"], row["best_perplexity"]) for row in log(out)}
+    return {
+        row["step"]: (row["loss"], row["perplexity"], row["accuracy"], row["best_perplexity"])
+        for row in log(out)
+    }
 
 
 def progress_of(out):

@@ -8,7 +8,18 @@ from training import build_vocabulary
 from training.corpora.transcript import split_of
 from training.data.vocabulary import LONGEST, MODEL_TYPES, _learnable, _why_not, build
 
-WORDS = ["music", "movies", "dogs", "cats", "football", "tennis", "books", "coffee", "snow", "beaches"]
+WORDS = [
+    "music",
+    "movies",
+    "dogs",
+    "cats",
+    "football",
+    "tennis",
+    "books",
+    "coffee",
+    "snow",
+    "beaches",
+]
 
 
 @pytest.fixture
@@ -17,7 +28,11 @@ def talk(tmp_path):
     lines = []
     for number in range(300):
         word = WORDS[number % len(WORDS)] if split_of(str(number)) == "train" else "zebra"
-        lines.append(json.dumps({"id": str(number), "turns": [f"do you like {word}?", f"yes, i like {word} a lot"]}))
+        lines.append(
+            json.dumps(
+                {"id": str(number), "turns": [f"do you like {word}?", f"yes, i like {word} a lot"]}
+            )
+        )
     path = tmp_path / "talk.jsonl"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -68,17 +83,25 @@ def test_no_piece_is_a_private_detail_unless_the_text_is_left_as_it_is(tmp_path,
 def test_unigram_is_the_type_where_none_is_named(talk, tmp_path):
     run("--data", talk, "--out", tmp_path / "named", "--size", 320, "--type", "unigram")
     run("--data", talk, "--out", tmp_path / "default", "--size", 320)
-    assert Vocabulary.load(tmp_path / "named").sha256 == Vocabulary.load(tmp_path / "default").sha256
+    assert (
+        Vocabulary.load(tmp_path / "named").sha256 == Vocabulary.load(tmp_path / "default").sha256
+    )
 
 
 def test_the_same_texts_build_the_same_vocabulary(talk):
     texts = ["hi there you", "how are you", "do you like music"] * 3
     for kind in MODEL_TYPES:
-        assert build(texts, size=300, model_type=kind).sha256 == build(texts, size=300, model_type=kind).sha256
+        assert (
+            build(texts, size=300, model_type=kind).sha256
+            == build(texts, size=300, model_type=kind).sha256
+        )
 
 
 def test_a_larger_size_gives_more_pieces_up_to_what_the_texts_have():
-    texts = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"] * 5
+    texts = [
+        "the quick brown fox jumps over the lazy dog",
+        "pack my box with five dozen liquor jugs",
+    ] * 5
     sizes = [len(build(texts, size=size, model_type="bpe")) for size in (300, 330, 100_000)]
     assert sizes[:2] == [300, 330]
     assert 330 < sizes[2] < 1000
@@ -87,7 +110,10 @@ def test_a_larger_size_gives_more_pieces_up_to_what_the_texts_have():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--type", "sentence"], "unknown vocabulary type 'sentence'; it is one of unigram, bpe, word, char"),
+        (
+            ["--type", "sentence"],
+            "unknown vocabulary type 'sentence'; it is one of unigram, bpe, word, char",
+        ),
         (["--size", "3"], "cannot build a unigram vocabulary of 3 pieces"),
         (["--size", "-1"], "--size is -1; it must be at least 1"),
         (["--size", "200", "--type", "char"], "build_vocabulary --type char --size N or more"),
@@ -95,7 +121,9 @@ def test_a_larger_size_gives_more_pieces_up_to_what_the_texts_have():
         (["--data", "nowhere"], "no corpus 'nowhere'"),
     ],
 )
-def test_an_option_out_of_reach_is_a_sentence_and_writes_nothing(talk, tmp_path, capsys, arguments, complaint):
+def test_an_option_out_of_reach_is_a_sentence_and_writes_nothing(
+    talk, tmp_path, capsys, arguments, complaint
+):
     out = tmp_path / "out"
     assert run("--data", talk, "--out", out, *arguments) == 2
     captured = capsys.readouterr()
@@ -163,6 +191,9 @@ def test_turns_are_cut_for_the_vocabulary_alone_where_sentencepiece_would_leave_
 
 def test_the_advice_names_the_size_that_would_do_and_a_command_that_has_the_option():
     """training.fit has no --size, which it was told to raise; nor had every failure to do with the size."""
-    with pytest.raises(ValueError, match=r"9260 in all; build one with .*build_vocabulary --type unigram --size 9260 or more"):
+    with pytest.raises(
+        ValueError,
+        match=r"9260 in all; build one with .*build_vocabulary --type unigram --size 9260 or more",
+    ):
         build(["".join(chr(0x4E00 + number) for number in range(9000))], size=8000)
     assert "--size" not in _why_not("INTERNAL: disk", size=8000, model_type="bpe")

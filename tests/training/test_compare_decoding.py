@@ -31,12 +31,17 @@ def test_settings_that_are_none_are_named(text, complaint):
 def corpus(tmp_path):
     path = tmp_path / "talk.jsonl"
     talk = ["hi", "hello there", "how are you?", "i'm fine, and you?", "me too"]
-    path.write_text("".join(json.dumps({"id": str(n), "turns": talk[n % 3 :]}) + "\n" for n in range(12)), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps({"id": str(n), "turns": talk[n % 3 :]}) + "\n" for n in range(12)),
+        encoding="utf-8",
+    )
     return path
 
 
 def test_every_method_answers_the_same_histories(corpus, capsys):
-    assert compare_decoding.main([f"--data={corpus}", "--split=all", "--limit=5", "--replies=1"]) == 0
+    assert (
+        compare_decoding.main([f"--data={corpus}", "--split=all", "--limit=5", "--replies=1"]) == 0
+    )
     printed = capsys.readouterr()
     rows = json.loads(printed.out.splitlines()[-1])["rows"]
     assert [row["settings"] for row in rows] == [f"method={method}" for method in METHODS]
@@ -49,12 +54,17 @@ def test_every_method_answers_the_same_histories(corpus, capsys):
 
 
 def test_what_is_tried_stands_beside_the_default(corpus, capsys):
-    assert compare_decoding.main([f"--data={corpus}", "--split=all", "--limit=3", "--try=beam_size=2"]) == 0
+    assert (
+        compare_decoding.main([f"--data={corpus}", "--split=all", "--limit=3", "--try=beam_size=2"])
+        == 0
+    )
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert [row["settings"] for row in rows] == ["default", "beam_size=2"]
 
 
-@pytest.mark.parametrize("option", ["--limit=0", "--try=beam_size=0", "--split=none", "--data=nowhere"])
+@pytest.mark.parametrize(
+    "option", ["--limit=0", "--try=beam_size=0", "--split=none", "--data=nowhere"]
+)
 def test_an_option_out_of_reach_is_a_sentence(option, corpus, capsys):
     assert compare_decoding.main([f"--data={corpus}", "--split=all", option]) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -24,10 +24,19 @@ def run(tmp_path):
         folder = tmp_path / name
         (folder / "checkpoint").mkdir(parents=True)
         training = {"config": {"data": ["chitchat"], **config}}
-        written = {"model": {"vocab_size": 7, "hidden": 3}, "vocabulary_sha256": vocabulary, "training": training}
+        written = {
+            "model": {"vocab_size": 7, "hidden": 3},
+            "vocabulary_sha256": vocabulary,
+            "training": training,
+        }
         (folder / "checkpoint" / "config.json").write_text(json.dumps(written), encoding="utf-8")
-        save_file({"a": torch.zeros(2, 3), "b": torch.zeros(4)}, folder / "checkpoint" / "model.safetensors")
-        (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        save_file(
+            {"a": torch.zeros(2, 3), "b": torch.zeros(4)},
+            folder / "checkpoint" / "model.safetensors",
+        )
+        (folder / "log.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+        )
         if manifest:
             (folder / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
         return folder
@@ -40,7 +49,11 @@ def cells(*folders):
     runs = {folder.name: compare_runs.read_run(folder) for folder in folders}
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(compare_runs.side_by_side(runs))
-    rows = (line.strip("│┃ ").replace("┃", "│").split("│") for line in console.export_text().splitlines() if line[0] in "│┃")
+    rows = (
+        line.strip("│┃ ").replace("┃", "│").split("│")
+        for line in console.export_text().splitlines()
+        if line[0] in "│┃"
+    )
     return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
 
 
@@ -54,7 +67,10 @@ def test_the_table_tells_parameters_the_best_validation_and_the_speed(run):
 
 
 def test_of_the_settings_those_stand_in_it_that_differ(run):
-    table = cells(run("one", learning_rate=0.1, seed=1, batch_tokens=50), run("two", learning_rate=0.2, seed=1, batch_tokens=50))
+    table = cells(
+        run("one", learning_rate=0.1, seed=1, batch_tokens=50),
+        run("two", learning_rate=0.2, seed=1, batch_tokens=50),
+    )
     assert table["learning_rate"] == ["0.1", "0.2"]
     assert not {"seed", "batch_tokens", "hidden"} & table.keys()
 
@@ -66,7 +82,12 @@ def test_a_run_without_a_setting_went_as_runs_did_before_there_was_one(run):
 
 
 def test_what_a_run_wrote_down_of_its_data_and_machine_is_told(run):
-    manifest = {"ranks": 2, "device": "cpu", "code": {"commit": "c" * 40}, "data_sha256": {"train": "d" * 64}}
+    manifest = {
+        "ranks": 2,
+        "device": "cpu",
+        "code": {"commit": "c" * 40},
+        "data_sha256": {"train": "d" * 64},
+    }
     table = cells(run("one"), run("two", manifest=manifest))
     assert table["device"] == ["–", "2 x cpu"]
     assert table["commit"] == ["–", "c" * 8]
@@ -80,8 +101,14 @@ def test_a_real_run_is_read(options, tmp_path):
     assert found.best["perplexity"] == found.manifest["progress"]["best_perplexity"]
 
 
-def test_curves_are_drawn_and_perplexities_that_do_not_compare_are_pointed_out(run, tmp_path, capsys):
-    one, two, png = run("one"), run("two_$x$", vocabulary="bb", data=["self_dialogue"]), tmp_path / "curves.png"
+def test_curves_are_drawn_and_perplexities_that_do_not_compare_are_pointed_out(
+    run, tmp_path, capsys
+):
+    one, two, png = (
+        run("one"),
+        run("two_$x$", vocabulary="bb", data=["self_dialogue"]),
+        tmp_path / "curves.png",
+    )
     assert compare_runs.main([str(one), str(two), str(one), "--png", str(png)]) == 0
     said = capsys.readouterr().out
     assert "The vocabularies differ" in said
@@ -99,9 +126,17 @@ def test_runs_in_folders_of_the_same_name_are_told_apart(run, tmp_path):
 
 
 def test_what_was_evaluated_stands_below(run):
-    one, two = run("one", manifest={"model": "dialogue.models.seq2seq:Seq2Seq", "ranks": 1, "device": "cpu"}), run("two")
+    one, two = (
+        run(
+            "one",
+            manifest={"model": "dialogue.models.seq2seq:Seq2Seq", "ranks": 1, "device": "cpu"},
+        ),
+        run("two"),
+    )
     assert "perplexity_per_word_all" not in cells(one, two)
-    (one / "figures.json").write_text(json.dumps({"perplexity_per_word_all": 45.678, "replies": 1000, "token_f1": 0.1}))
+    (one / "figures.json").write_text(
+        json.dumps({"perplexity_per_word_all": 45.678, "replies": 1000, "token_f1": 0.1})
+    )
     table = cells(one, two)
     assert table["model"] == ["Seq2Seq", "–"]
     assert table["perplexity_per_word_all"] == ["45.68", "–"]
@@ -138,11 +173,22 @@ def no_weights(folder):
 
 
 def no_training(folder):
-    (folder / "checkpoint" / "config.json").write_text('{"model": {}, "training": {}}', encoding="utf-8")
+    (folder / "checkpoint" / "config.json").write_text(
+        '{"model": {}, "training": {}}', encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
-    "spoil", [empty_log, log_of_another_kind, log_that_is_no_json, no_log, no_weights, no_training, shutil.rmtree]
+    "spoil",
+    [
+        empty_log,
+        log_of_another_kind,
+        log_that_is_no_json,
+        no_log,
+        no_weights,
+        no_training,
+        shutil.rmtree,
+    ],
 )
 def test_a_folder_that_is_no_run_is_named_in_one_line(run, spoil, capsys):
     good, bad = run("good"), run("bad")

@@ -18,15 +18,28 @@ def test_a_model_that_has_learnt_its_conversations_needs_their_true_histories(ag
     figures = evaluate.evaluate(agent, list(conversations)).figures
     assert figures["perplexity_per_word"] < 3
     assert figures["perplexity_per_word_shuffled_history"] > 3 * figures["perplexity_per_word"]
-    assert figures["hits_at_1_of_20_mean_loss"] > 0.9  # it never learnt what is likely without a history
+    assert (
+        figures["hits_at_1_of_20_mean_loss"] > 0.9
+    )  # it never learnt what is likely without a history
     assert figures["replies"] == len(conversations)
 
 
-def test_the_command_prints_json_alone_with_a_dash_and_the_names_that_scripts_rely_on(talker, conversations, tmp_path, capsys):
+def test_the_command_prints_json_alone_with_a_dash_and_the_names_that_scripts_rely_on(
+    talker, conversations, tmp_path, capsys
+):
     checkpoint.save(tmp_path / "model", talker)
     lines = [json.dumps({"id": t.id, "turns": t.turns}) for t in conversations]
     (tmp_path / "talk.jsonl").write_text("\n".join(lines))
-    arguments = ["--checkpoint", str(tmp_path / "model"), "--data", str(tmp_path / "talk.jsonl"), "--split", "all", "--json", "-"]
+    arguments = [
+        "--checkpoint",
+        str(tmp_path / "model"),
+        "--data",
+        str(tmp_path / "talk.jsonl"),
+        "--split",
+        "all",
+        "--json",
+        "-",
+    ]
     assert evaluate.main([*arguments, "--limit", "5"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert set(figures) == {
@@ -48,18 +61,30 @@ def test_ways_to_decode_are_measured_beside_the_default(talker, conversations, t
     checkpoint.save(tmp_path / "model", talker)
     lines = [json.dumps({"id": t.id, "turns": t.turns}) for t in conversations]
     (tmp_path / "talk.jsonl").write_text("\n".join(lines))
-    arguments = ["--checkpoint", str(tmp_path / "model"), "--data", str(tmp_path / "talk.jsonl"), "--split", "all", "--json", "-"]
+    arguments = [
+        "--checkpoint",
+        str(tmp_path / "model"),
+        "--data",
+        str(tmp_path / "talk.jsonl"),
+        "--split",
+        "all",
+        "--json",
+        "-",
+    ]
     assert evaluate.main([*arguments, "--limit", "4", "--methods"]) == 0
     figures = json.loads(capsys.readouterr().out)
     rows = {row["settings"]: row for row in figures["methods"]}
     assert rows.keys() == {f"method={method}" for method in METHODS}
     for name in ("token_f1", "bleu", "distinct_2", "repeated_2gram"):
-        assert rows[f"method={DecodeConfig().method}"][name] == pytest.approx(figures[name], abs=1e-4), (
-            "the default, on the same histories"
-        )
+        assert rows[f"method={DecodeConfig().method}"][name] == pytest.approx(
+            figures[name], abs=1e-4
+        ), "the default, on the same histories"
 
 
-@pytest.mark.parametrize("arguments", [["--limit", "0"], ["--checkpoint", "nowhere"], ["--data", "nowhere"], ["--split", "dev"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--limit", "0"], ["--checkpoint", "nowhere"], ["--data", "nowhere"], ["--split", "dev"]],
+)
 def test_bad_options_are_one_plain_line(arguments, talker, tmp_path, capsys):
     checkpoint.save(tmp_path / "model", talker)
     assert evaluate.main(["--checkpoint", str(tmp_path / "model"), *arguments]) == 2
@@ -77,7 +102,9 @@ def test_bad_options_are_one_plain_line(arguments, talker, tmp_path, capsys):
         (["--limit", "0"], "--limit is 0; it must be at least 1"),
     ],
 )
-def test_what_could_not_be_written_is_refused_before_anything_is_measured(options, complaint, monkeypatch, capsys):
+def test_what_could_not_be_written_is_refused_before_anything_is_measured(
+    options, complaint, monkeypatch, capsys
+):
     """A folder for --json was found to be one after all the measuring."""
     monkeypatch.setattr(evaluate.DialogueAgent, "load", None)
     assert evaluate.main(options) == 2

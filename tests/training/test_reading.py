@@ -34,7 +34,11 @@ def test_there_are_a_hundred_to_choose_by_and_two_hundred_to_read_at_last():
 
 def test_the_contexts_are_disjoint_from_each_other_and_from_the_companion():
     """No two of them open alike; no opening that stands alone, and no last two turns, are learnt. What was judged is of it, too."""
-    learnt = [[key_of(turn) for turn in one.turns] for split in SPLITS for one in corpora.load(["companion"], split, Complaints())]
+    learnt = [
+        [key_of(turn) for turn in one.turns]
+        for split in SPLITS
+        for one in corpora.load(["companion"], split, Complaints())
+    ]
     turns = {turn for one in learnt for turn in one}
     pairs = {pair for one in learnt for pair in pairwise(one)}
     openings = {}
@@ -73,7 +77,10 @@ def test_all_sources_are_brought_to_one_form(reply, expected):
     assert one_form(expected) == expected
 
 
-CONTEXTS = [Context(str(n), "two" if n % 2 else "one", ("Hi!", "hello", f"i am number {n}"), "Good.") for n in range(12)]
+CONTEXTS = [
+    Context(str(n), "two" if n % 2 else "one", ("Hi!", "hello", f"i am number {n}"), "Good.")
+    for n in range(12)
+]
 REPLIES = {
     "written": [f"So you are {n}." for n in range(12)],
     "alike": [f"so you are  {n}" for n in range(12)],
@@ -91,7 +98,9 @@ def test_nothing_on_the_sheet_tells_a_source_and_what_two_say_alike_stands_once(
     shown = [context["id"] for context in read_key(tmp_path)["contexts"]]
     assert sorted(shown) == sorted(map(str, range(12)))
     assert shown != [str(n) for n in range(12)], "shuffled"
-    firsts = {next(iter(context["replies"].values()))[0] for context in read_key(tmp_path)["contexts"]}
+    firsts = {
+        next(iter(context["replies"].values()))[0] for context in read_key(tmp_path)["contexts"]
+    }
     assert len(firsts) == 2, "in no order that gives a source away"
 
 
@@ -106,17 +115,26 @@ def fill(folder, marks, name="sheet.txt"):
     key, text = read_key(folder), (folder / sheet.SHEET).read_text()
     for context in key["contexts"]:
         for label, sources in context["replies"].items():
-            text = text.replace(f"\n{label} [  ]", f"\n{label} [{marks(sources[0], int(context['id']))}]")
+            text = text.replace(
+                f"\n{label} [  ]", f"\n{label} [{marks(sources[0], int(context['id']))}]"
+            )
     (folder / name).write_text(text)
 
 
 def test_what_a_reader_marked_is_scored_by_hand(tmp_path):
     sheet.write(tmp_path, CONTEXTS, REPLIES)
-    fill(tmp_path, lambda source, n: ("yy" if n < 6 else "yn") if source != "other" else ("yy" if n < 3 else "nn off topic"))
+    fill(
+        tmp_path,
+        lambda source, n: (
+            ("yy" if n < 6 else "yn") if source != "other" else ("yy" if n < 3 else "nn off topic")
+        ),
+    )
     key = read_key(tmp_path)
     labels = [label for context in key["contexts"] for label in context["replies"]]
     found = read_filled(tmp_path / "sheet.txt", labels)
-    assert next(judgement for judgement in found.values() if judgement.fault) == Judgement(False, False, "off topic")
+    assert next(judgement for judgement in found.values() if judgement.fault) == Judgement(
+        False, False, "off topic"
+    )
     by = {(score.set, score.source): score for score in scores.scores(key, found)}
     assert by["all", "written"].sensible == 1
     assert by["all", "written"].specific == by["all", "alike"].specific == 0.5
@@ -130,7 +148,8 @@ def test_what_a_reader_marked_is_scored_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mark", "complaint"), [("ny", r"1a has \[ny\]; expected \[yy\], \[yn\] or \[nn\]"), ("x", "1a has"), ("y", "1a has")]
+    ("mark", "complaint"),
+    [("ny", r"1a has \[ny\]; expected \[yy\], \[yn\] or \[nn\]"), ("x", "1a has"), ("y", "1a has")],
 )
 def test_a_mark_that_is_none_is_named(tmp_path, mark, complaint, capsys):
     sheet.write(tmp_path, CONTEXTS, REPLIES)
@@ -166,13 +185,24 @@ def test_two_settings_of_a_checkpoint_are_read_beside_the_written_replies(talker
     checkpoint.save(tmp_path / "model", talker)
     file = tmp_path / "mine.jsonl"
     turns = ["hi", "hello, how are you?", "i am fine, thanks"]
-    lines = [{"id": str(n), "turns": turns[: 1 + 2 * (n % 2)], "reply": "glad to hear it"} for n in range(4)]
+    lines = [
+        {"id": str(n), "turns": turns[: 1 + 2 * (n % 2)], "reply": "glad to hear it"}
+        for n in range(4)
+    ]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     out = tmp_path / "out"
-    sources = [f"--checkpoint={tmp_path / 'model'}", "--decode=method=greedy", "--decode=method=beam,beam_size=5"]
+    sources = [
+        f"--checkpoint={tmp_path / 'model'}",
+        "--decode=method=greedy",
+        "--decode=method=beam,beam_size=5",
+    ]
     assert main(["sheet", *sources, f"--contexts={file}", f"--out={out}"]) == 0
     key = read_key(out)
-    assert [source.partition("model ")[2] for source in key["sources"]] == ["", "method=greedy", "method=beam,beam_size=5"]
+    assert [source.partition("model ")[2] for source in key["sources"]] == [
+        "",
+        "method=greedy",
+        "method=beam,beam_size=5",
+    ]
     assert main(["score", str(out)]) == 2
     assert "is filled in" in capsys.readouterr().err
     fill(out, lambda source, n: "yy" if source == "written" else "yn", "anna.txt")
@@ -185,5 +215,7 @@ def test_two_settings_of_a_checkpoint_are_read_beside_the_written_replies(talker
 
 
 def test_the_person_is_heard_through_a_recogniser_and_the_companion_as_it_wrote():
-    context = Context("1", "x", ("I'm back!", "Welcome, friend!", "It's 9 P.M. already"), "Good night.")
+    context = Context(
+        "1", "x", ("I'm back!", "Welcome, friend!", "It's 9 P.M. already"), "Good night."
+    )
     assert context.as_heard == ("i'm back", "Welcome, friend!", "it's 9 pm already.")

@@ -56,7 +56,9 @@ def test_its_probabilities_are_the_formulas_after_every_two_tokens_and_sum_to_on
     for u, v in itertools.product(range(SIZE), repeat=2):
         state = model.start(torch.tensor([[u + 1.0, v + 1.0]]))
         log_probs, _ = model.step(torch.tensor([BOS]), state)
-        torch.testing.assert_close(log_probs[0].exp(), torch.tensor([expected((u, v), word) for word in range(SIZE)]))
+        torch.testing.assert_close(
+            log_probs[0].exp(), torch.tensor([expected((u, v), word) for word in range(SIZE)])
+        )
         assert float(log_probs.exp().sum()) == pytest.approx(1, abs=1e-6)
 
 
@@ -86,7 +88,11 @@ def test_utterances_score_as_their_tokens_do_one_by_one(model, begun):
 
 
 def test_rows_of_a_beam_are_what_they_are_alone(model):
-    state = model.start(torch.tensor([[0.0, 0.0], [5.0, 6.0]])).repeat(2).select(torch.tensor([3, 0, 1]))
+    state = (
+        model.start(torch.tensor([[0.0, 0.0], [5.0, 6.0]]))
+        .repeat(2)
+        .select(torch.tensor([3, 0, 1]))
+    )
     together, after = model.step(torch.tensor([7, 4, BOS]), state)
     for row, (token, begin) in enumerate([(7, [5.0, 6.0]), (4, [0.0, 0.0]), (BOS, [0.0, 0.0])]):
         alone, then = model.step(torch.tensor([token]), model.start(torch.tensor([begin])))
@@ -103,11 +109,18 @@ def test_the_discounts_are_those_that_make_validation_likeliest(word_vocabulary,
     def likelihood(discounts):
         size = len(word_vocabulary)
         seen, held_out = (trigrams_of(part, vocab_size=size, eos_id=3) for part in (talk, other))
-        return float(Trigram(seen, vocab_size=size, bos_id=2, eos_id=3, discounts=discounts).prob(held_out).log().sum())
+        return float(
+            Trigram(seen, vocab_size=size, bos_id=2, eos_id=3, discounts=discounts)
+            .prob(held_out)
+            .log()
+            .sum()
+        )
 
     best = likelihood(found.discounts)
     assert best > likelihood((0.75, 0.75, 0.75))
-    assert all(best >= likelihood((discount, *found.discounts[1:])) for discount in trigram.DISCOUNTS)
+    assert all(
+        best >= likelihood((discount, *found.discounts[1:])) for discount in trigram.DISCOUNTS
+    )
 
 
 def test_the_command_prints_the_figures_of_evaluate(talk, capsys):
@@ -115,7 +128,9 @@ def test_the_command_prints_the_figures_of_evaluate(talk, capsys):
     data, words = str(talk / "talk.jsonl"), str(talk / "vocabulary.model")
     assert trigram.main(["--data", data, "--vocabulary", words, "--split", "train"]) == 0
     said = capsys.readouterr().out
-    perplexity = next(float(line.split("│")[2]) for line in said.splitlines() if "perplexity_per_token" in line)
+    perplexity = next(
+        float(line.split("│")[2]) for line in said.splitlines() if "perplexity_per_token" in line
+    )
     assert 1 < perplexity < 10
     assert trigram.main(["--data", data, "--vocabulary", f"{words}.not"]) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -46,22 +46,39 @@ def sizes_of(name: str, vocab_size: int) -> ModelConfig:
     """Give the sizes of a model: the default ones, or a recipe's."""
     written = {} if name == "default" else read_recipe(name)
     known = {field.name for field in fields(ModelConfig)}
-    return ModelConfig(vocab_size=vocab_size, **{key: value for key, value in written.items() if key in known})
+    return ModelConfig(
+        vocab_size=vocab_size, **{key: value for key, value in written.items() if key in known}
+    )
 
 
 def padding_of(some: Sequence[Batch]) -> tuple[float, float]:
     """Give the share of padding in the (M, T) tables of batches, and in the packed rows that are computed."""
     tokens = sum(int(batch.lengths.sum()) for batch in some)
-    packed = (pack_padded_sequence(batch.token_ids, batch.lengths, batch_first=True, enforce_sorted=False) for batch in some)
-    return 1 - tokens / sum(batch.token_ids.numel() for batch in some), 1 - tokens / sum(len(rows.data) for rows in packed)
+    packed = (
+        pack_padded_sequence(batch.token_ids, batch.lengths, batch_first=True, enforce_sorted=False)
+        for batch in some
+    )
+    return 1 - tokens / sum(batch.token_ids.numel() for batch in some), 1 - tokens / sum(
+        len(rows.data) for rows in packed
+    )
 
 
 def time_in_turns(
-    config: ModelConfig, ours: list[Batch], theirs: list[Batch], *, vocabulary: Vocabulary, device: torch.device
+    config: ModelConfig,
+    ours: list[Batch],
+    theirs: list[Batch],
+    *,
+    vocabulary: Vocabulary,
+    device: torch.device,
 ) -> dict[str, list[float]]:
     """Time each step of ours, of the plain loop's and of the floor's: seconds a token. On a CPU alone there is a floor."""
     torch.manual_seed(0)
-    trainer = Trainer(HRED.from_config(config, bos_id=vocabulary.bos_id), learning_rate=1e-3, precision="auto", device=device)
+    trainer = Trainer(
+        HRED.from_config(config, bos_id=vocabulary.bos_id),
+        learning_rate=1e-3,
+        precision="auto",
+        device=device,
+    )
     plain = PlainLoop(config, bos_id=vocabulary.bos_id, device=device)
     adam = optimiser_of([parameter.shape for parameter in trainer.model.parameters()])
     dtype = torch.bfloat16 if computes_in_bf16(device) else torch.float32
@@ -80,7 +97,9 @@ def time_in_turns(
         for name, batch, call in calls:
             start = time.perf_counter()
             call()
-            times.setdefault(name, []).append((time.perf_counter() - start) / int(batch.lengths.sum()))
+            times.setdefault(name, []).append(
+                (time.perf_counter() - start) / int(batch.lengths.sum())
+            )
     return {name: found[1:] for name, found in times.items()}  # the first step warms up
 
 
@@ -90,7 +109,12 @@ def row_of(name: str, times: dict[str, list[float]], ours: list[Batch]) -> dict[
     padding, computed = padding_of(ours)
     bare = with_adam = None
     if "floor" in times:
-        bare = round(statistics.median(mine / floor for mine, floor in zip(times["ours"], times["floor"], strict=True)), 2)
+        bare = round(
+            statistics.median(
+                mine / floor for mine, floor in zip(times["ours"], times["floor"], strict=True)
+            ),
+            2,
+        )
         both = zip(times["ours"], times["floor"], times["adam"], strict=True)
         with_adam = round(statistics.median(mine / (floor + adam) for mine, floor, adam in both), 2)
     return {
@@ -109,13 +133,30 @@ def row_of(name: str, times: dict[str, list[float]], ours: list[Batch]) -> dict[
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Time training steps from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.bench", description="Time training steps beside a plain loop's.")
-    parser.add_argument("--data", action="append", metavar="NAME|PATH", help="a corpus, any number of times (default: chitchat)")
-    parser.add_argument("--sizes", action="append", choices=SIZES, help="of the model, any number of times (default: default)")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.bench", description="Time training steps beside a plain loop's."
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        metavar="NAME|PATH",
+        help="a corpus, any number of times (default: chitchat)",
+    )
+    parser.add_argument(
+        "--sizes",
+        action="append",
+        choices=SIZES,
+        help="of the model, any number of times (default: default)",
+    )
     parser.add_argument("--batch-tokens", type=int, default=4000, help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, default=12, help="(default: %(default)s)")
     add_device(parser)
-    parser.add_argument("--processes", type=int, metavar="N", help="measure N processes on N cores beside one, too (CPU)")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="measure N processes on N cores beside one, too (CPU)",
+    )
     options = parser.parse_args(arguments)
     at_least(1, steps=options.steps, batch_tokens=options.batch_tokens)
     if options.processes is not None:
@@ -124,15 +165,28 @@ def main(arguments: list[str] | None = None) -> int:
     transcripts = corpora.load(options.data or ["chitchat"], "train", Complaints())
     vocabulary = build((turn for t in transcripts for turn in t.turns), size=VOCABULARY)
     encoded = batches.encode(transcripts, vocabulary, truncate=256).conversations
-    plan = batches.plan(encoded, batch_tokens=options.batch_tokens, rng=random.Random(0))[: options.steps + 1]
+    plan = batches.plan(encoded, batch_tokens=options.batch_tokens, rng=random.Random(0))[
+        : options.steps + 1
+    ]
     ours = [batches.collate(planned, pad_id=vocabulary.pad_id) for planned in plan]
     theirs = plain_batches(encoded, options.batch_tokens)[: options.steps + 1]
     rows, together = [], []
     for name in options.sizes or ["default"]:
         config = sizes_of(name, len(vocabulary))
-        rows.append(row_of(name, time_in_turns(config, ours, theirs, vocabulary=vocabulary, device=device), ours))
+        rows.append(
+            row_of(
+                name,
+                time_in_turns(config, ours, theirs, vocabulary=vocabulary, device=device),
+                ours,
+            )
+        )
         if options.processes is not None:
-            together.append({"sizes": name, **distributed.compare(options.processes, plan, config, rounds=ROUNDS)})
+            together.append(
+                {
+                    "sizes": name,
+                    **distributed.compare(options.processes, plan, config, rounds=ROUNDS),
+                }
+            )
     print(json.dumps({"rows": rows, "processes": together}), flush=True)
     for found in filter(None, (rows, together)):
         table = Table(*found[0])

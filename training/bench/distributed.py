@@ -31,10 +31,14 @@ def check_cores(count: int) -> None:
     """Make sure that every process can have a core of its own. Raises ValueError where it cannot."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     if not 2 <= count <= cores:
-        raise ValueError(f"--processes {count}: each of two or more is pinned to a core of its own, and {cores} can be had here")
+        raise ValueError(
+            f"--processes {count}: each of two or more is pinned to a core of its own, and {cores} can be had here"
+        )
 
 
-def compare(count: int, plan: Sequence[Sequence[Sequence[list[int]]]], config: ModelConfig, *, rounds: int) -> dict[str, float]:
+def compare(
+    count: int, plan: Sequence[Sequence[Sequence[list[int]]]], config: ModelConfig, *, rounds: int
+) -> dict[str, float]:
     """Time `count` processes and one in turns on the same batches: tokens a second of each, and the median of their ratios.
 
     Raises ValueError where a process fails.
@@ -50,12 +54,21 @@ def compare(count: int, plan: Sequence[Sequence[Sequence[list[int]]]], config: M
         "processes": count,
         "tokens_per_s": round(statistics.median(rates[count])),
         "one_process_tokens_per_s": round(statistics.median(rates[1])),
-        "ratio": round(statistics.median(many / one for many, one in zip(rates[count], rates[1], strict=True)), 2),
+        "ratio": round(
+            statistics.median(many / one for many, one in zip(rates[count], rates[1], strict=True)),
+            2,
+        ),
     }
 
 
 def _run(count: int, work: Path) -> float:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={count}",
+    ]
     ended = subprocess.run(
         [*torchrun, "-m", "training.bench.distributed", str(work)],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, encoding="utf-8", errors="replace", check=False,
@@ -67,19 +80,34 @@ def _run(count: int, work: Path) -> float:
 
 def work_as_process(work: Path) -> None:
     """Take this process's share of every step, and let the first print tokens a second: the median over steps."""
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[int(os.environ["LOCAL_RANK"])]})  # before any thread is there
+    os.sched_setaffinity(
+        0, {sorted(os.sched_getaffinity(0))[int(os.environ["LOCAL_RANK"])]}
+    )  # before any thread is there
     told = json.loads(read_text(work))
     torch.manual_seed(0)
     with joined() as processes:
         model = HRED.from_config(ModelConfig(**told["config"]), bos_id=0)
-        trainer = Trainer(model, learning_rate=1e-3, precision="auto", device=torch.device("cpu"), processes=processes)
+        trainer = Trainer(
+            model,
+            learning_rate=1e-3,
+            precision="auto",
+            device=torch.device("cpu"),
+            processes=processes,
+        )
         rates = []
         for planned in told["plan"]:
             places = batches.shares(planned, processes.count)[processes.number]
-            batch = batches.collate([planned[place] for place in places], pad_id=0) if places else None
+            batch = (
+                batches.collate([planned[place] for place in places], pad_id=0) if places else None
+            )
             start = time.perf_counter()
-            trainer.step(batch, learning_rate=1e-3)  # ends together: nobody has the gradients before all have
-            rates.append(sum(len(turn) for window in planned for turn in window) / (time.perf_counter() - start))
+            trainer.step(
+                batch, learning_rate=1e-3
+            )  # ends together: nobody has the gradients before all have
+            rates.append(
+                sum(len(turn) for window in planned for turn in window)
+                / (time.perf_counter() - start)
+            )
         if processes.first:
             print(statistics.median(rates[1:] or rates))  # the first step warms up
 

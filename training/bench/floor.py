@@ -24,7 +24,9 @@ def floor_of(batch: Batch, config: ModelConfig, *, dtype: torch.dtype) -> Callab
     """Build the bare operations of our step on a batch."""
     tokens, utterances = int(batch.lengths.sum()), len(batch.lengths)
     each = config.utterance // (2 if config.bidirectional else 1)
-    later = (batch.turns - 1).clamp_min(0)  # of each conversation: the utterances that others follow, which are encoded
+    later = (batch.turns - 1).clamp_min(
+        0
+    )  # of each conversation: the utterances that others follow, which are encoded
     last = batch.turns.cumsum(0) - 1
     encoded = batch.lengths[~torch.isin(torch.arange(utterances), last)]
     readout = config.embedding * (2 if config.readout == "maxout" else 1)
@@ -66,10 +68,18 @@ def _alive(lengths: Tensor) -> list[int]:
 
 
 def _linear(
-    rows: int, inputs: int, outputs: int, dtype: torch.dtype, *, activate: Callable[[Tensor], Tensor] | None = None
+    rows: int,
+    inputs: int,
+    outputs: int,
+    dtype: torch.dtype,
+    *,
+    activate: Callable[[Tensor], Tensor] | None = None,
 ) -> Callable[[], None]:
     """Build a layer's three products: results, gradients of its inputs, gradients of its weight."""
-    x, weight, y = (torch.randn(*shape).to(dtype) for shape in ((rows, inputs), (outputs, inputs), (rows, outputs)))
+    x, weight, y = (
+        torch.randn(*shape).to(dtype)
+        for shape in ((rows, inputs), (outputs, inputs), (rows, outputs))
+    )
     grad_x, grad_weight = torch.empty_like(x), torch.empty_like(weight)
 
     def operations() -> None:
@@ -86,9 +96,15 @@ def _gru(inputs: int, hidden: int, alive: list[int], dtype: torch.dtype) -> Call
     """Build a GRU's: its inputs' share of the gates at once, the state's step by step, there and back."""
     rows = sum(alive)
     of_inputs = _linear(rows, inputs, 3 * hidden, dtype)
-    states, weight, gates = (torch.randn(*shape).to(dtype) for shape in ((rows, hidden), (3 * hidden, hidden), (rows, 3 * hidden)))
+    states, weight, gates = (
+        torch.randn(*shape).to(dtype)
+        for shape in ((rows, hidden), (3 * hidden, hidden), (rows, 3 * hidden))
+    )
     candidate, grad_weight = torch.empty_like(states), torch.empty_like(weight)
-    steps = [slice(end - count, end) for end, count in zip(torch.tensor(alive).cumsum(0).tolist(), alive, strict=True)]
+    steps = [
+        slice(end - count, end)
+        for end, count in zip(torch.tensor(alive).cumsum(0).tolist(), alive, strict=True)
+    ]
 
     def operations() -> None:
         of_inputs()

@@ -27,7 +27,12 @@ class PlainHRED(nn.Module):
         super().__init__()
         directions = 2 if config.bidirectional else 1
         self.embedding = nn.Embedding(config.vocab_size, config.embedding)
-        self.encoder = nn.GRU(config.embedding, config.utterance // directions, bidirectional=directions == 2, batch_first=True)
+        self.encoder = nn.GRU(
+            config.embedding,
+            config.utterance // directions,
+            bidirectional=directions == 2,
+            batch_first=True,
+        )
         self.context = nn.GRU(config.utterance, config.context, batch_first=True)
         self.decoder = nn.GRU(config.embedding + config.context, config.hidden, batch_first=True)
         self.initial = nn.Linear(config.context, config.hidden)
@@ -41,11 +46,15 @@ class PlainHRED(nn.Module):
         packed = _pack(self.dropout(self.embedding(batch.token_ids)), batch.lengths)
         _, last = self.encoder(packed)  # (directions, M, U / directions)
         vectors = self.dropout(last.transpose(0, 1).flatten(1))
-        conversations = nn.utils.rnn.pad_sequence(list(vectors.split(batch.turns.tolist())), batch_first=True)
+        conversations = nn.utils.rnn.pad_sequence(
+            list(vectors.split(batch.turns.tolist())), batch_first=True
+        )
         states, _ = self.context(_pack(conversations, batch.turns))
         states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True)
         before = F.pad(states, (0, 0, 1, 0))  # nothing before the first turn
-        history = torch.cat([before[row, :turns] for row, turns in enumerate(batch.turns.tolist())])  # (M, C)
+        history = torch.cat(
+            [before[row, :turns] for row, turns in enumerate(batch.turns.tolist())]
+        )  # (M, C)
         read = F.pad(batch.token_ids[:, :-1], (1, 0), value=bos_id)
         seen = history[:, None].expand(-1, read.shape[1], -1)
         inputs = _pack(torch.cat([self.dropout(self.embedding(read)), seen], dim=-1), batch.lengths)
@@ -74,7 +83,9 @@ class PlainLoop:
     def __init__(self, config: ModelConfig, *, bos_id: int, device: torch.device) -> None:
         self.bos_id, self.device = bos_id, device
         self.model = PlainHRED(config).to(device).train()
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=device.type in ("cpu", "cuda"))
+        self.optimiser = torch.optim.Adam(
+            self.model.parameters(), lr=1e-3, fused=device.type in ("cpu", "cuda")
+        )
 
     def step(self, batch: Batch) -> None:
         """Take a step, and wait for the device."""

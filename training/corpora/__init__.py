@@ -16,7 +16,15 @@ from training.corpora.transcript import SPLITS, Complain, Complaints, Transcript
 
 COMPANION = Path(__file__).with_name("companion.jsonl.gz")  # ours, so it comes with the project
 # Corpora that are a JSONL file of that name, where corpora live.
-JSONL = ("self_dialogue", "empathetic", "synthetic_persona", "personachat", "photochat", "meena", "smalltalk")
+JSONL = (
+    "self_dialogue",
+    "empathetic",
+    "synthetic_persona",
+    "personachat",
+    "photochat",
+    "meena",
+    "smalltalk",
+)
 NAMES = ("companion", "chitchat", *JSONL, "movie_triples", "subsequence")
 SPLIT_BY_ANSWER = frozenset({"smalltalk"})  # single exchanges, many with the same answer
 MOST_TIMES = 1000  # a weight beyond that is a slip
@@ -81,7 +89,11 @@ def weighted(name: str) -> tuple[str, int]:
 def path_of(name: str) -> Path:
     """Say where a corpus that is named by a path, or movie_triples, lies; whether it is there is another question."""
     folder = corpora_folder()
-    return movie_triples.find(folder) or folder / "movie_triples" if name == "movie_triples" else Path(name)
+    return (
+        movie_triples.find(folder) or folder / "movie_triples"
+        if name == "movie_triples"
+        else Path(name)
+    )
 
 
 def files_of(name: str) -> list[Path]:

@@ -17,7 +17,9 @@ def find() -> Path:
     """Find the corpus in its package. Raises ValueError where that is not installed."""
     spec = find_spec("chitchat_dataset")
     if spec is None or spec.origin is None:
-        raise ValueError("the chitchat corpus is not installed; pip install -r requirements.txt brings it")
+        raise ValueError(
+            "the chitchat corpus is not installed; pip install -r requirements.txt brings it"
+        )
     return Path(spec.origin).with_name("dataset.json")
 
 

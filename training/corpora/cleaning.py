@@ -28,7 +28,9 @@ _PRIVATE = (
         r"(?:street|avenue|ave|boulevard|blvd|lane|apartments?|apt)\b",
     ),
 )  # fmt: skip
-_PRIVATE_DETAILS = tuple((kind, mark, re.compile(pattern, re.IGNORECASE)) for kind, mark, pattern in _PRIVATE)
+_PRIVATE_DETAILS = tuple(
+    (kind, mark, re.compile(pattern, re.IGNORECASE)) for kind, mark, pattern in _PRIVATE
+)
 
 # Somebody's own name, where it is given as an introduction; what stands before it stays.
 _NOT_A_NAME = (
@@ -94,7 +96,10 @@ def clean(transcripts: Iterable[Transcript]) -> tuple[list[Transcript], Counter[
 
 def summary(counts: Mapping[str, int]) -> str:
     """Say in a line what was touched."""
-    return "cleaned: " + (", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "nothing to clean")
+    return "cleaned: " + (
+        ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        or "nothing to clean"
+    )
 
 
 def clean_one(transcript: Transcript, counts: Counter[str]) -> Transcript:

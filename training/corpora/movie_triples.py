@@ -13,7 +13,12 @@ from dialogue.text_files import numbered_lines
 from training.corpora.pickled import dialogues, read_words, triples
 from training.corpora.transcript import Complain, Transcript
 
-FOLDERS = ("data/MovieTriples_Dataset", "dat/MovieTriples_Dataset", "data/movie_triples", "dat/movie_triples")
+FOLDERS = (
+    "data/MovieTriples_Dataset",
+    "dat/MovieTriples_Dataset",
+    "data/movie_triples",
+    "dat/movie_triples",
+)
 DICTS = ("Training.dict.pkl", "Dataset.dict.pkl")
 _PICKLED = {"triples": triples, "dialogues": dialogues}
 _NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
@@ -49,18 +54,24 @@ def dict_of(folder: Path) -> Path:
     """Find the list of words. Raises ValueError where the folder has none."""
     found = next((folder / name for name in DICTS if (folder / name).is_file()), None)
     if found is None:
-        raise ValueError(f"{folder} has no {' or '.join(DICTS)}, MovieTriples' list of words with their ids")
+        raise ValueError(
+            f"{folder} has no {' or '.join(DICTS)}, MovieTriples' list of words with their ids"
+        )
     return found
 
 
 def _find(folder: Path, split: str) -> Path:
     name = _NAMES[split]
-    found = sorted(path for path in folder.glob(f"{name}_*") if path.suffix != ".pkl" and path.is_file())
+    found = sorted(
+        path for path in folder.glob(f"{name}_*") if path.suffix != ".pkl" and path.is_file()
+    )
     found = found or [path for kind in _PICKLED for path in folder.glob(f"{name}.{kind}.pkl")]
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         pickles = " or ".join(f"{name}.{kind}.pkl" for kind in _PICKLED)
-        raise ValueError(f"{folder}: expected one file {name}_*, plain or .gz, or {pickles} for this split; found {names}")
+        raise ValueError(
+            f"{folder}: expected one file {name}_*, plain or .gz, or {pickles} for this split; found {names}"
+        )
     return found[0]
 
 
@@ -68,7 +79,9 @@ def _triples(path: Path, complain: Complain) -> Iterator[tuple[int, tuple[str, .
     for number, line in numbered_lines(path, complain):
         turns = tuple(part.strip() for part in line.rstrip("\r\n").split("\t"))
         if len(turns) != 3:
-            complain(f"{path}, line {number}: {len(turns)} utterances where three, apart by tabs, are expected")
+            complain(
+                f"{path}, line {number}: {len(turns)} utterances where three, apart by tabs, are expected"
+            )
         elif not all(turns):
             complain(f"{path}, line {number}: utterance {turns.index('') + 1} is empty")
         else:

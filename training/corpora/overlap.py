@@ -15,7 +15,9 @@ from training.corpora.transcript import Transcript
 TURNS = 3  # in a row; two alone ("hi", "how are you?") are everybody's
 
 
-def without(transcripts: Sequence[Transcript], test: Iterable[Transcript]) -> tuple[list[Transcript], int]:
+def without(
+    transcripts: Sequence[Transcript], test: Iterable[Transcript]
+) -> tuple[list[Transcript], int]:
     """Leave out the conversations that share TURNS turns in a row with a test conversation.
 
     Turns are compared as the model reads them. Those of a corpus that came split by its authors

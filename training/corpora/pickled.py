@@ -48,7 +48,9 @@ def load_plain(path: Path) -> Any:
     except _NotAdmitted as error:
         raise ValueError(f"{path} is not read: {error}") from None
     except Exception as error:  # a broken pickle raises whatever its bytes happen to mean
-        raise ValueError(f"{path} is not read: it is no pickle, or a broken one ({error or type(error).__name__})") from None
+        raise ValueError(
+            f"{path} is not read: it is no pickle, or a broken one ({error or type(error).__name__})"
+        ) from None
     waiting = [found]
     seen: set[int] = set()
     while waiting:
@@ -67,9 +69,13 @@ def read_words(path: Path) -> list[str]:
     words: dict[int, str] = {}
     entries = load_plain(path)
     for entry in entries if isinstance(entries, list) else [entries]:
-        token, token_id, *_ = entry if isinstance(entry, tuple | list) and len(entry) > 1 else (None, None)
+        token, token_id, *_ = (
+            entry if isinstance(entry, tuple | list) and len(entry) > 1 else (None, None)
+        )
         if not isinstance(token, str | bytes) or not isinstance(token_id, int):
-            raise ValueError(f"{path}: an entry is {str(entry)[:60]}; (token, id, frequency, document frequency) is expected")
+            raise ValueError(
+                f"{path}: an entry is {str(entry)[:60]}; (token, id, frequency, document frequency) is expected"
+            )
         if token_id in words:
             raise ValueError(f"{path}: the id {token_id} stands twice")
         words[token_id] = _text(token)
@@ -87,26 +93,36 @@ def vocabulary(path: Path) -> Vocabulary:
         raise ValueError(f"{path}: {error}") from None
 
 
-def triples(path: Path, words: list[str], complain: Complain) -> Iterator[tuple[int, tuple[str, ...]]]:
+def triples(
+    path: Path, words: list[str], complain: Complain
+) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield the number of each triple and its three utterances, as words apart by spaces."""
     found = load_plain(path)
-    for number, ids in _lists_of_ids(path, found if isinstance(found, list) else [found], "triple", words, complain):
+    for number, ids in _lists_of_ids(
+        path, found if isinstance(found, list) else [found], "triple", words, complain
+    ):
         turns = _turns(path, ids, words)
         if len(turns) != 3:
-            complain(f"{path}, triple {number}: {len(turns)} utterances where three are expected, each from {BOS} to {EOS}")
+            complain(
+                f"{path}, triple {number}: {len(turns)} utterances where three are expected, each from {BOS} to {EOS}"
+            )
         elif not all(turns):
             complain(f"{path}, triple {number}: utterance {turns.index('') + 1} is empty")
         else:
             yield number, tuple(turns)
 
 
-def dialogues(path: Path, words: list[str], complain: Complain) -> Iterator[tuple[int, tuple[str, ...]]]:
+def dialogues(
+    path: Path, words: list[str], complain: Complain
+) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield the number of each dialogue and its turns, as words apart by spaces."""
     found = load_plain(path)
     end = words.index(DIALOGUE_END) if DIALOGUE_END in words else -1
     if isinstance(found, list) and found and all(isinstance(token_id, int) for token_id in found):
         found = _dialogues_of(found, words, end)
-    for number, ids in _lists_of_ids(path, found if isinstance(found, list) else [found], "dialogue", words, complain):
+    for number, ids in _lists_of_ids(
+        path, found if isinstance(found, list) else [found], "dialogue", words, complain
+    ):
         turns = _turns(path, [token_id for token_id in ids if token_id != end], words)
         # Its scripts put a </s> before the first turn, too.
         turns = turns[1:] if turns and not turns[0] else turns
@@ -119,9 +135,15 @@ def dialogues(path: Path, words: list[str], complain: Complain) -> Iterator[tupl
 def _dialogues_of(ids: list[int], words: list[str], end: int) -> list[list[int]]:
     """Take apart the dialogues of one list: by what ends a dialogue, else where a turn's end follows another."""
     if end in ids:
-        return [list(part) for is_end, part in groupby(ids, lambda token_id: token_id == end) if not is_end]
+        return [
+            list(part)
+            for is_end, part in groupby(ids, lambda token_id: token_id == end)
+            if not is_end
+        ]
     ends = _turn_ends(words)
-    starts = [place for place in range(1, len(ids)) if ids[place] in ends and ids[place - 1] in ends]
+    starts = [
+        place for place in range(1, len(ids)) if ids[place] in ends and ids[place - 1] in ends
+    ]
     return [ids[start:stop] for start, stop in pairwise([0, *starts, len(ids)])]
 
 
@@ -129,13 +151,19 @@ def _turn_ends(words: list[str]) -> set[int]:
     return {token_id for token_id, word in enumerate(words) if word in TURN_ENDS}
 
 
-def _lists_of_ids(path: Path, found: list[Any], kind: str, words: list[str], complain: Complain) -> Iterator[tuple[int, list[int]]]:
+def _lists_of_ids(
+    path: Path, found: list[Any], kind: str, words: list[str], complain: Complain
+) -> Iterator[tuple[int, list[int]]]:
     """Yield what is a list of ids of these words, with its number; complain of what is none."""
     for number, ids in enumerate(found, start=1):
-        if not isinstance(ids, list | tuple) or not all(isinstance(token_id, int) for token_id in ids):
+        if not isinstance(ids, list | tuple) or not all(
+            isinstance(token_id, int) for token_id in ids
+        ):
             complain(f"{path}, {kind} {number}: not a list of token ids")
         elif any(not 0 <= token_id < len(words) for token_id in ids):
-            complain(f"{path}, {kind} {number}: a token id is out of range; the list has {len(words)} words")
+            complain(
+                f"{path}, {kind} {number}: a token id is out of range; the list has {len(words)} words"
+            )
         else:
             yield number, list(ids)
 

@@ -12,7 +12,16 @@ PERSON, COMPANION = "person", "companion"
 # Corpora of people among themselves. In all others, one's own among them, the second speaker is the
 # companion: who listens, answers a feeling, or plays the bot.
 PEOPLE = frozenset(
-    {"chitchat", "self_dialogue", "synthetic_persona", "personachat", "photochat", "meena", "movie_triples", "subsequence"}
+    {
+        "chitchat",
+        "self_dialogue",
+        "synthetic_persona",
+        "personachat",
+        "photochat",
+        "meena",
+        "movie_triples",
+        "subsequence",
+    }
 )
 
 
@@ -33,7 +42,9 @@ def with_speakers(transcript: Transcript, speakers: list[str] | None) -> Transcr
         return transcript
     runs = [
         (speaker, [turn for _, turn in spoken])
-        for speaker, spoken in groupby(zip(speakers, transcript.turns, strict=True), key=lambda pair: pair[0])
+        for speaker, spoken in groupby(
+            zip(speakers, transcript.turns, strict=True), key=lambda pair: pair[0]
+        )
     ]
     return replace(
         transcript,

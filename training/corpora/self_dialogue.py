@@ -36,7 +36,12 @@ def find(folder: Path, corpus: str = "self_dialogue") -> Path:
 
 
 def read(
-    path: Path, split: str, complain: Complain, *, corpus: str = "self_dialogue", by_answer: bool = False
+    path: Path,
+    split: str,
+    complain: Complain,
+    *,
+    corpus: str = "self_dialogue",
+    by_answer: bool = False,
 ) -> Iterator[Transcript]:
     """Yield the conversations of one split, by the rule for corpora with ids; complains of a line that is none.
 
@@ -48,17 +53,29 @@ def read(
             entry = json.loads(line)
             key, turns, speakers = entry["id"], entry["turns"], entry.get("speakers")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            complain(f'{path}, line {number}: not a conversation; expected {{"id": "...", "turns": ["...", ...]}}')
+            complain(
+                f'{path}, line {number}: not a conversation; expected {{"id": "...", "turns": ["...", ...]}}'
+            )
         else:
-            if not isinstance(key, str) or not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+            if (
+                not isinstance(key, str)
+                or not isinstance(turns, list)
+                or not all(isinstance(turn, str) for turn in turns)
+            ):
                 complain(f"{path}, line {number}: id must be a text and turns a list of texts")
             elif not turns or not all(turn.strip() for turn in turns):
                 complain(f"{path}, line {number}: an empty utterance, or no turn at all")
-            elif any("\ud800" <= character <= "\udfff" for text in (key, *turns) for character in text):
-                complain(f"{path}, line {number}: half a character (a lone surrogate), which UTF-8 cannot write")
+            elif any(
+                "\ud800" <= character <= "\udfff" for text in (key, *turns) for character in text
+            ):
+                complain(
+                    f"{path}, line {number}: half a character (a lone surrogate), which UTF-8 cannot write"
+                )
             elif problem := problem_of(speakers, turns):
                 complain(f"{path}, line {number}: {problem}")
-            elif {split_of(name) for name in (map(normalise, turns[1::2]) if by_answer else [key])} == {split}:
+            elif {
+                split_of(name) for name in (map(normalise, turns[1::2]) if by_answer else [key])
+            } == {split}:
                 yield with_speakers(Transcript(key, corpus, tuple(turns)), speakers)
 
 
@@ -70,7 +87,9 @@ def convert(checkout: Path, out: Path) -> int:
     """
     files = sorted((checkout / "corpus").glob("*/*.csv"))
     if not files:
-        raise ValueError(f"{checkout} has no corpus/*/*.csv; expected a checkout of jfainberg/self_dialogue_corpus")
+        raise ValueError(
+            f"{checkout} has no corpus/*/*.csv; expected a checkout of jfainberg/self_dialogue_corpus"
+        )
     blocked_file = checkout / "blocked_workers.txt"
     blocked = set(read_text(blocked_file).split()) if blocked_file.is_file() else set()
     conversations = {}
@@ -82,10 +101,19 @@ def convert(checkout: Path, out: Path) -> int:
                     key = row["AssignmentId"]
                     conversations[key] = {"id": key, "topic": file.parent.name, "turns": turns}
         except (KeyError, csv.Error) as error:
-            raise ValueError(f"{file} is no table of this corpus: {type(error).__name__} {error}") from None
-    lines = "".join(json.dumps(conversations[key], ensure_ascii=False) + "\n" for key in sorted(conversations)).encode()
+            raise ValueError(
+                f"{file} is no table of this corpus: {type(error).__name__} {error}"
+            ) from None
+    lines = "".join(
+        json.dumps(conversations[key], ensure_ascii=False) + "\n" for key in sorted(conversations)
+    ).encode()
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out, lambda path: path.write_bytes(gzip.compress(lines, mtime=0) if out.suffix == ".gz" else lines))
+    replace_file(
+        out,
+        lambda path: path.write_bytes(
+            gzip.compress(lines, mtime=0) if out.suffix == ".gz" else lines
+        ),
+    )
     return len(conversations)
 
 
@@ -100,8 +128,13 @@ def _sentences(row: dict[str, str]) -> Iterator[str]:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Convert a checkout from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.corpora.self_dialogue", description=convert.__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("checkout", type=Path, help="a checkout of github.com/jfainberg/self_dialogue_corpus")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.corpora.self_dialogue",
+        description=(convert.__doc__ or "").splitlines()[0],
+    )
+    parser.add_argument(
+        "checkout", type=Path, help="a checkout of github.com/jfainberg/self_dialogue_corpus"
+    )
     parser.add_argument("out", type=Path, help="the file to write, .jsonl or .jsonl.gz")
     options = parser.parse_args(arguments)
     check_writable_file(options.out)

@@ -32,7 +32,13 @@ def read(split: str) -> Iterator[Transcript]:
             seen.add(question)
             number += 1
             if name == split:
-                yield Transcript(f"subsequence/{split}/{number}", "subsequence", (question, answer), frozenset({0}), spaced=True)
+                yield Transcript(
+                    f"subsequence/{split}/{number}",
+                    "subsequence",
+                    (question, answer),
+                    frozenset({0}),
+                    spaced=True,
+                )
         if name == split:
             return
 

@@ -18,7 +18,11 @@ from training.corpora.transcript import Complain, Transcript, split_of
 
 LONGEST_LINE = 10_000  # characters; what is longer is cut into turns of LONGEST_TURN
 LONGEST_TURN = 1_000
-TWENTIETHS = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}  # of the characters of a text
+TWENTIETHS = {
+    "train": (0, 18),
+    "validation": (18, 19),
+    "test": (19, 20),
+}  # of the characters of a text
 _LOST_AMPERSAND = re.compile(r"(?<!&)#(\d+);")  # AG News: its apostrophes are #39;
 
 
@@ -30,11 +34,17 @@ def is_text(path: Path) -> bool:
 def read(path: Path, split: str, complain: Complain) -> Iterator[Transcript]:
     """Yield what a file holds for one split. Raises ValueError on a broken file; complains of what is no text, or no row."""
     lines = numbered_lines(path, complain)
-    return _rows(path, lines, split, complain) if path.name.removesuffix(".gz").endswith(".csv") else _stream(path, lines, split)
+    return (
+        _rows(path, lines, split, complain)
+        if path.name.removesuffix(".gz").endswith(".csv")
+        else _stream(path, lines, split)
+    )
 
 
 def _stream(path: Path, lines: Iterator[tuple[int, str]], split: str) -> Iterator[Transcript]:
-    turns = [turn for _, line in lines for text in line.splitlines() for turn in _turns(text.strip())]
+    turns = [
+        turn for _, line in lines for text in line.splitlines() for turn in _turns(text.strip())
+    ]
     total, read_so_far = sum(map(len, turns)), 0
     begin, end = (total * share / 20 for share in TWENTIETHS[split])
     chosen = []
@@ -60,7 +70,9 @@ def _turns(line: str) -> Iterator[str]:
         yield rest
 
 
-def _rows(path: Path, lines: Iterator[tuple[int, str]], split: str, complain: Complain) -> Iterator[Transcript]:
+def _rows(
+    path: Path, lines: Iterator[tuple[int, str]], split: str, complain: Complain
+) -> Iterator[Transcript]:
     name, rows = path.name.split(".")[0], csv.reader(line for _, line in lines)
     while True:
         try:

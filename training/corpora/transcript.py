@@ -46,7 +46,9 @@ class Complaints:
     def __call__(self, what: str) -> None:
         """Report one bad line. Raises ValueError unless bad lines are to be skipped."""
         if not self.skip:
-            raise ValueError(f"{what}; mend the file, or pass --skip-bad-lines to leave such lines out")
+            raise ValueError(
+                f"{what}; mend the file, or pass --skip-bad-lines to leave such lines out"
+            )
         self._seen.add(what)
         self.first = self.first or what
 

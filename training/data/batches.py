@@ -24,7 +24,9 @@ class Utterance(list[int]):
 
     __slots__ = ("heard", "taught")
 
-    def __init__(self, token_ids: Iterable[int], *, heard: list[int] | None = None, taught: bool = True) -> None:
+    def __init__(
+        self, token_ids: Iterable[int], *, heard: list[int] | None = None, taught: bool = True
+    ) -> None:
         super().__init__(token_ids)
         self.heard, self.taught = heard, taught
 
@@ -44,10 +46,20 @@ class Encoded:
     @property
     def as_read(self) -> list[list[Utterance]]:
         """The conversations of one pass: each as many times as it is read."""
-        return [conversation for conversation, times in zip(self.conversations, self.times, strict=True) for _ in range(times)]
+        return [
+            conversation
+            for conversation, times in zip(self.conversations, self.times, strict=True)
+            for _ in range(times)
+        ]
 
 
-def encode(transcripts: Sequence[Transcript], vocabulary: Vocabulary, *, truncate: int | None, heard: bool = False) -> Encoded:
+def encode(
+    transcripts: Sequence[Transcript],
+    vocabulary: Vocabulary,
+    *,
+    truncate: int | None,
+    heard: bool = False,
+) -> Encoded:
     """Encode every turn and close it with </s>; a turn of more than `truncate` tokens loses its end.
 
     heard: encode it a second time as it comes out of a recogniser and `as_written`, for `collate` to choose from.
@@ -67,22 +79,35 @@ def encode(transcripts: Sequence[Transcript], vocabulary: Vocabulary, *, truncat
         for number in range(len(transcript.turns)):
             ids, other = next(written), closed(next(spoken)) if heard else None
             cut += truncate is not None and len(ids) >= truncate
-            conversation.append(Utterance(closed(ids), heard=other, taught=number not in transcript.untaught))
+            conversation.append(
+                Utterance(closed(ids), heard=other, taught=number not in transcript.untaught)
+            )
         conversations.append(conversation)
-    return Encoded(conversations, cut, sum(map(len, conversations)), [transcript.times for transcript in transcripts])
+    return Encoded(
+        conversations,
+        cut,
+        sum(map(len, conversations)),
+        [transcript.times for transcript in transcripts],
+    )
 
 
 def _encoded(vocabulary: Vocabulary, transcripts: Sequence[Transcript]) -> Iterator[list[int]]:
     for spaced, some in groupby(transcripts, key=lambda transcript: transcript.spaced):
-        yield from vocabulary.encode_all([turn for transcript in some for turn in transcript.turns], spaced=spaced)
+        yield from vocabulary.encode_all(
+            [turn for transcript in some for turn in transcript.turns], spaced=spaced
+        )
 
 
 def _as_spoken(vocabulary: Vocabulary, transcripts: Sequence[Transcript]) -> list[list[int]]:
-    turns = (turn.replace(CONTINUED, " ") for transcript in transcripts for turn in transcript.turns)
+    turns = (
+        turn.replace(CONTINUED, " ") for transcript in transcripts for turn in transcript.turns
+    )
     return vocabulary.encode_all([as_written(as_recognised(turn)) for turn in turns])
 
 
-def windows(conversation: list[Utterance], *, turns: int = WINDOW_TURNS) -> Iterator[list[Utterance]]:
+def windows(
+    conversation: list[Utterance], *, turns: int = WINDOW_TURNS
+) -> Iterator[list[Utterance]]:
     """Cut a conversation into stretches; each begins with the last turn of the one before, so that no answer is lost."""
     start = 0
     while True:
@@ -109,12 +134,16 @@ def collate(
     if recognised is not None:
         encoder_input = _padded(
             [
-                (utterance.heard or utterance) if here and isinstance(utterance, Utterance) else utterance
+                (utterance.heard or utterance)
+                if here and isinstance(utterance, Utterance)
+                else utterance
                 for utterance, here in zip(utterances, recognised.tolist(), strict=True)
             ],
             pad_id,
         )
-    loss_mask = torch.tensor([not isinstance(utterance, Utterance) or utterance.taught for utterance in utterances])
+    loss_mask = torch.tensor(
+        [not isinstance(utterance, Utterance) or utterance.taught for utterance in utterances]
+    )
     turns = torch.tensor([len(conversation) for conversation in conversations])
     return Batch(
         token_ids,
@@ -133,7 +162,9 @@ def recognised_turns(turns: Sequence[int], share: float) -> Tensor:
     """
     user = torch.randint(2, (len(turns),))
     chosen = torch.rand(len(turns)) < share
-    return torch.cat([chosen[i] & (torch.arange(count) % 2 == user[i]) for i, count in enumerate(turns)])
+    return torch.cat(
+        [chosen[i] & (torch.arange(count) % 2 == user[i]) for i, count in enumerate(turns)]
+    )
 
 
 def _padded(utterances: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -144,7 +175,9 @@ def _padded(utterances: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, T
     return token_ids, lengths
 
 
-def plan(conversations: Sequence[list[Utterance]], *, batch_tokens: int, rng: random.Random) -> list[list[list[Utterance]]]:
+def plan(
+    conversations: Sequence[list[Utterance]], *, batch_tokens: int, rng: random.Random
+) -> list[list[list[Utterance]]]:
     """Gather all windows into batches of about `batch_tokens` tokens, in random order.
 
     Within a pool, windows whose longest utterances are alike go together: a recurrent layer takes as many steps as the
@@ -160,20 +193,33 @@ def plan(conversations: Sequence[list[Utterance]], *, batch_tokens: int, rng: ra
     return batches
 
 
-def contiguous(conversations: Sequence[list[Utterance]], *, batch_tokens: int, length: int) -> list[list[list[Utterance]]]:
+def contiguous(
+    conversations: Sequence[list[Utterance]], *, batch_tokens: int, length: int
+) -> list[list[list[Utterance]]]:
     """Cut all that is taught, one turn after the other, into rows of equal length that go on from batch to batch.
 
     Each batch is a stretch of `length` tokens of every row, as one utterance; the last may be shorter. There are as many rows
     as batch_tokens has room for; of the text fewer tokens than there are rows stay unread.
     Raises ValueError where the text is shorter than there are rows.
     """
-    text = [token for conversation in conversations for turn in conversation if turn.taught for token in turn]
+    text = [
+        token
+        for conversation in conversations
+        for turn in conversation
+        if turn.taught
+        for token in turn
+    ]
     rows = batch_tokens // length
     each = len(text) // rows
     if not each:
-        raise ValueError(f"{len(text)} tokens cannot be cut into {rows} rows; lower --batch-tokens, or raise --bptt")
+        raise ValueError(
+            f"{len(text)} tokens cannot be cut into {rows} rows; lower --batch-tokens, or raise --bptt"
+        )
     streams = [text[begin : begin + each] for begin in range(0, rows * each, each)]
-    return [[[Utterance(stream[place : place + length])] for stream in streams] for place in range(0, each, length)]
+    return [
+        [[Utterance(stream[place : place + length])] for stream in streams]
+        for place in range(0, each, length)
+    ]
 
 
 def shares(windows: Sequence[Sequence[list[int]]], count: int) -> list[list[int]]:

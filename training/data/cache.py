@@ -30,7 +30,14 @@ from training.data.batches import Encoded, Utterance
 FOLDER = Path("runs/.cache")
 KEPT = 8  # files; the one that was not used for longest goes first
 # What reads, cleans and encodes is among these files; the tests follow the imports of training.run.dataset to make sure.
-CODE = ("training/__init__.py", "training/corpora/*", "training/data/*", "training/run/*", "dialogue/*", "dialogue/safety/*")
+CODE = (
+    "training/__init__.py",
+    "training/corpora/*",
+    "training/data/*",
+    "training/run/*",
+    "dialogue/*",
+    "dialogue/safety/*",
+)
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
 
@@ -50,8 +57,14 @@ def key_of(files: Iterable[Path], settings: Mapping[str, Any]) -> str:
 
     Raises ValueError where a file cannot be read.
     """
-    whole = hashlib.sha256(json.dumps([settings, version("sentencepiece"), version("safetensors")], sort_keys=True).encode())
-    code = sorted(path for pattern in CODE for path in ROOT.glob(pattern) if path.suffix in (".py", ".toml"))
+    whole = hashlib.sha256(
+        json.dumps(
+            [settings, version("sentencepiece"), version("safetensors")], sort_keys=True
+        ).encode()
+    )
+    code = sorted(
+        path for pattern in CODE for path in ROOT.glob(pattern) if path.suffix in (".py", ".toml")
+    )
     for path in (*files, *code):
         try:
             with path.open("rb") as file:
@@ -97,9 +110,14 @@ def save(folder: Path, key: str, tokenised: Tokenised) -> None:
         "said": tokenised.said,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / f"{key}.safetensors", lambda path: save_file(tensors, path, metadata={"about": json.dumps(about)}))
+    replace_file(
+        folder / f"{key}.safetensors",
+        lambda path: save_file(tensors, path, metadata={"about": json.dumps(about)}),
+    )
     with suppress(OSError):  # another run may be faster
-        for path in sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        for path in sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[
+            :-KEPT
+        ]:
             path.unlink()
 
 
@@ -111,23 +129,35 @@ def _tensors(encoded: Encoded) -> dict[str, Tensor]:
     utterances = [utterance for conversation in encoded.conversations for utterance in conversation]
     heard = [utterance.heard for utterance in utterances]
     return {
-        "turns": torch.tensor([len(conversation) for conversation in encoded.conversations], dtype=torch.int32),
+        "turns": torch.tensor(
+            [len(conversation) for conversation in encoded.conversations], dtype=torch.int32
+        ),
         "times": torch.tensor(encoded.times, dtype=torch.int32),
         "lengths": torch.tensor([len(utterance) for utterance in utterances], dtype=torch.int32),
-        "heard_lengths": torch.tensor([-1 if ids is None else len(ids) for ids in heard], dtype=torch.int32),
+        "heard_lengths": torch.tensor(
+            [-1 if ids is None else len(ids) for ids in heard], dtype=torch.int32
+        ),
         "taught": torch.tensor([utterance.taught for utterance in utterances], dtype=torch.bool),
-        "ids": torch.tensor([token for utterance in utterances for token in utterance], dtype=torch.int32),
-        "heard_ids": torch.tensor([token for ids in heard if ids is not None for token in ids], dtype=torch.int32),
+        "ids": torch.tensor(
+            [token for utterance in utterances for token in utterance], dtype=torch.int32
+        ),
+        "heard_ids": torch.tensor(
+            [token for ids in heard if ids is not None for token in ids], dtype=torch.int32
+        ),
     }
 
 
 def _encoded(file: Any, split: str, truncated: int) -> Encoded:
     names = ("turns", "times", "lengths", "heard_lengths", "taught", "ids", "heard_ids")
-    turns, times, lengths, heard_lengths, taught, ids, heard_ids = (file.get_tensor(f"{split}.{name}").tolist() for name in names)
+    turns, times, lengths, heard_lengths, taught, ids, heard_ids = (
+        file.get_tensor(f"{split}.{name}").tolist() for name in names
+    )
     heard = _cut(heard_ids, [max(0, length) for length in heard_lengths])
     utterances = [
         Utterance(written, heard=None if length < 0 else spoken, taught=learnt)
-        for written, spoken, length, learnt in zip(_cut(ids, lengths), heard, heard_lengths, taught, strict=True)
+        for written, spoken, length, learnt in zip(
+            _cut(ids, lengths), heard, heard_lengths, taught, strict=True
+        )
     ]
     return Encoded(_cut(utterances, turns), truncated, len(utterances), times)
 

@@ -21,7 +21,10 @@ MODEL_TYPES = ("unigram", "bpe", "word", "char")
 # What sentencepiece leaves out: texts of more bytes, and texts with the character that it marks
 # unknown words by inside.
 LONGEST, BYTES_A_CHARACTER, RESERVED = 1 << 16, 4, "\u2585"
-MUCH_FOREIGN, MOST_FOREIGN = 0.05, 0.4  # shares of tokens; a list of words has some unknown ones in its own language, too
+MUCH_FOREIGN, MOST_FOREIGN = (
+    0.05,
+    0.4,
+)  # shares of tokens; a list of words has some unknown ones in its own language, too
 
 
 def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram") -> Vocabulary:
@@ -59,13 +62,20 @@ def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram"
 
 def turns_of(transcripts: Iterable[Transcript]) -> Iterator[str]:
     """Yield the turns of conversations, each as many times as a pass reads it."""
-    return (turn for transcript in transcripts for _ in range(transcript.times) for turn in transcript.turns)
+    return (
+        turn
+        for transcript in transcripts
+        for _ in range(transcript.times)
+        for turn in transcript.turns
+    )
 
 
 def check_type(model_type: str) -> None:
     """Make sure that there is such a type of vocabulary. Raises ValueError where there is none."""
     if model_type not in MODEL_TYPES:
-        raise ValueError(f"unknown vocabulary type {model_type!r}; it is one of {', '.join(MODEL_TYPES)}")
+        raise ValueError(
+            f"unknown vocabulary type {model_type!r}; it is one of {', '.join(MODEL_TYPES)}"
+        )
 
 
 def _learnable(text: str) -> Iterator[str]:
@@ -118,9 +128,13 @@ def foreign(encoded: Encoded, vocabulary: Vocabulary) -> list[str]:
     Raises ValueError where it is most: what is spelt so is read, but never said.
     """
     unwritable = vocabulary.byte_ids | {vocabulary.unk_id}
-    tokens = [token for conversation in encoded.conversations for turn in conversation for token in turn]
+    tokens = [
+        token for conversation in encoded.conversations for turn in conversation for token in turn
+    ]
     share = sum(token in unwritable for token in tokens) / max(1, len(tokens))
     found = f"{share:.0%} of the tokens are bytes or unknown: this vocabulary does not know the language or the signs of the text"
     if share > MOST_FOREIGN:
-        raise ValueError(f"{found}; build one with python -m training.build_vocabulary, and name it with --vocabulary")
+        raise ValueError(
+            f"{found}; build one with python -m training.build_vocabulary, and name it with --vocabulary"
+        )
     return [f"{found}, and a model with it never says them"] if share > MUCH_FOREIGN else []

@@ -37,7 +37,12 @@ def transfer(source: Checkpoint, vocabulary: Vocabulary) -> Checkpoint:
         raise ValueError(
             f"{type(model).__name__} keeps its vocabulary in weights that have no row a token; leave --vocabulary out"
         ) from None
-    return replace(source, model=fresh.to(next(model.parameters()).device).eval(), vocabulary=vocabulary, config=config)
+    return replace(
+        source,
+        model=fresh.to(next(model.parameters()).device).eval(),
+        vocabulary=vocabulary,
+        config=config,
+    )
 
 
 def old_tokens(old: Vocabulary, new: Vocabulary) -> list[list[int]]:
@@ -50,7 +55,14 @@ def old_tokens(old: Vocabulary, new: Vocabulary) -> list[list[int]]:
             return [ids[piece]]
         found, at = [], 0
         while at < len(piece):
-            size = next((size for size in range(min(longest, len(piece) - at), 0, -1) if piece[at : at + size] in ids), 0)
+            size = next(
+                (
+                    size
+                    for size in range(min(longest, len(piece) - at), 0, -1)
+                    if piece[at : at + size] in ids
+                ),
+                0,
+            )
             if size:
                 found.append(ids[piece[at : at + size]])
             at += max(size, 1)

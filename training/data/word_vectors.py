@@ -19,7 +19,9 @@ _SPACE_MARK = "\u2581"  # sentencepiece's, before a piece that begins a word
 _BEGINNING = 100  # lines by which the size of a file's vectors is told
 
 
-def initialise(embedding: Tensor, path: Path, vocabulary: Vocabulary, left_out: Complaints | None = None) -> float:
+def initialise(
+    embedding: Tensor, path: Path, vocabulary: Vocabulary, left_out: Complaints | None = None
+) -> float:
     """Put the vectors of a file into the rows of an embedding (V, E), in place, and return the share of tokens found.
 
     A line is a word and its E numbers; word2vec's first line, "words numbers", may stand before them; .gz is read, too.
@@ -37,8 +39,14 @@ def initialise(embedding: Tensor, path: Path, vocabulary: Vocabulary, left_out: 
     vectors = np.zeros(embedding.shape, dtype=np.float32)
     found = np.zeros(len(vocabulary), dtype=np.int8)  # 2: written just so, 1: found in other case
     for where, word, numbers in _entries(path, size, left_out):
-        waiting = [(token_id, 2) for token_id in rows.get(word, ())] + [(token_id, 1) for token_id in rows.get(word.lower(), ())]
-        waiting = [(token_id, preference) for token_id, preference in waiting if found[token_id] < preference]
+        waiting = [(token_id, 2) for token_id in rows.get(word, ())] + [
+            (token_id, 1) for token_id in rows.get(word.lower(), ())
+        ]
+        waiting = [
+            (token_id, preference)
+            for token_id, preference in waiting
+            if found[token_id] < preference
+        ]
         if not waiting:
             continue
         vector = _vector(numbers)
@@ -52,10 +60,16 @@ def initialise(embedding: Tensor, path: Path, vocabulary: Vocabulary, left_out: 
     if not len(taken) or not float(taken.std()) > 0:
         raise ValueError(
             f"{path} has no word of this vocabulary, or no vectors that differ; is it of another language or format?"
-            + (f" {left_out.count:,} lines were left out, the first: {left_out.first}" if left_out.count else "")
+            + (
+                f" {left_out.count:,} lines were left out, the first: {left_out.first}"
+                if left_out.count
+                else ""
+            )
         )
     with torch.no_grad():
-        scaled = (taken - taken.mean()) / taken.std() * embedding.std().cpu() + embedding.mean().cpu()
+        scaled = (
+            taken - taken.mean()
+        ) / taken.std() * embedding.std().cpu() + embedding.mean().cpu()
         embedding[known.to(embedding.device)] = scaled.to(embedding)
     return float(known.double().mean())
 
@@ -66,13 +80,21 @@ def check(path: Path, size: int) -> None:
     Raises ValueError where it does not.
     """
     lines = islice(numbered_lines(path, Complaints(skip=True)), _BEGINNING)
-    parts = [line.split() for number, line in lines if line.strip() and not (number == 1 and _is_heading(line))]
+    parts = [
+        line.split()
+        for number, line in lines
+        if line.strip() and not (number == 1 and _is_heading(line))
+    ]
     widths = Counter(map(_numbers_at_the_end, parts))
     width = max(widths, key=widths.__getitem__, default=0)
     if not width:
-        raise ValueError(f"{path}: no word and its numbers in the first lines; the text format of word2vec or GloVe is expected")
+        raise ValueError(
+            f"{path}: no word and its numbers in the first lines; the text format of word2vec or GloVe is expected"
+        )
     if width != size:
-        raise ValueError(f"{path}: {width} numbers a word; --embedding asks for {size}: take --embedding {width}, or other vectors")
+        raise ValueError(
+            f"{path}: {width} numbers a word; --embedding asks for {size}: take --embedding {width}, or other vectors"
+        )
 
 
 def _entries(path: Path, size: int, complain: Complain) -> Iterator[tuple[str, str, list[str]]]:
@@ -84,7 +106,9 @@ def _entries(path: Path, size: int, complain: Complain) -> Iterator[tuple[str, s
         if len(numbers) == size:
             yield f"{path}, line {number}", word.strip(), numbers
         else:
-            complain(f"{path}, line {number}: {len(numbers) + 1} parts where a word and {size} numbers are expected")
+            complain(
+                f"{path}, line {number}: {len(numbers) + 1} parts where a word and {size} numbers are expected"
+            )
 
 
 def _is_heading(line: str) -> bool:

@@ -34,28 +34,48 @@ MEANINGS = {
 def settings_of(text: str, default: DecodeConfig) -> DecodeConfig:
     """Read `name=value,name=value` over the defaults. Raises ValueError on a name or value that is none."""
     kinds: dict[str, Any] = {"int": int, "float": float, "str": str}
-    known = {setting.name: kinds[str(setting.type)] for setting in fields(DecodeConfig) if str(setting.type) in kinds}
+    known = {
+        setting.name: kinds[str(setting.type)]
+        for setting in fields(DecodeConfig)
+        if str(setting.type) in kinds
+    }
     changed = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
         if name not in known:
-            raise ValueError(f"--try {text}: there is no setting {name!r}; it is one of {', '.join(known)}")
+            raise ValueError(
+                f"--try {text}: there is no setting {name!r}; it is one of {', '.join(known)}"
+            )
         try:
             changed[name] = known[name](value)
         except ValueError:
-            raise ValueError(f"--try {text}: {value!r} is no {known[name].__name__} for {name}") from None
+            raise ValueError(
+                f"--try {text}: {value!r} is no {known[name].__name__} for {name}"
+            ) from None
     return replace(default, **changed)
 
 
 def measure(
-    agent: DialogueAgent, chosen: Sequence[Exchange], *, exchanges: Sequence[Exchange], transcripts: Sequence[Transcript]
+    agent: DialogueAgent,
+    chosen: Sequence[Exchange],
+    *,
+    exchanges: Sequence[Exchange],
+    transcripts: Sequence[Transcript],
 ) -> tuple[Metrics, list[Reply]]:
     """Answer the chosen histories by the agent's settings: the figures of its replies, and how likely it finds them itself."""
     begun = time.perf_counter()
     replies = answers(agent, chosen, exchanges=exchanges, transcripts=transcripts)
     seconds = time.perf_counter() - begun
-    said = [[*agent.vocabulary.encode(reply.conversation.turns[-1].text), agent.vocabulary.eos_id] for reply in replies]
-    given = score(agent.model, said, histories=[exchange.history for exchange in chosen], name="replies scored")
+    said = [
+        [*agent.vocabulary.encode(reply.conversation.turns[-1].text), agent.vocabulary.eos_id]
+        for reply in replies
+    ]
+    given = score(
+        agent.model,
+        said,
+        histories=[exchange.history for exchange in chosen],
+        name="replies scored",
+    )
     blank = score(agent.model, said, histories=None, name="the same without history")
     total, spoken = given.sum().item(), sum(len(words(reply.text)) for reply in replies)
     truth = [transcripts[exchange.conversation].turns[exchange.turn] for exchange in chosen]
@@ -78,7 +98,10 @@ def side_by_side(
     """Measure agents, by the names of their settings, on the same histories: a row of COLUMNS for each, and its replies."""
     for name, agent in agents.items():
         figures, replies = measure(agent, chosen, exchanges=exchanges, transcripts=transcripts)
-        yield {"settings": name, **{column: round(figures[column], 4) for column in COLUMNS}}, replies
+        yield (
+            {"settings": name, **{column: round(figures[column], 4) for column in COLUMNS}},
+            replies,
+        )
 
 
 def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -43,7 +43,9 @@ class Evaluation:
         return self.transcripts[exchange.conversation].turns[exchange.turn - before]
 
 
-def evaluate(agent: DialogueAgent, transcripts: Iterable[Transcript], *, limit: int | None = None) -> Evaluation:
+def evaluate(
+    agent: DialogueAgent, transcripts: Iterable[Transcript], *, limit: int | None = None
+) -> Evaluation:
     """Compute all figures; answer and rank `limit` exchanges at most. Nothing of the text is cut.
 
     Raises ValueError where the conversations are too few or too short for a figure.
@@ -53,7 +55,9 @@ def evaluate(agent: DialogueAgent, transcripts: Iterable[Transcript], *, limit: 
     exchanges = exchanges_of(agent.model, encoded, agent.device)
     chosen = chosen_exchanges(exchanges, transcripts, limit=limit)
     if not chosen:
-        raise ValueError("no conversation has three turns: there is nothing to answer after a history of two")
+        raise ValueError(
+            "no conversation has three turns: there is nothing to answer after a history of two"
+        )
     given = answers(agent, chosen, exchanges=exchanges, transcripts=transcripts)
     held = hold_talks(agent, transcripts)
 

@@ -31,18 +31,30 @@ class Exchange:
 
 def by_hash(transcripts: Iterable[Transcript]) -> list[Transcript]:
     """Order conversations by sha1 of their ids: the same order for everybody, corpora interleaved."""
-    return sorted(transcripts, key=lambda transcript: hashlib.sha1(transcript.id.encode()).hexdigest())
+    return sorted(
+        transcripts, key=lambda transcript: hashlib.sha1(transcript.id.encode()).hexdigest()
+    )
 
 
-def exchanges_of(model: ModelModule[Any], conversations: Sequence[list[batches.Utterance]], device: torch.device) -> list[Exchange]:
+def exchanges_of(
+    model: ModelModule[Any], conversations: Sequence[list[batches.Utterance]], device: torch.device
+) -> list[Exchange]:
     """Encode conversations turn by turn and list every turn but each one's first, with the history vector before it."""
     found: list[Exchange] = []
     order = sorted(range(len(conversations)), key=lambda index: len(conversations[index]))
-    for begin in tqdm(range(0, len(order), BATCH_CONVERSATIONS), desc="histories", leave=False, disable=None):
-        going_on = [index for index in order[begin : begin + BATCH_CONVERSATIONS] if len(conversations[index]) > 1]
+    for begin in tqdm(
+        range(0, len(order), BATCH_CONVERSATIONS), desc="histories", leave=False, disable=None
+    ):
+        going_on = [
+            index
+            for index in order[begin : begin + BATCH_CONVERSATIONS]
+            if len(conversations[index]) > 1
+        ]
         history: Tensor | None = None
         for turn in range(max((len(conversations[index]) for index in going_on), default=1) - 1):
-            staying = [row for row, index in enumerate(going_on) if len(conversations[index]) > turn + 1]
+            staying = [
+                row for row, index in enumerate(going_on) if len(conversations[index]) > turn + 1
+            ]
             history = None if history is None else history[staying]
             going_on = [going_on[row] for row in staying]
             said = batches.collate([[conversations[index][turn]] for index in going_on], pad_id=0)
@@ -54,7 +66,9 @@ def exchanges_of(model: ModelModule[Any], conversations: Sequence[list[batches.U
     return found
 
 
-def chosen_exchanges(exchanges: Sequence[Exchange], transcripts: Sequence[Transcript], *, limit: int | None) -> list[Exchange]:
+def chosen_exchanges(
+    exchanges: Sequence[Exchange], transcripts: Sequence[Transcript], *, limit: int | None
+) -> list[Exchange]:
     """Choose one exchange a conversation, after at least two turns, at a place that its id's hash tells; the first `limit`."""
     at = {(exchange.conversation, exchange.turn): exchange for exchange in exchanges}
     chosen = []

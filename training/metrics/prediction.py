@@ -20,7 +20,10 @@ from training.data import batches
 from training.data.batches import Utterance
 from training.metrics.exchanges import Metrics, exchanges_of
 
-BATCH_TOKENS, BATCH_ROWS = 6000, 256  # more rows are no faster, and a Transformer's history takes a megabyte of each
+BATCH_TOKENS, BATCH_ROWS = (
+    6000,
+    256,
+)  # more rows are no faster, and a Transformer's history takes a megabyte of each
 STRETCH_TURNS = 100
 MEANINGS = {
     "perplexity_per_token": "of every turn but a conversation's first, given the turns before it",
@@ -71,10 +74,15 @@ def predict(
     vocabulary: Vocabulary,
 ) -> Prediction:
     """Predict all turns of conversations, which are the transcripts encoded. Raises ValueError where a corpus has one alone."""
-    spoken = [[turn if turn.heard is None else Utterance(turn.heard) for turn in turns] for turns in conversations]
+    spoken = [
+        [turn if turn.heard is None else Utterance(turn.heard) for turn in turns]
+        for turns in conversations
+    ]
     log_probs, right = likelihoods(model, conversations, after=conversations, name="predicting")
     recognised, _ = likelihoods(model, conversations, after=spoken, name="recognised histories")
-    shuffled, _ = likelihoods(model, conversations, after=others(conversations, transcripts), name="shuffled histories")
+    shuffled, _ = likelihoods(
+        model, conversations, after=others(conversations, transcripts), name="shuffled histories"
+    )
     counted, words, wrong = [], [], []
     texts = ((transcript, text) for transcript in transcripts for text in transcript.turns)
     for (transcript, text), hits in zip(texts, right, strict=True):
@@ -99,7 +107,9 @@ def predict(
 def prediction_metrics(prediction: Prediction) -> Metrics:
     """Measure a prediction of all turns of conversations, their first ones included. What no conversation reaches is left out."""
     turn = prediction.turn
-    later, third, from_fourth = (prediction.where(chosen) for chosen in (turn > 0, turn == 2, turn > 2))
+    later, third, from_fourth = (
+        prediction.where(chosen) for chosen in (turn > 0, turn == 2, turn > 2)
+    )
     figures = {
         "perplexity_per_token": perplexity(later.log_probs, later.tokens),
         "perplexity_per_word": perplexity(later.log_probs, later.counted),
@@ -113,7 +123,9 @@ def prediction_metrics(prediction: Prediction) -> Metrics:
         figures["perplexity_per_word_u3"] = perplexity(third.log_probs, third.words)
         figures["word_error_rate_u3"] = third.wrong.sum().item() / third.words.sum().item()
     if len(from_fourth.turn):
-        figures["perplexity_per_word_from_u4"] = perplexity(from_fourth.log_probs, from_fourth.words)
+        figures["perplexity_per_word_from_u4"] = perplexity(
+            from_fourth.log_probs, from_fourth.words
+        )
     return figures
 
 
@@ -124,7 +136,11 @@ def perplexity(log_probs: Tensor, counts: Tensor) -> float:
 
 @torch.no_grad()
 def likelihoods(
-    model: ModelModule[Any], conversations: Sequence[list[Utterance]], *, after: Sequence[list[Utterance]], name: str
+    model: ModelModule[Any],
+    conversations: Sequence[list[Utterance]],
+    *,
+    after: Sequence[list[Utterance]],
+    name: str,
 ) -> tuple[Tensor, list[list[bool]]]:
     """Score all turns, each after the turns that stand before its place in `after`: the conversations, or one as long for each.
 
@@ -133,9 +149,15 @@ def likelihoods(
     device = next(model.parameters()).device
     # A long text is cut into stretches, each of which goes on from the history before it.
     before = [turns[: 1 + (len(turns) - 1) // STRETCH_TURNS * STRETCH_TURNS] for turns in after]
-    histories = {(found.conversation, found.turn): found.history for found in exchanges_of(model, before, device)}
+    histories = {
+        (found.conversation, found.turn): found.history
+        for found in exchanges_of(model, before, device)
+    }
     empty = torch.zeros_like(next(iter(histories.values()))) if histories else None
-    first = [0, *itertools.accumulate(map(len, conversations))]  # where each conversation begins among the M
+    first = [
+        0,
+        *itertools.accumulate(map(len, conversations)),
+    ]  # where each conversation begins among the M
     log_probs, right = torch.zeros(first[-1], dtype=torch.float64), [[False]] * first[-1]
     stretches = [
         (index, begin, turns[begin : begin + STRETCH_TURNS])
@@ -147,36 +169,59 @@ def likelihoods(
         part = [stretches[place] for place in places]
         batch = batches.collate([turns for *_, turns in part], pad_id=0)
         if empty is not None:
-            batch = replace(batch, history=torch.stack([histories.get((index, begin), empty) for index, begin, _ in part]))
+            batch = replace(
+                batch,
+                history=torch.stack(
+                    [histories.get((index, begin), empty) for index, begin, _ in part]
+                ),
+            )
         if after is not conversations:
-            heard = batches.collate([after[index][begin : begin + len(turns)] for index, begin, turns in part], pad_id=0)
+            heard = batches.collate(
+                [after[index][begin : begin + len(turns)] for index, begin, turns in part], pad_id=0
+            )
             batch = replace(batch, encoder_input=(heard.token_ids, heard.lengths))
         found = model.log_likelihood(batch.to(device))
-        rows = [first[index] + begin + turn for index, begin, turns in part for turn in range(len(turns))]
+        rows = [
+            first[index] + begin + turn
+            for index, begin, turns in part
+            for turn in range(len(turns))
+        ]
         log_probs[rows] = found.log_probs.double().cpu()
-        for row, length, hits in zip(rows, batch.lengths.tolist(), found.correct_mask.tolist(), strict=True):
+        for row, length, hits in zip(
+            rows, batch.lengths.tolist(), found.correct_mask.tolist(), strict=True
+        ):
             right[row] = hits[:length]
     return log_probs, right
 
 
-def others(conversations: Sequence[list[Utterance]], transcripts: Sequence[Transcript]) -> list[list[Utterance]]:
+def others(
+    conversations: Sequence[list[Utterance]], transcripts: Sequence[Transcript]
+) -> list[list[Utterance]]:
     """Give each conversation as many turns of another one of its corpus, so that the two differ in what is talked of alone.
 
     That is the next longer one; for the longest, the next shorter again and again. Raises ValueError where there is no other.
     """
     found: list[list[Utterance]] = [[]] * len(conversations)
     by_corpus: dict[str, list[int]] = {}
-    for index in sorted(range(len(conversations)), key=lambda index: len(conversations[index])):  # stable: else as they came
+    for index in sorted(
+        range(len(conversations)), key=lambda index: len(conversations[index])
+    ):  # stable: else as they came
         by_corpus.setdefault(transcripts[index].corpus, []).append(index)
     for corpus, order in by_corpus.items():
         if len(order) < 2:
-            raise ValueError(f"the split has one conversation of {corpus} only: there is no other history to shuffle in")
+            raise ValueError(
+                f"the split has one conversation of {corpus} only: there is no other history to shuffle in"
+            )
         for index, other in zip(order, [*order[1:], order[-2]], strict=True):
-            found[index] = list(itertools.islice(itertools.cycle(conversations[other]), len(conversations[index])))
+            found[index] = list(
+                itertools.islice(itertools.cycle(conversations[other]), len(conversations[index]))
+            )
     return found
 
 
-def right_words(text: str, hits: Sequence[bool], *, vocabulary: Vocabulary, spaced: bool) -> list[bool]:
+def right_words(
+    text: str, hits: Sequence[bool], *, vocabulary: Vocabulary, spaced: bool
+) -> list[bool]:
     """Tell of each word of a turn whether all of its tokens are right. hits: of each token, </s> left out.
 
     Words and tokens need not end at the same places ("don ' t" is read as "don't"): a token belongs to every word that it
@@ -192,11 +237,20 @@ def right_words(text: str, hits: Sequence[bool], *, vocabulary: Vocabulary, spac
     rule = _SPACED_WORD if spaced else _COUNTED_WORD
     ends = [len(spaceless(lowered[: word.end()])) for word in rule.finditer(lowered)]
     # two quotes are read as one: the second is the character that the first is
-    return [not any(wrong[max(0, min(begin, end - 1)) : end]) for begin, end in zip([0, *ends], ends, strict=False)]
+    return [
+        not any(wrong[max(0, min(begin, end - 1)) : end])
+        for begin, end in zip([0, *ends], ends, strict=False)
+    ]
 
 
 @torch.no_grad()
-def score(model: ModelModule[Any], replies: Sequence[Sequence[int]], *, histories: Sequence[Tensor] | None, name: str) -> Tensor:
+def score(
+    model: ModelModule[Any],
+    replies: Sequence[Sequence[int]],
+    *,
+    histories: Sequence[Tensor] | None,
+    name: str,
+) -> Tensor:
     """Give log p of each reply (its tokens with </s>) given its history vector, or nothing: (M,) float64."""
     order = sorted(range(len(replies)), key=lambda index: len(replies[index]))
     device = next(model.parameters()).device
@@ -204,7 +258,9 @@ def score(model: ModelModule[Any], replies: Sequence[Sequence[int]], *, historie
     for rows in _by_tokens(order, list(map(len, replies)), name=name):
         batch = batches.collate([[list(replies[row])] for row in rows], pad_id=0)
         history = None if histories is None else torch.stack([histories[row] for row in rows])
-        found = model.log_likelihood(Batch(batch.token_ids, batch.lengths, batch.turns, history=history).to(device))
+        found = model.log_likelihood(
+            Batch(batch.token_ids, batch.lengths, batch.turns, history=history).to(device)
+        )
         log_probs[rows] = found.log_probs.double().cpu()
     return log_probs
 

@@ -24,7 +24,11 @@ MEANINGS = {
 
 
 def ranks(
-    model: ModelModule[Any], chosen: Sequence[Exchange], *, exchanges: Sequence[Exchange], transcripts: Sequence[Transcript]
+    model: ModelModule[Any],
+    chosen: Sequence[Exchange],
+    *,
+    exchanges: Sequence[Exchange],
+    transcripts: Sequence[Transcript],
 ) -> tuple[Tensor, Tensor]:
     """Rank the true reply among 19 of other conversations of its corpus, drawn with seed 0: 1 is best, ties lose. (M,) each.
 

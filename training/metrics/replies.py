@@ -38,18 +38,28 @@ _ARTICLE = re.compile(r"\b(a|an|the)\b")
 
 
 def answers(
-    agent: DialogueAgent, chosen: Sequence[Exchange], *, exchanges: Sequence[Exchange], transcripts: Sequence[Transcript]
+    agent: DialogueAgent,
+    chosen: Sequence[Exchange],
+    *,
+    exchanges: Sequence[Exchange],
+    transcripts: Sequence[Transcript],
 ) -> list[Reply]:
     """Let the agent answer gold histories, in its own words, at the places of the chosen ones among all exchanges."""
     histories = {(exchange.conversation, exchange.turn): exchange.history for exchange in exchanges}
     replies: list[Reply] = []
-    for begin in tqdm(range(0, len(chosen), BATCH_REPLIES), desc="replies", leave=False, disable=None):
+    for begin in tqdm(
+        range(0, len(chosen), BATCH_REPLIES), desc="replies", leave=False, disable=None
+    ):
         conversations, utterances = [], []
         for exchange in chosen[begin : begin + BATCH_REPLIES]:
             *said, utterance = transcripts[exchange.conversation].turns[: exchange.turn]
             # the last speaker is the user, and speakers alternate
-            turns = (Turn("bot" if (len(said) - i) % 2 else "user", text) for i, text in enumerate(said))
-            conversations.append(Conversation(histories[exchange.conversation, exchange.turn - 1], tuple(turns)))
+            turns = (
+                Turn("bot" if (len(said) - i) % 2 else "user", text) for i, text in enumerate(said)
+            )
+            conversations.append(
+                Conversation(histories[exchange.conversation, exchange.turn - 1], tuple(turns))
+            )
             utterances.append(utterance)
         replies += agent.answer(conversations, utterances)
     return replies
@@ -85,14 +95,21 @@ def ngrams(spoken: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
 
 def overlap_metrics(replies: Sequence[Reply], truth: Sequence[str]) -> tuple[Metrics, str]:
     """Measure how near replies come to the true ones, brought to the form that replies have; say how BLEU was computed."""
-    said, expected = [reply.text for reply in replies], [normalise(without_marks(text)) for text in truth]
+    said, expected = (
+        [reply.text for reply in replies],
+        [normalise(without_marks(text)) for text in truth],
+    )
     metric = BLEU(lowercase=True)
     bleu = metric.corpus_score(said, [expected]).score
-    return {"token_f1": sum(map(token_f1, said, expected)) / len(said), "bleu": bleu}, str(metric.get_signature())
+    return {"token_f1": sum(map(token_f1, said, expected)) / len(said), "bleu": bleu}, str(
+        metric.get_signature()
+    )
 
 
 def token_f1(reply: str, truth: str) -> float:
     """Compute ParlAI's F1 (Miller et al. 2017) of two texts: bags of words, without case, punctuation and articles."""
-    said, expected = (_ARTICLE.sub(" ", _PUNCTUATION.sub(" ", text.lower())).split() for text in (reply, truth))
+    said, expected = (
+        _ARTICLE.sub(" ", _PUNCTUATION.sub(" ", text.lower())).split() for text in (reply, truth)
+    )
     common = sum((Counter(said) & Counter(expected)).values())
     return 2 * common / (len(said) + len(expected)) if common else 0.0

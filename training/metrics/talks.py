@@ -14,7 +14,10 @@ from training.corpora.transcript import Transcript
 from training.metrics.exchanges import Metrics
 from training.metrics.replies import BATCH_REPLIES, ngrams
 
-TALKS, TALK_TURNS = 50, 12  # how many the agent holds, and turns that a transcript must have for that
+TALKS, TALK_TURNS = (
+    50,
+    12,
+)  # how many the agent holds, and turns that a transcript must have for that
 MEANINGS = {
     "repeated_replies": "share of replies said before in their conversation, where the agent holds whole ones",
     "repeated_4grams_across_turns": "share of their four words in a row that an earlier reply of the same conversation has",
@@ -35,14 +38,25 @@ class Talk:
         return self.transcript.turns[::2]
 
 
-def hold_talks(agent: DialogueAgent, transcripts: Sequence[Transcript], *, limit: int = TALKS) -> list[Talk]:
+def hold_talks(
+    agent: DialogueAgent, transcripts: Sequence[Transcript], *, limit: int = TALKS
+) -> list[Talk]:
     """Let the agent hold whole conversations, against what one speaker of each long enough transcript said."""
-    talks = [Talk(transcript, ()) for transcript in transcripts if len(transcript.turns) >= TALK_TURNS][:limit]
-    for turn in tqdm(range(max((len(talk.heard) for talk in talks), default=0)), desc="conversations", leave=False, disable=None):
+    talks = [
+        Talk(transcript, ()) for transcript in transcripts if len(transcript.turns) >= TALK_TURNS
+    ][:limit]
+    for turn in tqdm(
+        range(max((len(talk.heard) for talk in talks), default=0)),
+        desc="conversations",
+        leave=False,
+        disable=None,
+    ):
         going_on = [index for index, talk in enumerate(talks) if turn < len(talk.heard)]
         for begin in range(0, len(going_on), BATCH_REPLIES):
             part = going_on[begin : begin + BATCH_REPLIES]
-            so_far = [talks[index].replies[-1].conversation if turn else Conversation() for index in part]
+            so_far = [
+                talks[index].replies[-1].conversation if turn else Conversation() for index in part
+            ]
             replies = agent.answer(so_far, [talks[index].heard[turn] for index in part])
             for index, reply in zip(part, replies, strict=True):
                 talks[index] = Talk(talks[index].transcript, (*talks[index].replies, reply))
@@ -59,7 +73,10 @@ def talk_metrics(talks: Sequence[Talk]) -> Metrics:
             spoken = tuple(words(reply.text))
             found = list(ngrams(spoken, 4))
             replies, said_again = replies + 1, said_again + (spoken in said)
-            grams, grams_again = grams + len(found), grams_again + sum(gram in known for gram in found)
+            grams, grams_again = (
+                grams + len(found),
+                grams_again + sum(gram in known for gram in found),
+            )
             said.add(spoken)
             known.update(found)
     return {

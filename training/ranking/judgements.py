@@ -69,7 +69,9 @@ def load(path: Path = FILE) -> tuple[list[Judged], Counter[str]]:
         try:
             one = _joined(entry, transcripts)
         except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: no judged context ({error!r}); see {__name__}") from None
+            raise ValueError(
+                f"{path}, line {number}: no judged context ({error!r}); see {__name__}"
+            ) from None
         if one is None:
             missing[entry["corpus"]] += 1
         else:
@@ -89,13 +91,19 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         text = decoded(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
         entries = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} holds no judgements ({error}); expected JSON lines, plain or gzipped") from None
-    if not all(isinstance(entry, dict) and isinstance(entry.get("corpus"), str) for entry in entries):
+        raise ValueError(
+            f"{path} holds no judgements ({error}); expected JSON lines, plain or gzipped"
+        ) from None
+    if not all(
+        isinstance(entry, dict) and isinstance(entry.get("corpus"), str) for entry in entries
+    ):
         raise ValueError(f"{path} holds no judgements; expected a corpus in every line")
     return entries
 
 
-def _joined(entry: Mapping[str, Any], transcripts: Mapping[tuple[str, str], Transcript]) -> Judged | None:
+def _joined(
+    entry: Mapping[str, Any], transcripts: Mapping[tuple[str, str], Transcript]
+) -> Judged | None:
     """Read one entry; None where its conversation is not here."""
     true_reply = ""
     if "turn" in entry:
@@ -119,4 +127,10 @@ def _reply(candidate: Mapping[str, Any], true_reply: str) -> JudgedReply:
     text = candidate.get("reply", true_reply)
     if not isinstance(text, str) or not text.strip():
         raise ValueError("a candidate without text")
-    return JudgedReply(text, bool(candidate["sensible"]), bool(candidate["specific"]), str(candidate.get("fault", "")), is_true)
+    return JudgedReply(
+        text,
+        bool(candidate["sensible"]),
+        bool(candidate["specific"]),
+        str(candidate.get("fault", "")),
+        is_true,
+    )

@@ -53,12 +53,28 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
         for turn in turns:
             (conversation,) = agent.hear([conversation], [turn])
         before = [turn.text for turn in turns[:-1]][-RECALLED_TURNS:]
-        remembered = {one_form(one.text): one.similarity for one in agent.memory.find(turns[-1].text, before, count=RECALLED)}
+        remembered = {
+            one_form(one.text): one.similarity
+            for one in agent.memory.find(turns[-1].text, before, count=RECALLED)
+        }
         scored = agent.scored([conversation] * len(replies), [reply.text for reply in replies])
-        candidates = tuple(replace(candidate, similarity=remembered.get(one_form(candidate.text))) for candidate in scored)
-        found = torch.tensor([[reply.sensible, reply.specific] for reply in replies], dtype=torch.float)
+        candidates = tuple(
+            replace(candidate, similarity=remembered.get(one_form(candidate.text)))
+            for candidate in scored
+        )
+        found = torch.tensor(
+            [[reply.sensible, reply.specific] for reply in replies], dtype=torch.float
+        )
         # The texts suffice from here on.
-        made.append(Example(Conversation(turns=tuple(turns)), candidates, found, context.corpus, is_held_out(context)))
+        made.append(
+            Example(
+                Conversation(turns=tuple(turns)),
+                candidates,
+                found,
+                context.corpus,
+                is_held_out(context),
+            )
+        )
     return made
 
 
@@ -80,28 +96,42 @@ def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
     """Fit the judges of a ranker; its matcher stays as it is."""
     network = ranker.network
     with torch.inference_mode():
-        numbers = [ranker.numbers([example.conversation], [example.candidates]) for example in learnt]
+        numbers = [
+            ranker.numbers([example.conversation], [example.candidates]) for example in learnt
+        ]
     every = torch.cat(numbers).clone()
     network.mean.copy_(every.mean(0))
     network.spread.copy_(every.std(0).clamp_min(1e-3))
-    rows = [(network.scaled(own.clone()), example.found.to(own.device)) for own, example in zip(numbers, learnt, strict=True)]
+    rows = [
+        (network.scaled(own.clone()), example.found.to(own.device))
+        for own, example in zip(numbers, learnt, strict=True)
+    ]
     for number, judge in enumerate(network.judges):
         rng = random.Random(seed + number)
         torch.manual_seed(seed + number)  # dropout's
-        optimizer = torch.optim.AdamW(judge.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        optimizer = torch.optim.AdamW(
+            judge.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
+        )
         batches = max(1, len(rows) // CONTEXTS)
         judge.train()
         for step in range(EPOCHS * batches):
             if step % batches == 0:
                 rng.shuffle(rows)
             some = rows[step % batches * CONTEXTS :][:CONTEXTS]
-            optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / (EPOCHS * batches))) / 2
+            optimizer.param_groups[0]["lr"] = (
+                LEARNING_RATE * (1 + math.cos(math.pi * step / (EPOCHS * batches))) / 2
+            )
             logits = judge(torch.cat([inputs for inputs, _ in some]))
             sensible, specific = torch.cat([found for _, found in some]).unbind(1)
             loss = F.binary_cross_entropy_with_logits(logits[:, 0], sensible)
-            of_sensible = F.binary_cross_entropy_with_logits(logits[:, 1], specific, reduction="none") * sensible
+            of_sensible = (
+                F.binary_cross_entropy_with_logits(logits[:, 1], specific, reduction="none")
+                * sensible
+            )
             optimizer.zero_grad()
-            torch.autograd.backward(loss + SPECIFIC * of_sensible.sum() / sensible.sum().clamp_min(1))
+            torch.autograd.backward(
+                loss + SPECIFIC * of_sensible.sum() / sensible.sum().clamp_min(1)
+            )
             optimizer.step()
         judge.eval()
 
@@ -131,7 +161,13 @@ def agreement(ranker: Ranker, held_out: Sequence[Example]) -> Agreement:
         ssa = example.found.mean(1)
         chosen.append(float(ssa[max(range(len(found)), key=lambda at: found[at])]))
         best.append(float(ssa.max()))
-    return Agreement(len(held_out), len(scores), auc(scores, sensible), sum(chosen) / len(chosen), sum(best) / len(best))
+    return Agreement(
+        len(held_out),
+        len(scores),
+        auc(scores, sensible),
+        sum(chosen) / len(chosen),
+        sum(best) / len(best),
+    )
 
 
 def auc(scores: Sequence[float], labels: Sequence[float]) -> float:

@@ -76,15 +76,28 @@ def fit(
     rng.seed(f"{seed} {steps}")
     optimizer = torch.optim.AdamW(matcher.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     begun, saved, device = clock() - spent, spent, matcher.embedding.weight.device
-    bar = tqdm(total=round(total), initial=round(min(spent, total)), desc="matching", unit="s", mininterval=1, disable=None)
+    bar = tqdm(
+        total=round(total),
+        initial=round(min(spent, total)),
+        desc="matching",
+        unit="s",
+        mininterval=1,
+        disable=None,
+    )
     matcher.train()
     # Resumed with the minutes already spent there is nothing to do.
     while (seconds := clock() - begun) < total:
         share = seconds / total
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1, (steps + 1) / WARMUP) * (1 + math.cos(math.pi * share)) / 2
+        optimizer.param_groups[0]["lr"] = (
+            LEARNING_RATE * min(1, (steps + 1) / WARMUP) * (1 + math.cos(math.pi * share)) / 2
+        )
         drawn = rng.sample(found, min(BATCH, len(found)))
-        contexts = matcher.context_vectors(context_table([pair.context for pair in drawn], matcher.pad_id).to(device))
-        replies = matcher.reply_vectors(table([pair.reply for pair in drawn], matcher.pad_id).to(device))
+        contexts = matcher.context_vectors(
+            context_table([pair.context for pair in drawn], matcher.pad_id).to(device)
+        )
+        replies = matcher.reply_vectors(
+            table([pair.reply for pair in drawn], matcher.pad_id).to(device)
+        )
         logits = contexts @ replies.t() * matcher.log_scale.exp().clamp_max(50)
         own = torch.arange(len(drawn), device=device)
         loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.t(), own)) / 2
@@ -110,10 +123,16 @@ def hits(matcher: Matcher, found: Sequence[Pair], *, seed: int = 0) -> float:
     """Return the share of contexts whose own reply is first of 20, the others drawn from those of other contexts."""
     rng, first = random.Random(seed), 0
     device = matcher.embedding.weight.device
-    contexts = matcher.context_vectors(context_table([pair.context for pair in found], matcher.pad_id).to(device))
-    replies = matcher.reply_vectors(table([pair.reply for pair in found], matcher.pad_id).to(device))
+    contexts = matcher.context_vectors(
+        context_table([pair.context for pair in found], matcher.pad_id).to(device)
+    )
+    replies = matcher.reply_vectors(
+        table([pair.reply for pair in found], matcher.pad_id).to(device)
+    )
     for place in range(len(found)):
-        others = [at for at in rng.sample(range(len(found)), min(OTHERS + 1, len(found))) if at != place][:OTHERS]
+        others = [
+            at for at in rng.sample(range(len(found)), min(OTHERS + 1, len(found))) if at != place
+        ][:OTHERS]
         cosines = replies[[place, *others]] @ contexts[place]
         first += bool((cosines[0] > cosines[1:]).all())
     return first / len(found)
@@ -132,7 +151,9 @@ def table(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
 
 
 def _write(matcher: Matcher, state: Path, steps: int, seconds: float) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in matcher.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in matcher.state_dict().items()
+    }
     metadata = {"steps": str(steps), "seconds": str(seconds)}
     replace_file(state, lambda path: save_file(tensors, path, metadata=metadata))
 
@@ -146,4 +167,6 @@ def _read(matcher: Matcher, state: Path) -> tuple[int, float]:
         return int(metadata["steps"]), float(metadata["seconds"])
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{state} is no state of this matcher ({reason}); begin again without --resume") from None
+        raise ValueError(
+            f"{state} is no state of this matcher ({reason}); begin again without --resume"
+        ) from None

@@ -49,14 +49,18 @@ class Source:
 class _Checkpoint(argparse.Action):
     """Begin a source."""
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
         namespace.sources = [*namespace.sources, Source(Path(values))]
 
 
 class _Decode(argparse.Action):
     """Give the last source its settings; a source that has some is taken again with the others."""
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
         sources = namespace.sources or [Source(PRETRAINED)]
         if sources[-1].decode:
             sources = [*sources, Source(sources[-1].checkpoint)]
@@ -73,11 +77,16 @@ def replies_of(agent: DialogueAgent, wanted: Sequence[Context]) -> list[str]:
         conversations = [Conversation() for _ in some]
         for place in range(max(map(len, heard)) - 1):
             going_on = [row for row, turns in enumerate(heard) if len(turns) > place + 1]
-            turns = [Turn("bot" if (len(heard[row]) - place) % 2 == 0 else "user", heard[row][place]) for row in going_on]
+            turns = [
+                Turn("bot" if (len(heard[row]) - place) % 2 == 0 else "user", heard[row][place])
+                for row in going_on
+            ]
             found = agent.hear([conversations[row] for row in going_on], turns)
             for row, conversation in zip(going_on, found, strict=True):
                 conversations[row] = conversation
-        replies += [reply.text for reply in agent.answer(conversations, [turns[-1] for turns in heard])]
+        replies += [
+            reply.text for reply in agent.answer(conversations, [turns[-1] for turns in heard])
+        ]
     return replies
 
 
@@ -101,15 +110,21 @@ def write_sheet(options: argparse.Namespace) -> None:
     replies: dict[str, Sequence[str]] = {WRITTEN: [context.reply for context in wanted]}
     about: dict[str, Any] = {WRITTEN: "the replies that the contexts come with"}
     for source, decode in zip(sources, decodes, strict=True):
-        agent = DialogueAgent.load(source.checkpoint, device=choose_device(options.device), decode=decode, precision="fp32")
+        agent = DialogueAgent.load(
+            source.checkpoint, device=choose_device(options.device), decode=decode, precision="fp32"
+        )
         replies[source.name] = replies_of(agent, wanted)
         about[source.name] = asdict(decode)
     if options.only_models:
         del replies[WRITTEN], about[WRITTEN]
     sheet.write(options.out, wanted, replies, seed=options.seed, about=about)
     count = sum(len(context["replies"]) for context in sheet.read_key(options.out)["contexts"])
-    print(f"{len(wanted)} contexts with {count} different replies of {len(replies)} sources: fill in")
-    print(f"{options.out / sheet.SHEET}, or open {options.out / sheet.PAGE} and save what it gives you there;")
+    print(
+        f"{len(wanted)} contexts with {count} different replies of {len(replies)} sources: fill in"
+    )
+    print(
+        f"{options.out / sheet.SHEET}, or open {options.out / sheet.PAGE} and save what it gives you there;"
+    )
     print(f"then python -m training.reading score {options.out}")
 
 
@@ -119,13 +134,20 @@ def score(options: argparse.Namespace) -> None:
         check_writable_file(options.json, option="--json")
     key = sheet.read_key(options.folder)
     labels = [label for context in key["contexts"] for label in context["replies"]]
-    filled = {path.stem: sheet.read_filled(path, labels) for path in sorted(options.folder.glob("*.txt"))}
+    filled = {
+        path.stem: sheet.read_filled(path, labels) for path in sorted(options.folder.glob("*.txt"))
+    }
     readers = {name: found for name, found in filled.items() if found}
     if not readers:
-        raise ValueError(f"no sheet in {options.folder} is filled in; write [yy], [yn] or [nn] before each reply")
+        raise ValueError(
+            f"no sheet in {options.folder} is filled in; write [yy], [yn] or [nn] before each reply"
+        )
     if options.json:  # before anything is shown
         figures = {
-            "scores": {reader: [asdict(row) for row in scores.scores(key, found)] for reader, found in readers.items()},
+            "scores": {
+                reader: [asdict(row) for row in scores.scores(key, found)]
+                for reader, found in readers.items()
+            },
             "agreement": scores.agreement(readers),
         }
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -162,13 +184,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m training.reading", description="Have replies read blind, and count what readers found."
+        prog="python -m training.reading",
+        description="Have replies read blind, and count what readers found.",
     )
     commands = parser.add_subparsers(required=True)
-    add = (written := commands.add_parser("sheet", help="write contexts with the replies of all sources")).add_argument
+    add = (
+        written := commands.add_parser(
+            "sheet", help="write contexts with the replies of all sources"
+        )
+    ).add_argument
     written.set_defaults(run=write_sheet, sources=[])
-    add("--checkpoint", action=_Checkpoint, metavar="DIR", help="a source, any number of times (default: the one that ships)")
-    add("--decode", action=_Decode, metavar="NAME=VALUE,...", help="settings of the checkpoint before it; again: another source")
+    add(
+        "--checkpoint",
+        action=_Checkpoint,
+        metavar="DIR",
+        help="a source, any number of times (default: the one that ships)",
+    )
+    add(
+        "--decode",
+        action=_Decode,
+        metavar="NAME=VALUE,...",
+        help="settings of the checkpoint before it; again: another source",
+    )
     add(
         "--contexts",
         action="append",
@@ -183,8 +220,17 @@ def _options() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     scored = commands.add_parser("score", help="count what readers found")
     scored.set_defaults(run=score)
-    scored.add_argument("folder", type=Path, metavar="DIR", help="a sheet's folder, with one filled-in .txt a reader")
-    scored.add_argument("--base", metavar="SOURCE", help="the source that others are compared with (default: the first)")
+    scored.add_argument(
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="a sheet's folder, with one filled-in .txt a reader",
+    )
+    scored.add_argument(
+        "--base",
+        metavar="SOURCE",
+        help="the source that others are compared with (default: the first)",
+    )
     scored.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
     return parser
 

@@ -32,7 +32,10 @@ class Context:
     def as_heard(self) -> tuple[str, ...]:
         """The turns as the skill gets them: what the person said has been through a recogniser."""
         persons = len(self.turns) % 2
-        return tuple(as_written(as_recognised(turn)) if number % 2 != persons else turn for number, turn in enumerate(self.turns))
+        return tuple(
+            as_written(as_recognised(turn)) if number % 2 != persons else turn
+            for number, turn in enumerate(self.turns)
+        )
 
 
 def load(name: str, *, split: str = "test", limit: int | None = None) -> list[Context]:
@@ -73,11 +76,15 @@ def _read(path: Path) -> Iterator[Context]:
         try:
             entry = json.loads(line)
             turns, reply = entry["turns"], entry["reply"]
-            if not turns or not all(isinstance(text, str) and text.strip() for text in (*turns, reply)):
+            if not turns or not all(
+                isinstance(text, str) and text.strip() for text in (*turns, reply)
+            ):
                 raise TypeError("an empty turn")
         except (ValueError, KeyError, TypeError) as error:
             expected = '{"id": "...", "turns": ["...", ...], "reply": "..."}'
-            raise ValueError(f"{path}, line {number}: no context ({error}); expected {expected}") from None
+            raise ValueError(
+                f"{path}, line {number}: no context ({error}); expected {expected}"
+            ) from None
         yield Context(str(entry.get("id", number)), path.stem, tuple(turns), reply)
 
 
@@ -86,5 +93,7 @@ def check_distinct(contexts: Sequence[Context]) -> None:
     seen = set()
     for context in contexts:
         if (context.set, context.id) in seen:
-            raise ValueError(f"two contexts of {context.set} have the id {context.id}; an id names one")
+            raise ValueError(
+                f"two contexts of {context.set} have the id {context.id}; an id names one"
+            )
         seen.add((context.set, context.id))

@@ -73,18 +73,26 @@ def agreement(readers: Mapping[str, Mapping[str, Judgement]]) -> list[dict[str, 
         both = sorted(ours.keys() & theirs.keys())
         if both:
             marks = {
-                name: ([getattr(ours[label], name) for label in both], [getattr(theirs[label], name) for label in both])
+                name: (
+                    [getattr(ours[label], name) for label in both],
+                    [getattr(theirs[label], name) for label in both],
+                )
                 for name in ("sensible", "specific")
             }
             rows.append(
                 {"readers": f"{one}, {other}", "replies": len(both)}
                 | {f"kappa_{name}": kappa(*pair) for name, pair in marks.items()}
-                | {f"same_{name}": _mean([a == b for a, b in zip(*pair, strict=True)]) for name, pair in marks.items()}
+                | {
+                    f"same_{name}": _mean([a == b for a, b in zip(*pair, strict=True)])
+                    for name, pair in marks.items()
+                }
             )
     return rows
 
 
-def _rows(key: Mapping[str, Any], found: Mapping[str, Judgement]) -> Iterable[tuple[str, str, Judgement, int]]:
+def _rows(
+    key: Mapping[str, Any], found: Mapping[str, Judgement]
+) -> Iterable[tuple[str, str, Judgement, int]]:
     for number, context in enumerate(key["contexts"]):
         for label, sources in context["replies"].items():
             if label in found:

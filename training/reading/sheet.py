@@ -51,7 +51,9 @@ class Judgement:
 def one_form(text: str) -> str:
     """Bring a reply to the form that all sources share: lower case, plain punctuation, a stop at its end."""
     text = re.sub(r"[^\w\s.,?!'-]|_|(?<=\s)-+(?=\s)", " ", normalise(without_marks(text)))
-    text = re.sub(r"\s*([.,?!])[.,?!\s]*(?=[.,?!])|\s+", lambda match: " " if match[0].isspace() else "", text)
+    text = re.sub(
+        r"\s*([.,?!])[.,?!\s]*(?=[.,?!])|\s+", lambda match: " " if match[0].isspace() else "", text
+    )
     text = re.sub(r"\s+(?=[.,?!])", "", text).strip(" ,-")
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
@@ -83,18 +85,24 @@ def write(
         shown = rng.sample(sorted(said), len(said))
         lines.append(f"## {number}")
         lines += [f"{who}: {text}" for who, text in _spoken(context)]
-        lines += [f"{number}{_letter(place)} [  ] {text}" for place, text in enumerate(shown)] + [""]
+        lines += [f"{number}{_letter(place)} [  ] {text}" for place, text in enumerate(shown)] + [
+            ""
+        ]
         key.append(
             {
                 "set": context.set,
                 "id": context.id,
-                "replies": {f"{number}{_letter(place)}": said[text] for place, text in enumerate(shown)},
+                "replies": {
+                    f"{number}{_letter(place)}": said[text] for place, text in enumerate(shown)
+                },
             }
         )
     folder.mkdir(parents=True, exist_ok=True)
     text = "\n".join(lines) + "\n"
     page = read_text(TEMPLATE).replace("{{sheet}}", escape(text, quote=False))
-    hidden = json.dumps({"sources": dict(about or dict.fromkeys(replies)), "contexts": key}, indent=1)
+    hidden = json.dumps(
+        {"sources": dict(about or dict.fromkeys(replies)), "contexts": key}, indent=1
+    )
     for name, content in ((SHEET, text), (PAGE, page), (KEY, hidden + "\n")):
         replace_file(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
 
@@ -121,14 +129,19 @@ def read_filled(path: Path, labels: Sequence[str]) -> dict[str, Judgement]:
         if not marks:
             continue
         if marks.lower() not in ("yy", "yn", "nn"):
-            raise ValueError(f"{path}: {label} has [{match[3]}]; expected [yy], [yn] or [nn]: sensible, specific")
+            raise ValueError(
+                f"{path}: {label} has [{match[3]}]; expected [yy], [yn] or [nn]: sensible, specific"
+            )
         found[label] = Judgement(marks[0] in "yY", marks[1] in "yY", fault.strip())
     return found
 
 
 def _spoken(context: Context) -> list[tuple[str, str]]:
     last = len(context.turns) - 1
-    return [("companion" if (last - at) % 2 else "person", one_form(turn)) for at, turn in enumerate(context.turns)]
+    return [
+        ("companion" if (last - at) % 2 else "person", one_form(turn))
+        for at, turn in enumerate(context.turns)
+    ]
 
 
 def _letter(place: int) -> str:

@@ -44,7 +44,13 @@ NEITHER_IS_BEST = ("mean_length",)
 EXCHANGES, TALKS, TALK_REPLIES, COMMONEST = 12, 4, 8, 8
 
 
-def write(folder: Path, found: Evaluation, *, facts: Mapping[str, str], by_method: Sequence[Mapping[str, Any]] = ()) -> Path:
+def write(
+    folder: Path,
+    found: Evaluation,
+    *,
+    facts: Mapping[str, str],
+    by_method: Sequence[Mapping[str, Any]] = (),
+) -> Path:
     """Write the page into a folder, replacing it atomically, and tell where it is."""
     text = page(found, facts=facts, by_method=by_method)
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,16 +58,21 @@ def write(folder: Path, found: Evaluation, *, facts: Mapping[str, str], by_metho
     return folder / FILE
 
 
-def page(found: Evaluation, *, facts: Mapping[str, str], by_method: Sequence[Mapping[str, Any]] = ()) -> str:
+def page(
+    found: Evaluation, *, facts: Mapping[str, str], by_method: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """Lay out an evaluation. facts: what was evaluated, and how. by_method: rows of methods.side_by_side."""
-    about = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    about = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()
+    )
     tiles = "".join(
         f"<div><b>{_number(found.figures[name])}</b><span>{words_for}</span></div>"
         for name, words_for in TILES.items()
         if found.talks or name not in talks.MEANINGS
     )
     drawn = "".join(
-        f"<figure><figcaption>{title}</figcaption>{_image(draw(found), title)}</figure>" for title, draw in PLOTS.items()
+        f"<figure><figcaption>{title}</figcaption>{_image(draw(found), title)}</figure>"
+        for title, draw in PLOTS.items()
     )
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -81,7 +92,11 @@ def page(found: Evaluation, *, facts: Mapping[str, str], by_method: Sequence[Map
 
 def _part(title: str, meanings: Mapping[str, str], figures: Mapping[str, float]) -> str:
     rows = [
-        [_cell(name, "name"), _cell(_number(figures[name]), "number"), _cell(MEANINGS[name], "meaning")]
+        [
+            _cell(name, "name"),
+            _cell(_number(figures[name]), "number"),
+            _cell(MEANINGS[name], "meaning"),
+        ]
         for name in meanings
         if name in figures
     ]
@@ -99,12 +114,20 @@ def _by_method(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [
         [
             _cell(row["settings"].removeprefix("method="), "name"),
-            *(_cell(_number(row[name]), "number best" if row[name] == best.get(name) else "number") for name in decoding.COLUMNS),
+            *(
+                _cell(
+                    _number(row[name]), "number best" if row[name] == best.get(name) else "number"
+                )
+                for name in decoding.COLUMNS
+            ),
         ]
         for row in rows
     ]
     heads = ["settings", *(name.replace("_", " ") for name in decoding.COLUMNS)]
-    meanings = ". ".join(f"{name.replace('_', ' ').capitalize()}: {meaning}" for name, meaning in decoding.MEANINGS.items())
+    meanings = ". ".join(
+        f"{name.replace('_', ' ').capitalize()}: {meaning}"
+        for name, meaning in decoding.MEANINGS.items()
+    )
     return (
         f"<h2>Ways to decode</h2><p>All on the same histories; the best of a column stands out. {escape(meanings)}.</p>"
         + _table(cells, heads, numbers=True)
@@ -153,20 +176,44 @@ def _talks(found: Evaluation) -> str:
     for talk in found.talks[:TALKS]:
         rows, said = [], set()
         for number, (heard, reply) in enumerate(zip(talk.heard, talk.replies, strict=True)):
-            again = ' <span class="again">said before</span>' if tuple(words(reply.text)) in said else ""
+            again = (
+                ' <span class="again">said before</span>'
+                if tuple(words(reply.text)) in said
+                else ""
+            )
             said.add(tuple(words(reply.text)))
             truth = talk.transcript.turns[2 * number + 1 : 2 * number + 2]
-            rows.append([_cell(heard), f'<td class="said">{escape(reply.text)}{again}</td>', _cell("".join(truth))])
+            rows.append(
+                [
+                    _cell(heard),
+                    f'<td class="said">{escape(reply.text)}{again}</td>',
+                    _cell("".join(truth)),
+                ]
+            )
         title = f"<h3>{escape(talk.transcript.corpus)}, {escape(talk.transcript.id)}</h3>"
-        tables.append(title + _table(rows[:TALK_REPLIES], ["one speaker", "the agent", "the other speaker"], kind="talk"))
+        tables.append(
+            title
+            + _table(
+                rows[:TALK_REPLIES], ["one speaker", "the agent", "the other speaker"], kind="talk"
+            )
+        )
     return (
         "<h2>Whole conversations</h2><p>The agent hears one speaker of a transcript, who cannot hear it: what the other one truly "
         f"said stands beside. The first {TALK_REPLIES} replies of each.</p>" + "".join(tables)
     )
 
 
-def _table(rows: Iterable[Sequence[str]], heads: Sequence[str] = (), *, kind: str = "", numbers: bool = False) -> str:
-    head = "".join(f'<th class="{"number" if numbers and place else ""}">{escape(name)}</th>' for place, name in enumerate(heads))
+def _table(
+    rows: Iterable[Sequence[str]],
+    heads: Sequence[str] = (),
+    *,
+    kind: str = "",
+    numbers: bool = False,
+) -> str:
+    head = "".join(
+        f'<th class="{"number" if numbers and place else ""}">{escape(name)}</th>'
+        for place, name in enumerate(heads)
+    )
     head = f"<thead><tr>{head}</tr></thead>" if head else ""
     body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
     return f'<div class="sheet"><table class="{kind}">{head}<tbody>{body}</tbody></table></div>'
@@ -184,4 +231,6 @@ def _number(value: float) -> str:
 
 
 def _image(png: bytes, title: str) -> str:
-    return f'<img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    return (
+        f'<img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    )

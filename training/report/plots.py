@@ -28,8 +28,13 @@ def by_turn(found: Evaluation) -> bytes:
         (later.shuffled, ORANGE, "another conversation's history"),
         (later.log_probs, BLUE, "its own"),
     ):
-        values = [perplexity(log_probs[later.turn == turn], later.counted[later.turn == turn]) for turn in numbers]
-        axes.plot([turn + 1 for turn in numbers], values, "o-", color=colour, label=label, markersize=4)
+        values = [
+            perplexity(log_probs[later.turn == turn], later.counted[later.turn == turn])
+            for turn in numbers
+        ]
+        axes.plot(
+            [turn + 1 for turn in numbers], values, "o-", color=colour, label=label, markersize=4
+        )
     axes.set_ylim(bottom=0)
     if numbers:
         axes.legend()
@@ -43,7 +48,14 @@ def by_length(found: Evaluation) -> bytes:
     later = found.prediction.where(found.prediction.turn > 0)
     gain = later.log_probs - later.shuffled
     lengths = [n for n in range(2, SHOWN_WORDS + 1) if (later.counted == n).sum() >= LEAST_TURNS]
-    axes.bar(lengths, [gain[later.counted == n].sum().item() / (n * int((later.counted == n).sum())) for n in lengths], color=BLUE)
+    axes.bar(
+        lengths,
+        [
+            gain[later.counted == n].sum().item() / (n * int((later.counted == n).sum()))
+            for n in lengths
+        ],
+        color=BLUE,
+    )
     axes.axhline(0, color=GREY, linewidth=0.8)
     return png(figure)
 
@@ -52,7 +64,9 @@ def ranks(found: Evaluation) -> bytes:
     """Draw how often the true reply has which rank among 20."""
     figure, axes = _axes("rank of the true reply among 20", "share of histories")
     shares = torch.bincount(found.ranks, minlength=CANDIDATES + 1)[1:].double() / len(found.ranks)
-    axes.bar(range(1, CANDIDATES + 1), shares.tolist(), color=[BLUE, *["#8fb3d9"] * (CANDIDATES - 1)])
+    axes.bar(
+        range(1, CANDIDATES + 1), shares.tolist(), color=[BLUE, *["#8fb3d9"] * (CANDIDATES - 1)]
+    )
     axes.axhline(1 / CANDIDATES, color=ORANGE, linestyle="--", label="chance")
     axes.set_xticks([1, 5, 10, 15, 20])
     axes.legend()
@@ -64,25 +78,53 @@ def lengths(found: Evaluation) -> bytes:
     figure, axes = _axes("words of a reply", "share of replies")
     truth = [found.turn(exchange) for exchange in found.chosen]
     edges = [edge - 0.5 for edge in range(SHOWN_WORDS + 2)]
-    kinds = (([reply.text for reply in found.replies], BLUE, "the agent's"), (truth, ORANGE, "the true ones"))
+    kinds = (
+        ([reply.text for reply in found.replies], BLUE, "the agent's"),
+        (truth, ORANGE, "the true ones"),
+    )
     for texts, colour, label in kinds:
         counts = [min(len(words(text)), SHOWN_WORDS) for text in texts]
-        style = {"histtype": "stepfilled", "alpha": 0.45} if colour == BLUE else {"histtype": "step", "linewidth": 1.8}
-        axes.hist(counts, bins=edges, weights=[1 / len(counts)] * len(counts), color=colour, label=label, **style)
+        style = (
+            {"histtype": "stepfilled", "alpha": 0.45}
+            if colour == BLUE
+            else {"histtype": "step", "linewidth": 1.8}
+        )
+        axes.hist(
+            counts,
+            bins=edges,
+            weights=[1 / len(counts)] * len(counts),
+            color=colour,
+            label=label,
+            **style,
+        )
     axes.legend()
     axes.set_xlim(-0.5, SHOWN_WORDS + 0.5)
-    axes.set_xticks([*range(0, SHOWN_WORDS, 5), SHOWN_WORDS], [*map(str, range(0, SHOWN_WORDS, 5)), f"{SHOWN_WORDS}+"])
+    axes.set_xticks(
+        [*range(0, SHOWN_WORDS, 5), SHOWN_WORDS],
+        [*map(str, range(0, SHOWN_WORDS, 5)), f"{SHOWN_WORDS}+"],
+    )
     return png(figure)
 
 
 def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     """Draw validation perplexity over tokens, and over minutes, of runs by their names: the rows of their log.jsonl."""
-    figure, axes = _axes("million tokens", "validation perplexity a token", size=(11, 4.4), columns=2)
+    figure, axes = _axes(
+        "million tokens", "validation perplexity a token", size=(11, 4.4), columns=2
+    )
     axes[1].set_xlabel("minutes")
     for number, (name, rows) in enumerate(runs.items()):
         perplexities, colour = [row["perplexity"] for row in rows], COLOURS[number % len(COLOURS)]
-        axes[0].plot([row["tokens"] / 1e6 for row in rows], perplexities, "o-", color=colour, label=plain(name), markersize=4)
-        axes[1].plot([row["seconds"] / 60 for row in rows], perplexities, "o-", color=colour, markersize=4)
+        axes[0].plot(
+            [row["tokens"] / 1e6 for row in rows],
+            perplexities,
+            "o-",
+            color=colour,
+            label=plain(name),
+            markersize=4,
+        )
+        axes[1].plot(
+            [row["seconds"] / 60 for row in rows], perplexities, "o-", color=colour, markersize=4
+        )
     for one in axes:
         one.set_yscale("log")
         for axis in (one.yaxis.set_major_formatter, one.yaxis.set_minor_formatter):
@@ -103,7 +145,9 @@ def png(figure: Any) -> bytes:
     return written.getvalue()
 
 
-def _axes(across: str, up: str, *, size: tuple[float, float] = (5.6, 3.3), columns: int = 1) -> tuple[Any, Any]:
+def _axes(
+    across: str, up: str, *, size: tuple[float, float] = (5.6, 3.3), columns: int = 1
+) -> tuple[Any, Any]:
     from matplotlib.figure import Figure  # takes a second to import, and only here
 
     figure = Figure(figsize=size, layout="constrained")

@@ -27,15 +27,24 @@ class FitConfig:
     data: tuple[str, ...]
     batch_tokens: int = field(default=4000, metadata={"help": "tokens a step"})
     epochs: float = field(default=10.0, metadata={"help": "passes over the data, at most"})
-    minutes: float | None = field(default=None, metadata={"help": "stop after so many minutes of training"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "of the optimizer, after a short warm-up"})
+    minutes: float | None = field(
+        default=None, metadata={"help": "stop after so many minutes of training"}
+    )
+    learning_rate: float = field(
+        default=1e-3, metadata={"help": "of the optimizer, after a short warm-up"}
+    )
     schedule: str = field(
         default="plateau",
-        metadata={"help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs or --minutes; constant"},
+        metadata={
+            "help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs or --minutes; constant"
+        },
     )
-    label_smoothing: float = field(default=0.0, metadata={"help": "share of the loss that is the mean over the vocabulary"})
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "share of the loss that is the mean over the vocabulary"}
+    )
     unlikelihood: float = field(
-        default=0.0, metadata={"help": "what saying a token of the same turn again costs (Welleck et al. 2020)"}
+        default=0.0,
+        metadata={"help": "what saying a token of the same turn again costs (Welleck et al. 2020)"},
     )
     sampled_softmax: int | None = field(
         default=None,
@@ -45,14 +54,22 @@ class FitConfig:
         },
     )
     validation_tokens: int | None = field(
-        default=None, metadata={"help": "validate on so many tokens of the validation split (default: all of it)"}
+        default=None,
+        metadata={
+            "help": "validate on so many tokens of the validation split (default: all of it)"
+        },
     )
     teacher_forcing: tuple[float, float] = field(
         default=(1.0, 1.0),
-        metadata={"help": "share of true words that the decoder reads, at the first step and the last, linear between"},
+        metadata={
+            "help": "share of true words that the decoder reads, at the first step and the last, linear between"
+        },
     )
     teacher_forcing_by: str = field(
-        default="argmax", metadata={"help": "the words that it reads otherwise: its likeliest (argmax), or drawn by it (sample)"}
+        default="argmax",
+        metadata={
+            "help": "the words that it reads otherwise: its likeliest (argmax), or drawn by it (sample)"
+        },
     )
     optimizer: str = field(default="adam", metadata={"help": "adam, adamw or sgd"})
     bptt: int | None = field(
@@ -70,25 +87,43 @@ class FitConfig:
         },
     )
     history_dropout: float = field(
-        default=0.1, metadata={"help": "share of turns learnt without their history: what log p(reply | no history) rests on"}
+        default=0.1,
+        metadata={
+            "help": "share of turns learnt without their history: what log p(reply | no history) rests on"
+        },
     )
     only_companion: bool = field(
         default=False,
-        metadata={"help": "learn the companion's turns alone where a corpus has one; the person's are only read"},
+        metadata={
+            "help": "learn the companion's turns alone where a corpus has one; the person's are only read"
+        },
     )
-    clean: bool = field(default=True, metadata={"help": "leave private details out, and learn nothing offensive"})
+    clean: bool = field(
+        default=True, metadata={"help": "leave private details out, and learn nothing offensive"}
+    )
     validations: float = field(default=2.0, metadata={"help": "how many an epoch"})
     sample_every: int | None = field(
-        default=None, metadata={"help": "steps from one sample of what it says to the next (default: at each validation)"}
+        default=None,
+        metadata={
+            "help": "steps from one sample of what it says to the next (default: at each validation)"
+        },
     )
-    precision: str = field(default="auto", metadata={"help": "fp32, bf16, or auto: bf16 where the device is fast in it"})
+    precision: str = field(
+        default="auto",
+        metadata={"help": "fp32, bf16, or auto: bf16 where the device is fast in it"},
+    )
     word_vectors: str | None = field(
-        default=None, metadata={"help": "a text file of word2vec or GloVe vectors, as many numbers each as --embedding says"}
+        default=None,
+        metadata={
+            "help": "a text file of word2vec or GloVe vectors, as many numbers each as --embedding says"
+        },
     )
     seed: int = field(default=0, metadata={"help": "of everything random"})
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "teacher_forcing", tuple(self.teacher_forcing))  # a list in JSON and on the command line
+        object.__setattr__(
+            self, "teacher_forcing", tuple(self.teacher_forcing)
+        )  # a list in JSON and on the command line
         for name, least in (
             ("batch_tokens", 1),
             ("truncate", 2),
@@ -100,28 +135,43 @@ class FitConfig:
             ("validation_tokens", 1),
         ):
             if getattr(self, name) is not None and not getattr(self, name) >= least:
-                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}")
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}"
+                )
         for name in ("recognised", "history_dropout"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it is a share, from 0 to 1")
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}; it is a share, from 0 to 1"
+                )
         if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"--label-smoothing is {self.label_smoothing}; it is a share, from 0 to below 1")
+            raise ValueError(
+                f"--label-smoothing is {self.label_smoothing}; it is a share, from 0 to below 1"
+            )
         if not 0 <= self.unlikelihood < math.inf:
             raise ValueError(f"--unlikelihood is {self.unlikelihood}; it is a weight, 0 or more")
-        if not all(0 <= share <= 1 for share in self.teacher_forcing) or len(self.teacher_forcing) != 2:
+        if (
+            not all(0 <= share <= 1 for share in self.teacher_forcing)
+            or len(self.teacher_forcing) != 2
+        ):
             raise ValueError(
                 f"--teacher-forcing is {' '.join(map(str, self.teacher_forcing))}; it is two shares from 0 to 1: at the first "
                 "step and at the last"
             )
         for name, known in (("teacher_forcing_by", WAYS), ("optimizer", tuple(OPTIMIZERS))):
             if getattr(self, name) not in known:
-                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)!r}; it is {' or '.join(known)}")
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)!r}; it is {' or '.join(known)}"
+                )
         if self.bptt is not None:
             if not 1 <= self.bptt <= self.batch_tokens:
-                raise ValueError(f"--bptt is {self.bptt}; it is from 1 to --batch-tokens, {self.batch_tokens}")
+                raise ValueError(
+                    f"--bptt is {self.bptt}; it is from 1 to --batch-tokens, {self.batch_tokens}"
+                )
             object.__setattr__(self, "recognised", 0.0)  # a text is read as it is written
         if not math.isfinite(self.epochs):
-            raise ValueError(f"--epochs is {self.epochs}; it must be a number of passes over the data")
+            raise ValueError(
+                f"--epochs is {self.epochs}; it must be a number of passes over the data"
+            )
         if self.minutes is not None and not self.minutes > 0:
             raise ValueError(f"--minutes is {self.minutes}; it must be above 0")
         if not 0 <= self.seed < 2**31:
@@ -172,9 +222,13 @@ def read_recipe(name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(decoded(path.read_bytes()))
     except OSError as error:
-        raise ValueError(f"cannot read the recipe {path}: {error.strerror}; a file, or one of: {', '.join(recipes())}") from None
+        raise ValueError(
+            f"cannot read the recipe {path}: {error.strerror}; a file, or one of: {', '.join(recipes())}"
+        ) from None
     except ValueError as error:
-        raise ValueError(f"{path} is no recipe: {error}; expected TOML, an option of training.fit a line") from None
+        raise ValueError(
+            f"{path} is no recipe: {error}; expected TOML, an option of training.fit a line"
+        ) from None
 
 
 def as_arguments(written: dict[str, Any]) -> list[str]:
@@ -193,7 +247,9 @@ def as_arguments(written: dict[str, Any]) -> list[str]:
 
 def options() -> argparse.ArgumentParser:
     """Describe the command line. What is not given is absent, so that --resume can tell it from a wish."""
-    parser = argparse.ArgumentParser(prog="python -m training.fit", description="Fit a model to conversations.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.fit", description="Fit a model to conversations."
+    )
     add = parser.add_argument
     add(
         "--data",
@@ -208,9 +264,22 @@ def options() -> argparse.ArgumentParser:
         help="a vocabulary of training.build_vocabulary; dict, or a file of that kind: MovieTriples' own list of words, with "
         "its ids (default: built from the training split)",
     )
-    add("--recipe", metavar="NAME|FILE", help=f"options written down in a TOML file, or one of: {', '.join(recipes())}")
-    add("--stage", metavar="NAME", help="of a recipe in stages: begin with this one, from the weights of --start-from")
-    add("--out", type=Path, metavar="DIR", help="where the run lives (default: runs/NAME, by the names of the data)")
+    add(
+        "--recipe",
+        metavar="NAME|FILE",
+        help=f"options written down in a TOML file, or one of: {', '.join(recipes())}",
+    )
+    add(
+        "--stage",
+        metavar="NAME",
+        help="of a recipe in stages: begin with this one, from the weights of --start-from",
+    )
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where the run lives (default: runs/NAME, by the names of the data)",
+    )
     add(
         "--start-from",
         type=Path,
@@ -223,20 +292,56 @@ def options() -> argparse.ArgumentParser:
         metavar="NAME|MODULE:CLASS",
         help=f"what is fitted: {', '.join(OUR_MODELS)}, or a class of your own (default: {DEFAULT_MODEL})",
     )
-    add("--resume", action="store_true", help="go on with the run in --out; options that are not given again stay as they were")
-    add("--skip-bad-lines", action="store_true", help="leave out lines that are no conversation, and count them")
-    add("--no-cache", action="store_true", help="tokenise the corpora anew, and keep nothing of it in runs/.cache")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out; options that are not given again stay as they were",
+    )
+    add(
+        "--skip-bad-lines",
+        action="store_true",
+        help="leave out lines that are no conversation, and count them",
+    )
+    add(
+        "--no-cache",
+        action="store_true",
+        help="tokenise the corpora anew, and keep nothing of it in runs/.cache",
+    )
     add("--device", help="cuda, mps or cpu (default: the best there is)")
-    kinds = {"int": int, "str": str, "float": float, "int | None": int, "float | None": float, "str | None": str}
+    kinds = {
+        "int": int,
+        "str": str,
+        "float": float,
+        "int | None": int,
+        "float | None": float,
+        "str | None": str,
+    }
     for setting in (*fields(FitConfig)[1:], *fields(ModelConfig)[1:]):
         name, default = f"--{setting.name.replace('_', '-')}", setting.default
         words = setting.metadata["help"]
         if isinstance(default, bool):
-            add(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=f"{words} (default: {default})")
+            add(
+                name,
+                action=argparse.BooleanOptionalAction,
+                default=argparse.SUPPRESS,
+                help=f"{words} (default: {default})",
+            )
         elif isinstance(default, tuple):
             shown = " ".join(map(str, default))
             metavar = ("START", "END")
-            add(name, type=float, nargs=2, metavar=metavar, default=argparse.SUPPRESS, help=f"{words} (default: {shown})")
+            add(
+                name,
+                type=float,
+                nargs=2,
+                metavar=metavar,
+                default=argparse.SUPPRESS,
+                help=f"{words} (default: {shown})",
+            )
         else:
-            add(name, type=kinds[str(setting.type)], default=argparse.SUPPRESS, help=f"{words} (default: {default})")
+            add(
+                name,
+                type=kinds[str(setting.type)],
+                default=argparse.SUPPRESS,
+                help=f"{words} (default: {default})",
+            )
     return parser

@@ -27,7 +27,9 @@ class Data:
     vocabulary: Vocabulary
     train: batches.Encoded
     validation: list[Batch]
-    sha256: Mapping[str, str] = field(default_factory=dict)  # of the conversations of each split, as they were read
+    sha256: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of the conversations of each split, as they were read
 
     @property
     def fingerprint(self) -> int:
@@ -38,11 +40,19 @@ class Data:
     @property
     def named(self) -> dict[str, str]:
         """Name each part by the sha256 of its content: what a run has to find again where it goes on."""
-        return {"vocabulary": self.vocabulary.sha256, **{f"{split} split": digest for split, digest in self.sha256.items()}}
+        return {
+            "vocabulary": self.vocabulary.sha256,
+            **{f"{split} split": digest for split, digest in self.sha256.items()},
+        }
 
 
 def prepare(
-    config: FitConfig, *, vocabulary_file: Path | None, skip_bad_lines: bool, kept_in: Path | None = None, keep: bool = True
+    config: FitConfig,
+    *,
+    vocabulary_file: Path | None,
+    skip_bad_lines: bool,
+    kept_in: Path | None = None,
+    keep: bool = True,
 ) -> Data:
     """Read and encode the corpora of a run, building the vocabulary from the training split where none is given.
 
@@ -64,50 +74,82 @@ def prepare(
             sum(len(turn) for conversation in conversations for turn in conversation)
             for conversations in (part.conversations, part.as_read)
         )
-        print(f"{split}: {len(part.conversations):,} conversations, {part.utterances:,} turns, {tokens:,} tokens", end="")
+        print(
+            f"{split}: {len(part.conversations):,} conversations, {part.utterances:,} turns, {tokens:,} tokens",
+            end="",
+        )
         print(f" ({read:,} a pass)" if read > tokens else "", end="")
         print(f", {part.truncated:,} turns cut at {config.truncate}")
     if found_again:
         print(f"found tokenised in {kept_in}; --no-cache does it anew")
     if all(len(conversation) < 2 for conversation in tokenised.splits["validation"].conversations):
-        raise ValueError("the validation split has no turn that follows another; validation needs conversations of two turns")
+        raise ValueError(
+            "the validation split has no turn that follows another; validation needs conversations of two turns"
+        )
     if kept_in is not None and keep and not found_again:
         try:
             cache.save(kept_in, key, tokenised)
         except OSError as error:
             print(f"the corpora are tokenised again next time: {error}")
-    planned = batches.plan(tokenised.splits["validation"].conversations, batch_tokens=config.batch_tokens, rng=random.Random(0))
+    planned = batches.plan(
+        tokenised.splits["validation"].conversations,
+        batch_tokens=config.batch_tokens,
+        rng=random.Random(0),
+    )
     if config.validation_tokens is not None:
-        planned = planned[: math.ceil(config.validation_tokens / config.batch_tokens)]  # they come in random order
-    validation = [batches.collate(windows, pad_id=tokenised.vocabulary.pad_id) for windows in planned]
+        planned = planned[
+            : math.ceil(config.validation_tokens / config.batch_tokens)
+        ]  # they come in random order
+    validation = [
+        batches.collate(windows, pad_id=tokenised.vocabulary.pad_id) for windows in planned
+    ]
     return Data(tokenised.vocabulary, tokenised.splits["train"], validation, tokenised.sha256)
 
 
-def _tokenise(config: FitConfig, vocabulary: Vocabulary | None, *, skip_bad_lines: bool) -> Tokenised:
+def _tokenise(
+    config: FitConfig, vocabulary: Vocabulary | None, *, skip_bad_lines: bool
+) -> Tokenised:
     complaints, said = Complaints(skip=skip_bad_lines), []
-    transcripts = {split: corpora.load(list(config.data), split, complaints) for split in ("train", "validation")}
+    transcripts = {
+        split: corpora.load(list(config.data), split, complaints)
+        for split in ("train", "validation")
+    }
     if complaints.count:
         said.append(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
-    transcripts["validation"] = [replace(transcript, times=1) for transcript in transcripts["validation"]]
-    transcripts["train"], shared = overlap.without(transcripts["train"], corpora.held_out(config.data))
+    transcripts["validation"] = [
+        replace(transcript, times=1) for transcript in transcripts["validation"]
+    ]
+    transcripts["train"], shared = overlap.without(
+        transcripts["train"], corpora.held_out(config.data)
+    )
     if not transcripts["train"]:
         raise ValueError(
             f"every conversation of the training split shares {overlap.TURNS} turns in a row with one of the test split, so "
             "nothing is left to learn; take a corpus that does not repeat itself"
         )
     if shared:
-        said.append(f"left out of training: {shared:,} conversations that share {overlap.TURNS} turns in a row with a test one")
+        said.append(
+            f"left out of training: {shared:,} conversations that share {overlap.TURNS} turns in a row with a test one"
+        )
     sha256 = {split: sha256_of(found) for split, found in transcripts.items()}
     if config.clean:
         transcripts["train"], touched = cleaning.clean(transcripts["train"])
         said.append(cleaning.summary(touched))
     if config.only_companion:  # what is not learnt says nothing of how well it was
-        transcripts = {split: [roles.only_companion(one) for one in found] for split, found in transcripts.items()}
+        transcripts = {
+            split: [roles.only_companion(one) for one in found]
+            for split, found in transcripts.items()
+        }
     if vocabulary is None:
         print("building the vocabulary")
         vocabulary = build(turns_of(transcripts["train"]))
     encoded = {
-        split: batches.encode(found, vocabulary, truncate=config.truncate, heard=split == "train" and config.recognised > 0)
+        split: batches.encode(
+            found,
+            vocabulary,
+            truncate=config.truncate,
+            heard=split == "train" and config.recognised > 0,
+        )
         for split, found in transcripts.items()
     }
     said += foreign(encoded["train"], vocabulary)
@@ -119,7 +161,9 @@ def _key(config: FitConfig, vocabulary: Vocabulary | None, *, skip_bad_lines: bo
     settings = {
         "files": [len(of_one) for of_one in files],
         "times": [corpora.weighted(name)[1] for name in config.data],
-        "data": [name if not of_one else None for name, of_one in zip(config.data, files, strict=True)],
+        "data": [
+            name if not of_one else None for name, of_one in zip(config.data, files, strict=True)
+        ],
         "vocabulary": None if vocabulary is None else vocabulary.sha256,
         "truncate": config.truncate,
         "heard": config.recognised > 0,

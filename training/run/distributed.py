@@ -19,7 +19,9 @@ from torch import Tensor
 
 from dialogue.device import choose_device
 
-LONGEST_WAIT = timedelta(minutes=30)  # for a process that is silent, not gone: the first one reads the corpora meanwhile
+LONGEST_WAIT = timedelta(
+    minutes=30
+)  # for a process that is silent, not gone: the first one reads the corpora meanwhile
 
 
 class LostProcess(Exception):
@@ -83,7 +85,9 @@ class Processes:
     def _wait(self) -> None:
         if self.count > 1:
             with _together():
-                dist.all_reduce(torch.zeros(1))  # on the CPU, whatever the device is: a barrier of NCCL would take one
+                dist.all_reduce(
+                    torch.zeros(1)
+                )  # on the CPU, whatever the device is: a barrier of NCCL would take one
 
 
 ALONE = Processes()
@@ -112,7 +116,9 @@ def device_of(processes: Processes, name: str | None) -> torch.device:
     if processes.count == 1 or device.type == "cpu":
         return device
     if device.type != "cuda":
-        raise ValueError(f"several processes compute on cuda or cpu, not on {device.type}; add --device cpu")
+        raise ValueError(
+            f"several processes compute on cuda or cpu, not on {device.type}; add --device cpu"
+        )
     device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
     torch.cuda.set_device(device)
     return device
@@ -125,4 +131,6 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = str(error).strip().splitlines()
-        raise LostProcess(f"another process has ended ({reason[0] if reason else type(error).__name__})") from None
+        raise LostProcess(
+            f"another process has ended ({reason[0] if reason else type(error).__name__})"
+        ) from None

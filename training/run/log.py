@@ -34,7 +34,9 @@ def means(figures: list[StepMetrics], step: int) -> tuple[float, float, float]:
 
     Raises ValueError where one of them had no number for its loss or norm: its weights are none either, or soon will be.
     """
-    loss, norm, accuracy = (torch.stack(values).float().mean().item() for values in zip(*figures, strict=True))
+    loss, norm, accuracy = (
+        torch.stack(values).float().mean().item() for values in zip(*figures, strict=True)
+    )
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise ValueError(
             f"the loss is {loss} at step {step} and the gradient's norm {norm}, as means of {len(figures)} steps; lower "
@@ -89,12 +91,16 @@ def harmless(what: str) -> Iterator[None]:
         tqdm.write(f"{what} cannot be shown: {type(error).__name__}: {error}")
 
 
-def write_down(out: Path, *, progress: Progress, loss: float, perplexity: float, accuracy: float) -> None:
+def write_down(
+    out: Path, *, progress: Progress, loss: float, perplexity: float, accuracy: float
+) -> None:
     """Append a validation to log.jsonl, and bring run.json up to date."""
     row = {**asdict(progress), "loss": loss, "perplexity": perplexity, "accuracy": accuracy}
     log = out / "log.jsonl"
     rows = (log.read_bytes() if log.exists() else b"") + json.dumps(row).encode() + b"\n"
-    replace_file(log, lambda path: path.write_bytes(rows))  # no half row, even where the disk is full
+    replace_file(
+        log, lambda path: path.write_bytes(rows)
+    )  # no half row, even where the disk is full
     manifest.bring_up_to_date(out, progress)
 
 
@@ -127,7 +133,9 @@ def read_rows(log: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            raise ValueError(f"{log}, line {number}: no validation as training.fit writes one; take the line out")
+            raise ValueError(
+                f"{log}, line {number}: no validation as training.fit writes one; take the line out"
+            )
         found.append(row)
     return found
 
@@ -145,10 +153,15 @@ def show_sample(model: Checkpoint) -> None:
     model.model.eval()
     with harmless("a sample"):
         if isinstance(model.model, ReadsOn):
-            lines = generate(model, "", length=SAMPLE_TOKENS, temperature=SAMPLE_TEMPERATURE).split("\n")
+            lines = generate(model, "", length=SAMPLE_TOKENS, temperature=SAMPLE_TEMPERATURE).split(
+                "\n"
+            )
         else:
             replies = DialogueAgent(model).answer([Conversation()] * len(OPENINGS), OPENINGS)
-            lines = [f"{opening}  ->  {reply.text}" for opening, reply in zip(OPENINGS, replies, strict=True)]
+            lines = [
+                f"{opening}  ->  {reply.text}"
+                for opening, reply in zip(OPENINGS, replies, strict=True)
+            ]
         tqdm.write("\n".join(f"    {line}" for line in lines))
     model.model.train()
 
@@ -161,7 +174,12 @@ def draw_curves(out: Path) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     steps = [row["step"] for row in rows]
-    axes.plot(steps, [math.exp(min(row["loss"], 20)) for row in rows], "o-", label="training (with dropout)")
+    axes.plot(
+        steps,
+        [math.exp(min(row["loss"], 20)) for row in rows],
+        "o-",
+        label="training (with dropout)",
+    )
     axes.plot(steps, [row["perplexity"] for row in rows], "o-", label="validation")
     axes.set(xlabel="step", ylabel="perplexity a token", yscale="log")
     for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):

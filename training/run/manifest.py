@@ -29,7 +29,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def begin(
-    out: Path, model: Checkpoint, *, corpora: Mapping[str, str], device: torch.device, processes: int, resume: bool = False
+    out: Path,
+    model: Checkpoint,
+    *,
+    corpora: Mapping[str, str],
+    device: torch.device,
+    processes: int,
+    resume: bool = False,
 ) -> None:
     """Write down what is fitted, on what and by what. A run that goes on keeps when it was begun, where that is known.
 
@@ -48,7 +54,9 @@ def begin(
             "parameters": sum(parameter.numel() for parameter in model.model.parameters()),
             "configuration": config,
             "seeds": {"torch": config["seed"], "random": config["seed"]},
-            "data_sha256": dict(corpora),  # of conversations as read: ids and turns, before cleaning, cutting and encoding
+            "data_sha256": dict(
+                corpora
+            ),  # of conversations as read: ids and turns, before cleaning, cutting and encoding
             "vocabulary_sha256": model.vocabulary.sha256,
             "versions": versions(),
             "code": commit(),
@@ -58,7 +66,11 @@ def begin(
             else platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "ranks": processes,  # the key of earlier versions
-            **{name: before[name] for name in ("progress", "seconds", "tokens_per_second") if name in before},
+            **{
+                name: before[name]
+                for name in ("progress", "seconds", "tokens_per_second")
+                if name in before
+            },
         },
     )
 
@@ -72,7 +84,10 @@ def bring_up_to_date(out: Path, progress: Progress, *, ended: bool = False) -> N
             "ended": datetime.now(UTC).isoformat(timespec="seconds") if ended else None,
             "seconds": round(progress.seconds, 3),
             "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9), 1),
-            "progress": {name: value if math.isfinite(value) else None for name, value in asdict(progress).items()},
+            "progress": {
+                name: value if math.isfinite(value) else None
+                for name, value in asdict(progress).items()
+            },
         },
     )
 
@@ -98,7 +113,12 @@ def commit(root: Path = ROOT) -> dict[str, Any] | None:
     try:
         head, changes = (
             subprocess.run(
-                ["git", "-C", root, *words], capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10
+                ["git", "-C", root, *words],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=True,
+                timeout=10,
             ).stdout
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )

@@ -25,10 +25,14 @@ class Step(NamedTuple):
 
     of_epoch: int  # how many steps this epoch has
     tokens: int  # in the whole batch
-    share: Batch | None  # this process's part of it; None where there are fewer windows than processes
+    share: (
+        Batch | None
+    )  # this process's part of it; None where there are fewer windows than processes
 
 
-def steps_of(data: Data, config: FitConfig, progress: Progress, *, processes: Processes = ALONE) -> Iterator[Step]:
+def steps_of(
+    data: Data, config: FitConfig, progress: Progress, *, processes: Processes = ALONE
+) -> Iterator[Step]:
     """Yield this process's share of every batch from where the run stands, without end.
 
     What is random in a step (the order, history dropout, dropout) comes from the seed and the step's number alone, so
@@ -42,14 +46,24 @@ def steps_of(data: Data, config: FitConfig, progress: Progress, *, processes: Pr
         if config.bptt is None:
             plan = batches.plan(conversations, batch_tokens=config.batch_tokens, rng=rng)
         else:
-            plan = batches.contiguous(conversations, batch_tokens=config.batch_tokens, length=config.bptt)
+            plan = batches.contiguous(
+                conversations, batch_tokens=config.batch_tokens, length=config.bptt
+            )
         for planned in plan[progress.batch :]:
             torch.manual_seed((config.seed << 32) + progress.step)
             turns = [len(window) for window in planned]
             without_history = torch.split(torch.rand(sum(turns)) < config.history_dropout, turns)
-            recognised = torch.split(batches.recognised_turns(turns, config.recognised), turns) if config.recognised else None
+            recognised = (
+                torch.split(batches.recognised_turns(turns, config.recognised), turns)
+                if config.recognised
+                else None
+            )
             if not processes.first:
-                torch.manual_seed(random.Random(f"{config.seed} {progress.step} {processes.number}").getrandbits(63))
+                torch.manual_seed(
+                    random.Random(f"{config.seed} {progress.step} {processes.number}").getrandbits(
+                        63
+                    )
+                )
             mine = batches.shares(planned, processes.count)[processes.number]
             share = None
             if mine:
@@ -57,7 +71,9 @@ def steps_of(data: Data, config: FitConfig, progress: Progress, *, processes: Pr
                     [planned[place] for place in mine],
                     pad_id=data.vocabulary.pad_id,
                     without_history=torch.cat([without_history[place] for place in mine]),
-                    recognised=None if recognised is None else torch.cat([recognised[place] for place in mine]),
+                    recognised=None
+                    if recognised is None
+                    else torch.cat([recognised[place] for place in mine]),
                 )
             yield Step(len(plan), sum(len(turn) for window in planned for turn in window), share)
         progress.epoch, progress.batch = progress.epoch + 1, 0
@@ -65,7 +81,9 @@ def steps_of(data: Data, config: FitConfig, progress: Progress, *, processes: Pr
 
 def validation_is_due(config: FitConfig, progress: Progress, epoch_steps: int) -> bool:
     """Tell whether the step that was just taken passed the next share of an epoch. Epochs differ by a few steps."""
-    before, now = (progress.epoch + batch / epoch_steps for batch in (progress.batch - 1, progress.batch))
+    before, now = (
+        progress.epoch + batch / epoch_steps for batch in (progress.batch - 1, progress.batch)
+    )
     return math.floor(now * config.validations) > math.floor(before * config.validations)
 
 
@@ -81,7 +99,11 @@ def learning_rate_at(config: FitConfig, progress: Progress, total_steps: int) ->
     if config.schedule == "cosine":
         done = share_done(config, progress, total_steps)
         return config.learning_rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * done)))
-    return config.learning_rate * warm * (0.5**progress.halvings if config.schedule == "plateau" else 1.0)
+    return (
+        config.learning_rate
+        * warm
+        * (0.5**progress.halvings if config.schedule == "plateau" else 1.0)
+    )
 
 
 def share_done(config: FitConfig, progress: Progress, total_steps: int) -> float:

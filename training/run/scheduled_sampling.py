@@ -36,7 +36,9 @@ class OwnWords:
         read, device = token_ids.clone(), token_ids.device
         true = torch.rand(token_ids.shape, device=device) < truth
         order = batch.lengths.argsort(descending=True, stable=True)
-        alive = (batch.lengths[:, None] - 1 > torch.arange(token_ids.shape[1])).sum(0).tolist()  # whose token t is read
+        alive = (
+            (batch.lengths[:, None] - 1 > torch.arange(token_ids.shape[1])).sum(0).tolist()
+        )  # whose token t is read
         order = order.to(device)
         state: DecoderState = model.start(histories_before(model, batch)[order])
         before = torch.full((len(order),), self.bos_id, device=device)
@@ -53,7 +55,9 @@ class OwnWords:
     def _chosen(self, log_probs: Tensor) -> Tensor:
         if self.by == "argmax":
             return log_probs.argmax(-1)
-        noise = torch.empty_like(log_probs).exponential_().log_()  # Gumbel's trick: the maximum falls as softmax would draw
+        noise = (
+            torch.empty_like(log_probs).exponential_().log_()
+        )  # Gumbel's trick: the maximum falls as softmax would draw
         return (log_probs - noise).argmax(-1)
 
 
@@ -64,7 +68,9 @@ def histories_before(model: ModelModule[Any], batch: Batch) -> Tensor:
     first = batch.turns.cumsum(0) - batch.turns  # (N,): where each conversation begins among the M
     device, history = token_ids.device, batch.history
     if history is None:  # as zeros, of a size that the model alone knows
-        history = torch.zeros_like(model.encode_turn(token_ids[:1], lengths[:1], None)).expand(len(first), -1)
+        history = torch.zeros_like(model.encode_turn(token_ids[:1], lengths[:1], None)).expand(
+            len(first), -1
+        )
     going_on, places, vectors = torch.arange(len(first)), [first], [history]
     for turn in range(1, int(batch.turns.max())):
         staying = batch.turns[going_on] > turn

@@ -53,7 +53,11 @@ def wanted(asked: Asked) -> Run:
     """
     names = tuple(asked["data"] or ())
     out = folder_of(asked)
-    run = _going_on(asked, out, names) if asked["resume"] else _begun(asked, out, names or tuple(corpora.default_names()))
+    run = (
+        _going_on(asked, out, names)
+        if asked["resume"]
+        else _begun(asked, out, names or tuple(corpora.default_names()))
+    )
     check_settings(run.kind, _given(asked, ModelConfig))
     _check_before_reading(run)
     check_writable(out)
@@ -70,7 +74,9 @@ def _check_before_reading(run: Run) -> None:
     with torch.device("meta"):
         model = run.kind.from_config(sizes, bos_id=0)
     own_words = config.teacher_forcing != (1, 1)
-    check_abilities(model, objective=config.objective, own_words=own_words, carries=config.bptt is not None)
+    check_abilities(
+        model, objective=config.objective, own_words=own_words, carries=config.bptt is not None
+    )
     if config.word_vectors and run.before is None:
         word_vectors.check(Path(config.word_vectors), sizes.embedding)
     if run.before is not None and (run.out / "log.jsonl").exists():
@@ -85,7 +91,9 @@ def check_settings(kind: ModelClass, given: Iterable[str]) -> None:
     unknown = [name for name in given if name not in taken]
     if unknown:
         name = getattr(kind, "__name__", kind)
-        raise ValueError(f"{name} has no {_as_options(unknown)}; it takes {_as_options(sorted(taken))}")
+        raise ValueError(
+            f"{name} has no {_as_options(unknown)}; it takes {_as_options(sorted(taken))}"
+        )
 
 
 def folder_of(asked: Asked) -> Path:
@@ -102,12 +110,16 @@ def remember(out: Path, before: Checkpoint, config: FitConfig) -> None:
 
 def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
     if _holds_a_run(out):
-        raise ValueError(f"{out} holds a run already; go on with it by --resume, or name another folder with --out")
+        raise ValueError(
+            f"{out} holds a run already; go on with it by --resume, or name another folder with --out"
+        )
     config = FitConfig(data=names, **_given(asked, FitConfig))
     sizes, vocabulary, start_from = _given(asked, ModelConfig), asked["vocabulary"], None
     if asked["start_from"]:
         if config.word_vectors:
-            raise ValueError("--start-from keeps the embedding of the checkpoint; leave --word-vectors out")
+            raise ValueError(
+                "--start-from keeps the embedding of the checkpoint; leave --word-vectors out"
+            )
         start_from = checkpoint.load(asked["start_from"], model_name=asked["model"])
         if vocabulary:
             start_from = transfer(start_from, load_vocabulary(vocabulary, names))
@@ -116,7 +128,9 @@ def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
         kept = _sizes_of(start_from)
         for name, size in kept.items():
             if name != "dropout" and sizes.get(name, size) != size:
-                raise ValueError(f"--start-from keeps the checkpoint's sizes; leave --{name} out ({size} there)")
+                raise ValueError(
+                    f"--start-from keeps the checkpoint's sizes; leave --{name} out ({size} there)"
+                )
         sizes = kept | sizes
     return Run(out, config, sizes, vocabulary, _kind(asked, start_from), start_from=start_from)
 
@@ -125,7 +139,9 @@ def _going_on(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
     if asked["start_from"]:
         raise ValueError("--resume goes on with the run's own weights; leave --start-from out")
     if not _holds_a_run(out) and (out / "checkpoint").exists():
-        raise ValueError(f"the run in {out} was stopped before its first state; begin it again, without --resume")
+        raise ValueError(
+            f"the run in {out} was stopped before its first state; begin it again, without --resume"
+        )
     before = checkpoint.load(out / "checkpoint", model_name=asked["model"])
     if "config" not in before.training:
         raise ValueError(f"{out} holds a checkpoint, but no run of training.fit that could go on")
@@ -135,7 +151,14 @@ def _going_on(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
     settings["data"] = names or tuple(settings["data"])
     config = FitConfig(**settings | _given(asked, FitConfig))
     sizes = _sizes_of(before) | _given(asked, ModelConfig)
-    return Run(out, config, sizes, out / "checkpoint" / checkpoint.VOCABULARY, _kind(asked, before), before=before)
+    return Run(
+        out,
+        config,
+        sizes,
+        out / "checkpoint" / checkpoint.VOCABULARY,
+        _kind(asked, before),
+        before=before,
+    )
 
 
 def _holds_a_run(out: Path) -> bool:
@@ -150,7 +173,11 @@ def _holds_a_run(out: Path) -> bool:
 
 
 def _given(asked: Asked, settings: type[FitConfig] | type[ModelConfig]) -> dict[str, Any]:
-    return {setting.name: asked[setting.name] for setting in fields(settings) if setting.name != "data" and setting.name in asked}
+    return {
+        setting.name: asked[setting.name]
+        for setting in fields(settings)
+        if setting.name != "data" and setting.name in asked
+    }
 
 
 def _sizes_of(model: Checkpoint) -> dict[str, Any]:

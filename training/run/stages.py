@@ -56,5 +56,7 @@ def described(recipe: str) -> list[str]:
     """List the stages of a recipe. Raises ValueError where one has no name of its own."""
     names = [stage.get("name") for stage in read_recipe(recipe).get("stage", [])]
     if len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"the recipe {recipe} has the stages {names}; each needs a name of its own")
+        raise ValueError(
+            f"the recipe {recipe} has the stages {names}; each needs a name of its own"
+        )
     return names

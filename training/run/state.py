@@ -32,7 +32,9 @@ class Progress:
     best_perplexity: float = float("inf")
 
 
-def save_state(path: Path, trainer: Trainer, progress: Progress, *, data: Mapping[str, str] = NO_DATA) -> None:
+def save_state(
+    path: Path, trainer: Trainer, progress: Progress, *, data: Mapping[str, str] = NO_DATA
+) -> None:
     """Write weights, what the optimiser keeps of each, the state that is carried on and the progress into one file.
 
     data: what the run learns from, each part with its sha256.
@@ -43,11 +45,17 @@ def save_state(path: Path, trainer: Trainer, progress: Progress, *, data: Mappin
     for name, parameter in trainer.model.named_parameters():
         tensors[f"weights.{name}"] = weights = parameter.detach().cpu()
         if not weights.isfinite().all():
-            raise ValueError(f"{name} holds what is no number at step {progress.step}; lower --learning-rate, and --resume")
+            raise ValueError(
+                f"{name} holds what is no number at step {progress.step}; lower --learning-rate, and --resume"
+            )
         for key, value in optimiser.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
                 tensors[f"optimizer.{key}.{name}"] = value.detach().cpu()
-    metadata = {"progress": json.dumps(asdict(progress)), "optimizer": type(optimiser).__name__, "data": json.dumps(dict(data))}
+    metadata = {
+        "progress": json.dumps(asdict(progress)),
+        "optimizer": type(optimiser).__name__,
+        "data": json.dumps(dict(data)),
+    }
     replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
 
@@ -64,7 +72,9 @@ def load_state(path: Path, trainer: Trainer, *, data: Mapping[str, str] = NO_DAT
             _check_same_data(json.loads(file.metadata().get("data", "{}")), data, path)
             kept = file.metadata().get("optimizer", "Adam")  # there was no other
             if kept != type(optimiser).__name__:
-                raise ValueError(f"it was fitted by {kept} and cannot go on by {type(optimiser).__name__}; leave --optimizer out")
+                raise ValueError(
+                    f"it was fitted by {kept} and cannot go on by {type(optimiser).__name__}; leave --optimizer out"
+                )
             parameters = dict(model.named_parameters())
             for name, parameter in parameters.items():
                 stored = file.get_tensor(f"weights.{name}")
@@ -82,7 +92,9 @@ def load_state(path: Path, trainer: Trainer, *, data: Mapping[str, str] = NO_DAT
                 elif kind != "weights":  # "optimizer", or "adam" in older states
                     key, _, name = kept_as.partition(".")
                     parameter = parameters[name]
-                    optimiser.state[parameter][key] = file.get_tensor(stored_as).to(parameter.device)
+                    optimiser.state[parameter][key] = file.get_tensor(stored_as).to(
+                        parameter.device
+                    )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"cannot resume from {path}: {error}") from None
     trainer.refresh()

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from dialogue.device import computes_in_bf16
-from dialogue.models import LIKELIHOOD, Batch, Likelihood, ModelModule, Objective, Penalises, ReadsOn
+from dialogue.models import (
+    LIKELIHOOD,
+    Batch,
+    Likelihood,
+    ModelModule,
+    Objective,
+    Penalises,
+    ReadsOn,
+)
 from training.run.distributed import ALONE, Processes
 from training.run.scheduled_sampling import OwnWords
 
@@ -33,13 +41,17 @@ class StepMetrics(NamedTuple):
     accuracy: Tensor  # share of tokens that the model would have chosen itself
 
 
-def check_abilities(model: ModelModule[Any], *, objective: Objective, own_words: bool, carries: bool) -> None:
+def check_abilities(
+    model: ModelModule[Any], *, objective: Objective, own_words: bool, carries: bool
+) -> None:
     """Make sure that a model can be fitted in the ways that were asked for.
 
     Raises ValueError where it cannot.
     """
     if carries and not isinstance(model, ReadsOn):
-        raise ValueError(f"{type(model).__name__} has no `read_on`: no state of it goes on from batch to batch; leave --bptt out")
+        raise ValueError(
+            f"{type(model).__name__} has no `read_on`: no state of it goes on from batch to batch; leave --bptt out"
+        )
     if (objective != LIKELIHOOD or own_words) and not isinstance(model, Penalises):
         raise ValueError(
             f"{type(model).__name__} has no `penalised`, so it is fitted by cross-entropy over true words alone; "
@@ -68,7 +80,9 @@ class Trainer:
         carries: every batch goes on where the one before it stopped, from `carried`, the model's state there.
         Raises ValueError where more than its likelihood of true words is asked for, and the model does not know that.
         """
-        check_abilities(model, objective=objective, own_words=own_words is not None, carries=carries)
+        check_abilities(
+            model, objective=objective, own_words=own_words is not None, carries=carries
+        )
         self._objective, self._own_words, self._carries = objective, own_words, carries
         self.carried: Tensor | None = None  # (N, C); None where the batch to come is the first
         self.model = model.to(device).train()
@@ -76,9 +90,13 @@ class Trainer:
         self._processes = processes
         bf16 = computes_in_bf16(device) if precision == "auto" else precision == "bf16"
         self._autocast = bf16 and device.type == "cuda"
-        self._computing = copy.deepcopy(self.model).bfloat16() if bf16 and not self._autocast else self.model
+        self._computing = (
+            copy.deepcopy(self.model).bfloat16() if bf16 and not self._autocast else self.model
+        )
         build = OPTIMIZERS[optimizer]
-        self.optimiser = build(self.model.parameters(), lr=learning_rate, fused=device.type in ("cpu", "cuda"))
+        self.optimiser = build(
+            self.model.parameters(), lr=learning_rate, fused=device.type in ("cpu", "cuda")
+        )
 
     def step(self, batch: Batch | None, *, learning_rate: float, truth: float = 1.0) -> StepMetrics:
         """Take one optimiser step on the mean loss a token of a batch; of its turns those count that are to be learnt.
@@ -93,10 +111,15 @@ class Trainer:
         loss = loss / tokens
         if batch is not None:
             (loss + penalty / tokens).backward()  # type: ignore[no-untyped-call]
-        masters, twins = ([p for p in model.parameters() if p.requires_grad] for model in (self.model, self._computing))
+        masters, twins = (
+            [p for p in model.parameters() if p.requires_grad]
+            for model in (self.model, self._computing)
+        )
         # Zeros where a batch does not reach a parameter: another process's share may, and alone it has to be no different.
         shares = [torch.zeros_like(twin) if twin.grad is None else twin.grad for twin in twins]
-        *gradients, loss, correct = self._processes.add_up([*(share.float() for share in shares), loss.detach(), correct])
+        *gradients, loss, correct = self._processes.add_up(
+            [*(share.float() for share in shares), loss.detach(), correct]
+        )
         for master, gradient in zip(masters, gradients, strict=True):
             master.grad = gradient
         norm = nn.utils.clip_grad_norm_(masters, GRADIENT_NORM)
@@ -128,7 +151,12 @@ class Trainer:
         if batch.loss_mask is not None:
             likelihood = likelihood.of(batch.loss_mask)
         penalty = nothing if likelihood.penalty is None else likelihood.penalty.sum()
-        return -likelihood.log_probs.sum(), penalty, likelihood.tokens.sum().float(), likelihood.correct_count.sum().float()
+        return (
+            -likelihood.log_probs.sum(),
+            penalty,
+            likelihood.tokens.sum().float(),
+            likelihood.correct_count.sum().float(),
+        )
 
     def _likelihood(self, batch: Batch) -> Likelihood:
         if self._carries:
@@ -165,5 +193,7 @@ class Trainer:
         self._computing.train()
         log_probs, tokens, correct = self._processes.add_up([sums])[0].tolist()
         if not tokens:
-            raise ValueError("the validation split has no turn that follows another; validation needs conversations of two turns")
+            raise ValueError(
+                "the validation split has no turn that follows another; validation needs conversations of two turns"
+            )
         return math.exp(min(-log_probs / tokens, 700)), correct / tokens

@@ -155,18 +155,25 @@ def reason(turns):
     return about
 
 
-@pytest.mark.parametrize("turns", [*PLAYED, *(line.split(" / ") for line in PLAYED_AFTER)], ids=" / ".join)
+@pytest.mark.parametrize(
+    "turns", [*PLAYED, *(line.split(" / ") for line in PLAYED_AFTER)], ids=" / ".join
+)
 def test_the_crisis_line_is_not_given_for_a_game_that_was_spoken_of_just_before(turns):
     """ "He beats me every time" of dominoes was answered as by somebody in danger."""
     assert reason(turns) is None
 
 
-@pytest.mark.parametrize("turns", [*BEATEN, *(line.split(" / ") for line in BEATEN_AFTER)], ids=" / ".join)
+@pytest.mark.parametrize(
+    "turns", [*BEATEN, *(line.split(" / ") for line in BEATEN_AFTER)], ids=" / ".join
+)
 def test_a_game_spoken_of_before_silences_nobody_who_is_beaten(turns):
     assert reason(turns) == "crisis"
 
 
-@pytest.mark.parametrize("odd", [None, 3, "game", [], [3], [9, True], [-2, False], [True, True], ["3", False], [2, "yes"]])
+@pytest.mark.parametrize(
+    "odd",
+    [None, 3, "game", [], [3], [9, True], [-2, False], [True, True], ["3", False], [2, "yes"]],
+)
 def test_what_no_session_can_have_kept_is_no_game(odd):
     assert safety.Play.read(odd) == safety.Play()
 

@@ -14,7 +14,9 @@ HERE = Path(__file__).parent
 
 
 def lines(name):
-    return [tuple(line.split("\t")) for line in (HERE / name).read_text(encoding="utf-8").splitlines()]
+    return [
+        tuple(line.split("\t")) for line in (HERE / name).read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def reason(text, **options):
@@ -27,7 +29,13 @@ def test_each_line_of_the_test_set_is_judged_as_it_was_written_down(name):
     """Of the second file, written after the lists, the lists as they were found 126 of 140 lines, and wrongly 5 of 110."""
     wrong = []
     for kind, text in lines(name):
-        wanted = None if kind in ("clean", "mild") else kind if kind in safety.TOPICS and kind != "drugs" else "answered"
+        wanted = (
+            None
+            if kind in ("clean", "mild")
+            else kind
+            if kind in safety.TOPICS and kind != "drugs"
+            else "answered"
+        )
         found = reason(text)
         if (found is None) != (wanted is None) or wanted not in (None, "answered", found):
             wrong.append((kind, found, text))
@@ -59,7 +67,9 @@ def test_a_crisis_is_answered_at_every_level_and_the_rest_not_at_off():
 
 
 def test_every_fixed_answer_is_clean_and_asks_on():
-    wordings = [text for part in (answers.CALM, answers.NO_SIDE, *answers.TOPICS.values()) for text in part]
+    wordings = [
+        text for part in (answers.CALM, answers.NO_SIDE, *answers.TOPICS.values()) for text in part
+    ]
     for text in wordings + [wording.format(line=answers.NO_LINE) for wording in answers.CRISIS]:
         assert safety.hits(text) == []
         assert text.endswith("?")
@@ -67,7 +77,14 @@ def test_every_fixed_answer_is_clean_and_asks_on():
 
 @pytest.mark.parametrize(
     "reply",
-    ["yeah, fuck them", "i want to kill myself too", "damn right", "you're stupid", "kill yourself", "what's your phone number?"],
+    [
+        "yeah, fuck them",
+        "i want to kill myself too",
+        "damn right",
+        "you're stupid",
+        "kill yourself",
+        "what's your phone number?",
+    ],
 )
 def test_no_reply_holds_a_listed_word_or_touches_a_topic(reply):
     assert not safety.may_say("standard")("hi", reply)
@@ -81,7 +98,9 @@ def test_yes_to_what_divides_is_no_reply():
     assert not say("should i run away from home", "sure")
     assert not say("i cheated on my wife", "that's awesome! what are you studying?")
     assert not say("my brother broke my phone", "that's cool")
-    assert not say("should i lie on my taxes", "i don't think so. i think it would be cool to do that.")
+    assert not say(
+        "should i lie on my taxes", "i don't think so. i think it would be cool to do that."
+    )
     assert not say("my grandma died", "that's so cool")
     assert say("women can't drive", "what makes you say that?")
     assert say("do you like pizza", "yeah i love it")

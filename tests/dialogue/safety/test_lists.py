@@ -7,7 +7,15 @@ import pytest
 from dialogue import safety
 
 HERE = Path(__file__).parent
-TITLES = ["To Kill a Mockingbird", "Moby Dick", "Dick Van Dyke", "Scunthorpe", "i hate mondays", "Pussy Riot", "Kill Bill"]
+TITLES = [
+    "To Kill a Mockingbird",
+    "Moby Dick",
+    "Dick Van Dyke",
+    "Scunthorpe",
+    "i hate mondays",
+    "Pussy Riot",
+    "Kill Bill",
+]
 
 
 def verdicts(name):
@@ -17,13 +25,27 @@ def verdicts(name):
 
 def test_what_was_judged_before_the_lists_is_found_and_nothing_else():
     wrong = [
-        (kind, text) for kind, text in verdicts("verdicts_before.tsv") if safety.is_offensive(text) != (kind in safety.OFFENSIVE)
+        (kind, text)
+        for kind, text in verdicts("verdicts_before.tsv")
+        if safety.is_offensive(text) != (kind in safety.OFFENSIVE)
     ]
     assert wrong == []
 
 
 @pytest.mark.parametrize(
-    "text", ["f u c k", "well f.u.c.k. you", "FUUUUCK", "sh1t", "b!tch", "n1gg3rs", "what a f a g g o t", "p0rn", "fück", "f​uck"]
+    "text",
+    [
+        "f u c k",
+        "well f.u.c.k. you",
+        "FUUUUCK",
+        "sh1t",
+        "b!tch",
+        "n1gg3rs",
+        "what a f a g g o t",
+        "p0rn",
+        "fück",
+        "f​uck",
+    ],
 )
 def test_a_word_spelt_to_slip_past_is_found(text):
     assert safety.is_offensive(text)
@@ -53,7 +75,11 @@ def test_no_near_miss_offends():
 
 
 def test_what_offends_in_new_words_is_found():
-    wrong = [text for kind, text in verdicts("true_cases.tsv") if kind in safety.OFFENSIVE and not safety.is_offensive(text)]
+    wrong = [
+        text
+        for kind, text in verdicts("true_cases.tsv")
+        if kind in safety.OFFENSIVE and not safety.is_offensive(text)
+    ]
     assert wrong == []
 
 

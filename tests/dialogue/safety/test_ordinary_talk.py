@@ -38,7 +38,9 @@ def is_right(kind, found):
     return found == kind if kind in safety.TOPICS and kind != "drugs" else found is not None
 
 
-@pytest.mark.parametrize(("name", "count", "left"), [("near_misses.txt", 100, 0), ("near_misses_after.txt", 196, 3)])
+@pytest.mark.parametrize(
+    ("name", "count", "left"), [("near_misses.txt", 100, 0), ("near_misses_after.txt", 196, 3)]
+)
 def test_ordinary_talk_gets_no_fixed_answer(name, count, left):
     """Words were looked at without what they are about: of the hundred written first, 77 were answered, ten with the crisis line."""
     lines = read(name)
@@ -51,7 +53,9 @@ def test_ordinary_talk_gets_no_fixed_answer(name, count, left):
 def test_who_needs_an_answer_gets_it_in_new_words(name):
     """Of the 64 written first, 45 were found: "my ex punched me in the stomach" was not."""
     lines = [line.split("\t") for line in read(name)]
-    assert [(kind, reason(text), text) for kind, text in lines if not is_right(kind, reason(text))] == []
+    assert [
+        (kind, reason(text), text) for kind, text in lines if not is_right(kind, reason(text))
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,20 @@ def test_a_word_is_taken_with_what_it_is_about(text):
     assert reason(text) is None
 
 
-@pytest.mark.parametrize("by", ["my husband", "my wife", "my dad", "my mom", "my brother", "he", "she", "my boyfriend", "my uncle"])
+@pytest.mark.parametrize(
+    "by",
+    [
+        "my husband",
+        "my wife",
+        "my dad",
+        "my mom",
+        "my brother",
+        "he",
+        "she",
+        "my boyfriend",
+        "my uncle",
+    ],
+)
 @pytest.mark.parametrize(
     ("what", "wanted"),
     [
@@ -115,7 +132,9 @@ def test_of_a_clean_corpus_no_line_is_answered_but_the_eight_that_were_read():
     """Of its 67,202 lines of a person, 93 were; two of them were of dominoes, which only the turns before them tell."""
     found = Path(os.environ.get("CORPORA") or "data") / "companion.jsonl.gz"
     if not found.is_file():
-        pytest.skip(f"the companion corpus is not there: set CORPORA to its folder, it is {found.parent}")
+        pytest.skip(
+            f"the companion corpus is not there: set CORPORA to its folder, it is {found.parent}"
+        )
     count, answered = 0, set()
     with gzip.open(found, "rt", encoding="utf-8") as conversations:
         for line in conversations:

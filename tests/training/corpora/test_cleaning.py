@@ -59,10 +59,16 @@ def test_offensive_turns_are_heard_but_not_learnt():
 
 
 def test_what_was_touched_is_counted_by_turns():
-    transcripts = [Transcript(str(i), "by hand", ("a@b.org and c@d.org", "my name is Xavier.")) for i in range(3)]
+    transcripts = [
+        Transcript(str(i), "by hand", ("a@b.org and c@d.org", "my name is Xavier."))
+        for i in range(3)
+    ]
     found, counts = clean(transcripts)
     assert [transcript.id for transcript in found] == ["0", "1", "2"]
-    assert {kind: count for kind, count in counts.items() if count} == {"e-mail addresses": 3, "introductions by name": 3}
+    assert {kind: count for kind, count in counts.items() if count} == {
+        "e-mail addresses": 3,
+        "introductions by name": 3,
+    }
 
 
 # --- talk that goes round ----------------------------------------------------------------------------------------------

@@ -20,7 +20,9 @@ def folder(tmp_path, monkeypatch):
 
 def load(name, split="train", *, skip=False):
     complaints = Complaints(skip=skip)
-    return [transcript.turns for transcript in corpora.load([str(name)], split, complaints)], complaints
+    return [
+        transcript.turns for transcript in corpora.load([str(name)], split, complaints)
+    ], complaints
 
 
 def write(path, content):
@@ -63,11 +65,15 @@ def test_about_a_twentieth_of_all_ids_goes_to_each_of_test_and_validation():
 
 def test_every_split_of_a_corpus_together_is_all_of_it(tmp_path):
     keys = [str(number) for number in range(200)]
-    path = write(tmp_path / "talk.jsonl", jsonl(*({"id": key, "turns": [key, "yes"]} for key in keys)))
+    path = write(
+        tmp_path / "talk.jsonl", jsonl(*({"id": key, "turns": [key, "yes"]} for key in keys))
+    )
     parts = {split: load(path, split)[0] for split in SPLITS}
     assert all(parts.values())
     assert sorted(turns[0] for part in parts.values() for turns in part) == sorted(keys)
-    assert sorted(load(path, "all")[0]) == sorted(turns for part in parts.values() for turns in part)
+    assert sorted(load(path, "all")[0]) == sorted(
+        turns for part in parts.values() for turns in part
+    )
 
 
 # --- names ---------------------------------------------------------------------------------------------------------------
@@ -88,7 +94,8 @@ def test_without_a_name_movie_triples_is_taken_where_its_folder_is(folder):
 
 def test_an_unknown_corpus_is_refused_with_those_that_there_are(folder):
     with pytest.raises(
-        ValueError, match=r"no corpus 'nonsense'.*companion, chitchat, self_dialogue, .*movie_triples.*folder.*JSONL"
+        ValueError,
+        match=r"no corpus 'nonsense'.*companion, chitchat, self_dialogue, .*movie_triples.*folder.*JSONL",
     ):
         load("nonsense")
     with pytest.raises(ValueError, match="no corpus 'movie_triples'"):
@@ -98,12 +105,16 @@ def test_an_unknown_corpus_is_refused_with_those_that_there_are(folder):
 
 
 def test_an_unknown_split_is_refused(folder):
-    with pytest.raises(ValueError, match="unknown split 'dev'; it is one of train, validation, test, all"):
+    with pytest.raises(
+        ValueError, match="unknown split 'dev'; it is one of train, validation, test, all"
+    ):
         load("chitchat", "dev")
 
 
 def test_a_corpus_without_a_conversation_in_the_split_is_refused(tmp_path):
-    path = write(tmp_path / "talk.jsonl", jsonl({"id": ids_of("train", 1)[0], "turns": ["hi", "hello"]}))
+    path = write(
+        tmp_path / "talk.jsonl", jsonl({"id": ids_of("train", 1)[0], "turns": ["hi", "hello"]})
+    )
     assert load(path)[0] == [("hi", "hello")]
     with pytest.raises(ValueError, match=r"talk\.jsonl has no conversation in its split 'test'"):
         load(path, "test")
@@ -111,7 +122,10 @@ def test_a_corpus_without_a_conversation_in_the_split_is_refused(tmp_path):
 
 def test_several_corpora_are_read_one_after_the_other(folder):
     write(folder / "movie_triples" / "Training_Shuffled.txt", "a\tb\tc\n")
-    write(folder / "self_dialogue.jsonl", jsonl({"id": ids_of("train", 1)[0], "turns": ["hi", "hello"]}))
+    write(
+        folder / "self_dialogue.jsonl",
+        jsonl({"id": ids_of("train", 1)[0], "turns": ["hi", "hello"]}),
+    )
     found = corpora.load(["self_dialogue", "movie_triples"], "train", Complaints())
     assert [(transcript.corpus, transcript.turns) for transcript in found] == [
         ("self_dialogue", ("hi", "hello")),
@@ -125,9 +139,15 @@ def test_several_corpora_are_read_one_after_the_other(folder):
 @pytest.mark.parametrize("ending", [".txt", ".txt.gz"])
 def test_movie_triples_are_read_plain_and_packed(folder, ending):
     for prefix, turn in (("Training_", "x"), ("Validation_", "y"), ("Test_", "z")):
-        write(folder / "movie_triples" / f"{prefix}Shuffled_Dataset{ending}", f"{turn} 1\t you ?\tno \r\n{turn}\tb\tc <person>\n")
+        write(
+            folder / "movie_triples" / f"{prefix}Shuffled_Dataset{ending}",
+            f"{turn} 1\t you ?\tno \r\n{turn}\tb\tc <person>\n",
+        )
     for split, turn in (("train", "x"), ("validation", "y"), ("test", "z")):
-        assert load("movie_triples", split)[0] == [(f"{turn} 1", "you ?", "no"), (turn, "b", "c <person>")]
+        assert load("movie_triples", split)[0] == [
+            (f"{turn} 1", "you ?", "no"),
+            (turn, "b", "c <person>"),
+        ]
     assert len(load("movie_triples", "all")[0]) == 6
     assert load(folder / "movie_triples")[0] == load("movie_triples")[0]
 
@@ -180,7 +200,9 @@ BAD_TRIPLES = {
 @pytest.mark.parametrize(("line", "complaint"), BAD_TRIPLES.values(), ids=BAD_TRIPLES)
 def test_a_line_that_is_no_triple_stops_the_run_and_is_named(folder, ending, line, complaint):
     write(folder / "movie_triples" / f"Training_1{ending}", b"a\tb\tc\n" + line + b"\nd\te\tf\n")
-    with pytest.raises(ValueError, match=rf"Training_1{ending}, line 2: {complaint}.*--skip-bad-lines"):
+    with pytest.raises(
+        ValueError, match=rf"Training_1{ending}, line 2: {complaint}.*--skip-bad-lines"
+    ):
         load("movie_triples")
 
 
@@ -199,7 +221,9 @@ def test_bad_triples_are_counted_where_they_are_to_be_skipped(folder):
 @pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
 def test_self_dialogue_is_read_plain_and_packed(folder, ending):
     one, two = ids_of("train", 2)
-    text = jsonl({"id": one, "topic": "movies", "turns": ["Hi – you", "Né?"]}, {"id": two, "turns": ["x"]})
+    text = jsonl(
+        {"id": one, "topic": "movies", "turns": ["Hi – you", "Né?"]}, {"id": two, "turns": ["x"]}
+    )
     write(folder / f"self_dialogue{ending}", text)
     assert load("self_dialogue")[0] == [("Hi – you", "Né?"), ("x",)]
     found = corpora.load([str(folder / f"self_dialogue{ending}")], "train", Complaints())
@@ -228,7 +252,9 @@ BAD_CONVERSATIONS = {
 
 @pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
 @pytest.mark.parametrize(("line", "complaint"), BAD_CONVERSATIONS.values(), ids=BAD_CONVERSATIONS)
-def test_a_line_that_is_no_conversation_stops_the_run_and_is_named(tmp_path, ending, line, complaint):
+def test_a_line_that_is_no_conversation_stops_the_run_and_is_named(
+    tmp_path, ending, line, complaint
+):
     """An id that UTF-8 cannot write was named by neither file nor line."""
     good = jsonl({"id": ids_of("train", 1)[0], "turns": ["hi", "hello"]}).encode()
     path = write(tmp_path / f"talk{ending}", good + line + b"\n" + good)
@@ -238,7 +264,10 @@ def test_a_line_that_is_no_conversation_stops_the_run_and_is_named(tmp_path, end
 
 def test_bad_conversations_are_counted_where_they_are_to_be_skipped(tmp_path):
     good = jsonl({"id": ids_of("train", 1)[0], "turns": ["hi", "hello"]}).encode()
-    path = write(tmp_path / "talk.jsonl", b"".join(line + b"\n" for line, _ in BAD_CONVERSATIONS.values()) + good)
+    path = write(
+        tmp_path / "talk.jsonl",
+        b"".join(line + b"\n" for line, _ in BAD_CONVERSATIONS.values()) + good,
+    )
     found, complaints = load(path, skip=True)
     assert found == [("hi", "hello")]
     assert complaints.count == len(BAD_CONVERSATIONS)
@@ -277,7 +306,12 @@ def test_complaints_raise_unless_they_are_to_be_skipped():
 
 # --- the converter of the Self-dialogue Corpus ---------------------------------------------------------------------------
 
-COLUMNS = ["AssignmentId", "WorkerId", "Reject", *(f"Answer.sentence{number}" for number in range(1, 5))]
+COLUMNS = [
+    "AssignmentId",
+    "WorkerId",
+    "Reject",
+    *(f"Answer.sentence{number}" for number in range(1, 5)),
+]
 
 
 @pytest.fixture
@@ -307,7 +341,11 @@ def test_a_checkout_of_the_self_dialogue_corpus_is_converted(checkout, tmp_path,
     out = tmp_path / "new" / f"self_dialogue{ending}"
     assert self_dialogue.main([str(checkout), str(out)]) == 0
     assert capsys.readouterr().out.startswith("2 conversations written to")
-    lines = (gzip.decompress(out.read_bytes()) if ending.endswith("gz") else out.read_bytes()).decode().splitlines()
+    lines = (
+        (gzip.decompress(out.read_bytes()) if ending.endswith("gz") else out.read_bytes())
+        .decode()
+        .splitlines()
+    )
     assert [json.loads(line) for line in lines] == [
         {"id": "A0", "topic": "music", "turns": ["one", "three\nlines", "four"]},
         {"id": "A1", "topic": "movies", "turns": ["Hi there", "Hello, “you”"]},
@@ -333,7 +371,11 @@ def chats(tmp_path, monkeypatch):
 
     def install(dataset):
         (tmp_path / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
-        monkeypatch.setattr(chitchat, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+        monkeypatch.setattr(
+            chitchat,
+            "find_spec",
+            lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")),
+        )
 
     return install
 
@@ -346,13 +388,27 @@ def test_messages_of_one_sender_in_a_row_are_one_turn(chats):
     one, other = ids_of("train", 2)
     chats(
         {
-            one: {"messages": [[message("x", "hi "), message("x", "there")], [message("y", "hello")], [message("x", "bye")]]},
+            one: {
+                "messages": [
+                    [message("x", "hi "), message("x", "there")],
+                    [message("y", "hello")],
+                    [message("x", "bye")],
+                ]
+            },
             other: {
-                "messages": [[message("x", "a")], [message("x", "b")], [message("y", " "), message("y", "c")], [message("z", "d")]]
+                "messages": [
+                    [message("x", "a")],
+                    [message("x", "b")],
+                    [message("y", " "), message("y", "c")],
+                    [message("z", "d")],
+                ]
             },
         }
     )
-    assert load("chitchat")[0] == [("hi <continued_utterance> there", "hello", "bye"), ("a <continued_utterance> b", "c", "d")]
+    assert load("chitchat")[0] == [
+        ("hi <continued_utterance> there", "hello", "bye"),
+        ("a <continued_utterance> b", "c", "d"),
+    ]
 
 
 def test_a_chat_without_text_is_complained_of_in_its_own_split_alone(chats):
@@ -360,7 +416,9 @@ def test_a_chat_without_text_is_complained_of_in_its_own_split_alone(chats):
     validation = ids_of("validation", 1)[0]
     talk = {"messages": [[message("x", "hi")], [message("y", "hello")]]}
     chats({one: talk, empty: {"messages": [[message("x", " ")], []]}, validation: talk})
-    with pytest.raises(ValueError, match=rf"dataset\.json, conversation {empty}: no message with text"):
+    with pytest.raises(
+        ValueError, match=rf"dataset\.json, conversation {empty}: no message with text"
+    ):
         load("chitchat")
     found, complaints = load("chitchat", skip=True)
     assert found == [("hi", "hello")]
@@ -383,7 +441,9 @@ COUNTS = {
 }
 # One writer handed in one text nine times; by the rule for ids one copy is in the test split and eight are in training.
 HANDED_IN_OFTEN = {"bbe691202db5"}
-TELLING_WORDS = 12  # what is shorter ("hi how are you?", "good talking to you", "you too") coincides by chance
+TELLING_WORDS = (
+    12  # what is shorter ("hi how are you?", "good talking to you", "you too") coincides by chance
+)
 
 
 @pytest.fixture(scope="module")
@@ -391,8 +451,13 @@ def full():
     """Every split of every corpus. Skips where the files are not here."""
     folder = corpora.corpora_folder()
     if not (folder / "movie_triples").is_dir() or not list(folder.glob("self_dialogue.jsonl*")):
-        pytest.skip(f"a full corpus is not there: set CORPORA to the folder of movie_triples and self_dialogue, it is {folder}")
-    return {name: {split: corpora.load([name], split, Complaints()) for split in SPLITS} for name in COUNTS}
+        pytest.skip(
+            f"a full corpus is not there: set CORPORA to the folder of movie_triples and self_dialogue, it is {folder}"
+        )
+    return {
+        name: {split: corpora.load([name], split, Complaints()) for split in SPLITS}
+        for name in COUNTS
+    }
 
 
 def bare(turn):
@@ -406,9 +471,16 @@ def size(turns):
 
 @pytest.mark.corpora
 def test_the_full_corpora_are_read_whole_and_without_a_complaint(full):
-    assert {name: {split: len(found) for split, found in parts.items()} for name, parts in full.items()} == COUNTS
-    assert all(len(transcript.turns) == 3 for part in full["movie_triples"].values() for transcript in part)
-    assert sum(len(transcript.turns) for part in full["self_dialogue"].values() for transcript in part) == 364_118
+    assert {
+        name: {split: len(found) for split, found in parts.items()} for name, parts in full.items()
+    } == COUNTS
+    assert all(
+        len(transcript.turns) == 3 for part in full["movie_triples"].values() for transcript in part
+    )
+    assert (
+        sum(len(transcript.turns) for part in full["self_dialogue"].values() for transcript in part)
+        == 364_118
+    )
 
 
 @pytest.mark.corpora
@@ -437,17 +509,31 @@ def test_no_conversation_of_a_test_split_stands_in_any_training_split_under_anot
 @pytest.mark.corpora
 def test_no_test_triple_stands_in_a_training_conversation(full):
     """MovieTriples comes split; its Test must be made of test conversations of self-dialogue and of nothing trained on."""
-    triples = {tuple(map(bare, t.turns)) for t in full["movie_triples"]["test"] if size(t.turns) >= TELLING_WORDS}
+    triples = {
+        tuple(map(bare, t.turns))
+        for t in full["movie_triples"]["test"]
+        if size(t.turns) >= TELLING_WORDS
+    }
 
     def stretches(name, split):
         for transcript in full[name][split]:
             turns = list(map(bare, transcript.turns))
             yield from (tuple(turns[start : start + 3]) for start in range(len(turns) - 2))
 
-    known = {t.id: list(map(bare, t.turns)) for t in full["self_dialogue"]["test"] if t.id in HANDED_IN_OFTEN}
-    excused = {tuple(turns[start : start + 3]) for turns in known.values() for start in range(len(turns) - 2)}
+    known = {
+        t.id: list(map(bare, t.turns))
+        for t in full["self_dialogue"]["test"]
+        if t.id in HANDED_IN_OFTEN
+    }
+    excused = {
+        tuple(turns[start : start + 3])
+        for turns in known.values()
+        for start in range(len(turns) - 2)
+    }
     originals = triples & set(stretches("self_dialogue", "test"))
-    assert len(originals) > 0.7 * len(triples), "this cannot even find the triples where they come from"
+    assert len(originals) > 0.7 * len(triples), (
+        "this cannot even find the triples where they come from"
+    )
     for name in COUNTS:
         leaked = triples & set(stretches(name, "train")) - excused
         assert not leaked, (name, leaked)

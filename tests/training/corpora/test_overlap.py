@@ -33,7 +33,10 @@ def test_three_turns_in_a_row_of_a_test_conversation_leave_a_conversation_out(tu
 
 
 def test_a_corpus_that_came_split_keeps_its_split():
-    assert overlap.without([talk(*TEST.turns, spaced=True)], [TEST]) == ([talk(*TEST.turns, spaced=True)], 0)
+    assert overlap.without([talk(*TEST.turns, spaced=True)], [TEST]) == (
+        [talk(*TEST.turns, spaced=True)],
+        0,
+    )
 
 
 def test_no_answer_of_single_exchanges_stands_in_two_splits(tmp_path, monkeypatch):
@@ -42,7 +45,11 @@ def test_no_answer_of_single_exchanges_stands_in_two_splits(tmp_path, monkeypatc
     lines.append({"id": "x", "turns": ["a", "Answer 1!", "b", "Answer 2!"]})
     (tmp_path / "smalltalk.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     answers = {
-        split: {normalise(turn) for one in corpora.load(["smalltalk"], split, Complaints()) for turn in one.turns[1::2]}
+        split: {
+            normalise(turn)
+            for one in corpora.load(["smalltalk"], split, Complaints())
+            for turn in one.turns[1::2]
+        }
         for split in SPLITS
     }
     assert all(answers.values())
@@ -54,9 +61,16 @@ def test_no_answer_of_single_exchanges_stands_in_two_splits(tmp_path, monkeypatc
 @pytest.mark.corpora
 @pytest.mark.parametrize("kind", ["smalltalk", "others"])
 def test_nothing_of_the_real_test_splits_is_learnt(kind):
-    names = [name for name in (*corpora.JSONL, "companion") if (name == "smalltalk") == (kind == "smalltalk")]
+    names = [
+        name
+        for name in (*corpora.JSONL, "companion")
+        if (name == "smalltalk") == (kind == "smalltalk")
+    ]
     try:
-        test, train = ([one for name in names for one in corpora.load([name], split, Complaints())] for split in ("test", "train"))
+        test, train = (
+            [one for name in names for one in corpora.load([name], split, Complaints())]
+            for split in ("test", "train")
+        )
     except ValueError as error:
         pytest.skip(f"corpus is not there: {error}")
     if kind == "smalltalk":
@@ -79,7 +93,20 @@ def test_the_companion_comes_with_the_project_and_is_what_its_card_says():
 
 def test_a_corpus_whose_test_split_holds_all_of_it_is_refused(tmp_path, capsys):
     """The run went round for ever in search of a batch."""
-    lines = [json.dumps({"id": str(n), "turns": ["hi", "hello", "good", "bye"]}) + "\n" for n in range(200)]
+    lines = [
+        json.dumps({"id": str(n), "turns": ["hi", "hello", "good", "bye"]}) + "\n"
+        for n in range(200)
+    ]
     (tmp_path / "same.jsonl").write_text("".join(lines))
-    assert fit.main([f"--data={tmp_path / 'same.jsonl'}", f"--out={tmp_path / 'run'}", "--no-cache", "--device=cpu"]) == 2
+    assert (
+        fit.main(
+            [
+                f"--data={tmp_path / 'same.jsonl'}",
+                f"--out={tmp_path / 'run'}",
+                "--no-cache",
+                "--device=cpu",
+            ]
+        )
+        == 2
+    )
     assert "nothing is left to learn" in capsys.readouterr().err

@@ -73,7 +73,15 @@ def test_both_shapes_of_the_real_files_give_the_same_ids(split, tmp_path):
 
 def test_words_of_python_2_are_utf8_or_latin_1(tmp_path):
     path = tmp_path / "Training.dict.pkl"
-    path.write_bytes(python2([(b"<unk>", 0, 0, 0), ("na\xefve".encode(), 1, 2, 2), ("na\xefve".encode("latin-1") + b"x", 2, 2, 2)]))
+    path.write_bytes(
+        python2(
+            [
+                (b"<unk>", 0, 0, 0),
+                ("na\xefve".encode(), 1, 2, 2),
+                ("na\xefve".encode("latin-1") + b"x", 2, 2, 2),
+            ]
+        )
+    )
     assert pickled.read_words(path) == ["<unk>", "na\xefve", "na\xefvex"]
     path.write_bytes(pickle.dumps([("<unk>", 0, 0, 0), ("na\xefve", 1, 2, 2)], protocol=4))
     assert pickled.read_words(path) == ["<unk>", "na\xefve"]
@@ -94,7 +102,9 @@ def test_a_pickle_that_calls_something_is_refused_by_name_and_nothing_ran(tmp_pa
     path, proof = tmp_path / "Test.triples.pkl", tmp_path / "proof"
     content = pickle.dumps([[1, 2], Runs(os.mkdir, str(proof))], protocol=protocol)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"Test\.triples\.pkl is not read: it asks for (posix|nt)\.mkdir"):
+    with pytest.raises(
+        ValueError, match=r"Test\.triples\.pkl is not read: it asks for (posix|nt)\.mkdir"
+    ):
         pickled.load_plain(path)
     assert not proof.exists()
     pickle.loads(content)
@@ -116,11 +126,16 @@ def test_an_object_outside_of_the_file_is_refused(tmp_path):
         pickled.load_plain(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x02](J", b"not a pickle", b"\x80\x63.", python2(TRIPLES)[:-3], b"hello 1\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x80\x02](J", b"not a pickle", b"\x80\x63.", python2(TRIPLES)[:-3], b"hello 1\n"],
+)
 def test_a_broken_pickle_is_an_error_that_names_it(tmp_path, content):
     path = tmp_path / "broken.pkl"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken\.pkl is not read: it is no pickle, or a broken one"):
+    with pytest.raises(
+        ValueError, match=r"broken\.pkl is not read: it is no pickle, or a broken one"
+    ):
         pickled.load_plain(path)
 
 
@@ -137,7 +152,10 @@ def test_a_list_that_holds_itself_is_read_to_its_end(tmp_path):
     [
         ([[1, 3, 2, 1, 3, 2]], "triple 1: 2 utterances where three"),
         ([TRIPLES[0], [1, 3, 2, 1, 2, 1, 3, 2]], "triple 2: utterance 2 is empty"),
-        ([[1, 3, 2, 1, 99, 2, 1, 3, 2]], "triple 1: a token id is out of range; the list has 10 words"),
+        (
+            [[1, 3, 2, 1, 99, 2, 1, 3, 2]],
+            "triple 1: a token id is out of range; the list has 10 words",
+        ),
         ([(b"a", 1)], "triple 1: not a list of token ids"),
         (7, "triple 1: not a list of token ids"),
     ],
@@ -171,7 +189,9 @@ def test_a_list_of_words_that_is_none_is_named(tmp_path, entries, complaint):
         pickled.vocabulary(path)
 
 
-@pytest.mark.parametrize("place", ["dat/MovieTriples_Dataset", "data/MovieTriples_Dataset", "data/movie_triples"])
+@pytest.mark.parametrize(
+    "place", ["dat/MovieTriples_Dataset", "data/MovieTriples_Dataset", "data/movie_triples"]
+)
 def test_movie_triples_is_found_where_people_keep_it(folder, tmp_path, monkeypatch, place):
     monkeypatch.delenv("CORPORA", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -190,7 +210,16 @@ def test_a_folder_without_a_list_of_words_says_so(folder):
 
 # --- hed-dlg-truncated's own files ---------------------------------------------------------------------------------------
 
-OWN_WORDS = ["<unk>", "</s>", "</d>", "<first_speaker>", "hello", ".", "why", "?"]  # as its script writes them: no <s>
+OWN_WORDS = [
+    "<unk>",
+    "</s>",
+    "</d>",
+    "<first_speaker>",
+    "hello",
+    ".",
+    "why",
+    "?",
+]  # as its script writes them: no <s>
 OWN_DIALOGUES = [[1, 4, 5, 1, 6, 7, 1, 2], [4, 1, 3, 6, 7, 1, 0, 5], [6, 7, 1]]
 OWN_TURNS = [("hello .", "why ?"), ("hello", "<first_speaker> why ?", "<unk> ."), ("why ?",)]
 
@@ -221,13 +250,20 @@ def test_the_dialogues_of_hed_dlg_truncated_are_read(tmp_path, dialogues, dictio
         found = corpora.load([str(folder)], split, Complaints())
         assert [transcript.turns for transcript in found] == OWN_TURNS
         assert {transcript.spaced for transcript in found} == {True}
-    assert {path.name for path in corpora.files_of(str(folder))} >= {dictionary, "Test.dialogues.pkl"}
+    assert {path.name for path in corpora.files_of(str(folder))} >= {
+        dictionary,
+        "Test.dialogues.pkl",
+    }
     vocabulary = pickled.vocabulary(corpora.word_list_of([str(folder)]))
-    assert vocabulary.encode_all(["hello ."], spaced=True) == [[4, 5]], "with the ids of its own dictionary"
+    assert vocabulary.encode_all(["hello ."], spaced=True) == [[4, 5]], (
+        "with the ids of its own dictionary"
+    )
 
 
 def test_the_turns_of_the_ubuntu_dialogues_end_in_a_mark_of_their_own(tmp_path):
-    folder = dialogues_folder(tmp_path / "ubuntu", [[4, 5, 1, 6, 7, 1]], words=["<unk>", "__eot__", *OWN_WORDS[2:]])
+    folder = dialogues_folder(
+        tmp_path / "ubuntu", [[4, 5, 1, 6, 7, 1]], words=["<unk>", "__eot__", *OWN_WORDS[2:]]
+    )
     assert corpora.load([str(folder)], "train", Complaints())[0].turns == ("hello .", "why ?")
 
 
@@ -236,7 +272,10 @@ def test_the_turns_of_the_ubuntu_dialogues_end_in_a_mark_of_their_own(tmp_path):
     [
         ([OWN_DIALOGUES[0], [4, 1, 1, 6]], "dialogue 2: an empty utterance, or no turn at all"),
         ([OWN_DIALOGUES[0], [1, 2]], "dialogue 2: an empty utterance, or no turn at all"),
-        ([OWN_DIALOGUES[0], [4, 99]], "dialogue 2: a token id is out of range; the list has 8 words"),
+        (
+            [OWN_DIALOGUES[0], [4, 99]],
+            "dialogue 2: a token id is out of range; the list has 8 words",
+        ),
         ([OWN_DIALOGUES[0], [[4], [5]]], "dialogue 2: not a list of token ids"),
     ],
 )
@@ -258,4 +297,8 @@ def test_triples_need_no_mark_for_the_beginning_of_a_turn(tmp_path):
     for path in folder.glob("*.dialogues.pkl"):
         path.unlink()
     (folder / "Test.triples.pkl").write_bytes(python2([[4, 5, 1, 6, 7, 1, 4, 1]]))
-    assert corpora.load([str(folder)], "test", Complaints())[0].turns == ("hello .", "why ?", "hello")
+    assert corpora.load([str(folder)], "test", Complaints())[0].turns == (
+        "hello .",
+        "why ?",
+        "hello",
+    )

@@ -19,11 +19,15 @@ def read(tmp_path, *, skip=False, **entry):
 
 
 def learnt(transcript):
-    return [turn for number, turn in enumerate(transcript.turns) if number not in transcript.untaught]
+    return [
+        turn for number, turn in enumerate(transcript.turns) if number not in transcript.untaught
+    ]
 
 
 def test_of_a_corpus_with_a_companion_the_second_speakers_turns_are_learnt():
-    talk = Transcript("1", "companion", ("hi", "hello", "how are you?", "fine"), untaught=frozenset({3}))
+    talk = Transcript(
+        "1", "companion", ("hi", "hello", "how are you?", "fine"), untaught=frozenset({3})
+    )
     assert learnt(only_companion(talk)) == ["hello"]
 
 
@@ -34,12 +38,20 @@ def test_people_among_themselves_are_learnt_both(corpus):
 
 
 def test_speakers_that_are_named_say_whose_turns_are_learnt(tmp_path):
-    found = read(tmp_path, turns=["welcome back", "thanks", "how was it?"], speakers=["companion", "person", "companion"])
+    found = read(
+        tmp_path,
+        turns=["welcome back", "thanks", "how was it?"],
+        speakers=["companion", "person", "companion"],
+    )
     assert learnt(only_companion(found)) == ["welcome back", "how was it?"]
 
 
 def test_what_one_speaker_says_in_a_row_is_one_turn(tmp_path):
-    found = read(tmp_path, turns=["hi", "it's me", "hello", "bye"], speakers=["person", "person", "companion", "person"])
+    found = read(
+        tmp_path,
+        turns=["hi", "it's me", "hello", "bye"],
+        speakers=["person", "person", "companion", "person"],
+    )
     assert found.turns == ("hi <continued_utterance> it's me", "hello", "bye")
     assert learnt(only_companion(found)) == ["hello"]
 

@@ -17,7 +17,9 @@ from training.run.trainer import Trainer
 
 @pytest.fixture(scope="module")
 def splits():
-    return {split: corpora.load(["subsequence"], split, Complaints()) for split in subsequence.SIZES}
+    return {
+        split: corpora.load(["subsequence"], split, Complaints()) for split in subsequence.SIZES
+    }
 
 
 def test_the_answer_is_what_the_index_and_the_length_name(splits):
@@ -47,7 +49,9 @@ def copier(splits):
     """A small model after a few steps: it has learnt that answers are digits, and copies hardly any."""
     torch.manual_seed(0)
     vocabulary = Vocabulary.of_words(["<pad>", *map(str, range(10))])
-    config = ModelConfig(vocab_size=len(vocabulary), embedding=8, utterance=16, context=16, hidden=16, dropout=0.0)
+    config = ModelConfig(
+        vocab_size=len(vocabulary), embedding=8, utterance=16, context=16, hidden=16, dropout=0.0
+    )
     model = HRED.from_config(config, bos_id=vocabulary.bos_id)
     trainer = Trainer(model, learning_rate=0.02, precision="fp32", device=torch.device("cpu"))
     train = batches.encode(splits["train"][:640], vocabulary, truncate=None).conversations
@@ -65,9 +69,13 @@ def test_the_losses_are_those_of_the_answers_position_by_position(copier, splits
     _, losses = copying.measure(copier, transcripts)
     encoded = batches.encode(transcripts, copier.vocabulary, truncate=None).conversations
     with torch.no_grad():
-        found = copier.model.log_likelihood(batches.collate(encoded, pad_id=copier.vocabulary.pad_id))
+        found = copier.model.log_likelihood(
+            batches.collate(encoded, pad_id=copier.vocabulary.pad_id)
+        )
     lengths = [len(answer) for _, answer in encoded]
-    summed = sum(loss * sum(length > step for length in lengths) for step, loss in enumerate(losses))
+    summed = sum(
+        loss * sum(length > step for length in lengths) for step, loss in enumerate(losses)
+    )
     assert summed == pytest.approx(-float(found.log_probs[1::2].sum()), rel=1e-5)
 
 

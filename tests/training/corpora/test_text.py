@@ -24,7 +24,11 @@ def test_a_texts_splits_are_its_lines_in_their_order_nine_tenths_of_them_for_tra
     path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     parts = [load(path, split) for split in SPLITS]
     assert [len(part) for part in parts] == [1, 1, 1], "each split is one long conversation"
-    assert [part[0].turns for part in parts] == [tuple(lines[:90]), tuple(lines[90:95]), tuple(lines[95:])]
+    assert [part[0].turns for part in parts] == [
+        tuple(lines[:90]),
+        tuple(lines[90:95]),
+        tuple(lines[95:]),
+    ]
     assert len({part[0].id for part in parts}) == 3
 
 
@@ -48,8 +52,15 @@ def test_each_row_of_news_is_a_title_and_a_text_as_one_reads_them(tmp_path):
     path = tmp_path / "news.csv"
     path.write_text(NEWS, encoding="utf-8")
     complaints = Complaints(skip=True)
-    found = {turns for split in SPLITS for turns in (t.turns for t in corpora._read(str(path), split, complaints))}
-    assert found == {("Oil is up", "Brent rose   to a high; it's <b>news</b>."), ("Two lines", "the first\nand the second")}
+    found = {
+        turns
+        for split in SPLITS
+        for turns in (t.turns for t in corpora._read(str(path), split, complaints))
+    }
+    assert found == {
+        ("Oil is up", "Brent rose   to a high; it's <b>news</b>."),
+        ("Two lines", "the first\nand the second"),
+    }
     assert complaints.count == 2, "once a line, though the file is read for each split"
     assert "line 5: 2 columns where class, title and text are expected" in complaints.first
 
@@ -83,7 +94,10 @@ def test_a_text_in_one_line_is_cut_at_its_spaces_and_nothing_is_lost(tmp_path):
 
 
 def test_a_long_line_without_a_space_is_cut_all_the_same(tmp_path):
-    path, text = tmp_path / "han.txt", "".join(chr(0x4E00 + number % 5000) for number in range(40_000))
+    path, text = (
+        tmp_path / "han.txt",
+        "".join(chr(0x4E00 + number % 5000) for number in range(40_000)),
+    )
     path.write_text(text, encoding="utf-8")
     assert "".join(turn for split in SPLITS for turn in load(path, split)[0].turns) == text
 
@@ -98,6 +112,7 @@ def test_a_text_that_is_too_short_is_refused_for_what_it_is(tmp_path):
     path = tmp_path / "book.txt"
     path.write_text("one line\n", encoding="utf-8")
     with pytest.raises(
-        ValueError, match=r"too small to have a share in each split .*of a text the last two twentieths of its lines"
+        ValueError,
+        match=r"too small to have a share in each split .*of a text the last two twentieths of its lines",
     ):
         load(path, "test")

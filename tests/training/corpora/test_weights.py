@@ -48,7 +48,9 @@ def test_a_weight_is_for_training_alone_and_validation_stays_as_it_is(talk, opti
     assert len(thrice.train.as_read) == 3 * len(once.train.as_read)
     assert thrice.train.conversations == once.train.conversations
     assert len(thrice.validation) == len(once.validation)
-    assert thrice.named["train split"] != once.named["train split"], "a place in one means nothing in the other"
+    assert thrice.named["train split"] != once.named["train split"], (
+        "a place in one means nothing in the other"
+    )
     assert thrice.named["validation split"] == once.named["validation split"]
 
 
@@ -70,6 +72,8 @@ def fit_plan(options, talk, *, weight, out):
     from training.run.setup import wanted
     from training.run.stages import wished_for
 
-    (asked,) = wished_for([*options_of(options, data=f"{talk / 'talk.jsonl'}{weight}"), f"--out={out}"])
+    (asked,) = wished_for(
+        [*options_of(options, data=f"{talk / 'talk.jsonl'}{weight}"), f"--out={out}"]
+    )
     run = wanted(asked)
     return prepare(run.config, vocabulary_file=run.vocabulary, skip_bad_lines=False)

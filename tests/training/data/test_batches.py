@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from training.corpora.transcript import Transcript
 from training.data import batches
-from training.data.batches import WINDOW_TURNS, Utterance, collate, contiguous, encode, plan, windows
+from training.data.batches import (
+    WINDOW_TURNS,
+    Utterance,
+    collate,
+    contiguous,
+    encode,
+    plan,
+    windows,
+)
 
 PAD, EOS = 0, 3
 
@@ -22,7 +30,10 @@ def numbered(turns):
 def made_up(count, *, seed, most_turns=30, longest=25):
     rng = random.Random(seed)
     return [
-        [[*(rng.randrange(4, 500) for _ in range(rng.randrange(longest))), EOS] for _ in range(rng.randrange(1, most_turns))]
+        [
+            [*(rng.randrange(4, 500) for _ in range(rng.randrange(longest))), EOS]
+            for _ in range(rng.randrange(1, most_turns))
+        ]
         for _ in range(count)
     ]
 
@@ -46,7 +57,9 @@ def test_a_long_conversation_is_cut_by_hand():
 def test_every_turn_is_an_answer_to_the_turn_before_it_in_exactly_one_window(turns, size):
     conversation = numbered(turns)
     answers = [
-        (before[0], answer[0]) for window in windows(conversation, turns=size) for before, answer in itertools.pairwise(window)
+        (before[0], answer[0])
+        for window in windows(conversation, turns=size)
+        for before, answer in itertools.pairwise(window)
     ]
     assert answers == [(10 + number, 11 + number) for number in range(turns - 1)]
     assert all(1 <= len(window) <= size for window in windows(conversation, turns=size))
@@ -61,11 +74,18 @@ def test_every_turn_is_encoded_and_closed(word_vocabulary, conversations):
     assert encoded.utterances == sum(len(conversation.turns) for conversation in conversations)
     for conversation, transcript in zip(encoded.conversations, conversations, strict=True):
         assert [word_vocabulary.decode(turn) for turn in conversation] == list(transcript.turns)
-        assert all(turn[-1] == word_vocabulary.eos_id and word_vocabulary.eos_id not in turn[:-1] for turn in conversation)
+        assert all(
+            turn[-1] == word_vocabulary.eos_id and word_vocabulary.eos_id not in turn[:-1]
+            for turn in conversation
+        )
 
 
 def test_a_turn_above_the_limit_loses_its_end_and_is_counted(word_vocabulary):
-    turns = ("how are you?", "where do you live?", "what is your favorite food?")  # 3, 4 and 5 tokens, and </s>
+    turns = (
+        "how are you?",
+        "where do you live?",
+        "what is your favorite food?",
+    )  # 3, 4 and 5 tokens, and </s>
     transcript = Transcript("one", "by hand", turns)
     whole = encode([transcript], word_vocabulary, truncate=6)
     assert whole.truncated == 0
@@ -78,7 +98,9 @@ def test_a_turn_above_the_limit_loses_its_end_and_is_counted(word_vocabulary):
 
 
 def test_a_turn_without_a_token_is_still_a_turn(word_vocabulary):
-    encoded = encode([Transcript("one", "by hand", ("hi", "\u200b", "hello"))], word_vocabulary, truncate=5)
+    encoded = encode(
+        [Transcript("one", "by hand", ("hi", "\u200b", "hello"))], word_vocabulary, truncate=5
+    )
     assert encoded.conversations[0][1] == [word_vocabulary.eos_id]
 
 
@@ -86,7 +108,11 @@ def test_a_turn_without_a_token_is_still_a_turn(word_vocabulary):
 
 
 def test_conversations_are_laid_out_turn_below_turn_and_padded():
-    batch = collate([[[5, 6, EOS], [EOS]], [[7, EOS]]], pad_id=PAD, without_history=torch.tensor([True, False, False]))
+    batch = collate(
+        [[[5, 6, EOS], [EOS]], [[7, EOS]]],
+        pad_id=PAD,
+        without_history=torch.tensor([True, False, False]),
+    )
     assert batch.token_ids.tolist() == [[5, 6, EOS], [EOS, PAD, PAD], [7, EOS, PAD]]
     assert batch.token_ids.dtype == torch.long
     assert batch.lengths.tolist() == [3, 1, 2]
@@ -99,7 +125,10 @@ def test_conversations_are_laid_out_turn_below_turn_and_padded():
 def test_nothing_is_lost_in_a_batch(seed, count):
     conversations = made_up(count, seed=seed, most_turns=6)
     batch = collate(conversations, pad_id=PAD)
-    rows = [row[:length] for row, length in zip(batch.token_ids.tolist(), batch.lengths.tolist(), strict=True)]
+    rows = [
+        row[:length]
+        for row, length in zip(batch.token_ids.tolist(), batch.lengths.tolist(), strict=True)
+    ]
     assert rows == [turn for conversation in conversations for turn in conversation]
     assert batch.turns.tolist() == [len(conversation) for conversation in conversations]
     assert batch.token_ids.shape == (sum(map(len, conversations)), max(map(len, rows)))
@@ -117,11 +146,15 @@ def as_window(window):
 def test_every_window_is_planned_once_in_batches_of_bounded_size(batch_tokens):
     conversations = made_up(150, seed=1)
     planned = plan(conversations, batch_tokens=batch_tokens, rng=random.Random(0))
-    expected = Counter(as_window(window) for conversation in conversations for window in windows(conversation))
+    expected = Counter(
+        as_window(window) for conversation in conversations for window in windows(conversation)
+    )
     assert Counter(as_window(window) for batch in planned for window in batch) == expected
     for batch in planned:
         assert batch
-        assert len(batch) == 1 or sum(len(turn) for window in batch for turn in window) <= batch_tokens
+        assert (
+            len(batch) == 1 or sum(len(turn) for window in batch for turn in window) <= batch_tokens
+        )
     if batch_tokens > 10**5:
         assert len(planned) == 1
 
@@ -135,7 +168,9 @@ def test_batches_are_well_filled():
 def test_the_seed_decides_the_order_and_nothing_else():
     conversations = made_up(100, seed=3)
     kept = [list(conversation) for conversation in conversations]
-    one, same, other = (plan(conversations, batch_tokens=400, rng=random.Random(seed)) for seed in (0, 0, 1))
+    one, same, other = (
+        plan(conversations, batch_tokens=400, rng=random.Random(seed)) for seed in (0, 0, 1)
+    )
     assert one == same
     assert one != other
     assert conversations == kept
@@ -162,7 +197,9 @@ def test_windows_of_like_length_go_together():
 def test_batches_of_short_and_of_long_windows_come_in_mixed_order():
     conversations = made_up(400, seed=6, most_turns=4)
     planned = plan(conversations, batch_tokens=500, rng=random.Random(0))
-    assert 15 < len(planned) < batches.POOL_BATCHES, "one pool, within which batches are made in order of length"
+    assert 15 < len(planned) < batches.POOL_BATCHES, (
+        "one pool, within which batches are made in order of length"
+    )
     longest = [max(len(turn) for window in batch for turn in window) for batch in planned]
     assert longest != sorted(longest)
     half = len(longest) // 2
@@ -173,7 +210,9 @@ def test_batches_of_short_and_of_long_windows_come_in_mixed_order():
 
 
 def test_a_turn_is_kept_in_both_forms_where_that_is_asked_for(word_vocabulary):
-    transcript = Transcript("one", "by hand", ("Do you like it?", "Yes, I do!"), untaught=frozenset({1}))
+    transcript = Transcript(
+        "one", "by hand", ("Do you like it?", "Yes, I do!"), untaught=frozenset({1})
+    )
     (written,) = encode([transcript], word_vocabulary, truncate=None).conversations
     assert [turn.heard for turn in written] == [None, None]
     (both,) = encode([transcript], word_vocabulary, truncate=None, heard=True).conversations
@@ -184,12 +223,18 @@ def test_a_turn_is_kept_in_both_forms_where_that_is_asked_for(word_vocabulary):
 
 
 def test_only_the_chosen_utterances_are_read_as_recognised():
-    conversation = [Utterance([5, 6, EOS], heard=[5, EOS]), Utterance([7, EOS], heard=[8, 9, 9, EOS]), Utterance([4, EOS])]
+    conversation = [
+        Utterance([5, 6, EOS], heard=[5, EOS]),
+        Utterance([7, EOS], heard=[8, 9, 9, EOS]),
+        Utterance([4, EOS]),
+    ]
     batch = collate([conversation], pad_id=PAD, recognised=torch.tensor([True, False, True]))
     token_ids, lengths = batch.encoder_input
     assert token_ids.tolist() == [[5, EOS], [7, EOS], [4, EOS]]
     assert lengths.tolist() == [2, 2, 2]
-    assert batch.token_ids.tolist() == [[5, 6, EOS], [7, EOS, PAD], [4, EOS, PAD]], "what is predicted stays as it was written"
+    assert batch.token_ids.tolist() == [[5, 6, EOS], [7, EOS, PAD], [4, EOS, PAD]], (
+        "what is predicted stays as it was written"
+    )
     assert collate([conversation], pad_id=PAD).encoder_input is None
 
 
@@ -219,10 +264,16 @@ def test_every_other_turn_of_the_chosen_conversations_is_recognised():
 def test_rows_that_go_on_from_batch_to_batch_are_the_text_in_its_order(batch_tokens, length):
     conversations = made_up(30, seed=2)
     text = [token for conversation in conversations for turn in conversation for token in turn]
-    found = contiguous([[Utterance(turn) for turn in c] for c in conversations], batch_tokens=batch_tokens, length=length)
+    found = contiguous(
+        [[Utterance(turn) for turn in c] for c in conversations],
+        batch_tokens=batch_tokens,
+        length=length,
+    )
     count = batch_tokens // length
     assert {len(batch) for batch in found} == {count}
-    assert all([len(row) for row in batch] == [1] * count for batch in found), "each row a conversation of one utterance"
+    assert all([len(row) for row in batch] == [1] * count for batch in found), (
+        "each row a conversation of one utterance"
+    )
     rows = [[token for batch in found for token in batch[row][0]] for row in range(count)]
     assert list(itertools.chain(*rows)) == text[: len(text) // count * count]
     assert len({len(row) for row in rows}) == 1
@@ -236,5 +287,8 @@ def test_what_is_not_to_be_learnt_is_no_part_of_the_running_text():
 
 
 def test_a_text_that_is_shorter_than_there_are_rows_is_refused():
-    with pytest.raises(ValueError, match="3 tokens cannot be cut into 5 rows; lower --batch-tokens, or raise --bptt"):
+    with pytest.raises(
+        ValueError,
+        match="3 tokens cannot be cut into 5 rows; lower --batch-tokens, or raise --bptt",
+    ):
         contiguous([[Utterance([5, 6, EOS])]], batch_tokens=10, length=2)

@@ -21,7 +21,12 @@ from training.run.config import FitConfig
 from training.run.dataset import prepare
 
 IDS = st.lists(st.integers(0, 65_600), max_size=6)
-UTTERANCES = st.builds(lambda ids, heard, taught: Utterance(ids, heard=heard, taught=taught), IDS, st.none() | IDS, st.booleans())
+UTTERANCES = st.builds(
+    lambda ids, heard, taught: Utterance(ids, heard=heard, taught=taught),
+    IDS,
+    st.none() | IDS,
+    st.booleans(),
+)
 
 
 def same(one, other):
@@ -34,11 +39,21 @@ def same(one, other):
 
 
 @given(st.lists(st.lists(UTTERANCES, max_size=4), max_size=5), st.integers(0, 99))
-def test_conversations_come_back_as_they_were(tmp_path_factory, word_vocabulary, conversations, truncated):
+def test_conversations_come_back_as_they_were(
+    tmp_path_factory, word_vocabulary, conversations, truncated
+):
     folder = tmp_path_factory.mktemp("kept")
-    encoded = Encoded(conversations, truncated, sum(map(len, conversations)), [2] * len(conversations))
+    encoded = Encoded(
+        conversations, truncated, sum(map(len, conversations)), [2] * len(conversations)
+    )
     nothing = Encoded([], 0, 0, [])
-    cache.save(folder, "key", Tokenised(word_vocabulary, {"train": encoded, "validation": nothing}, {"train": "5ha"}, ("said",)))
+    cache.save(
+        folder,
+        "key",
+        Tokenised(
+            word_vocabulary, {"train": encoded, "validation": nothing}, {"train": "5ha"}, ("said",)
+        ),
+    )
     found = cache.load(folder, "key")
     same(found.splits["train"], encoded)
     same(found.splits["validation"], nothing)
@@ -51,24 +66,45 @@ def test_conversations_come_back_as_they_were(tmp_path_factory, word_vocabulary,
 def settings(talk, tmp_path):
     """A corpus in which something is offensive, something is cut, and everything is heard otherwise than written."""
     corpus = tmp_path / "talk.jsonl"
-    rude = json.dumps({"id": "4", "turns": ["Hello there, what is this?", "fuck you", "Well, I never!", "sorry, I am tired"]})
-    corpus.write_text((talk / "talk.jsonl").read_text(encoding="utf-8") + rude + "\n", encoding="utf-8")
+    rude = json.dumps(
+        {
+            "id": "4",
+            "turns": [
+                "Hello there, what is this?",
+                "fuck you",
+                "Well, I never!",
+                "sorry, I am tired",
+            ],
+        }
+    )
+    corpus.write_text(
+        (talk / "talk.jsonl").read_text(encoding="utf-8") + rude + "\n", encoding="utf-8"
+    )
     return FitConfig(data=(str(corpus),), truncate=5)
 
 
 def prepared(config, kept_in, vocabulary=None, *, keep=True):
-    return prepare(config, vocabulary_file=vocabulary, skip_bad_lines=False, kept_in=kept_in, keep=keep)
+    return prepare(
+        config, vocabulary_file=vocabulary, skip_bad_lines=False, kept_in=kept_in, keep=keep
+    )
 
 
 def batches_of(found):
     """All of a run's batches, as nested lists; every turn as it was heard where that is known."""
     planned = batches.plan(found.train.conversations, batch_tokens=60, rng=random.Random(0))
     made = [
-        batches.collate(windows, pad_id=0, recognised=torch.ones(sum(map(len, windows)), dtype=torch.bool)) for windows in planned
+        batches.collate(
+            windows, pad_id=0, recognised=torch.ones(sum(map(len, windows)), dtype=torch.bool)
+        )
+        for windows in planned
     ]
     return [
         [
-            None if part is None else [value.tolist() for value in part] if isinstance(part, tuple) else part.tolist()
+            None
+            if part is None
+            else [value.tolist() for value in part]
+            if isinstance(part, tuple)
+            else part.tolist()
             for part in parts
         ]
         for parts in (
@@ -101,30 +137,54 @@ def test_a_second_start_reads_nothing_again_and_has_the_same_batches_and_says_th
         capsys.readouterr()
         second = prepared(settings, tmp_path / "kept", vocabulary)
         assert not times
-        assert capsys.readouterr().out == f"{said}found tokenised in {tmp_path / 'kept'}; --no-cache does it anew\n"
+        assert (
+            capsys.readouterr().out
+            == f"{said}found tokenised in {tmp_path / 'kept'}; --no-cache does it anew\n"
+        )
         for found in (first, second):
             same(found.train, plain.train)
             assert batches_of(found) == batches_of(plain)
             assert (found.named, found.fingerprint) == (plain.named, plain.fingerprint)
         assert second.train.truncated > 0
-        assert any(not turn.taught for conversation in second.train.conversations for turn in conversation)
-        assert any(turn.heard not in (None, turn) for conversation in second.train.conversations for turn in conversation)
+        assert any(
+            not turn.taught for conversation in second.train.conversations for turn in conversation
+        )
+        assert any(
+            turn.heard not in (None, turn)
+            for conversation in second.train.conversations
+            for turn in conversation
+        )
         monkeypatch.undo()
 
 
-def test_whatever_changes_what_is_learnt_has_a_file_of_its_own(settings, talk, tmp_path, monkeypatch):
+def test_whatever_changes_what_is_learnt_has_a_file_of_its_own(
+    settings, talk, tmp_path, monkeypatch
+):
     def key(config=settings, *, vocabulary=None, skip=False):
         return dataset._key(config, vocabulary, skip_bad_lines=skip)
 
     found = [key(), key(vocabulary=load_vocabulary(talk / "vocabulary.model", ())), key(skip=True)]
-    found += [key(FitConfig(**{**vars(settings), **other})) for other in ({"truncate": 6}, {"recognised": 0.0}, {"clean": False})]
-    found += [key(FitConfig(**{**vars(settings), "data": names})) for names in (settings.data * 2, ("subsequence",))]
-    same_batches = [key(FitConfig(**{**vars(settings), **other})) for other in ({"recognised": 0.9}, {"seed": 3}, {"epochs": 1.0})]
+    found += [
+        key(FitConfig(**{**vars(settings), **other}))
+        for other in ({"truncate": 6}, {"recognised": 0.0}, {"clean": False})
+    ]
+    found += [
+        key(FitConfig(**{**vars(settings), "data": names}))
+        for names in (settings.data * 2, ("subsequence",))
+    ]
+    same_batches = [
+        key(FitConfig(**{**vars(settings), **other}))
+        for other in ({"recognised": 0.9}, {"seed": 3}, {"epochs": 1.0})
+    ]
     assert set(same_batches) == {found[0]}
     with Path(settings.data[0]).open("a") as corpus:
         corpus.write("\n")
     found.append(key())
-    for folder, name in (("dialogue/safety", "lists.toml"), ("training/corpora", "cleaning.py"), ("dialogue", "recognised.py")):
+    for folder, name in (
+        ("dialogue/safety", "lists.toml"),
+        ("training/corpora", "cleaning.py"),
+        ("dialogue", "recognised.py"),
+    ):
         (tmp_path / "code" / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / "code" / folder / name).write_text("changed")
         monkeypatch.setattr(cache, "ROOT", tmp_path / "code")
@@ -144,10 +204,14 @@ def files_behind(module):
             found.add(one)
             waiting += [one.rpartition(".")[0], *imports_of(one)]
     code = {SOURCES[one] for one in found}
-    return sorted(code | {path for folder in {path.parent for path in code} for path in folder.glob("*.toml")})
+    return sorted(
+        code | {path for folder in {path.parent for path in code} for path in folder.glob("*.toml")}
+    )
 
 
-def test_whatever_file_changes_that_the_kept_corpora_depend_on_they_are_made_anew(tmp_path, monkeypatch):
+def test_whatever_file_changes_that_the_kept_corpora_depend_on_they_are_made_anew(
+    tmp_path, monkeypatch
+):
     files = files_behind("training.run.dataset")
     names = {path.relative_to(ROOT).as_posix() for path in files}
     assert {
@@ -173,7 +237,9 @@ def test_whatever_file_changes_that_the_kept_corpora_depend_on_they_are_made_ane
 def damaged(path, how):
     content = path.read_bytes()
     if how in ("empty", "garbage", "cut short"):
-        path.write_bytes({"empty": b"", "garbage": b"\x07" * 500, "cut short": content[: len(content) // 2]}[how])
+        path.write_bytes(
+            {"empty": b"", "garbage": b"\x07" * 500, "cut short": content[: len(content) // 2]}[how]
+        )
         return
     tensors = load_file(path)
     with safe_open(path, framework="pt") as file:
@@ -193,7 +259,16 @@ def damaged(path, how):
 
 @pytest.mark.parametrize(
     "how",
-    ["empty", "garbage", "cut short", "another's", "no metadata", "a tensor short", "lengths that do not add up", "no vocabulary"],
+    [
+        "empty",
+        "garbage",
+        "cut short",
+        "another's",
+        "no metadata",
+        "a tensor short",
+        "lengths that do not add up",
+        "no vocabulary",
+    ],
 )
 def test_a_file_that_is_broken_or_anothers_is_made_anew(settings, tmp_path, monkeypatch, how):
     kept = tmp_path / "kept"

@@ -23,7 +23,9 @@ def embedding_of(vocabulary):
 
 @pytest.mark.parametrize("header", ["", "5 2\n"], ids=["glove", "word2vec"])
 @pytest.mark.parametrize("ending", [".txt", ".gz"])
-def test_words_that_are_found_take_their_vectors_and_others_keep_theirs(tmp_path, vocabulary, header, ending):
+def test_words_that_are_found_take_their_vectors_and_others_keep_theirs(
+    tmp_path, vocabulary, header, ending
+):
     path = tmp_path / f"vectors{ending}"
     content = (header + LINES).encode()
     path.write_bytes(gzip.compress(content) if ending == ".gz" else content)
@@ -78,20 +80,35 @@ def test_a_file_that_is_not_there_is_named(tmp_path, vocabulary):
         word_vectors.initialise(embedding_of(vocabulary), tmp_path / "none.txt", vocabulary)
 
 
-def test_words_may_hold_spaces_and_tabs_and_lines_without_a_vector_are_counted(tmp_path, vocabulary, capsys):
+def test_words_may_hold_spaces_and_tabs_and_lines_without_a_vector_are_counted(
+    tmp_path, vocabulary, capsys
+):
     """GloVe's own files hold words such as ". . ."; one of them, or a blank last line, had the whole file refused."""
     plain, odd = tmp_path / "plain.txt", tmp_path / "odd.txt"
     plain.write_text(LINES, encoding="utf-8")
     lines = LINES.splitlines()
-    added = [". . . 0.1 0.2", "at\tname 1 1", "new york 2 2", "\u00a0 3 3", "in 1990 4 4", "\t\u2003word 5 5", "the\t1\t2"]
+    added = [
+        ". . . 0.1 0.2",
+        "at\tname 1 1",
+        "new york 2 2",
+        "\u00a0 3 3",
+        "in 1990 4 4",
+        "\t\u2003word 5 5",
+        "the\t1\t2",
+    ]
     broken = ["cut 1", "paris"]
-    odd.write_bytes("\n".join(["\ufeff5 2", *added, *lines, *broken, "", "  ", ""]).encode() + b"\xff\xfe 1 2\n\n")
+    odd.write_bytes(
+        "\n".join(["\ufeff5 2", *added, *lines, *broken, "", "  ", ""]).encode()
+        + b"\xff\xfe 1 2\n\n"
+    )
     expected, found = embedding_of(vocabulary), embedding_of(vocabulary)
     left_out = Complaints(skip=True)
     share = word_vectors.initialise(expected, plain, vocabulary)
     assert word_vectors.initialise(found, odd, vocabulary, left_out) == share
     assert torch.equal(found, expected)
-    assert left_out.count == 4, "a word without a vector; a vector cut short; bytes that are no text; a space for a word"
+    assert left_out.count == 4, (
+        "a word without a vector; a vector cut short; bytes that are no text; a space for a word"
+    )
     assert left_out.first == f"{odd}, line 5: 2 parts where a word and 2 numbers are expected"
 
 
@@ -99,13 +116,21 @@ def test_vectors_of_another_size_are_refused_with_the_size_that_would_do(tmp_pat
     """Split from the right, `the 1 2 3` would be a word `the 1` with two numbers."""
     path = tmp_path / "vectors.txt"
     path.write_text("4 3\n7 1 2 3\nthe 1 2 3\nnew york 1 2 3\nmovie 1 2\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="3 numbers a word; --embedding asks for 2: take --embedding 3, or other vectors"):
+    with pytest.raises(
+        ValueError,
+        match="3 numbers a word; --embedding asks for 2: take --embedding 3, or other vectors",
+    ):
         word_vectors.check(path, 2)
     word_vectors.check(path, 3)
 
 
 def test_word2vecs_binary_format_is_no_text(tmp_path):
     path = tmp_path / "vectors.bin"
-    path.write_bytes(b"2 3\nthe " + torch.randn(3).numpy().tobytes() + b"\nmovie " + torch.zeros(3).numpy().tobytes())
+    path.write_bytes(
+        b"2 3\nthe "
+        + torch.randn(3).numpy().tobytes()
+        + b"\nmovie "
+        + torch.zeros(3).numpy().tobytes()
+    )
     with pytest.raises(ValueError, match=r"vectors\.bin"):
         word_vectors.check(path, 3)

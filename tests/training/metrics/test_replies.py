@@ -10,7 +10,10 @@ def said(*texts, fallback=False):
 
 
 def test_the_figures_of_replies_by_hand():
-    found = reply_metrics(said("i like it", "i like it!", "no no no no", "yes and yes and") + said("hm", fallback=True))
+    found = reply_metrics(
+        said("i like it", "i like it!", "no no no no", "yes and yes and")
+        + said("hm", fallback=True)
+    )
     assert found["unique_replies"] == pytest.approx(4 / 5)
     assert found["distinct_1"] == pytest.approx(7 / 15)  # i like it no yes and hm
     assert found["distinct_2"] == pytest.approx(5 / 10)  # i-like like-it no-no yes-and and-yes
@@ -40,7 +43,9 @@ def test_token_f1_is_that_of_bags_of_normalised_words(reply, truth, expected):
 
 
 def test_overlap_with_the_true_replies_is_that_of_their_read_form():
-    found, signature = overlap_metrics(said("i don't like the music", "hello there"), ["I don ' t like the music", "Hello there"])
+    found, signature = overlap_metrics(
+        said("i don't like the music", "hello there"), ["I don ' t like the music", "Hello there"]
+    )
     assert found == pytest.approx({"token_f1": 1.0, "bleu": 100.0})
     assert "case:lc" in signature
     assert "version:" in signature

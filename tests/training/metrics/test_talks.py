@@ -8,7 +8,10 @@ from training.metrics.talks import Talk, hold_talks, talk_metrics
 
 
 def talk(*texts):
-    return Talk(Transcript("a", "x", ("hi",) * (2 * len(texts))), tuple(Reply(text, Conversation(), ()) for text in texts))
+    return Talk(
+        Transcript("a", "x", ("hi",) * (2 * len(texts))),
+        tuple(Reply(text, Conversation(), ()) for text in texts),
+    )
 
 
 def test_a_reply_that_was_said_before_in_its_conversation_is_counted(agent, monkeypatch):
@@ -17,16 +20,26 @@ def test_a_reply_that_was_said_before_in_its_conversation_is_counted(agent, monk
 
     def answer(conversations, utterances):
         texts = [("one", "two", "three")[len(said.said("bot")) % 3] for said in conversations]
-        turns = [(Turn("user", utterance), Turn("bot", text)) for utterance, text in zip(utterances, texts, strict=True)]
+        turns = [
+            (Turn("user", utterance), Turn("bot", text))
+            for utterance, text in zip(utterances, texts, strict=True)
+        ]
         return [
             Reply(text, Conversation(said.history, (*said.turns, *both)), ())
             for text, said, both in zip(texts, conversations, turns, strict=True)
         ]
 
     monkeypatch.setattr(agent, "answer", answer)
-    transcripts = [Transcript("a", "x", tuple("abcdefgh")), Transcript("b", "x", tuple("abcd")), Transcript("c", "x", ("a",))]
+    transcripts = [
+        Transcript("a", "x", tuple("abcdefgh")),
+        Transcript("b", "x", tuple("abcd")),
+        Transcript("c", "x", ("a",)),
+    ]
     held = hold_talks(agent, transcripts)
-    assert [(one.transcript.id, one.heard, len(one.replies)) for one in held] == [("a", tuple("aceg"), 4), ("b", tuple("ac"), 2)]
+    assert [(one.transcript.id, one.heard, len(one.replies)) for one in held] == [
+        ("a", tuple("aceg"), 4),
+        ("b", tuple("ac"), 2),
+    ]
     found = talk_metrics(held)
     assert (found["repeated_replies"], found["replies_in_conversations"]) == (1 / 6, 6)
 

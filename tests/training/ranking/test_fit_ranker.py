@@ -28,14 +28,20 @@ SMALL = {"width": 16, "size": 16, "hidden": 16, "judges": 2, "dropout": 0.0}
 
 @pytest.fixture(scope="module")
 def vocabulary():
-    return build([f"i like my {thing}. what is your {thing} like?" for thing in THINGS] * 3, size=80, model_type="word")
+    return build(
+        [f"i like my {thing}. what is your {thing} like?" for thing in THINGS] * 3,
+        size=80,
+        model_type="word",
+    )
 
 
 @pytest.fixture(scope="module")
 def talk():
     """A person who likes a thing, and a companion who asks about it."""
     return [
-        Transcript(f"{thing}-{number}", "companion", (f"i like my {thing}.", f"what is your {thing} like?"))
+        Transcript(
+            f"{thing}-{number}", "companion", (f"i like my {thing}.", f"what is your {thing} like?")
+        )
         for thing in THINGS
         for number in range(4)
     ]
@@ -68,23 +74,40 @@ def test_only_what_the_companion_says_is_matched(vocabulary, talk):
 def test_the_matcher_learns_which_reply_goes_with_which_context(vocabulary, talk, tmp_path):
     found = list(dict.fromkeys(matching.pairs(talk, vocabulary)))
     matcher = matcher_of(vocabulary)
-    steps = matching.fit(matcher, found, minutes=4, seed=0, state=tmp_path / "state", clock=clock_of(step=1))
+    steps = matching.fit(
+        matcher, found, minutes=4, seed=0, state=tmp_path / "state", clock=clock_of(step=1)
+    )
     assert steps >= 200
-    contexts = matcher.context_vectors(matching.context_table([pair.context for pair in found], vocabulary.pad_id))
-    replies = matcher.reply_vectors(matching.table([pair.reply for pair in found], vocabulary.pad_id))
+    contexts = matcher.context_vectors(
+        matching.context_table([pair.context for pair in found], vocabulary.pad_id)
+    )
+    replies = matcher.reply_vectors(
+        matching.table([pair.reply for pair in found], vocabulary.pad_id)
+    )
     assert torch.allclose(contexts.norm(dim=1), torch.ones(len(found)), atol=1e-5)
     assert (contexts @ replies.t()).argmax(1).tolist() == list(range(len(THINGS)))
     assert matching.hits(matcher, found) == 1.0
 
 
-def test_a_matcher_goes_on_where_it_was_and_rests_when_its_minutes_are_over(vocabulary, talk, tmp_path):
+def test_a_matcher_goes_on_where_it_was_and_rests_when_its_minutes_are_over(
+    vocabulary, talk, tmp_path
+):
     found, state = matching.pairs(talk, vocabulary), tmp_path / "state"
-    first = matching.fit(matcher_of(vocabulary), found, minutes=0.5, seed=0, state=state, clock=clock_of(step=1))
+    first = matching.fit(
+        matcher_of(vocabulary), found, minutes=0.5, seed=0, state=state, clock=clock_of(step=1)
+    )
     again = matcher_of(vocabulary, seed=1)
-    total = matching.fit(again, found, minutes=1, seed=0, state=state, resume=True, clock=clock_of(step=1))
+    total = matching.fit(
+        again, found, minutes=1, seed=0, state=state, resume=True, clock=clock_of(step=1)
+    )
     assert total > first
     rested = matcher_of(vocabulary, seed=2)
-    assert matching.fit(rested, found, minutes=1, seed=0, state=state, resume=True, clock=clock_of(step=1)) == total
+    assert (
+        matching.fit(
+            rested, found, minutes=1, seed=0, state=state, resume=True, clock=clock_of(step=1)
+        )
+        == total
+    )
     for name, tensor in rested.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     state.write_bytes(b"nothing")
@@ -94,7 +117,10 @@ def test_a_matcher_goes_on_where_it_was_and_rests_when_its_minutes_are_over(voca
 
 def test_padding_and_neighbours_change_no_vector(vocabulary):
     matcher = matcher_of(vocabulary).eval()
-    rows = [vocabulary.encode("i like my cat."), vocabulary.encode("what is your dog like? what is your dog like?")]
+    rows = [
+        vocabulary.encode("i like my cat."),
+        vocabulary.encode("what is your dog like? what is your dog like?"),
+    ]
     together = matcher.reply_vectors(matching.table(rows, vocabulary.pad_id))
     for row, vector in zip(rows, together, strict=True):
         assert torch.allclose(matcher.reply_vectors(torch.tensor([row]))[0], vector, atol=1e-5)
@@ -107,7 +133,13 @@ def examples_where(good, *, count=120, seed=0):
         thing = rng.choice(THINGS)
         conversation = Conversation(turns=(Turn("user", f"i like my {thing}."),))
         candidates = tuple(
-            Candidate(f"what is your {rng.choice(THINGS)} like?", -rng.uniform(5, 30), 0.0, -rng.uniform(5, 30), 6)
+            Candidate(
+                f"what is your {rng.choice(THINGS)} like?",
+                -rng.uniform(5, 30),
+                0.0,
+                -rng.uniform(5, 30),
+                6,
+            )
             for _ in range(6)
         )
         found = torch.tensor([[float(good(c)), float(good(c))] for c in candidates])
@@ -117,7 +149,9 @@ def examples_where(good, *, count=120, seed=0):
 
 def test_judges_learn_what_readers_said(vocabulary):
     torch.manual_seed(0)
-    network = RankerNetwork(RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id).eval()
+    network = RankerNetwork(
+        RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
+    ).eval()
     ranker = LearnedRanker(network, vocabulary)
     every = examples_where(lambda candidate: candidate.log_prob - candidate.blank > 3)
     held_out = [example for example in every if example.held_out]
@@ -132,13 +166,19 @@ def test_judges_learn_what_readers_said(vocabulary):
 
 def test_a_candidate_is_scored_alike_alone_and_beside_other_conversations(vocabulary):
     torch.manual_seed(0)
-    network = RankerNetwork(RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id).eval()
+    network = RankerNetwork(
+        RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
+    ).eval()
     ranker = LearnedRanker(network, vocabulary)
     every = examples_where(lambda candidate: True, count=5)
     together = ranker([e.conversation for e in every], [e.candidates for e in every])
     for example, scores in zip(every, together, strict=True):
-        assert ranker([example.conversation], [example.candidates])[0] == pytest.approx(scores, abs=1e-5)
-    assert ranker([every[0].conversation, every[1].conversation], [[], every[1].candidates])[0] == []
+        assert ranker([example.conversation], [example.candidates])[0] == pytest.approx(
+            scores, abs=1e-5
+        )
+    assert (
+        ranker([every[0].conversation, every[1].conversation], [[], every[1].candidates])[0] == []
+    )
     assert len(NUMBERS) == ranker.numbers([every[0].conversation], [every[0].candidates]).shape[1]
 
 
@@ -166,9 +206,18 @@ def place(tmp_path, vocabulary):
     checkpoint.save(tmp_path / "model", Checkpoint(model, vocabulary, config, {}))
     keys = [str(n) for n in range(400) if split_of(str(n)) != "test"]
     lines = [
-        {"id": key, "turns": [f"i like my {THINGS[int(key) % 8]}.", f"what is your {THINGS[int(key) % 8]} like?"]} for key in keys
+        {
+            "id": key,
+            "turns": [
+                f"i like my {THINGS[int(key) % 8]}.",
+                f"what is your {THINGS[int(key) % 8]} like?",
+            ],
+        }
+        for key in keys
     ]
-    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (tmp_path / "talk.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
     judged = [
         {
             "corpus": "everyday", "id": f"e-{n}", "context": [f"i like my {THINGS[n % 8]}."],
@@ -179,7 +228,9 @@ def place(tmp_path, vocabulary):
         }
         for n in range(40)
     ]  # fmt: skip
-    (tmp_path / "judged.jsonl").write_text("".join(json.dumps(line) + "\n" for line in judged), encoding="utf-8")
+    (tmp_path / "judged.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in judged), encoding="utf-8"
+    )
     return tmp_path
 
 
@@ -203,7 +254,9 @@ def test_the_command_writes_a_ranker_that_the_agent_uses(place, capsys):
     scores = [candidate.score for candidate in reply.candidates]
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
-    plain = DialogueAgent.load(place / "model", decode=DecodeConfig(beam_size=3, ranker="likelihood"), safety="off")
+    plain = DialogueAgent.load(
+        place / "model", decode=DecodeConfig(beam_size=3, ranker="likelihood"), safety="off"
+    )
     assert not isinstance(plain.ranker, LearnedRanker)
 
 
@@ -227,15 +280,21 @@ def test_with_the_minutes_over_the_second_step_alone_is_done_again_the_same(plac
         (["--resume"], "no state of this matcher"),
     ],
 )
-def test_what_it_cannot_use_is_refused_in_one_line_and_nothing_is_written(place, capsys, more, complaint):
+def test_what_it_cannot_use_is_refused_in_one_line_and_nothing_is_written(
+    place, capsys, more, complaint
+):
     assert fit_ranker.main(arguments(place, *more)) == 2
     assert complaint in capsys.readouterr().err
     assert not (place / "model" / learned_ranker.FILE).exists()
 
 
 @pytest.mark.parametrize("damage", ["bytes", "numbers", "vocabulary", "nan", "sizes"])
-def test_a_ranker_that_does_not_belong_to_its_checkpoint_is_refused_by_name(place, vocabulary, damage):
-    network = RankerNetwork(RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id)
+def test_a_ranker_that_does_not_belong_to_its_checkpoint_is_refused_by_name(
+    place, vocabulary, damage
+):
+    network = RankerNetwork(
+        RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
+    )
     if damage == "nan":
         network.mean[0] = float("nan")
     learned_ranker.save(place / "model", LearnedRanker(network, vocabulary), {})
@@ -250,5 +309,7 @@ def test_a_ranker_that_does_not_belong_to_its_checkpoint_is_refused_by_name(plac
     elif damage == "sizes":
         content = content.replace(b'\\"judges\\": 2', b'\\"judges\\": 3')
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"ranker\.safetensors is no ranker of this checkpoint \(.+\); fit one"):
+    with pytest.raises(
+        ValueError, match=r"ranker\.safetensors is no ranker of this checkpoint \(.+\); fit one"
+    ):
         checkpoint.load(place / "model")

@@ -35,16 +35,33 @@ def test_what_stands_as_text_is_read(tmp_path):
 
 def test_a_context_of_another_corpus_is_joined_and_its_true_reply_with_it(tmp_path, monkeypatch):
     transcripts = [Transcript("c-1", "meena", ("hello", "hi!", "how are you?", "fine, thanks."))]
-    monkeypatch.setattr(judgements.corpora, "load", lambda names, split, complaints: transcripts if names == ["meena"] else 1 / 0)
-    candidates = [{"true": 1, "sensible": 1, "specific": 0}, {"reply": "no.", "sensible": 0, "specific": 0}]
-    (context,), _ = load(written(tmp_path, {"corpus": "meena", "id": "c-1", "turn": 2, "candidates": candidates}))
+    monkeypatch.setattr(
+        judgements.corpora,
+        "load",
+        lambda names, split, complaints: transcripts if names == ["meena"] else 1 / 0,
+    )
+    candidates = [
+        {"true": 1, "sensible": 1, "specific": 0},
+        {"reply": "no.", "sensible": 0, "specific": 0},
+    ]
+    (context,), _ = load(
+        written(tmp_path, {"corpus": "meena", "id": "c-1", "turn": 2, "candidates": candidates})
+    )
     assert context.turns == ("hello", "hi!", "how are you?")
-    assert [(reply.text, reply.is_true) for reply in context.replies] == [("fine, thanks.", True), ("no.", False)]
+    assert [(reply.text, reply.is_true) for reply in context.replies] == [
+        ("fine, thanks.", True),
+        ("no.", False),
+    ]
 
 
 def test_what_is_missing_is_counted_and_the_rest_is_read(tmp_path, monkeypatch):
     monkeypatch.setenv("CORPORA", str(tmp_path / "nothing"))
-    lost = {"corpus": "empathetic", "id": "ed-1", "turn": 0, "candidates": [{"reply": "oh.", "sensible": 1, "specific": 0}]}
+    lost = {
+        "corpus": "empathetic",
+        "id": "ed-1",
+        "turn": 0,
+        "candidates": [{"reply": "oh.", "sensible": 1, "specific": 0}],
+    }
     found, missing = load(written(tmp_path, lost, OURS, lost))
     assert [context.id for context in found] == ["1"]
     assert missing == {"empathetic": 2}
@@ -65,7 +82,9 @@ def test_a_line_that_is_no_judged_context_is_named(tmp_path, change):
         load(written(tmp_path, OURS, OURS | change))
 
 
-@pytest.mark.parametrize("content", [b"", b"\x1f\x8bbroken", b"{", b"[1]\n", b'{"id": "1"}\n', b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x1f\x8bbroken", b"{", b"[1]\n", b'{"id": "1"}\n', b"\xff\xfe\x00"]
+)
 def test_a_file_that_holds_none_is_refused(tmp_path, content):
     path = tmp_path / "no.jsonl"
     path.write_bytes(content)
@@ -84,7 +103,9 @@ def test_saving_and_loading_is_the_same_bytes_each_time(tmp_path):
 
 
 def test_the_projects_file_copies_nothing_of_others_and_holds_what_its_card_says():
-    entries = [json.loads(line) for line in gzip.decompress(FILE.read_bytes()).decode().splitlines()]
+    entries = [
+        json.loads(line) for line in gzip.decompress(FILE.read_bytes()).decode().splitlines()
+    ]
     for entry in entries:
         assert ("context" in entry) == (entry["corpus"] in judgements.OWN), entry["id"]
         assert ("turn" in entry) != ("context" in entry)

@@ -20,7 +20,10 @@ ROW = dict.fromkeys(decoding.COLUMNS, 0.5)
 @pytest.fixture(scope="module")
 def found(talker, conversations):
     """An evaluation of two corpora, one of which has long conversations and no good intentions."""
-    long = [Transcript(f"{NASTY}{n}", f"{NASTY}c", (NASTY, "hi", "hello <b>", "yes & no") * 4) for n in range(2)]
+    long = [
+        Transcript(f"{NASTY}{n}", f"{NASTY}c", (NASTY, "hi", "hello <b>", "yes & no") * 4)
+        for n in range(2)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(talks, "TALKS", 2)
         return measure(DialogueAgent(talker), [*conversations, *long])
@@ -28,7 +31,10 @@ def found(talker, conversations):
 
 @pytest.fixture(scope="module")
 def html(found):
-    rows = [{"settings": f"method={NASTY}", **ROW}, {"settings": "method=top-k", **ROW, "token_f1": 0.75, "ms": 0.25}]
+    rows = [
+        {"settings": f"method={NASTY}", **ROW},
+        {"settings": "method=top-k", **ROW, "token_f1": 0.75, "ms": 0.25},
+    ]
     return page.page(found, facts={NASTY: NASTY}, by_method=rows)
 
 
@@ -67,7 +73,10 @@ def outline(html):
 def test_it_needs_nothing_but_itself_and_runs_nothing(html, outline):
     assert {"script", "link", "iframe"}.isdisjoint(outline.tags)
     assert len(outline.references) == len(page.PLOTS)
-    assert all(reference.startswith("data:image/png;base64,iVBORw0KGgo") for reference in outline.references)
+    assert all(
+        reference.startswith("data:image/png;base64,iVBORw0KGgo")
+        for reference in outline.references
+    )
     assert not re.search(r"https?:|@import|url\(", html)
 
 
@@ -88,17 +97,28 @@ def test_every_figure_stands_in_it_with_its_meaning(found, outline):
 def test_replies_stand_beside_what_was_truly_said(found, outline):
     for exchange, reply in list(zip(found.chosen, found.replies, strict=True))[: page.EXCHANGES]:
         turns = found.transcripts[exchange.conversation].turns
-        before = [turns[exchange.turn - 2], turns[exchange.turn - 1], reply.text, turns[exchange.turn]]
+        before = [
+            turns[exchange.turn - 2],
+            turns[exchange.turn - 1],
+            reply.text,
+            turns[exchange.turn],
+        ]
         assert before in [outline.cells[place : place + 4] for place in range(len(outline.cells))]
     for talk in found.talks:
         for number, reply in enumerate(talk.replies[: page.TALK_REPLIES]):
-            row = [talk.transcript.turns[2 * number], reply.text, talk.transcript.turns[2 * number + 1]]
+            row = [
+                talk.transcript.turns[2 * number],
+                reply.text,
+                talk.transcript.turns[2 * number + 1],
+            ]
             cells = [cell.removesuffix(" said before") for cell in outline.cells]
             assert row in [cells[place : place + 3] for place in range(len(cells))]
 
 
 def test_the_best_of_a_column_stands_out_and_less_is_better_where_it_is(html):
-    assert re.findall(r'<td class="number best">([^<]*)</td>', html) == ["0.750", "0.250"], "and nothing where all are the same"
+    assert re.findall(r'<td class="number best">([^<]*)</td>', html) == ["0.750", "0.250"], (
+        "and nothing where all are the same"
+    )
     assert page._by_method([]) == ""
 
 
@@ -111,7 +131,16 @@ def test_where_no_conversation_is_long_enough_none_is_shown(found, html):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0.0, "0"), (0.123456, "0.123"), (0.1, "0.100"), (2.5, "2.50"), (56.14, "56.1"), (1, "1"), (712, "712"), (12345.6, "12,346")],
+    [
+        (0.0, "0"),
+        (0.123456, "0.123"),
+        (0.1, "0.100"),
+        (2.5, "2.50"),
+        (56.14, "56.1"),
+        (1, "1"),
+        (712, "712"),
+        (12345.6, "12,346"),
+    ],
 )
 def test_numbers_have_three_figures(value, expected):
     assert page._number(value) == expected
@@ -121,9 +150,20 @@ def test_the_command_writes_the_page(talker, conversations, tmp_path, capsys):
     checkpoint.save(tmp_path / "model", talker)
     lines = [json.dumps({"id": t.id, "turns": t.turns}) for t in conversations]
     (tmp_path / "talk.jsonl").write_text("\n".join(lines))
-    data = ["--checkpoint", str(tmp_path / "model"), "--data", str(tmp_path / "talk.jsonl"), "--split", "all", "--limit", "3"]
+    data = [
+        "--checkpoint",
+        str(tmp_path / "model"),
+        "--data",
+        str(tmp_path / "talk.jsonl"),
+        "--split",
+        "all",
+        "--limit",
+        "3",
+    ]
     assert evaluate.main([*data, "--report", str(tmp_path / "new" / "report")]) == 0
-    assert "<!DOCTYPE html>" in (tmp_path / "new" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<!DOCTYPE html>" in (tmp_path / "new" / "report" / "index.html").read_text(
+        encoding="utf-8"
+    )
     assert [path.name for path in (tmp_path / "new" / "report").iterdir()] == ["index.html"]
     capsys.readouterr()
     assert evaluate.main([*data, "--report", str(tmp_path / "talk.jsonl")]) == 2

@@ -31,7 +31,9 @@ def test_a_text_in_stretches_scores_as_in_one_piece_and_leaves_the_state_that_re
     model = build(**CELLS[cell]).eval()
     rows = [TEXT, TEXT[::-1]]
     whole, end = model.read_on(collate([[row] for row in rows], pad_id=0), LIKELIHOOD)
-    trainer = Trainer(model, learning_rate=0.0, precision="fp32", device=torch.device("cpu"), carries=True)
+    trainer = Trainer(
+        model, learning_rate=0.0, precision="fp32", device=torch.device("cpu"), carries=True
+    )
     total = 0.0
     for begin in range(0, len(TEXT), 5):
         part = collate([[row[begin : begin + 5]] for row in rows], pad_id=0)
@@ -47,19 +49,31 @@ def test_the_state_behind_a_conversation_is_that_of_its_history_whatever_branche
     model = build().eval()
     conversations = [[[5, 6, EOS], [7, EOS]], [[4, EOS]]]
     plain = model.read_on(collate(conversations, pad_id=0), LIKELIHOOD)[1]
-    apart = model.read_on(collate(conversations, pad_id=0, without_history=torch.tensor([True, True, False])), LIKELIHOOD)[1]
+    apart = model.read_on(
+        collate(conversations, pad_id=0, without_history=torch.tensor([True, True, False])),
+        LIKELIHOOD,
+    )[1]
     torch.testing.assert_close(plain, apart)
 
 
 @pytest.fixture
 def options(options):
     """A small run over 20 conversations as one text: 11 rows of 9 tokens a batch."""
-    kept = [option for option in options if not option.startswith(("--utterance", "--context", "--batch-tokens"))]
+    kept = [
+        option
+        for option in options
+        if not option.startswith(("--utterance", "--context", "--batch-tokens"))
+    ]
     return [kept[0], "--model=language-model", "--bptt=9", "--batch-tokens=99", *kept[1:]]
 
 
 def test_a_model_that_reads_on_learns_and_says_what_it_has_learnt(options, tmp_path, capsys):
-    assert fit.main([*options, "--epochs=120", "--validations=0.05", "--hidden=32", "--learning-rate=0.02"]) == 0
+    assert (
+        fit.main(
+            [*options, "--epochs=120", "--validations=0.05", "--hidden=32", "--learning-rate=0.02"]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "hi  ->" not in said, "a model of texts writes one"
     assert "    do you like" in said
@@ -72,7 +86,9 @@ def test_a_model_that_reads_on_learns_and_says_what_it_has_learnt(options, tmp_p
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_run_that_was_interrupted_goes_on_from_the_state_that_it_carried(options, tmp_path, monkeypatch, precision):
+def test_a_run_that_was_interrupted_goes_on_from_the_state_that_it_carried(
+    options, tmp_path, monkeypatch, precision
+):
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
     common = [*options[:-1], "--dropout=0.1", f"--precision={precision}"]
     assert fit.main([*common, f"--out={undisturbed}"]) == 0
@@ -90,9 +106,13 @@ def test_a_state_does_not_go_on_in_other_rows(options, tmp_path, monkeypatch, ca
     assert fit.main(common) == 130
     monkeypatch.undo()
     before = (tmp_path / "run" / "state.safetensors").read_bytes()
-    assert fit.main(["--resume", "--batch-tokens=60", f"--out={tmp_path / 'run'}", "--device=cpu"]) == 2
     assert (
-        "a state of 11 rows cannot go on in a batch of 6; leave --batch-tokens and --bptt as they were" in capsys.readouterr().err
+        fit.main(["--resume", "--batch-tokens=60", f"--out={tmp_path / 'run'}", "--device=cpu"])
+        == 2
+    )
+    assert (
+        "a state of 11 rows cannot go on in a batch of 6; leave --batch-tokens and --bptt as they were"
+        in capsys.readouterr().err
     )
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
 
@@ -114,7 +134,10 @@ def test_a_new_pass_begins_the_text_anew(options, tmp_path, monkeypatch):
 def test_models_that_carry_no_state_and_rows_that_do_not_fit_are_refused(options, tmp_path, capsys):
     plain = [option for option in options if not option.startswith("--model")]
     assert fit.main(plain) == 2
-    assert "HRED has no `read_on`: no state of it goes on from batch to batch; leave --bptt out" in capsys.readouterr().err
+    assert (
+        "HRED has no `read_on`: no state of it goes on from batch to batch; leave --bptt out"
+        in capsys.readouterr().err
+    )
     assert fit.main([*options, "--bptt=100"]) == 2
     assert "--bptt is 100; it is from 1 to --batch-tokens, 99" in capsys.readouterr().err
     assert not (tmp_path / "run" / "state.safetensors").exists()
@@ -123,8 +146,18 @@ def test_models_that_carry_no_state_and_rows_that_do_not_fit_are_refused(options
 def test_several_processes_do_not_share_a_state(word_vocabulary, tmp_path):
     train = batches.Encoded([[Utterance(TEXT)]], 0, 1, [1])
     data = fit.Data(word_vocabulary, train, [])
-    with pytest.raises(ValueError, match="--bptt carries one state on from batch to batch; it runs in one process, not in 2"):
-        fit.fit(FitConfig(data=(), bptt=3), {}, data, out=tmp_path, device=torch.device("cpu"), processes=Processes(0, 2))
+    with pytest.raises(
+        ValueError,
+        match="--bptt carries one state on from batch to batch; it runs in one process, not in 2",
+    ):
+        fit.fit(
+            FitConfig(data=(), bptt=3),
+            {},
+            data,
+            out=tmp_path,
+            device=torch.device("cpu"),
+            processes=Processes(0, 2),
+        )
 
 
 @pytest.mark.parametrize("model", ["hred", "language-model"])
@@ -138,6 +171,11 @@ def test_samples_are_shown_every_so_many_steps(options, tmp_path, monkeypatch, m
     monkeypatch.setattr(fit.Trainer, "step", counted)
     monkeypatch.setattr(fit, "show_sample", lambda model: shown.append(len(taken)))
     common = [option for option in options if not option.startswith(("--model", "--bptt"))]
-    assert fit.main([*common, f"--model={model}", "--batch-tokens=100", "--sample-every=3", "--epochs=1.6"]) == 0
+    assert (
+        fit.main(
+            [*common, f"--model={model}", "--batch-tokens=100", "--sample-every=3", "--epochs=1.6"]
+        )
+        == 0
+    )
     assert shown == [3, 6]
     assert len(taken) == 8

@@ -19,7 +19,13 @@ from training.data import batches
 from training.run.distributed import Processes
 
 ROOT = Path(__file__).parents[3]
-EACH_STEP = ["--validations=1000", "--epochs=5", "--learning-rate=0.01", "--schedule=cosine", "--dropout=0"]
+EACH_STEP = [
+    "--validations=1000",
+    "--epochs=5",
+    "--learning-rate=0.01",
+    "--schedule=cosine",
+    "--dropout=0",
+]
 
 
 def start(count, *arguments):
@@ -89,8 +95,12 @@ def test_with_fewer_windows_than_processes_some_get_none():
 # --- the same losses -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("count", "batch_tokens"), [(2, 100), pytest.param(3, 30, marks=pytest.mark.slow)])
-def test_several_processes_have_the_losses_of_one_on_the_same_batches(options, tmp_path, count, batch_tokens):
+@pytest.mark.parametrize(
+    ("count", "batch_tokens"), [(2, 100), pytest.param(3, 30, marks=pytest.mark.slow)]
+)
+def test_several_processes_have_the_losses_of_one_on_the_same_batches(
+    options, tmp_path, count, batch_tokens
+):
     """In float32 without dropout; history dropout and recognised turns are on. Three processes share one or two windows a batch."""
     options = [
         *options[:-1],
@@ -105,7 +115,9 @@ def test_several_processes_have_the_losses_of_one_on_the_same_batches(options, t
     assert len(alone) >= 20
     have_the_losses_of(alone, figures(tmp_path / "run"))
     assert said.count("parameters on cpu") == 1, "one of them speaks"
-    assert [row["tokens"] for row in log(tmp_path / "run")] == [row["tokens"] for row in log(tmp_path / "one")]
+    assert [row["tokens"] for row in log(tmp_path / "run")] == [
+        row["tokens"] for row in log(tmp_path / "one")
+    ]
 
 
 # --- one is lost -----------------------------------------------------------------------------------------------------------
@@ -113,7 +125,9 @@ def test_several_processes_have_the_losses_of_one_on_the_same_batches(options, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_process_that_is_killed_ends_the_others_and_one_process_goes_on_from_the_state(options, tmp_path, lost):
+def test_a_process_that_is_killed_ends_the_others_and_one_process_goes_on_from_the_state(
+    options, tmp_path, lost
+):
     """The first process writes, and may be lost in the middle of it."""
     options = [*options[:-1], *EACH_STEP, options[-1]]
     out = tmp_path / "run"
@@ -123,7 +137,8 @@ def test_a_process_that_is_killed_ends_the_others_and_one_process_goes_on_from_t
     code, _, complained = finish(process, seconds=60)
     assert code != 0
     assert re.search(
-        rf"process {1 - lost}: (another process has ended \(.*\)|stopped); go on with --resume --out {out}", complained
+        rf"process {1 - lost}: (another process has ended \(.*\)|stopped); go on with --resume --out {out}",
+        complained,
     )
     assert checkpoint.load(out / "checkpoint").training["progress"]["step"] >= 1
     assert 0 < progress_of(out).step < 25
@@ -170,7 +185,9 @@ def test_when_the_first_process_cannot_write_the_others_end_too(options, tmp_pat
 
 def test_a_figure_that_was_added_up_does_not_keep_all_gradients_alive(tmp_path):
     """A loss was a view of the one message of all gradients, so that a run grew by its model's size at each step."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
     try:
         gradient, loss = Processes(0, 2).add_up([torch.ones(1000), torch.tensor(3.0)])
     finally:

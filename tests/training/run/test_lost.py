@@ -16,7 +16,15 @@ import torch
 from safetensors.torch import load_file
 
 from dialogue import checkpoint
-from tests.training.conftest import close, contents, figures, is_whole, log, progress_of, same_weights
+from tests.training.conftest import (
+    close,
+    contents,
+    figures,
+    is_whole,
+    log,
+    progress_of,
+    same_weights,
+)
 from training import fit
 from training.corpora.transcript import split_of
 
@@ -103,12 +111,29 @@ def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversat
 
     It validates on what it learns, so that the model gets better and is saved almost every time.
     """
-    undisturbed, out, corpus = tmp_path / "undisturbed", tmp_path / "killed", tmp_path / "talk.jsonl"
-    keys = {split: [str(n) for n in range(600) if split_of(str(n)) == split] for split in ("train", "validation")}
-    lines = [{"id": keys[split][n], "turns": talk.turns} for split in keys for n, talk in enumerate(conversations)]
+    undisturbed, out, corpus = (
+        tmp_path / "undisturbed",
+        tmp_path / "killed",
+        tmp_path / "talk.jsonl",
+    )
+    keys = {
+        split: [str(n) for n in range(600) if split_of(str(n)) == split]
+        for split in ("train", "validation")
+    }
+    lines = [
+        {"id": keys[split][n], "turns": talk.turns}
+        for split in keys
+        for n, talk in enumerate(conversations)
+    ]
     corpus.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     sizes = [f"--{name}=96" for name in ("embedding", "utterance", "context", "hidden")]
-    steady = ["--learning-rate=0.002", "--schedule=constant", "--epochs=14", "--validations=1000", "--dropout=0.1"]
+    steady = [
+        "--learning-rate=0.002",
+        "--schedule=constant",
+        "--epochs=14",
+        "--validations=1000",
+        "--dropout=0.1",
+    ]
     common = [f"--data={corpus}", *options[1:-1], *sizes, *steady]
     finish(start(*common, f"--out={undisturbed}"))
     expected = rows(undisturbed)
@@ -122,16 +147,22 @@ def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversat
     inside, steps = 0, [0]
     for place in places:
         if place:  # a write may be over before it is seen
-            moment = first_of(in_the_write_of(out / place, times=rng.choice((2, 3))), replaced(state, times=3))
+            moment = first_of(
+                in_the_write_of(out / place, times=rng.choice((2, 3))), replaced(state, times=3)
+            )
         elif saves := rng.choice((0, 1, 2)):
             moment = replaced(state, times=saves, seconds=rng.uniform(0, 0.5))
         else:
-            moment = replaced(out / "checkpoint" / "config.json", times=1, seconds=rng.uniform(0, 0.1))
+            moment = replaced(
+                out / "checkpoint" / "config.json", times=1, seconds=rng.uniform(0, 0.1)
+            )
         kill(start("--resume", f"--out={out}", "--device=cpu"), when=moment)
         inside += bool(list(out.rglob("*.partial")))
         checkpoint.load(out / "checkpoint")
         found = rows(out)
-        assert found == expected[: len(found)], "each step once, with the figures that it has without a kill"
+        assert found == expected[: len(found)], (
+            "each step once, with the figures that it has without a kill"
+        )
         steps.append(progress_of(out).step)
     assert steps == sorted(steps)
     assert 0 < steps[-1] < expected[-1]["step"], "every one of them was killed"
@@ -139,16 +170,22 @@ def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversat
     finish(start("--resume", f"--out={out}", "--device=cpu"))
     assert rows(out) == expected
     is_whole(out)
-    ours, theirs = load_file(out / "state.safetensors"), load_file(undisturbed / "state.safetensors")
+    ours, theirs = (
+        load_file(out / "state.safetensors"),
+        load_file(undisturbed / "state.safetensors"),
+    )
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert (
-        checkpoint.load(out / "checkpoint").training["progress"]["step"] == min(expected, key=lambda row: row["perplexity"])["step"]
+        checkpoint.load(out / "checkpoint").training["progress"]["step"]
+        == min(expected, key=lambda row: row["perplexity"])["step"]
     )
 
 
 @pytest.mark.parametrize("file", WRITTEN)
-def test_a_run_that_dies_in_the_write_of_a_file_goes_on_as_if_nothing_had_happened(options, tmp_path, monkeypatch, file):
+def test_a_run_that_dies_in_the_write_of_a_file_goes_on_as_if_nothing_had_happened(
+    options, tmp_path, monkeypatch, file
+):
     """At its second validation, half of the file being written: as if it was killed there, but for the process."""
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
     assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
@@ -165,7 +202,9 @@ def test_a_run_that_dies_in_the_write_of_a_file_goes_on_as_if_nothing_had_happen
     def killed(self, target):
         if len(validations) >= 2 and Path(target) == out / file:
             half = self.read_bytes()[: self.stat().st_size // 2]
-            monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # a process that is killed cleans nothing up
+            monkeypatch.setattr(
+                Path, "unlink", lambda *_, **__: None
+            )  # a process that is killed cleans nothing up
             self.write_bytes(half)
             raise Killed
         return write(self, target)
@@ -197,8 +236,13 @@ def files_of_at_most(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("file", ["checkpoint/config.json", "checkpoint/model.safetensors", "loss.png", "state.safetensors"])
-def test_on_a_full_disk_a_run_ends_with_a_word_and_goes_on_when_there_is_room(options, tmp_path, monkeypatch, capsys, file):
+@pytest.mark.parametrize(
+    "file",
+    ["checkpoint/config.json", "checkpoint/model.safetensors", "loss.png", "state.safetensors"],
+)
+def test_on_a_full_disk_a_run_ends_with_a_word_and_goes_on_when_there_is_room(
+    options, tmp_path, monkeypatch, capsys, file
+):
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
     assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
     capsys.readouterr()
@@ -237,7 +281,9 @@ def test_where_not_even_the_first_file_has_room_nothing_is_left(options, tmp_pat
 
 
 @pytest.mark.parametrize("place", ["/proc/run", "a file/run"])
-def test_a_folder_that_cannot_be_written_into_is_named_before_the_corpora_are_read(options, tmp_path, monkeypatch, capsys, place):
+def test_a_folder_that_cannot_be_written_into_is_named_before_the_corpora_are_read(
+    options, tmp_path, monkeypatch, capsys, place
+):
     (tmp_path / "a file").touch()
     monkeypatch.setattr(fit, "prepare", None)
     assert fit.main([*options[:-1], f"--out={tmp_path / place}"]) == 2

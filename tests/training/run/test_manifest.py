@@ -24,11 +24,15 @@ def test_a_run_writes_down_what_it_is_and_how_far_it_came(options, tmp_path):
     assert (found["device"], found["ranks"], found["went_on"]) == ("cpu", 1, [])
     last = json.loads((out / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert found["progress"]["step"] == last["step"] == 10
-    assert found["tokens_per_second"] == pytest.approx(found["progress"]["tokens"] / found["seconds"], rel=1e-2)
+    assert found["tokens_per_second"] == pytest.approx(
+        found["progress"]["tokens"] / found["seconds"], rel=1e-2
+    )
     assert found["begun"] <= found["ended"]
 
 
-def test_it_is_there_from_the_beginning_and_says_that_the_run_has_not_ended(options, tmp_path, monkeypatch):
+def test_it_is_there_from_the_beginning_and_says_that_the_run_has_not_ended(
+    options, tmp_path, monkeypatch
+):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
@@ -66,7 +70,9 @@ def test_a_run_that_is_older_than_the_manifest_does_not_know_when_it_was_begun(o
 
 def test_a_run_that_is_begun_again_is_another_one(options, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text('{"begun": "2001-01-01T00:00:00+00:00", "went_on": ["x"], "seconds": 3}')
+    (tmp_path / "run" / "run.json").write_text(
+        '{"begun": "2001-01-01T00:00:00+00:00", "went_on": ["x"], "seconds": 3}'
+    )
     assert fit.main([*options, "--epochs=1"]) == 0
     found = manifest.read(tmp_path / "run")
     assert found["begun"] > "2001-01-02"
@@ -77,7 +83,12 @@ def test_a_validation_brings_it_up_to_date_and_what_is_no_number_is_null(tmp_pat
     (tmp_path / "run.json").write_text('{"begun": "x"}')
     manifest.bring_up_to_date(tmp_path, Progress(step=4, tokens=100, seconds=8.0))
     found = manifest.read(tmp_path)
-    assert (found["begun"], found["ended"], found["tokens_per_second"], found["progress"]["step"]) == ("x", None, 12.5, 4)
+    assert (
+        found["begun"],
+        found["ended"],
+        found["tokens_per_second"],
+        found["progress"]["step"],
+    ) == ("x", None, 12.5, 4)
     assert found["progress"]["best_perplexity"] is None
     assert not list(tmp_path.glob("*.partial"))
 
@@ -102,7 +113,9 @@ def test_the_code_is_named_by_its_commit_and_whether_it_was_changed(tmp_path):
     (tmp_path / "file").write_text("one")
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"]):
         subprocess.run([*git, *words], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     assert manifest.commit(tmp_path) == {"commit": head, "changed": False}
     (tmp_path / "file").write_text("two")
     assert manifest.commit(tmp_path) == {"commit": head, "changed": True}

@@ -26,13 +26,21 @@ def test_settings_that_a_model_does_not_take_are_refused_with_those_that_it_take
     others = ModelConfig.__dataclass_fields__.keys() - {"vocab_size"} - kind.SETTINGS
     assert others
     for other in others:
-        with pytest.raises(ValueError, match=rf"{kind.__name__} has no --{other.replace('_', '-')}; it takes --.*--embedding"):
+        with pytest.raises(
+            ValueError,
+            match=rf"{kind.__name__} has no --{other.replace('_', '-')}; it takes --.*--embedding",
+        ):
             check_settings(kind, [other])
 
 
 def test_fit_names_an_option_of_another_model_before_it_reads_anything(tmp_path, capsys):
-    assert fit.main(["--data=nowhere", f"--out={tmp_path / 'run'}", "--cell=lstm", "--window=9"]) == 2
-    assert "HRED has no --cell, --window; it takes --bidirectional, --context" in capsys.readouterr().err
+    assert (
+        fit.main(["--data=nowhere", f"--out={tmp_path / 'run'}", "--cell=lstm", "--window=9"]) == 2
+    )
+    assert (
+        "HRED has no --cell, --window; it takes --bidirectional, --context"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -46,13 +54,17 @@ def test_a_configuration_of_before_the_choice_of_models_reads_as_it_was(talker, 
     assert checkpoint.load(tmp_path).config == talker.config
 
 
-@pytest.mark.parametrize(("setting", "value"), [("cell", "mgu"), ("layers", 0), ("heads", 0), ("window", 1.5)])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("cell", "mgu"), ("layers", 0), ("heads", 0), ("window", 1.5)]
+)
 def test_settings_of_the_models_that_are_out_of_range_are_named(setting, value):
     with pytest.raises(ValueError, match=f"{setting} is "):
         ModelConfig(vocab_size=9, **{setting: value})
 
 
-def test_a_run_of_another_model_begins_goes_on_and_loads_by_its_checkpoint_alone(talk, tmp_path, capsys):
+def test_a_run_of_another_model_begins_goes_on_and_loads_by_its_checkpoint_alone(
+    talk, tmp_path, capsys
+):
     options = [
         f"--data={talk / 'talk.jsonl'}", f"--vocabulary={talk / 'vocabulary.model'}", "--embedding=8", "--hidden=8", "--layers=2",
         "--cell=lstm", "--batch-tokens=100", "--precision=fp32", "--device=cpu",
@@ -65,14 +77,28 @@ def test_a_run_of_another_model_begins_goes_on_and_loads_by_its_checkpoint_alone
     assert type(checkpoint.load(out / "checkpoint").model) is checkpoint.model_class("seq2seq")
     assert fit.main(["--resume", "--epochs=0.8", f"--out={out}"]) == 0
     assert "after 4 steps" in capsys.readouterr().out
-    assert fit.main([options[0], f"--start-from={out / 'checkpoint'}", "--epochs=0.2", f"--out={tmp_path / 'second'}"]) == 0
+    assert (
+        fit.main(
+            [
+                options[0],
+                f"--start-from={out / 'checkpoint'}",
+                "--epochs=0.2",
+                f"--out={tmp_path / 'second'}",
+            ]
+        )
+        == 0
+    )
     loaded = checkpoint.load(tmp_path / "second" / "checkpoint")
     assert type(loaded.model) is checkpoint.model_class("seq2seq")
     assert (loaded.config.cell, loaded.config.layers) == ("lstm", 2)
 
 
-def test_a_language_model_of_characters_is_fitted_goes_on_and_writes(talk, conversations, tmp_path, capsys):
-    vocabulary = build((turn for c in conversations for turn in c.turns), size=400, model_type="char")
+def test_a_language_model_of_characters_is_fitted_goes_on_and_writes(
+    talk, conversations, tmp_path, capsys
+):
+    vocabulary = build(
+        (turn for c in conversations for turn in c.turns), size=400, model_type="char"
+    )
     (tmp_path / "characters.model").write_bytes(vocabulary.serialised)
     out = tmp_path / "run"
     arguments = [
@@ -85,5 +111,10 @@ def test_a_language_model_of_characters_is_fitted_goes_on_and_writes(talk, conve
     identity = dict(model.named_parameters())["decoder.embedding.weight"]
     assert torch.equal(identity, torch.eye(len(vocabulary)))
     capsys.readouterr()
-    assert generate.main([f"--checkpoint={out / 'checkpoint'}", "--prompt=hi", "--length=5", "--seed=1"]) == 0
+    assert (
+        generate.main(
+            [f"--checkpoint={out / 'checkpoint'}", "--prompt=hi", "--length=5", "--seed=1"]
+        )
+        == 0
+    )
     assert capsys.readouterr().out.startswith("hi")

@@ -8,7 +8,9 @@ from training import fit
 
 
 @pytest.mark.parametrize("broken", ["loss", "norm", "perplexity", "weights", "weights at the end"])
-def test_what_is_no_number_is_noticed_before_it_is_saved(options, tmp_path, capsys, monkeypatch, broken):
+def test_what_is_no_number_is_noticed_before_it_is_saved(
+    options, tmp_path, capsys, monkeypatch, broken
+):
     """At the seventh step: the state is that of the validation before it, and goes on to what an undisturbed run comes to."""
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
     assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
@@ -21,7 +23,9 @@ def test_what_is_no_number_is_noticed_before_it_is_saved(options, tmp_path, caps
         if len(taken) == (10 if broken == "weights at the end" else 7):
             if broken.startswith("weights"):
                 with torch.no_grad():
-                    self.model.get_parameter("embedding.weight")[-1] = nan  # of a word that nobody says
+                    self.model.get_parameter("embedding.weight")[-1] = (
+                        nan  # of a word that nobody says
+                    )
             if broken in ("loss", "norm"):
                 return found._replace(**{broken: nan})
         return found

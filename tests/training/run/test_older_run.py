@@ -46,31 +46,72 @@ def test_its_checkpoint_loads_and_talks(older):
 def test_it_stands_beside_other_runs(older):
     run = compare_runs.read_run(older)
     assert [row["step"] for row in run.rows] == [6, 12]
-    assert (run.parameters, run.settings["embedding"], run.settings["data"]) == (704, 4, "talk.jsonl")
+    assert (run.parameters, run.settings["embedding"], run.settings["data"]) == (
+        704,
+        4,
+        "talk.jsonl",
+    )
     assert compare_runs.side_by_side({"older": run}).row_count > 5
 
 
 def test_it_goes_on_with_what_it_was_asked_for(older):
     before = manifest.read(older)
-    assert fit.main(["--resume", f"--data={FOLDER / 'talk.jsonl'}", "--epochs=3", "--no-cache", f"--out={older}"]) == 0
+    assert (
+        fit.main(
+            [
+                "--resume",
+                f"--data={FOLDER / 'talk.jsonl'}",
+                "--epochs=3",
+                "--no-cache",
+                f"--out={older}",
+            ]
+        )
+        == 0
+    )
     with safe_open(older / "state.safetensors", framework="pt") as file:
         progress = json.loads(file.metadata()["progress"])
     assert (progress["step"], progress["epoch"]) == (18, 3)
-    rows = [json.loads(line) for line in (older / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line) for line in (older / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [row["step"] for row in rows] == [6, 12, 18]
     assert len({tuple(row) for row in rows}) == 1, "a line of today has the keys of then"
     after = manifest.read(older)
     assert keys(before) == keys(after)
-    assert after["configuration"] == before["configuration"] | {"epochs": 3.0, "data": [str(FOLDER / "talk.jsonl")]}
+    assert after["configuration"] == before["configuration"] | {
+        "epochs": 3.0,
+        "data": [str(FOLDER / "talk.jsonl")],
+    }
 
 
 def test_every_file_that_a_run_writes_has_the_keys_of_then(older, tmp_path):
     again = tmp_path / "again"
-    options = ["--embedding=4", "--utterance=4", "--context=4", "--hidden=4", "--batch-tokens=60", "--epochs=2", "--device=cpu"]
+    options = [
+        "--embedding=4",
+        "--utterance=4",
+        "--context=4",
+        "--hidden=4",
+        "--batch-tokens=60",
+        "--epochs=2",
+        "--device=cpu",
+    ]
     vocabulary = f"--vocabulary={FOLDER / 'checkpoint' / 'vocabulary.model'}"
-    assert fit.main([f"--data={FOLDER / 'talk.jsonl'}", vocabulary, *options, "--no-cache", f"--out={again}"]) == 0
+    assert (
+        fit.main(
+            [
+                f"--data={FOLDER / 'talk.jsonl'}",
+                vocabulary,
+                *options,
+                "--no-cache",
+                f"--out={again}",
+            ]
+        )
+        == 0
+    )
     for name in ("run.json", "checkpoint/config.json"):
-        then, now = (keys(json.loads((out / name).read_text(encoding="utf-8"))) for out in (older, again))
+        then, now = (
+            keys(json.loads((out / name).read_text(encoding="utf-8"))) for out in (older, again)
+        )
         assert then <= now, f"{name} lacks {then - now}"
     for name in ("state.safetensors", "checkpoint/model.safetensors"):
         assert load_file(older / name).keys() == load_file(again / name).keys()

@@ -21,7 +21,9 @@ def corpus(talk, tmp_path):
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_run_does_not_go_on_with_a_corpus_that_has_changed(options, corpus, tmp_path, capsys, split):
+def test_a_run_does_not_go_on_with_a_corpus_that_has_changed(
+    options, corpus, tmp_path, capsys, split
+):
     out = tmp_path / "run"
     assert fit.main([f"--data={corpus}", *options[1:], "--epochs=0.4"]) == 0
     before, lines = contents(out), corpus.read_bytes()
@@ -89,15 +91,22 @@ def test_another_vocabulary_beside_the_weights_is_refused(options, tmp_path, cap
 def test_a_corpus_without_enough_to_learn_and_to_validate_on_is_named_before_anything_is_written(
     options, tmp_path, capsys, talks, complaint
 ):
-    keys = {split: next(str(n) for n in range(99) if split_of(str(n)) == split) for split in ("train", "validation")}
+    keys = {
+        split: next(str(n) for n in range(99) if split_of(str(n)) == split)
+        for split in ("train", "validation")
+    }
     corpus = tmp_path / "small.jsonl"
-    corpus.write_text("".join(json.dumps({"id": keys[split], "turns": turns}) + "\n" for split, turns in talks))
+    corpus.write_text(
+        "".join(json.dumps({"id": keys[split], "turns": turns}) + "\n" for split, turns in talks)
+    )
     assert fit.main([f"--data={corpus}", *options[1:]]) == 2
     assert complaint in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_broken_line_of_the_log_is_named_before_the_corpora_are_read(options, tmp_path, monkeypatch, capsys):
+def test_a_broken_line_of_the_log_is_named_before_the_corpora_are_read(
+    options, tmp_path, monkeypatch, capsys
+):
     """It was a JSON error of line 1, column 1, of no file."""
     out = tmp_path / "run"
     assert fit.main([*options, "--epochs=1"]) == 0
@@ -107,7 +116,10 @@ def test_a_broken_line_of_the_log_is_named_before_the_corpora_are_read(options, 
     for broken in ("half a row\n", "[1]\n", '{"loss": 1}\n'):
         log.write_text("".join([lines[0], broken]), encoding="utf-8")
         assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 2
-        assert f"error: {log}, line 2: no validation as training.fit writes one; take the line out" in capsys.readouterr().err
+        assert (
+            f"error: {log}, line 2: no validation as training.fit writes one; take the line out"
+            in capsys.readouterr().err
+        )
 
 
 @pytest.mark.parametrize(
@@ -115,12 +127,17 @@ def test_a_broken_line_of_the_log_is_named_before_the_corpora_are_read(options, 
     [
         (["--bptt=4"], "HRED has no `read_on`"),
         (["--word-vectors=nowhere.txt"], "cannot read nowhere.txt"),
-        (["--word-vectors=pyproject.toml"], "pyproject.toml: no word and its numbers in the first lines"),
+        (
+            ["--word-vectors=pyproject.toml"],
+            "pyproject.toml: no word and its numbers in the first lines",
+        ),
         (["--utterance=7"], "utterance"),
         (["--recipe=pyproject.toml"], "the recipe pyproject.toml names"),
     ],
 )
-def test_what_the_model_cannot_do_is_refused_before_the_corpora_are_read(options, monkeypatch, capsys, asked, complaint):
+def test_what_the_model_cannot_do_is_refused_before_the_corpora_are_read(
+    options, monkeypatch, capsys, asked, complaint
+):
     monkeypatch.setattr(fit, "prepare", None)
     assert fit.main([*options[:-1], *asked, options[-1]]) == 2
     assert complaint in capsys.readouterr().err
@@ -133,6 +150,13 @@ def test_weights_in_a_state_that_are_no_numbers_are_named(options, tmp_path, cap
     with safe_open(state, framework="pt") as file:
         metadata = file.metadata()
     tensors = load_file(state)
-    save_file({**tensors, "weights.readout.weight": tensors["weights.readout.weight"] * float("nan")}, state, metadata=metadata)
+    save_file(
+        {**tensors, "weights.readout.weight": tensors["weights.readout.weight"] * float("nan")},
+        state,
+        metadata=metadata,
+    )
     assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 2
-    assert f"cannot resume from {state}: readout.weight holds what is no number" in capsys.readouterr().err
+    assert (
+        f"cannot resume from {state}: readout.weight holds what is no number"
+        in capsys.readouterr().err
+    )

@@ -46,7 +46,9 @@ def stop_at(monkeypatch, step, error=KeyboardInterrupt):
         "--unlikelihood=1 --label-smoothing=0.1 --optimizer=adamw",
     ],
 )
-def test_a_run_that_was_interrupted_goes_on_as_if_nothing_had_happened(options, tmp_path, monkeypatch, capsys, wishes):
+def test_a_run_that_was_interrupted_goes_on_as_if_nothing_had_happened(
+    options, tmp_path, monkeypatch, capsys, wishes
+):
     """With dropout, history dropout and words of its own, whose numbers come from the seed and the step alone."""
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
     common = [*options[:-1], *wishes.split()]
@@ -61,7 +63,9 @@ def test_a_run_that_was_interrupted_goes_on_as_if_nothing_had_happened(options, 
     same_weights(stopped, undisturbed)
 
 
-def test_a_finished_run_goes_on_with_more_epochs_as_one_that_was_longer_from_the_start(options, tmp_path):
+def test_a_finished_run_goes_on_with_more_epochs_as_one_that_was_longer_from_the_start(
+    options, tmp_path
+):
     long, short = tmp_path / "long", tmp_path / "short"
     assert fit.main([*options[:-1], "--epochs=3", f"--out={long}"]) == 0
     assert fit.main([*options[:-1], "--epochs=1", f"--out={short}"]) == 0
@@ -71,7 +75,9 @@ def test_a_finished_run_goes_on_with_more_epochs_as_one_that_was_longer_from_the
     assert checkpoint.load(short / "checkpoint").training["config"]["epochs"] == 3
 
 
-def test_what_is_asked_for_at_a_resumption_holds_for_the_next_one_though_nothing_gets_better(options, tmp_path):
+def test_what_is_asked_for_at_a_resumption_holds_for_the_next_one_though_nothing_gets_better(
+    options, tmp_path
+):
     """It was written down with the next best validation only; until then the next resumption went back to the old wish."""
     out = tmp_path / "run"
     assert fit.main([*options[:-1], "--epochs=1", f"--out={out}"]) == 0
@@ -83,7 +89,9 @@ def test_what_is_asked_for_at_a_resumption_holds_for_the_next_one_though_nothing
 
 
 @pytest.mark.parametrize("validation", [1, 2])
-def test_a_run_that_died_between_its_log_and_its_state_logs_each_step_once(options, tmp_path, monkeypatch, validation):
+def test_a_run_that_died_between_its_log_and_its_state_logs_each_step_once(
+    options, tmp_path, monkeypatch, validation
+):
     """The row of a validation is written before the state; killed between them, the run that went on wrote the row again."""
     saved, save_state = [], fit.save_state
 
@@ -103,7 +111,9 @@ def test_a_run_that_died_between_its_log_and_its_state_logs_each_step_once(optio
     assert steps == sorted(set(steps))
 
 
-def test_the_state_is_saved_at_each_validation_however_long_the_machine_is_up(options, tmp_path, monkeypatch):
+def test_the_state_is_saved_at_each_validation_however_long_the_machine_is_up(
+    options, tmp_path, monkeypatch
+):
     """The clock counts from the machine's start: in its first five minutes "never saved" looked like "saved just now"."""
     start = time.monotonic()
     real = time.monotonic
@@ -113,7 +123,9 @@ def test_the_state_is_saved_at_each_validation_however_long_the_machine_is_up(op
     assert (tmp_path / "run" / "state.safetensors").is_file()
 
 
-def test_a_run_stops_when_its_minutes_are_over_and_goes_on_when_given_more(options, tmp_path, minute_steps):
+def test_a_run_stops_when_its_minutes_are_over_and_goes_on_when_given_more(
+    options, tmp_path, minute_steps
+):
     undisturbed, timed = tmp_path / "undisturbed", tmp_path / "timed"
     assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
     assert fit.main([*options[:-1], "--minutes=3.5", f"--out={timed}"]) == 0
@@ -124,7 +136,9 @@ def test_a_run_stops_when_its_minutes_are_over_and_goes_on_when_given_more(optio
     same_weights(timed, undisturbed)
 
 
-def test_a_run_that_its_minutes_end_keeps_what_it_has_learnt(options, tmp_path, minute_steps, capsys):
+def test_a_run_that_its_minutes_end_keeps_what_it_has_learnt(
+    options, tmp_path, minute_steps, capsys
+):
     """It left without a validation: the checkpoint was the one of the last validation, or the untrained model that it began with."""
     assert fit.main([*options, "--minutes=2.5", "--validations=0.5"]) == 0
     assert "perplexity inf" not in capsys.readouterr().out

@@ -9,7 +9,11 @@ from training.run.scheduled_sampling import OwnWords, histories_before
 
 EOS, BOS = 3, 2
 CONVERSATIONS = [
-    [Utterance([4, 5, 6, EOS], heard=[5, EOS]), Utterance([7, EOS], heard=[8, 8, EOS]), Utterance([8, 9, 4, 4, 10, EOS])],
+    [
+        Utterance([4, 5, 6, EOS], heard=[5, EOS]),
+        Utterance([7, EOS], heard=[8, 8, EOS]),
+        Utterance([8, 9, 4, 4, 10, EOS]),
+    ],
     [Utterance([5, EOS])],
     [Utterance([6, 6, EOS], heard=[7, EOS]), Utterance([4, 4, 4, 4, EOS])],
 ]
@@ -18,7 +22,16 @@ CONVERSATIONS = [
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    model = HRED(vocab_size=12, bos_id=BOS, embedding=6, utterance=8, context=5, hidden=7, bidirectional=True, dropout=0.0)
+    model = HRED(
+        vocab_size=12,
+        bos_id=BOS,
+        embedding=6,
+        utterance=8,
+        context=5,
+        hidden=7,
+        bidirectional=True,
+        dropout=0.0,
+    )
     for parameter in model.parameters():  # far from even, so that its words are its own
         parameter.data.mul_(3)
     return model.eval()
@@ -32,7 +45,9 @@ def slowly(model, batch, histories, truth):
         state, before = model.start(histories[row : row + 1]), torch.tensor([BOS])
         for time in range(length - 1):
             log_probs, state = model.step(before, state)
-            before = batch.token_ids[row, time : time + 1] if true[row, time] else log_probs.argmax(-1)
+            before = (
+                batch.token_ids[row, time : time + 1] if true[row, time] else log_probs.argmax(-1)
+            )
             read[row, time] = before
     return read
 
@@ -60,14 +75,23 @@ def test_words_that_are_drawn_fall_as_the_model_finds_them_likely(model):
     """Ten thousand first words, against the probabilities of the first step."""
     batch = collate([[[4, EOS]]] * 10_000, pad_id=0)
     torch.manual_seed(2)
-    found = OwnWords("sample", BOS).mix(model, batch, truth=0.0).decoder_input[:, 0].bincount(minlength=12) / 10_000
+    found = (
+        OwnWords("sample", BOS)
+        .mix(model, batch, truth=0.0)
+        .decoder_input[:, 0]
+        .bincount(minlength=12)
+        / 10_000
+    )
     log_probs, _ = model.step(torch.tensor([BOS]), model.start(torch.zeros(1, 5)))
     torch.testing.assert_close(found, log_probs[0].exp(), atol=0.02, rtol=0)
 
 
 def test_reading_the_true_words_by_name_is_reading_them(model):
     batch = collate(CONVERSATIONS, pad_id=0)
-    plain, named = model.log_likelihood(batch), model.log_likelihood(replace(batch, decoder_input=batch.token_ids))
+    plain, named = (
+        model.log_likelihood(batch),
+        model.log_likelihood(replace(batch, decoder_input=batch.token_ids)),
+    )
     assert torch.equal(plain.log_probs, named.log_probs)
 
 
@@ -78,7 +102,13 @@ def test_the_histories_are_those_of_the_turns_before_one_by_one(model, begun):
     history = torch.randn(3, 5) if begun else None
     without = torch.tensor([False, True, False, False, False, False])
     batch = replace(
-        collate(CONVERSATIONS, pad_id=0, without_history=without, recognised=torch.ones(6, dtype=torch.bool)), history=history
+        collate(
+            CONVERSATIONS,
+            pad_id=0,
+            without_history=without,
+            recognised=torch.ones(6, dtype=torch.bool),
+        ),
+        history=history,
     )
     expected = []
     for number, conversation in enumerate(CONVERSATIONS):
@@ -92,4 +122,6 @@ def test_the_histories_are_those_of_the_turns_before_one_by_one(model, begun):
 
 
 def test_conversations_of_one_turn_have_no_history(model):
-    assert torch.equal(histories_before(model, collate([[[4, EOS]], [[5, 6, EOS]]], pad_id=0)), torch.zeros(2, 5))
+    assert torch.equal(
+        histories_before(model, collate([[[4, EOS]], [[5, 6, EOS]]], pad_id=0)), torch.zeros(2, 5)
+    )

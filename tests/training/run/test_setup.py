@@ -13,7 +13,10 @@ def test_a_run_is_not_begun_over_another(options, tmp_path, capsys):
     assert fit.main([*options, "--epochs=0.2"]) == 0
     before = (tmp_path / "run" / "state.safetensors").read_bytes()
     assert fit.main([*options, "--epochs=0.2"]) == 2
-    assert "run holds a run already; go on with it by --resume, or name another folder" in capsys.readouterr().err
+    assert (
+        "run holds a run already; go on with it by --resume, or name another folder"
+        in capsys.readouterr().err
+    )
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
 
 
@@ -35,18 +38,33 @@ def test_a_checkpoint_that_no_run_wrote_is_not_resumed(talker, tmp_path, capsys)
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_a_run_that_starts_from_a_checkpoint_has_its_weights_vocabulary_and_sizes(options, tmp_path):
+def test_a_run_that_starts_from_a_checkpoint_has_its_weights_vocabulary_and_sizes(
+    options, tmp_path
+):
     assert fit.main([*options, "--epochs=0.2"]) == 0
     first = tmp_path / "run" / "checkpoint"
     sizes_and_data = [
-        option for option in options if not option.startswith(("--vocabulary", "--out", *(f"--{name}=" for name in SMALL)))
+        option
+        for option in options
+        if not option.startswith(("--vocabulary", "--out", *(f"--{name}=" for name in SMALL)))
     ]
     out = tmp_path / "second"
-    again = [*sizes_and_data, "--learning-rate=1e-12", "--epochs=0.2", f"--start-from={first}", f"--out={out}"]
+    again = [
+        *sizes_and_data,
+        "--learning-rate=1e-12",
+        "--epochs=0.2",
+        f"--start-from={first}",
+        f"--out={out}",
+    ]
     assert fit.main(again) == 0
-    ours, theirs = load_file(first / "model.safetensors"), load_file(out / "checkpoint" / "model.safetensors")
+    ours, theirs = (
+        load_file(first / "model.safetensors"),
+        load_file(out / "checkpoint" / "model.safetensors"),
+    )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert (first / "vocabulary.model").read_bytes() == (out / "checkpoint" / "vocabulary.model").read_bytes()
+    assert (first / "vocabulary.model").read_bytes() == (
+        out / "checkpoint" / "vocabulary.model"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -57,9 +75,13 @@ def test_a_run_that_starts_from_a_checkpoint_has_its_weights_vocabulary_and_size
         ("--resume", "leave --start-from out"),
     ],
 )
-def test_what_a_checkpoint_settles_cannot_be_asked_for_as_well(option, complaint, options, tmp_path, capsys):
+def test_what_a_checkpoint_settles_cannot_be_asked_for_as_well(
+    option, complaint, options, tmp_path, capsys
+):
     assert fit.main([*options, "--epochs=0.2"]) == 0
-    kept = [o for o in options if not o.startswith(("--vocabulary", *(f"--{name}=" for name in SMALL)))]
+    kept = [
+        o for o in options if not o.startswith(("--vocabulary", *(f"--{name}=" for name in SMALL)))
+    ]
     out = [] if option == "--resume" else [f"--out={tmp_path / 'second'}"]
     assert fit.main([*kept, *out, f"--start-from={tmp_path / 'run' / 'checkpoint'}", option]) == 2
     assert complaint in capsys.readouterr().err

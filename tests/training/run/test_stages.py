@@ -32,17 +32,29 @@ learning_rate = 0.01
 def recipe(talk, tmp_path):
     path = tmp_path / "two.toml"
     path.write_text(STAGES.format(talk=talk / "talk.jsonl"))
-    return [f"--recipe={path}", f"--vocabulary={talk / 'vocabulary.model'}", f"--out={tmp_path / 'run'}", "--device=cpu"]
+    return [
+        f"--recipe={path}",
+        f"--vocabulary={talk / 'vocabulary.model'}",
+        f"--out={tmp_path / 'run'}",
+        "--device=cpu",
+    ]
 
 
 def test_each_stage_is_a_run_of_its_own_from_the_weights_before(recipe, tmp_path):
     broad, close = wished_for(recipe)
     assert (broad["out"], close["out"]) == (tmp_path / "run" / "broad", tmp_path / "run" / "close")
-    assert (broad["start_from"], close["start_from"]) == (None, tmp_path / "run" / "broad" / "checkpoint")
+    assert (broad["start_from"], close["start_from"]) == (
+        None,
+        tmp_path / "run" / "broad" / "checkpoint",
+    )
     assert (broad["learning_rate"], close["learning_rate"]) == (0.05, 0.01)
     assert (broad["epochs"], close["epochs"]) == (1, 0.4)
-    assert (broad["batch_tokens"], close["batch_tokens"]) == (100, 100), "what stands above is for all"
-    assert (broad["vocabulary"] is None, close["vocabulary"]) == (False, None), "the first has settled it"
+    assert (broad["batch_tokens"], close["batch_tokens"]) == (100, 100), (
+        "what stands above is for all"
+    )
+    assert (broad["vocabulary"] is None, close["vocabulary"]) == (False, None), (
+        "the first has settled it"
+    )
 
 
 def test_the_stages_are_run_in_order_and_resume_has_nothing_left_to_do(recipe, tmp_path, capsys):
@@ -60,9 +72,16 @@ def test_resume_goes_on_where_the_stages_were_stopped(recipe, tmp_path):
     assert fit.main([*recipe, "--minutes=1e-9"]) == 0  # each stage ends before its first step
     broad = tmp_path / "run" / "broad"
     facts = manifest.read(broad)
-    (broad / "run.json").write_text(str({**facts, "ended": None}).replace("'", '"').replace("None", "null").replace("True", "true"))
+    (broad / "run.json").write_text(
+        str({**facts, "ended": None})
+        .replace("'", '"')
+        .replace("None", "null")
+        .replace("True", "true")
+    )
     left = wished_for([*recipe, "--resume"])
-    assert [(run["out"].name, run["resume"], run["start_from"]) for run in left] == [("broad", True, None)]
+    assert [(run["out"].name, run["resume"], run["start_from"]) for run in left] == [
+        ("broad", True, None)
+    ]
 
 
 def test_a_later_stage_may_begin_from_other_weights(recipe, tmp_path, talker):
@@ -75,7 +94,10 @@ def test_a_later_stage_may_begin_from_other_weights(recipe, tmp_path, talker):
     ("options", "complaint"),
     [
         (["--stage=wide"], "--stage wide: there is no such stage; it has broad, close"),
-        (["--recipe=small-hred", "--stage=broad"], "--stage broad: there is no such stage; a recipe with stages has them"),
+        (
+            ["--recipe=small-hred", "--stage=broad"],
+            "--stage broad: there is no such stage; a recipe with stages has them",
+        ),
     ],
 )
 def test_a_stage_that_there_is_not_is_named(recipe, options, complaint, capsys):

@@ -13,8 +13,19 @@ from training.run.trainer import OPTIMIZERS, Trainer
 
 def make(seed=0, *, hidden=7, steps=0, optimizer="adam"):
     torch.manual_seed(seed)
-    model = HRED(vocab_size=20, bos_id=2, embedding=6, utterance=8, context=5, hidden=hidden, bidirectional=True, dropout=0.0)
-    trainer = Trainer(model, learning_rate=1e-2, precision="fp32", device=torch.device("cpu"), optimizer=optimizer)
+    model = HRED(
+        vocab_size=20,
+        bos_id=2,
+        embedding=6,
+        utterance=8,
+        context=5,
+        hidden=hidden,
+        bidirectional=True,
+        dropout=0.0,
+    )
+    trainer = Trainer(
+        model, learning_rate=1e-2, precision="fp32", device=torch.device("cpu"), optimizer=optimizer
+    )
     for _ in range(steps):
         walk(trainer)
     return trainer
@@ -23,11 +34,22 @@ def make(seed=0, *, hidden=7, steps=0, optimizer="adam"):
 def walk(trainer):
     """One step down a slope that depends on where the weights are."""
     trainer.optimiser.zero_grad()
-    sum((parameter**2).sum() + parameter.sum().sin() for parameter in trainer.model.parameters()).backward()
+    sum(
+        (parameter**2).sum() + parameter.sum().sin() for parameter in trainer.model.parameters()
+    ).backward()
     trainer.optimiser.step()
 
 
-PROGRESS = Progress(step=12, epoch=1, batch=3, tokens=999, seconds=4.5, halvings=2, bad_validations=1, best_perplexity=8.25)
+PROGRESS = Progress(
+    step=12,
+    epoch=1,
+    batch=3,
+    tokens=999,
+    seconds=4.5,
+    halvings=2,
+    bad_validations=1,
+    best_perplexity=8.25,
+)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -52,7 +74,10 @@ def test_a_state_before_the_first_step_is_one_too(tmp_path):
     progress = load_state(tmp_path / "state", other)
     assert progress == Progress()
     assert math.isinf(progress.best_perplexity)
-    assert all(torch.equal(one, two) for one, two in zip(trainer.model.parameters(), other.model.parameters(), strict=True))
+    assert all(
+        torch.equal(one, two)
+        for one, two in zip(trainer.model.parameters(), other.model.parameters(), strict=True)
+    )
 
 
 def test_saving_again_replaces_the_state_and_leaves_nothing_beside_it(tmp_path):
@@ -65,7 +90,10 @@ def test_saving_again_replaces_the_state_and_leaves_nothing_beside_it(tmp_path):
 
 def test_a_state_of_a_model_of_other_sizes_is_refused(tmp_path):
     save_state(tmp_path / "state", make(steps=1), PROGRESS)
-    with pytest.raises(ValueError, match=r"cannot resume from .*state: .* has the shape \(.*\) there and \(.*\) in these options"):
+    with pytest.raises(
+        ValueError,
+        match=r"cannot resume from .*state: .* has the shape \(.*\) there and \(.*\) in these options",
+    ):
         load_state(tmp_path / "state", make(hidden=9))
 
 
@@ -79,7 +107,9 @@ def test_a_broken_state_is_refused_by_name(tmp_path, damage):
     path = tmp_path / "state"
     save_state(path, make(steps=1), PROGRESS)
     content = path.read_bytes()
-    path.write_bytes({"empty": b"", "garbage": b"\x07" * 500, "cut short": content[: len(content) // 2]}[damage])
+    path.write_bytes(
+        {"empty": b"", "garbage": b"\x07" * 500, "cut short": content[: len(content) // 2]}[damage]
+    )
     with pytest.raises(ValueError, match=r"cannot resume from .*state"):
         load_state(path, make())
 
@@ -114,7 +144,9 @@ def test_a_state_that_lacks_a_tensor_is_refused(tmp_path):
 
 def test_a_state_of_another_optimiser_is_refused(tmp_path):
     save_state(tmp_path / "state", make(steps=1), PROGRESS)
-    with pytest.raises(ValueError, match="fitted by Adam and cannot go on by SGD; leave --optimizer out"):
+    with pytest.raises(
+        ValueError, match="fitted by Adam and cannot go on by SGD; leave --optimizer out"
+    ):
         load_state(tmp_path / "state", make(optimizer="sgd"))
 
 
@@ -122,7 +154,9 @@ def test_a_state_from_before_there_was_a_choice_goes_on_by_adam(tmp_path):
     path = tmp_path / "state"
     trainer = make(steps=3)
     save_state(path, trainer, PROGRESS)
-    tensors = {name.replace("optimizer.", "adam.", 1): tensor for name, tensor in load_file(path).items()}
+    tensors = {
+        name.replace("optimizer.", "adam.", 1): tensor for name, tensor in load_file(path).items()
+    }
     save_file(tensors, path, metadata={"progress": json.dumps(asdict(PROGRESS))})
     other = make(seed=1)
     load_state(path, other)
@@ -140,10 +174,17 @@ def test_a_state_belongs_to_its_data(tmp_path):
     assert load_state(path, make(), data=DATA) == PROGRESS
     trainer = make(seed=1)
     before = [parameter.clone() for parameter in trainer.model.parameters()]
-    with pytest.raises(ValueError, match=r"the vocabulary is not what it was \(sha256 a{12}\.\.\. then, c{12}\.\.\. now\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"the vocabulary is not what it was \(sha256 a{12}\.\.\. then, c{12}\.\.\. now\)",
+    ):
         load_state(path, trainer, data={**DATA, "vocabulary": "c" * 64})
-    assert all(torch.equal(one, two) for one, two in zip(before, trainer.model.parameters(), strict=True)), "nothing was read"
-    assert load_state(path, make(), data={"another split": "d"}) == PROGRESS, "what only one of them names is not compared"
+    assert all(
+        torch.equal(one, two) for one, two in zip(before, trainer.model.parameters(), strict=True)
+    ), "nothing was read"
+    assert load_state(path, make(), data={"another split": "d"}) == PROGRESS, (
+        "what only one of them names is not compared"
+    )
 
 
 def test_weights_that_are_no_numbers_are_not_saved_over_those_that_are(tmp_path):
@@ -153,6 +194,9 @@ def test_weights_that_are_no_numbers_are_not_saved_over_those_that_are(tmp_path)
     content = path.read_bytes()
     with torch.no_grad():
         trainer.model.readout.weight[3, 1] = float("inf")
-    with pytest.raises(ValueError, match=r"readout\.weight holds what is no number at step 12; lower --learning-rate"):
+    with pytest.raises(
+        ValueError,
+        match=r"readout\.weight holds what is no number at step 12; lower --learning-rate",
+    ):
         save_state(path, trainer, PROGRESS)
     assert path.read_bytes() == content
