@@ -1,4 +1,7 @@
-"""The skill's server: `python app.py`, or behind another WSGI server `gunicorn --threads 8 'app:create_app()'`."""
+"""The skill's server.
+
+Run it with `python app.py`, or under a WSGI server: `gunicorn --threads 8 'app:create_app()'`.
+"""
 
 from __future__ import annotations
 
@@ -38,55 +41,60 @@ from skill.verify import Verifier
 log = logging.getLogger("app")
 
 CLOSE_SECONDS = 5.0
-NOT_DEPLOYED = ("not deployed yet",)  # the id of no skill: until one is made, nobody is answered
+# No skill has this id: until the first deployment makes a skill, every request is refused.
+NOT_DEPLOYED = ("not deployed yet",)
 SAMPLE_REQUEST = Path(__file__).parent / "tests" / "requests" / "chat.json"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the server runs. Defaults < environment < command line."""
+    """How the server runs. The command line overrides the environment, which overrides these."""
 
     host: str = "127.0.0.1"
     port: int = 5000
-    skill_ids: tuple[str, ...] = ()  # whose requests are answered; none: any skill's
+    skill_ids: tuple[str, ...] = ()  # skills to answer; empty: all of them
     verify: bool = True
     tunnel: str = "none"
-    domain: str = ""  # of the tunnel; none: ngrok chooses
-    deploy: bool = False  # the skill's endpoint, whenever the tunnel's address is new
+    domain: str = ""  # the tunnel's domain; empty: ngrok chooses one
+    deploy: bool = False  # deploy the skill whenever the tunnel's address changes
     checkpoint: Path = PRETRAINED
     safety: Level = "standard"
-    log_text: bool = False  # what was said, in the log: for development alone
-    open_page: bool = False  # the simulator, in a browser
+    log_text: bool = False  # log what was said; for development only
+    open_page: bool = False  # open the simulator in a browser
     interaction: InteractionSettings = field(
         default_factory=interaction_settings.load
-    )  # its name, and how it hears
+    )  # the skill's names, and how it takes free speech
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ValueError(f"the port is {self.port}; it must be from 0 to 65535")
         if not self.verify and self.tunnel != "none":
             raise ValueError(
-                "--no-verify with a tunnel would let anybody in; use --tunnel none, or leave --no-verify out"
+                "--no-verify with a tunnel would let anybody in; "
+                "use --tunnel none, or leave --no-verify out"
             )
         if self.deploy and self.tunnel == "none":
             raise ValueError(
-                "--deploy deploys the tunnel's address, and there is none: pass --tunnel cloudflared, or set NGROK_AUTHTOKEN; "
-                "for a server of your own, python -m skill.deploy --endpoint https://..."
+                "--deploy deploys the tunnel's address, but there is no tunnel: "
+                "pass --tunnel cloudflared, or set NGROK_AUTHTOKEN; "
+                "for a server of your own, run python -m skill.deploy --endpoint https://..."
             )
         if not self.verify and not is_loopback(self.host):
             raise ValueError(
-                f"--no-verify on {self.host} would let anybody in; it works on loopback only (--host 127.0.0.1)"
+                f"--no-verify on {self.host} would let anybody in; "
+                "it works on loopback only (--host 127.0.0.1)"
             )
         if self.verify and self.open_page:
             raise ValueError(
-                "--open shows the simulator, which is there only with --no-verify; add it, or leave --open out"
+                "--open shows the simulator, which is there only with --no-verify; "
+                "add --no-verify, or leave --open out"
             )
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read SKILL_ID (several: apart by commas), NGROK_DOMAIN, CHECKPOINT, SAFETY and LOG_TEXT.
+        """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, SAFETY and LOG_TEXT.
 
-        Raises ValueError on an odd SAFETY; a domain is read where a tunnel is opened.
+        Raises ValueError on an unknown SAFETY. The domain is checked when a tunnel is opened.
         """
         skill_ids = tuple(
             filter(None, (part.strip() for part in os.environ.get("SKILL_ID", "").split(",")))
@@ -101,16 +109,17 @@ class Settings:
 
 
 def create_app(settings: Settings | None = None, agent: DialogueAgent | None = None) -> Flask:
-    """Build the WSGI application: load the model once, mount the skill.
+    """Build the WSGI application: load the model once and mount the skill.
 
-    Without settings it is for a server in production: they come from the environment, and SKILL_ID has to be there.
-    Raises ValueError where it is not, or where the checkpoint is none.
+    Without settings this serves production: they come from the environment, and SKILL_ID is
+    required. Raises ValueError if it is missing or the checkpoint cannot be loaded.
     """
     if settings is None:
         settings = Settings.from_environment()
         if not settings.skill_ids:
             raise ValueError(
-                "SKILL_ID is not set: without it any skill's requests would be answered (amzn1.ask.skill....)"
+                "SKILL_ID is not set: without it any skill's requests would be answered "
+                "(amzn1.ask.skill....)"
             )
     app = Flask(__name__, static_folder=None)
     agent = agent or DialogueAgent.load(settings.checkpoint, safety=settings.safety)
@@ -130,7 +139,7 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
 
 
 def _create_simulated(app: Flask, settings: Settings, agent: DialogueAgent) -> Flask:
-    """Mount the skill without verification, and the simulator beside it, which sees what answers its own sessions."""
+    """Mount the skill without verification, and the simulator, which observes its own sessions."""
     agents = simulator.build_agents(
         agent,
         settings.checkpoint,
@@ -150,9 +159,9 @@ def _create_simulated(app: Flask, settings: Settings, agent: DialogueAgent) -> F
 
 
 def check_address(settings: Settings) -> None:
-    """Make sure, before the model is loaded, that one can listen there.
+    """Check that the host and port can be bound, before the model is loaded.
 
-    Raises ValueError where one cannot.
+    Raises ValueError if they cannot.
     """
     host = None if settings.host in ("", "*") else settings.host
     try:
@@ -160,21 +169,24 @@ def check_address(settings: Settings) -> None:
             host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
             with socket.socket(family, kind, protocol) as probe:
-                if os.name == "posix":  # on Windows two servers could have one port then
+                if os.name == "posix":  # on Windows this would let two servers share a port
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 probe.bind(address)
-    except (OSError, UnicodeError) as error:  # the latter of a name with an empty part
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name with an empty label
         reason = getattr(error, "strerror", None) or error
         raise ValueError(
-            f"cannot listen on {settings.host}:{settings.port}: {reason}; --host is a name or an address of this machine, "
-            "such as 127.0.0.1, and another --port may be free"
+            f"cannot listen on {settings.host}:{settings.port}: {reason}; --host must be a name or "
+            "an address of this machine, such as 127.0.0.1, and another --port may be free"
         ) from None
 
 
 def listen(app: Flask, settings: Settings) -> Any:
-    """Bind the port and return waitress's server, ready to run. Raises OSError where the port cannot be had."""
+    """Bind the port and return waitress's server, ready to run.
+
+    Raises OSError if the port cannot be bound.
+    """
     import waitress
 
     return waitress.create_server(
@@ -182,52 +194,55 @@ def listen(app: Flask, settings: Settings) -> Any:
         host=settings.host,
         port=settings.port,
         threads=8,
-        max_request_body_size=BODY_LIMIT + 1,  # waitress refuses a body that reaches it
+        max_request_body_size=BODY_LIMIT + 1,  # waitress also refuses a body of exactly this size
         max_request_header_size=16 * 1024,
-        inbuf_overflow=32
-        * 1024,  # of a body; the rest waits in a file, so that no number of callers fills the memory
+        # The rest of a larger body goes to a file, so that many callers cannot fill the memory.
+        inbuf_overflow=32 * 1024,
         connection_limit=1000,
         channel_timeout=30,
         cleanup_interval=10,
         asyncore_use_poll=True,
-        clear_untrusted_proxy_headers=False,  # the guard in skill.endpoint has to see them
+        clear_untrusted_proxy_headers=False,  # skill.endpoint refuses requests that carry them
         ident=None,
     )
 
 
 def announce(settings: Settings) -> None:
-    """Print where the skill is, how to try it, and what is missing for a device."""
+    """Print where the skill is, how to try it, and what a device still needs."""
     local = address_of(settings)
     print(f"\nThe skill answers at {local}")
     if not settings.verify:
         print(f"Talk to it in a browser: {local}simulator")
         print(
-            "WARNING: verification is OFF. Anybody on this machine can talk to it; nobody else can. Not for a device."
+            "WARNING: verification is OFF. Anybody on this machine can talk to it; "
+            "nobody else can. Not for a device."
         )
         print("Try it:")
         print(f"    curl -s {local} -H 'Content-Type: application/json' -d '@{SAMPLE_REQUEST}'")
     elif not settings.skill_ids:
         print(
-            "WARNING: no skill id is set, so any Alexa skill's requests are answered. Pass --skill-id amzn1.ask.skill...."
+            "WARNING: no skill id is set, so any Alexa skill's requests are answered. "
+            "Pass --skill-id amzn1.ask.skill...."
         )
     missing = []
     if settings.tunnel == "none":
         missing.append(
-            "an https address that Alexa reaches (--tunnel ngrok, with NGROK_AUTHTOKEN set)"
+            "an https address that Alexa can reach (--tunnel ngrok, with NGROK_AUTHTOKEN set)"
         )
     if not settings.verify:
         missing.append("verification (leave --no-verify out)")
     if not settings.skill_ids:
         missing.append(
-            "a skill made of interaction_models/ in the Alexa developer console, and its id (--skill-id)"
+            "a skill made from interaction_models/ in the Alexa developer console, "
+            "and its id (--skill-id)"
         )
     if missing:
-        print("For a device it still lacks: " + ";\n    ".join(missing) + ".")
+        print("A device still needs: " + ";\n    ".join(missing) + ".")
     sys.stdout.flush()
 
 
 def address_of(settings: Settings) -> str:
-    """Return the address on this machine."""
+    """Return the server's address on this machine."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{settings.port}/"
 
@@ -235,9 +250,10 @@ def address_of(settings: Settings) -> str:
 def announce_tunnel(
     settings: Settings, app: Flask | None = None, stopped: threading.Event | None = None
 ) -> None:
-    """Open the tunnel, print its address, and keep it open until stopped; or say in one sentence why there is none.
+    """Open the tunnel, print its address, and keep it open until stopped.
 
-    The server answers meanwhile. app: whose verifier learns the skill's id where that is deployed.
+    If it cannot be opened, say why in one sentence; the server answers meanwhile.
+    app: its verifier learns the skill's id when the skill is deployed.
     """
     watchdog.keep_open(
         lambda: open_tunnel(settings),
@@ -247,7 +263,7 @@ def announce_tunnel(
 
 
 def open_tunnel(settings: Settings) -> watchdog.Tunnel:
-    """Open the tunnel that the settings name. Raises NoTunnel where it cannot be opened."""
+    """Open the tunnel that the settings name. Raises NoTunnel if it cannot be opened."""
     if settings.tunnel == "ngrok":
         return tunnel.Ngrok(tunnel.open_tunnel(settings.port, domain=settings.domain))
     command = tunnel_command.CLOUDFLARED if settings.tunnel == "cloudflared" else settings.tunnel
@@ -255,10 +271,11 @@ def open_tunnel(settings: Settings) -> watchdog.Tunnel:
 
 
 def announce_address(address: str, settings: Settings, app: Flask | None) -> None:
-    """Print a tunnel's address, remember it for skill.deploy and skill.doctor, and deploy it where that is asked for."""
+    """Print a tunnel's address, record it for skill.deploy and skill.doctor; deploy if asked."""
     kind = deploy.certificate_of(address).lower()
     print(
-        f"Alexa reaches it at {address}/  (put this into the skill's endpoint, certificate type: {kind})",
+        f"Alexa reaches it at {address}/  "
+        f"(put this into the skill's endpoint, certificate type: {kind})",
         flush=True,
     )
     try:
@@ -270,12 +287,15 @@ def announce_address(address: str, settings: Settings, app: Flask | None) -> Non
                 app.extensions["verifier"].answer_only(
                     skill_id, *(set(settings.skill_ids) - set(NOT_DEPLOYED))
                 )
-    except (ValueError, OSError) as error:  # the server goes on
+    except (ValueError, OSError) as error:  # a failed deployment does not stop the server
         tell(f"Not deployed: {error}")
 
 
 def settings_of(arguments: list[str] | None) -> Settings:
-    """Read the command line over the environment. Raises ValueError on settings that do not go together."""
+    """Read the settings from the command line and the environment.
+
+    Raises ValueError on options that contradict each other.
+    """
     before = Settings.from_environment()
     parser = argparse.ArgumentParser(prog="python app.py", description="Serve the skill.")
     parser.add_argument(
@@ -286,21 +306,22 @@ def settings_of(arguments: list[str] | None) -> Settings:
         "--skill-id",
         action="append",
         metavar="ID",
-        help="answer this skill only; several times for several (env SKILL_ID)",
+        help="answer this skill only; repeat it for several skills (env SKILL_ID)",
     )
     parser.add_argument(
         "--no-verify",
         action="store_true",
-        help="answer requests that are not signed by Alexa: for trying on this machine",
+        help="answer requests that Alexa has not signed: for trying it out on this machine",
     )
     parser.add_argument(
         "--tunnel", metavar="ngrok|cloudflared|none|'COMMAND {port}'",
-        help="(default: ngrok where an ngrok token is configured; a command of your own prints an https address)",
+        help="(default: ngrok if an ngrok token is configured; "
+        "a command of your own must print an https address)",
     )  # fmt: skip
     parser.add_argument(
         "--deploy",
         action="store_true",
-        help="deploy the skill whenever the tunnel's address is new",
+        help="deploy the skill whenever the tunnel's address changes",
     )
     parser.add_argument(
         "--domain",
@@ -322,7 +343,8 @@ def settings_of(arguments: list[str] | None) -> Settings:
     chosen = asked.tunnel or ("ngrok" if by_itself else "none")
     if chosen not in ("ngrok", "cloudflared", "none") and "{port}" not in chosen:
         raise ValueError(
-            f"--tunnel {chosen!r} is none of ngrok, cloudflared and none, nor a command with {{port}} in it"
+            f"--tunnel {chosen!r} is unknown; it must be ngrok, cloudflared, none, "
+            "or a command with {port} in it"
         )
     skill_ids = tuple(asked.skill_id or before.skill_ids)
     if asked.deploy and not skill_ids:
@@ -346,20 +368,25 @@ def settings_of(arguments: list[str] | None) -> Settings:
 
 
 def _domain_of(asked: str | None, before: str, chosen: str) -> str:
-    """Return the tunnel's domain. Raises ValueError where it is none, or was asked for without a tunnel."""
+    """Return the tunnel's domain.
+
+    Raises ValueError if it is not a domain name, or was asked for without a tunnel that takes one.
+    """
     if chosen == "none":
         if asked:
             raise ValueError(
-                "--domain is the tunnel's, and there is none: leave it out, or pass --tunnel ngrok"
+                "--domain needs a tunnel, and there is none: leave it out, or pass --tunnel ngrok"
             )
         return ""
     if chosen == "cloudflared" and asked:
         raise ValueError(
-            "cloudflared's quick tunnels have no fixed domain; for a tunnel of your account pass its command: "
-            "--tunnel 'cloudflared tunnel --url http://127.0.0.1:{port} run NAME' --domain alexa.example.com"
+            "cloudflared's quick tunnels have no fixed domain; "
+            "for a tunnel of your own account pass its command: "
+            "--tunnel 'cloudflared tunnel --url http://127.0.0.1:{port} run NAME' "
+            "--domain alexa.example.com"
         )
     if chosen != "ngrok" and not asked:
-        return ""  # NGROK_DOMAIN is ngrok's
+        return ""  # NGROK_DOMAIN concerns ngrok only
     name, domain = ("--domain", asked) if asked else ("NGROK_DOMAIN", before)
     try:
         return tunnel.domain_name(domain) if domain.strip() else ""
@@ -368,12 +395,12 @@ def _domain_of(asked: str | None, before: str, chosen: str) -> str:
 
 
 def close_tunnel(settings: Settings, watch: threading.Thread, stopped: threading.Event) -> None:
-    """End the tunnel, and forget its address."""
+    """Close the tunnel and forget its address."""
     stopped.set()
     if settings.tunnel == "none" or watch.ident is None:
         return
     if settings.tunnel == "ngrok":
-        tunnel.close()  # one that is just being opened, too
+        tunnel.close()  # also one that is still being opened
     watch.join(CLOSE_SECONDS)
     with suppress(OSError):
         (state.folder() / state.TUNNEL).unlink(missing_ok=True)
@@ -385,13 +412,12 @@ def _leave(signum: int, frame: object) -> NoReturn:
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Serve from the command line."""
+    """Serve the skill from the command line."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger("pyngrok").setLevel(
-        logging.CRITICAL
-    )  # what its agent says is said by skill.tunnel
+    # skill.tunnel reports what ngrok's agent has to say.
+    logging.getLogger("pyngrok").setLevel(logging.CRITICAL)
     settings = settings_of(arguments)
     check_address(settings)
     app = create_app(settings)
@@ -400,8 +426,8 @@ def main(arguments: list[str] | None = None) -> int:
     watch = threading.Thread(
         target=announce_tunnel, args=(settings, app, stopped), name="tunnel", daemon=True
     )
-    signal.signal(signal.SIGTERM, _leave)  # so that the tunnel's agent is ended, too
-    with suppress(OSError):  # nobody may be there to read it; the skill answers all the same
+    signal.signal(signal.SIGTERM, _leave)  # so that `finally` also ends the tunnel's agent
+    with suppress(OSError):  # stdout may be closed; the skill answers all the same
         announce(settings)
     try:
         if settings.tunnel != "none":

@@ -1,4 +1,7 @@
-"""POST / is the skill: verify the raw bytes, then let the SDK answer them, through flask-ask-sdk. A refusal is one plain line."""
+"""Serve the skill at POST /: verify the raw bytes, then let the SDK answer through flask-ask-sdk.
+
+A refusal is a single line of plain text.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,9 @@ def mount(
 ) -> None:
     """Serve a skill at POST /.
 
-    interaction: how it hears, as `build_skill` was told. verifier: None turns verification off, for
-    development: only requests that came to loopback directly are answered, and a response that breaks
-    the contract raises.
+    interaction: the settings that `build_skill` was given. verifier: None turns verification off,
+    for development: then only requests that reach loopback directly are answered, and a response
+    that breaks the contract raises an exception.
     """
     app.config.update(
         MAX_CONTENT_LENGTH=BODY_LIMIT,
@@ -91,9 +94,11 @@ def answer(
     *,
     strict: bool,
 ) -> dict[str, Any]:
-    """Answer a parsed request with a response that keeps the contract. Raises Junk where the request cannot be read.
+    """Answer a parsed request with a response that keeps the contract.
 
-    dispatch: let the SDK answer it. strict: raise BrokenContract where that breaks the contract, rather than mend and log it.
+    dispatch: calls the SDK and returns its response. strict: raise BrokenContract if that response
+    breaks the contract, instead of mending and logging it. Raises Junk if the request cannot be
+    read.
     """
     if not is_known(envelope):
         log.info(
@@ -116,7 +121,7 @@ def answer(
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's loopback."""
+    """Return whether a host name or address is this machine's loopback."""
     if host.lower() == "localhost":
         return True
     try:
@@ -126,10 +131,11 @@ def is_loopback(host: str) -> bool:
 
 
 def refuse_strangers() -> None:
-    """Refuse what did not come from this machine directly: without verification nobody else is answered.
+    """Refuse every request that did not come straight from this machine.
 
-    That is what a proxy or a tunnel passed on, what came by a name that is not loopback's (DNS rebinding), and what a page
-    of another origin sends. Raises NotAlexa.
+    Without verification, this is the only protection. It refuses what a proxy or a tunnel
+    forwarded, what names a host other than loopback (DNS rebinding), and what a page of another
+    origin sends. Raises NotAlexa.
     """
     names = [name.lower() for name, _ in request.headers]
     forwarded = any(name == "forwarded" or name.startswith("x-forwarded-") for name in names)
@@ -139,7 +145,7 @@ def refuse_strangers() -> None:
         host = ""
     if forwarded or not is_loopback(host):
         raise NotAlexa(
-            "verification is off, so only this machine is answered, and nothing that was forwarded"
+            "verification is off, so only direct requests from this machine are answered"
         )
     origin, sent_by = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
     is_visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
@@ -155,11 +161,12 @@ def plain(line: str, status: int) -> Response:
 
 
 def _skill_adapter(skill: CustomSkill, app: Flask) -> Any:
-    """Build flask-ask-sdk's adapter, which needs no certvalidator here.
+    """Build flask-ask-sdk's adapter without the certvalidator package.
 
-    Importing flask_ask_sdk imports certvalidator and with it oscrypto, which raises LibraryNotFoundError on OpenSSL
-    3.0.10 and later (it reads one digit of the version). Nothing of it is used: our own Verifier stands in front. So
-    three names stand in for it while the adapter is imported.
+    Importing flask_ask_sdk imports certvalidator, which imports oscrypto, which raises
+    LibraryNotFoundError on OpenSSL 3.0.10 and later (it reads only one digit of the version).
+    We use none of it, since our own Verifier runs first, so a stub with three names stands in for
+    it during the import.
     """
     if "certvalidator" not in sys.modules:
         stub, errors = ModuleType("certvalidator"), ModuleType("certvalidator.errors")

@@ -1,4 +1,4 @@
-"""One small class for each kind of request. `build_skill` puts them in order."""
+"""One small class for each kind of request; `build_skill` puts them in order."""
 
 from __future__ import annotations
 
@@ -54,24 +54,24 @@ def start_over(handler_input: HandlerInput, responder: Responder) -> Response:
 
 
 def answer(handler_input: HandlerInput, responder: Responder, utterance: str) -> Response:
-    """Say what the conversation answers to an utterance, and listen."""
+    """Say the conversation's reply to an utterance, and keep listening."""
     reply = responder.reply(handler_input, utterance)
     return keep_listening(handler_input, reply.text, utterance=utterance, about=reply.about)
 
 
 class Interaction(AbstractRequestInterceptor):
-    """Let whatever answers a request know how the skill is called and hears."""
+    """Pass the interaction settings to whichever handler answers the request."""
 
     def __init__(self, interaction: InteractionSettings) -> None:
         self._interaction = interaction
 
     def process(self, handler_input: HandlerInput) -> None:
-        """Put the settings among the request's attributes."""
+        """Store the settings in the request's attributes."""
         handler_input.attributes_manager.request_attributes = {INTERACTION: self._interaction}
 
 
 class CanFulfill(AbstractRequestHandler):
-    """Tell Alexa, who looks for a skill, what this one can be asked; nobody is listening yet."""
+    """Tell Alexa, when it looks for a skill, whether this one fits; nobody is listening yet."""
 
     def __init__(self, interaction: InteractionSettings) -> None:
         self._interaction = interaction
@@ -81,7 +81,7 @@ class CanFulfill(AbstractRequestHandler):
         return request_type(handler_input) == "CanFulfillIntentRequest"
 
     def handle(self, handler_input: HandlerInput) -> Response:
-        """Say yes to talk about anything, no to the rest."""
+        """Say yes to free speech, and no to everything else."""
         answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.NO)
         if intent_name(handler_input) in self._interaction.carrier_of:
             slot = CanFulfillSlot(
@@ -94,7 +94,7 @@ class CanFulfill(AbstractRequestHandler):
 
 
 class Launch(AbstractRequestHandler):
-    """Greet; a launch within a session begins anew."""
+    """Greet; a launch within a session starts a new conversation."""
 
     def __init__(self, responder: Responder) -> None:
         self._responder = responder
@@ -110,7 +110,7 @@ class Launch(AbstractRequestHandler):
 
 
 class Chat(AbstractRequestHandler):
-    """Answer what was said; this is the conversation."""
+    """Answer free speech: the conversation itself."""
 
     def __init__(self, responder: Responder, interaction: InteractionSettings) -> None:
         self._responder, self._interaction = responder, interaction
@@ -120,7 +120,7 @@ class Chat(AbstractRequestHandler):
         return intent_name(handler_input) in self._interaction.carrier_of
 
     def handle(self, handler_input: HandlerInput) -> Response:
-        """Reply, obey a command that came as talk, or ask again where nothing was understood."""
+        """Reply, obey a command given as free speech, or ask again if nothing was understood."""
         utterance = heard(handler_input)
         if not utterance:
             return keep_listening(handler_input, wording(handler_input, phrases.NOT_HEARD))
@@ -138,7 +138,7 @@ class Chat(AbstractRequestHandler):
 
 
 class YesNo(AbstractRequestHandler):
-    """Pass "yes" and "no" on to the conversation: they are things said to the bot, too."""
+    """Pass "yes" and "no" on to the conversation, like any other utterance."""
 
     def __init__(self, responder: Responder) -> None:
         self._responder = responder
@@ -199,7 +199,7 @@ class Leave(AbstractRequestHandler):
         self._responder = responder
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take stop, cancel, navigate home, and pause, which would leave an open microphone behind."""
+        """Take stop, cancel, navigate home, and pause, which must not leave the microphone open."""
         names = (
             "AMAZON.StopIntent",
             "AMAZON.CancelIntent",
@@ -214,7 +214,7 @@ class Leave(AbstractRequestHandler):
 
 
 class NotUnderstood(AbstractRequestHandler):
-    """Ask again: the fallback intent carries no text, and neither does an intent that the model does not have."""
+    """Ask again: neither the fallback intent nor an unknown intent carries any text."""
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take every other intent."""
@@ -226,10 +226,10 @@ class NotUnderstood(AbstractRequestHandler):
 
 
 class Resume(AbstractRequestHandler):
-    """Go on with a session: after another skill has had its turn, or somebody touched the screen or a button."""
+    """Go on with a session after another skill's turn, or after a touch on a screen or button."""
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take "resume", and whatever else somebody did that is no intent."""
+        """Take "resume", and every other user action that is not an intent."""
         kind = request_type(handler_input)
         return intent_name(handler_input) == "AMAZON.ResumeIntent" or (
             kind in SPEECH_ALLOWED and kind != "IntentRequest"
@@ -241,7 +241,7 @@ class Resume(AbstractRequestHandler):
 
 
 class Ended(AbstractRequestHandler):
-    """Forget a conversation whose session is over; no speech is allowed."""
+    """Forget the conversation when its session ends; no speech is allowed."""
 
     def __init__(self, responder: Responder) -> None:
         self._responder = responder
@@ -263,7 +263,7 @@ class Disabled(AbstractRequestHandler):
         self._responder = responder
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take the event that Alexa sends then."""
+        """Take the event that Alexa sends when a user disables the skill."""
         return request_type(handler_input) == "AlexaSkillEvent.SkillDisabled"
 
     def handle(self, handler_input: HandlerInput) -> Response:
@@ -273,19 +273,19 @@ class Disabled(AbstractRequestHandler):
 
 
 class Silent(AbstractRequestHandler):
-    """Answer whatever else Alexa reports (players, exceptions, events) with the empty response: no speech is allowed."""
+    """Answer every other report (players, exceptions, events) with the empty response."""
 
     def can_handle(self, handler_input: HandlerInput) -> bool:
         """Take everything."""
         return True
 
     def handle(self, handler_input: HandlerInput) -> Response:
-        """Say nothing."""
+        """Say nothing, since no speech is allowed."""
         return say_nothing(handler_input)
 
 
 class Trouble(AbstractExceptionHandler):
-    """Say a sentence where anything failed; the log has the request's id and the place, never what was said."""
+    """Apologise when anything fails; log the request's id and the place, never what was said."""
 
     def can_handle(self, handler_input: HandlerInput, exception: Exception) -> bool:
         """Take every exception."""
@@ -293,7 +293,7 @@ class Trouble(AbstractExceptionHandler):
 
     def handle(self, handler_input: HandlerInput, exception: Exception) -> Response:
         """Log, and keep the conversation open where speech is allowed."""
-        # not the message: it may quote what was said
+        # The traceback without the exception's message, which may quote what was said.
         where = "".join(traceback.format_tb(exception.__traceback__))
         log.error(
             "request %r failed: %s\n%s", request_id(handler_input), type(exception).__name__, where

@@ -1,4 +1,4 @@
-"""A session's conversation: what is answered to an utterance, by whom, and in time."""
+"""Answer an utterance in its session's conversation, and in time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from skill.session import added_question, locale, play, request_id, session_id, 
 
 log = logging.getLogger(__name__)
 
-REMEMBERED_SESSIONS = 10_000  # as many as the agent keeps conversations
+REMEMBERED_SESSIONS = 10_000  # the number of conversations that the agent keeps
 
 
 class Agent(Protocol):
-    """What the skill asks of an agent, as dialogue.agent.DialogueAgent has it."""
+    """What the skill needs from an agent; dialogue.agent.DialogueAgent provides it."""
 
     def respond(
         self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float
@@ -30,17 +30,20 @@ class Agent(Protocol):
         """Answer one utterance in each of the named conversations."""
 
     def note(self, conversation: str, utterance: str, reply: str) -> None:
-        """Take into a conversation what was answered elsewhere."""
+        """Add an exchange to a conversation whose reply did not come from the agent."""
 
     def add(self, conversation: str, said: str) -> None:
-        """Take into a conversation what was said after the agent's own reply."""
+        """Add to a conversation what was said after the agent's own reply."""
 
     def forget(self, conversation: str) -> None:
         """Drop a conversation."""
 
 
 class Responder:
-    """The agent's conversations: one a session, and whose they are. Threads may share one; its memory is bounded."""
+    """The agent's conversations, one per session, and their users.
+
+    Threads may share a responder. Its memory is bounded.
+    """
 
     def __init__(
         self,
@@ -55,20 +58,18 @@ class Responder:
     ) -> None:
         """Take the agent, and how to talk with it.
 
-        safety: see dialogue.safety. may_send: whether a late reply is announced by a progressive response. log_text: write
-        what was said into the log, which nothing else does. wait: how a reply is waited for. observe: is told the request's
-        id, the session's, and what is answered.
+        safety: see dialogue.safety. may_send: announce a late reply with a progressive response.
+        log_text: log what was said; nothing else logs it. wait: waits for a reply, up to a number
+        of seconds. observe: called with the request's id, the session's id and the answer.
         """
-        self._agent, self._safety, self._may_send, self._log_text, self._limit, self._wait, self._observe = (
-            agent, safety, may_send, log_text, limit, wait, observe,
-        )  # fmt: skip
-        self._users: OrderedDict[str, str] = (
-            OrderedDict()
-        )  # session -> user, least recently heard first
+        self._agent, self._limit, self._wait, self._observe = agent, limit, wait, observe
+        self._safety, self._may_send, self._log_text = safety, may_send, log_text
+        # session -> user, least recently heard first
+        self._users: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def reply(self, handler_input: HandlerInput, utterance: str) -> Answer:
-        """Answer an utterance in the conversation of its session; without a session nothing is kept."""
+        """Answer an utterance in its session's conversation; without a session keep nothing."""
         session = session_id(handler_input)
         name = session or f"no session {uuid.uuid4()}"
         with self._lock:
@@ -94,7 +95,7 @@ class Responder:
 
         def hear_own_question() -> None:
             if question := added_question(handler_input):
-                self._agent.add(name, question)  # what was said next may answer it
+                self._agent.add(name, question)  # the utterance may be the answer to it
 
         def note(written: str, reply: str) -> None:
             hear_own_question()
@@ -148,7 +149,7 @@ class Responder:
             self._forget(session)
 
     def forget_user(self, handler_input: HandlerInput) -> None:
-        """Drop all that is kept of a request's user."""
+        """Drop everything that is kept about a request's user."""
         user = user_id(handler_input)
         with self._lock:
             sessions = [session for session, owner in self._users.items() if user and owner == user]

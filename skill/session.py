@@ -1,4 +1,4 @@
-"""What a request of Alexa's session says, and the responses that keep the microphone open or close it."""
+"""Read Alexa's session and request, and build the responses that keep the microphone open."""
 
 from __future__ import annotations
 
@@ -29,30 +29,28 @@ from skill.interaction_settings import InteractionSettings
 from skill.speech import ILLEGAL, MAX_CHARACTERS, PAUSE, to_speech
 
 INTERACTION = "interaction"  # the request attribute that holds the skill's InteractionSettings
-LAST_SPEECH, TURN = (
-    "last_speech",
-    "turn",
-)  # session attributes: what "repeat" reads, and how often the skill has spoken
-PLAY = "play"  # session attribute: whether a game is being spoken of
+LAST_SPEECH = "last_speech"  # session attribute: what "repeat" reads again
+TURN = "turn"  # session attribute: how often the skill has spoken
+PLAY = "play"  # session attribute: whether a game is being talked about
 MAX_TURN = 1_000_000
-MAX_KEPT = 2 * MAX_CHARACTERS - 100  # of a speech, so that an added question stays in it
+MAX_KEPT = 2 * MAX_CHARACTERS - 100  # characters of a speech; leaves room for an added question
 
 
 def interaction_of(handler_input: HandlerInput) -> InteractionSettings:
-    """Return how the skill is called and hears, as `build_skill` was told."""
+    """Return the interaction settings that `build_skill` was given."""
     return cast(
         InteractionSettings, handler_input.attributes_manager.request_attributes[INTERACTION]
     )
 
 
 def session_id(handler_input: HandlerInput) -> str:
-    """Give the id of a request's session; empty where it has none."""
+    """Return the session's id, or "" if the request has no session."""
     session = handler_input.request_envelope.session
     return str((session and session.session_id) or "")
 
 
 def user_id(handler_input: HandlerInput) -> str:
-    """Give the id of a request's user, who stands in the session or, in events, in the context alone; empty: unknown."""
+    """Return the user's id, or "" if it is unknown. Events name the user in the context only."""
     envelope = handler_input.request_envelope
     for owner in (envelope.session, envelope.context and envelope.context.system):
         if owner and owner.user and owner.user.user_id:
@@ -61,19 +59,19 @@ def user_id(handler_input: HandlerInput) -> str:
 
 
 def request_id(handler_input: HandlerInput) -> str:
-    """Give the request's id, for seeds and logs."""
+    """Return the request's id, for seeds and logs."""
     request = handler_input.request_envelope.request
     return str((request and request.request_id) or "no-request-id")
 
 
 def request_type(handler_input: HandlerInput) -> str:
-    """Give the type of a request."""
+    """Return the request's type."""
     request = handler_input.request_envelope.request
     return str(request.object_type if request else "")
 
 
 def intent_name(handler_input: HandlerInput) -> str:
-    """Give the name of the intent; empty where there is none."""
+    """Return the intent's name, or "" if there is no intent."""
     request = handler_input.request_envelope.request
     intent = (
         request.intent if isinstance(request, (IntentRequest, CanFulfillIntentRequest)) else None
@@ -82,9 +80,9 @@ def intent_name(handler_input: HandlerInput) -> str:
 
 
 def heard(handler_input: HandlerInput) -> str:
-    """Return the utterance, whole: the word that the intent stands for, and what Alexa put in the slot.
+    """Return the whole utterance: the intent's carrier word, then what Alexa put in the slot.
 
-    Empty where the slot is absent or "?", that is, not understood.
+    It is empty if the slot is missing or "?", which means that nothing was understood.
     """
     request = handler_input.request_envelope.request
     slots = request.intent.slots if isinstance(request, IntentRequest) and request.intent else None
@@ -98,10 +96,10 @@ def heard(handler_input: HandlerInput) -> str:
 
 
 def _words_of(slot: Slot | SlotValue | None) -> str:
-    """Return the words of a slot, or of one of its values, wherever they stand; empty: there are none.
+    """Return the words of a slot or of one of its values, or "" if it has none.
 
-    Its own value comes first, as it was said; newer requests may have slotValue alone, a list of
-    them, or nothing but what the words were resolved to.
+    The slot's own value comes first, because it is what was said. Newer requests may carry only
+    slotValue, a list of values, or only the entity that the words were resolved to.
     """
     if slot is None:
         return ""
@@ -116,37 +114,37 @@ def _words_of(slot: Slot | SlotValue | None) -> str:
 
 
 def _resolved(resolutions: Resolutions | None) -> str:
-    """Return the name that an authority resolved a slot to; empty: none did."""
+    """Return the name of the first entity that a slot was resolved to, or "" if there is none."""
     authorities = (resolutions and resolutions.resolutions_per_authority) or ()
     found = (value.value for authority in authorities for value in authority.values or ())
     return next((str(value.name).strip() for value in found if value and value.name), "")
 
 
 def locale(handler_input: HandlerInput) -> str:
-    """Give the language and country of a request, such as en-US; empty where it has none."""
+    """Return the request's locale, such as en-US, or "" if it has none."""
     request = handler_input.request_envelope.request
     return str((request and request.locale) or "")
 
 
 def last_speech(handler_input: HandlerInput) -> str:
-    """Give what the skill said last in this session."""
+    """Return what the skill last said in this session."""
     said = _attributes(handler_input).get(LAST_SPEECH)
     return said if isinstance(said, str) else ""
 
 
 def added_question(handler_input: HandlerInput) -> str:
-    """Return the question that was added to the last speech; empty where none was."""
+    """Return the question that was added to the last speech, or "" if none was."""
     question = last_speech(handler_input).rpartition(CONTINUED)[2].strip()
     return question if questions.is_added(question) else ""
 
 
 def play(handler_input: HandlerInput) -> Play:
-    """Return what the session knows of a game that is being spoken of."""
+    """Return what the session knows about a game that is being talked about."""
     return Play.read(_attributes(handler_input).get(PLAY))
 
 
 def wording(handler_input: HandlerInput, wordings: Sequence[str]) -> str:
-    """Take the wording whose turn it is: the session chooses the first, and no two in a row are the same."""
+    """Return the next wording: the session's id picks the first, and none comes twice in a row."""
     chosen = pick(
         wordings, session_id(handler_input) or request_id(handler_input), turn=_turn(handler_input)
     )
@@ -156,11 +154,12 @@ def wording(handler_input: HandlerInput, wordings: Sequence[str]) -> str:
 def keep_listening(
     handler_input: HandlerInput, text: str, *, utterance: str = "", about: str = ""
 ) -> Response:
-    """Say a text and leave the microphone open for free speech, with a question where the text has none.
+    """Say a text and keep listening; add a question if the text asks none.
 
-    Where free speech is elicited Alexa hands over whole utterances only into a slot that was, so
-    every such response elicits it anew.
-    utterance: what is answered. about: why the text is a fixed one, as `questions.follow_up` has it.
+    With elicited free speech, Alexa puts whole utterances only into a slot that the last response
+    elicited, so every response elicits it again.
+    utterance: what is being answered. about: why the text is a fixed one; see `follow_up` in
+    skill.questions.
     """
     if not to_speech(text):
         text = wording(handler_input, phrases.NOT_HEARD)
@@ -178,7 +177,7 @@ def keep_listening(
 
 
 def say_again(handler_input: HandlerInput) -> Response:
-    """Say the last speech once more, as it was, or that there is none."""
+    """Repeat the last speech word for word, or say that there is none."""
     text = last_speech(handler_input)
     return (
         _say(
@@ -204,13 +203,17 @@ def say_goodbye(handler_input: HandlerInput) -> Response:
 
 
 def say_nothing(handler_input: HandlerInput) -> Response:
-    """Answer where no speech is allowed."""
+    """Answer a request to which no speech is allowed."""
     _keep(handler_input, {})
     return handler_input.response_builder.response
 
 
 def _speech(text: str) -> str:
-    """Turn what is kept of a speech into SSML. An added question is spoken whole, however long the reply before it."""
+    """Turn a kept speech into SSML.
+
+    An added question is spoken in full, however long the reply before it is: only the reply is
+    shortened.
+    """
     reply, _, question = text.rpartition(CONTINUED)
     if questions.is_added(question.strip()):
         return f"{to_speech(reply)}{PAUSE}{to_speech(question)}"
@@ -228,10 +231,8 @@ def _say(
     _keep(handler_input, kept | ({PLAY: of_game.written()} if of_game.turns else {}))
     builder = handler_input.response_builder.speak(speech).ask(to_speech(reprompt))
     interaction = interaction_of(handler_input)
-    if (
-        interaction.free_speech == "catchall"
-    ):  # there is no dialog model whose slot could be elicited
-        return builder.response
+    if interaction.free_speech == "catchall":
+        return builder.response  # this interaction model has no dialog whose slot could be elicited
     name = interaction.slot
     empty = Slot(name=name, confirmation_status=SlotConfirmationStatus.NONE)
     intent = Intent(
@@ -255,6 +256,6 @@ def _turn(handler_input: HandlerInput) -> int:
 
 
 def _keep(handler_input: HandlerInput, attributes: dict[str, object]) -> None:
-    """Replace the session's attributes; outside a session there are none, and asking the SDK for them would raise."""
+    """Replace the session's attributes; outside a session the SDK would raise, so do nothing."""
     if handler_input.request_envelope.session:
         handler_input.attributes_manager.session_attributes = attributes

@@ -1,6 +1,7 @@
-"""What is remembered on this machine between commands: the login and what was deployed, outside the repository.
+"""State kept on this machine between commands, outside the repository: the login, the deployment.
 
-Files of mode 600 in a folder of mode 700: XDG_CONFIG_HOME/voice-skill, on Windows in APPDATA.
+The files have mode 600 and their folder has mode 700. It is XDG_CONFIG_HOME/voice-skill, or on
+Windows APPDATA/voice-skill.
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ LOGIN, DEPLOYED, TUNNEL = "login.json", "deployed.json", "tunnel.json"
 
 
 def folder() -> Path:
-    """Say where the files are."""
+    """Return the folder of the files."""
     base = os.environ.get("APPDATA") if os.name == "nt" else os.environ.get("XDG_CONFIG_HOME")
     return Path(base or Path.home() / ".config") / "voice-skill"
 
 
 def read(name: str) -> dict[str, str]:
-    """Read a file; nothing where there is none.
+    """Return a file's values; none if there is no such file.
 
-    Raises ValueError where it is broken, or where others may read a login.
+    Raises ValueError if the file is broken, or if other users may read a login.
     """
     path = folder() / name
     if not path.is_file():
         return {}
     if name == LOGIN and os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise ValueError(f"others may read {path}, which holds a login: chmod 600 {path}")
+        raise ValueError(f"others may read {path}, which holds a login; run chmod 600 {path}")
     try:
         found = json.loads(read_text(path))
-    except json.JSONDecodeError:  # its text would quote what stands there
+    except json.JSONDecodeError:  # not passed on: its message would quote the file
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ValueError(f"{path} is broken: remove it, and log in or deploy again")
@@ -41,7 +42,7 @@ def read(name: str) -> dict[str, str]:
 
 
 def write(name: str, values: dict[str, str]) -> Path:
-    """Write a file as a whole, for its owner alone, and return its path."""
+    """Write a file atomically, readable by its owner only, and return its path."""
     path = folder() / name
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     new = path.with_suffix(f".{os.getpid()}.new")

@@ -174,7 +174,7 @@ def _text(path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--tunnel", "frp"], "nor a command with {port} in it"),
+        (["--tunnel", "frp"], "is unknown; it must be ngrok, cloudflared, none"),
         (["--tunnel", "cloudflared", "--domain", "a.example.com"], "--domain alexa.example.com"),
         (["--tunnel", "none", "--deploy"], "--deploy deploys the tunnel's address"),
         (["--no-verify", "--tunnel", "mine {port}"], "would let anybody in"),
