@@ -145,7 +145,7 @@ def refuse_strangers() -> None:
         host = ""
     if forwarded or not is_loopback(host):
         raise NotAlexa(
-            "verification is off, so only direct requests from this machine are answered"
+            "verification is off, so only this machine is answered, and only its direct requests"
         )
     origin, sent_by = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
     is_visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
