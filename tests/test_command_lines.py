@@ -141,6 +141,13 @@ def arguments_of(command, place, tmp_path):
         "training.reading": [
             ["sheet", model, f"--contexts={place / 'contexts.jsonl'}", f"--out={tmp_path / '☃'}"],
             ["score", str(place / "sheet")],
+            [
+                "candidates",
+                model,
+                f"--contexts={place / 'contexts.jsonl'}",
+                f"--out={tmp_path / 'нет'}",
+            ],
+            ["file", str(place / "sheet"), f"--into={tmp_path / '☃.jsonl.gz'}"],
         ],
         "training.corpora.convert": [
             ["meena", str(place / "human.txt"), str(tmp_path / "☃.jsonl")]

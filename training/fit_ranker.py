@@ -28,7 +28,8 @@ from dialogue.learned_ranker import LearnedRanker, RankerConfig, RankerNetwork
 from dialogue.ranking import LikelihoodRanker, Ranker, RecallRanker
 from training import corpora
 from training.corpora.transcript import Complaints
-from training.ranking import judgements, judging, matching
+from training.ranking import judging, matching
+from training.reading import judgements
 
 STATE = "matcher.safetensors"
 MEASURED = 400  # pairs of the validation split

@@ -18,7 +18,7 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import LearnedRanker
 from dialogue.ranking import Candidate, Ranker
 from dialogue.recognised import as_recognised, as_written
-from training.ranking.judgements import Judged
+from training.reading.judgements import Judged
 from training.reading.sheet import one_form
 
 EPOCHS, CONTEXTS, LEARNING_RATE, WEIGHT_DECAY = 20, 32, 2e-3, 0.1

@@ -3,6 +3,12 @@
 python -m training.reading sheet --checkpoint dialogue/pretrained --checkpoint runs/new/checkpoint \
     --decode method=beam,anti_lm=0.3 --contexts everyday-dev --limit 60 --out readings/new
 python -m training.reading score readings/new          # sheet.txt filled in, or a copy for each reader
+
+What a ranker learns from is judged in the same way:
+
+python -m training.reading candidates --checkpoint runs/new/checkpoint --contexts companion --limit 50 \
+    --out readings/judged
+python -m training.reading file readings/judged --into judgements.jsonl.gz
 """
 
 from __future__ import annotations
@@ -19,14 +25,14 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from dialogue.agent import DialogueAgent
+from dialogue.agent import DialogueAgent, Reply
 from dialogue.checkpoint import PRETRAINED
 from dialogue.command_line import add_device, at_least, check_writable, check_writable_file, command
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.device import choose_device
 from training.metrics.decoding import settings_of
-from training.reading import contexts, scores, sheet
+from training.reading import candidates, contexts, judgements, scores, sheet
 from training.reading.contexts import Context
 
 WRITTEN = "written"  # the source of the replies that the contexts come with
@@ -67,9 +73,9 @@ class _Decode(argparse.Action):
         namespace.sources = [*sources[:-1], Source(sources[-1].checkpoint, values)]
 
 
-def replies_of(agent: DialogueAgent, wanted: Sequence[Context]) -> list[str]:
-    """Answer each context in the agent's own words, as it would through the skill, without a question put after it."""
-    replies: list[str] = []
+def replies_of(agent: DialogueAgent, wanted: Sequence[Context]) -> list[Reply]:
+    """Answer each context in the agent's own words, without a question put after it."""
+    replies: list[Reply] = []
     batches = range(0, len(wanted), BATCH_REPLIES)
     for begin in tqdm(batches, desc="replies", leave=False, disable=None):
         some = wanted[begin : begin + BATCH_REPLIES]
@@ -84,9 +90,7 @@ def replies_of(agent: DialogueAgent, wanted: Sequence[Context]) -> list[str]:
             found = agent.hear([conversations[row] for row in going_on], turns)
             for row, conversation in zip(going_on, found, strict=True):
                 conversations[row] = conversation
-        replies += [
-            reply.text for reply in agent.answer(conversations, [turns[-1] for turns in heard])
-        ]
+        replies += agent.answer(conversations, [turns[-1] for turns in heard])
     return replies
 
 
@@ -96,24 +100,16 @@ def write_sheet(options: argparse.Namespace) -> None:
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         raise ValueError(f"the same source twice: {', '.join(names)}")
-    if (options.out / sheet.KEY).exists():
-        raise ValueError(f"{options.out} holds a sheet already; name another folder with --out")
-    at_least(1, limit=options.limit)
-    check_writable(options.out)
+    _check_new(options)
     decodes = [settings_of(source.decode, DecodeConfig()) for source in sources]
-    wanted = [
-        context
-        for name in options.contexts or ["everyday-dev"]
-        for context in contexts.load(name, split=options.split, limit=options.limit)
-    ]
-    contexts.check_distinct(wanted)
+    wanted = _contexts(options)
     replies: dict[str, Sequence[str]] = {WRITTEN: [context.reply for context in wanted]}
     about: dict[str, Any] = {WRITTEN: "the replies that the contexts come with"}
     for source, decode in zip(sources, decodes, strict=True):
         agent = DialogueAgent.load(
             source.checkpoint, device=choose_device(options.device), decode=decode, precision="fp32"
         )
-        replies[source.name] = replies_of(agent, wanted)
+        replies[source.name] = [reply.text for reply in replies_of(agent, wanted)]
         about[source.name] = asdict(decode)
     if options.only_models:
         del replies[WRITTEN], about[WRITTEN]
@@ -126,6 +122,59 @@ def write_sheet(options: argparse.Namespace) -> None:
         f"{options.out / sheet.SHEET}, or open {options.out / sheet.PAGE} and save what it gives you there;"
     )
     print(f"then python -m training.reading score {options.out}")
+
+
+def write_candidates(options: argparse.Namespace) -> None:
+    """Write a sheet of one checkpoint's candidates. Raises ValueError as `write_sheet` does."""
+    if len(options.sources) > 1:
+        raise ValueError("candidates are of one checkpoint; name one, with one --decode")
+    at_least(2, count=options.count)
+    _check_new(options)
+    (source,) = options.sources or [Source(PRETRAINED)]
+    decode = settings_of(source.decode, DecodeConfig())
+    wanted = _contexts(options)
+    agent = DialogueAgent.load(
+        source.checkpoint, device=choose_device(options.device), decode=decode, precision="fp32"
+    )
+    found = [
+        candidates.chosen(agent, reply, count=options.count, seed=f"{options.seed} {context.id}")
+        for reply, context in zip(replies_of(agent, wanted), wanted, strict=True)
+    ]
+    table = candidates.table(wanted, found)
+    about = candidates.about(wanted) | {"source": source.name, "decode": asdict(decode)}
+    sheet.write(options.out, wanted, table, seed=options.seed, about=about)
+    count = sum(map(len, found))
+    print(f"{len(wanted)} contexts with {count} candidates: fill in {options.out / sheet.SHEET},")
+    print(f"then python -m training.reading file {options.out} --into judgements.jsonl.gz")
+
+
+def file_judgements(options: argparse.Namespace) -> None:
+    """Add what readers found of candidates to a file of judgements."""
+    check_writable_file(options.into, option="--into")
+    found = [entry for folder in options.folders for entry in candidates.entries(folder)]
+    before = judgements.read_entries(options.into) if options.into.exists() else []
+    after = candidates.merged(before, found)
+    judgements.save(options.into, after)
+    count, had = (sum(len(one["candidates"]) for one in entries) for entries in (after, before))
+    print(f"{count - had} judged candidates added; {options.into} has {len(after)} contexts")
+
+
+def _check_new(options: argparse.Namespace) -> None:
+    """Refuse a folder that holds a sheet already, or that nothing can be written to."""
+    if (options.out / sheet.KEY).exists():
+        raise ValueError(f"{options.out} holds a sheet already; name another folder with --out")
+    at_least(1, limit=options.limit)
+    check_writable(options.out)
+
+
+def _contexts(options: argparse.Namespace) -> list[Context]:
+    wanted = [
+        context
+        for name in options.contexts or ["everyday-dev"]
+        for context in contexts.load(name, split=options.split, limit=options.limit)
+    ]
+    contexts.check_distinct(wanted)
+    return wanted
 
 
 def score(options: argparse.Namespace) -> None:
@@ -167,6 +216,9 @@ def score(options: argparse.Namespace) -> None:
                 f"{row.low:.0%} to {row.high:.0%}", f"{gain[0]:+.1%} ({gain[1]:+.0%} to {gain[2]:+.0%})" if gain else "",
             )  # fmt: skip
         console.print(table)
+        if "turns" in key["sources"]:
+            best = candidates.oracle(key, found)
+            console.print(f"{reader}: the best candidate of each context has SSA {best:.1%}")
     for row_of_two in scores.agreement(readers):
         console.print(
             f"{row_of_two['readers']}: {row_of_two['replies']} replies, kappa {row_of_two['kappa_sensible']:.2f} for "
@@ -188,36 +240,27 @@ def _options() -> argparse.ArgumentParser:
         description="Have replies read blind, and count what readers found.",
     )
     commands = parser.add_subparsers(required=True)
-    add = (
-        written := commands.add_parser(
-            "sheet", help="write contexts with the replies of all sources"
-        )
-    ).add_argument
-    written.set_defaults(run=write_sheet, sources=[])
-    add(
-        "--checkpoint",
-        action=_Checkpoint,
-        metavar="DIR",
-        help="a source, any number of times (default: the one that ships)",
+    written = commands.add_parser("sheet", help="write contexts with the replies of all sources")
+    written.set_defaults(run=write_sheet)
+    _add_sheet(written)
+    written.add_argument("--only-models", action="store_true", help="leave the written replies out")
+    several = commands.add_parser(
+        "candidates", help="write contexts with several candidates of one checkpoint"
     )
-    add(
-        "--decode",
-        action=_Decode,
-        metavar="NAME=VALUE,...",
-        help="settings of the checkpoint before it; again: another source",
+    several.set_defaults(run=write_candidates)
+    _add_sheet(several)
+    several.add_argument(
+        "--count", type=int, default=12, metavar="N",
+        help="candidates a context: the ranker's best half, and some of the others (default: %(default)s)",
+    )  # fmt: skip
+    filed = commands.add_parser("file", help="add what readers found of candidates to a file")
+    filed.set_defaults(run=file_judgements)
+    filed.add_argument(
+        "folders", type=Path, nargs="+", metavar="DIR", help="folders of `candidates`, filled in"
     )
-    add(
-        "--contexts",
-        action="append",
-        metavar="FILE|CORPUS",
-        help=f"{', '.join(contexts.OURS)}, a JSONL file whose lines have a reply, or a corpus; any number of times",
+    filed.add_argument(
+        "--into", type=Path, required=True, metavar="FILE", help="the judgements, .jsonl.gz"
     )
-    add("--split", default="test", help="of a corpus (default: %(default)s)")
-    add("--limit", type=int, metavar="N", help="contexts of each, at most")
-    add("--only-models", action="store_true", help="leave the written replies out")
-    add("--seed", type=int, default=0, help="of the order (default: %(default)s)")
-    add_device(written)
-    add("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     scored = commands.add_parser("score", help="count what readers found")
     scored.set_defaults(run=score)
     scored.add_argument(
@@ -233,6 +276,29 @@ def _options() -> argparse.ArgumentParser:
     )
     scored.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
     return parser
+
+
+def _add_sheet(parser: argparse.ArgumentParser) -> None:
+    """Add what every sheet is made from."""
+    parser.set_defaults(sources=[])
+    add = parser.add_argument
+    add(
+        "--checkpoint", action=_Checkpoint, metavar="DIR",
+        help="a source, any number of times (default: the one that ships)",
+    )  # fmt: skip
+    add(
+        "--decode", action=_Decode, metavar="NAME=VALUE,...",
+        help="settings of the checkpoint before it; again: another source",
+    )  # fmt: skip
+    add(
+        "--contexts", action="append", metavar="FILE|CORPUS",
+        help=f"{', '.join(contexts.OURS)}, a JSONL file whose lines have a reply, or a corpus; any number of times",
+    )  # fmt: skip
+    add("--split", default="test", help="of a corpus (default: %(default)s)")
+    add("--limit", type=int, metavar="N", help="contexts of each, at most")
+    add("--seed", type=int, default=0, help="of the order (default: %(default)s)")
+    add_device(parser)
+    add("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
 
 
 if __name__ == "__main__":

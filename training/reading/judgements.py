@@ -54,7 +54,7 @@ def load(path: Path = FILE) -> tuple[list[Judged], Counter[str]]:
 
     Raises ValueError that names the line where one is no judged context.
     """
-    entries = _entries(path)
+    entries = read_entries(path)
     wanted = {entry["corpus"] for entry in entries if "turn" in entry}
     transcripts: dict[tuple[str, str], Transcript] = {}
     missing: Counter[str] = Counter()
@@ -85,7 +85,8 @@ def save(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
     replace_file(path, lambda partial: partial.write_bytes(gzip.compress(lines.encode(), mtime=0)))
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
+def read_entries(path: Path = FILE) -> list[dict[str, Any]]:
+    """Return the entries of a file as they stand there. Raises ValueError where it holds none."""
     try:
         data = path.read_bytes()
         text = decoded(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from training.corpora.transcript import Transcript
-from training.ranking import judgements
-from training.ranking.judgements import FILE, JudgedReply, load, save
+from training.reading import judgements
+from training.reading.judgements import FILE, JudgedReply, load, save
 
 OURS = {
     "corpus": "everyday", "id": "1", "context": ["My cat ran away."],
