@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dialogue import checkpoint, learned_ranker, recall
 from dialogue.agent import FALLBACK, DialogueAgent
 from dialogue.words import repeats_ngram, words
 
+ROOT = Path(__file__).parent.parent
 LARGEST = 28_000_000  # bytes, with the vocabulary, what it remembers and its ranker
 SAID = (
     "hi", "i watched a movie yesterday", "it was about a dog", "do you like dogs", "yes", "what do you do all day",
@@ -31,7 +33,7 @@ def client(agent):
 
 
 def request_of(kind, session, said=None):
-    envelope = json.loads((Path(__file__).parent / "requests" / f"{kind}.json").read_text())
+    envelope = json.loads((ROOT / "tests" / "requests" / f"{kind}.json").read_text())
     envelope["session"]["sessionId"] = session
     if said is not None:
         envelope["request"]["intent"]["slots"]["raw_input"]["value"] = said
@@ -95,16 +97,19 @@ def test_two_talkers_at_once_keep_apart(client):
     assert together == alone
 
 
-def test_the_openings_of_the_readme_are_what_it_says():
+def test_the_openings_of_the_documentation_are_what_it_says():
     """One conversation each; figures may differ in the last digit between machines, so most of them must agree."""
     agent = DialogueAgent.load(precision="fp32")
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "talking.md").read_text(encoding="utf-8")
     rows = [
         row.strip("| ").split(" | ")
-        for row in readme[readme.index("| you | it |") :].splitlines()[2:14]
+        for row in page[page.index("| you | it |") :].splitlines()[2:14]
     ]
     agreeing = [
         agent.respond([str(number)], [said])[0] == html.unescape(reply)
         for number, (said, reply) in enumerate(rows)
     ]
     assert sum(agreeing) >= len(rows) - 2
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    exchange = re.findall(r"^> \*\*(?:you|it):\*\* (.*?)(?:<br>)?$", readme, re.MULTILINE)
+    assert exchange in rows
