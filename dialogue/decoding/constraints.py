@@ -1,11 +1,17 @@
-"""What a row may say next: functions (log_probs (R, V), what the rows have said) -> log_probs (R, V), to be composed.
+"""What a row may say next.
 
-A constraint depends on nothing else and touches no row but for what that row has said. The table is the search's own, new
-at every step: a constraint may write into it, and gives it back.
+A constraint is a function (log_probs (R, V), what the rows have said) -> log_probs (R, V). It
+depends on nothing else, and on no other row. The table is the search's own, new at every step: a
+constraint may write into it, and returns it.
+
+The rules of a search stand in one list, `rules_of`: what each blocks, whether it gives way, and in
+which order. `apply` derives the two ways of applying them from that list. `compose` adds what is no
+rule: a penalty on repetition before them, and duties, which override them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,35 +28,89 @@ EVERYTHING = slice(None)
 
 @dataclass(frozen=True)
 class Limits:
-    """What replies may and must hold, as token ids: for all conversations, and for each of them (empty: nothing, for none)."""
+    """What replies may and must contain, as token ids.
+
+    user, replies and prefixes have an entry for each conversation, or are empty.
+    """
 
     forbidden: Sequence[int] = ()
     block_list: Phrases = ()
     stop_words: Phrases = ()
-    user: Sequence[Phrases] = ()  # what block_user_ngrams is about
-    replies: Sequence[Phrases] = ()  # what block_reply_ngrams is about
+    user: Sequence[Phrases] = ()  # whose n-grams block_user_ngrams blocks
+    replies: Sequence[Phrases] = ()  # whose n-grams block_reply_ngrams blocks
     prefixes: Phrases = ()  # what each reply begins with, whatever is blocked
-    more: Sequence[Constraint] = ()  # anybody's own; they never give way
+    more: Sequence[Constraint] = ()  # constraints of your own; they never give way
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Something that a reply must not say, and whether that gives way.
+
+    blocks: a constraint, or phrases whose last token is blocked after the others.
+    gives_way: whether a row may break the rule rather than end for want of a token.
+    most: how many tokens a constraint can block in a row at once.
+    """
+
+    name: str
+    blocks: Constraint | Source
+    gives_way: bool = False
+    most: float = math.inf
+
+    @property
+    def blocks_something(self) -> bool:
+        """Return whether there is anything to block."""
+        return self.blocks.counts if isinstance(self.blocks, Source) else self.most > 0
+
+
+def rules_of(
+    config: DecodeConfig,
+    limits: Limits,
+    reply: Source,
+    *,
+    conversations: int,
+    eos_id: int,
+    device: torch.device | None,
+) -> list[Rule]:
+    """Return the rules of a search, hardest first.
+
+    Where a row would be left without a token, the last rule gives way first, and the row ends where
+    only those are left that never do. reply: where the reply itself is written.
+    """
+    nothing: list[Phrases] = [()] * conversations
+    forbidden, ending = (forbid(ids, device=device) for ids in (limits.forbidden, [eos_id]))
+    block_list = Source([limits.block_list] * conversations)
+    too_short = until(config.min_length, ending)
+    own = never_twice if config.block_ngrams == 1 else reply
+    earlier = Source(limits.replies or nothing, config.block_reply_ngrams)
+    user = Source(limits.user or nothing, config.block_user_ngrams)
+    return [
+        Rule("forbidden tokens", forbidden, most=len(limits.forbidden)),
+        Rule("phrases of the block list", block_list),
+        *(Rule("a constraint of your own", constraint) for constraint in limits.more),
+        Rule("</s> before the minimum length", too_short, gives_way=True, most=1),
+        Rule("n-grams of this reply", own, gives_way=True, most=config.max_length),
+        Rule("n-grams of earlier replies", earlier, gives_way=True),
+        Rule("n-grams of the user", user, gives_way=True),
+    ]
 
 
 def forbid(token_ids: Sequence[int], *, device: torch.device | None = None) -> Constraint:
-    """Never say these tokens."""
+    """Return a constraint that blocks these tokens."""
     forbidden = torch.tensor(token_ids, dtype=torch.long, device=device)
     return lambda log_probs, ngram_state: log_probs.index_fill_(1, forbidden, IMPOSSIBLE)
 
 
-def until(length: int, constraint: Constraint, *, then: Constraint | None = None) -> Constraint:
-    """Ask one thing of a reply until it has `length` tokens, and another, or nothing, from then on."""
+def until(length: int, constraint: Constraint) -> Constraint:
+    """Return a constraint that holds until a reply has `length` tokens."""
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
-        current = constraint if ngram_state.length < length else then
-        return log_probs if current is None else current(log_probs, ngram_state)
+        return constraint(log_probs, ngram_state) if ngram_state.length < length else log_probs
 
     return constrain
 
 
 def block(columns: slice = EVERYTHING) -> Constraint:
-    """Do not say a token that would complete a phrase in these columns."""
+    """Return a constraint that blocks tokens that would complete a phrase in these columns."""
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
         tokens, matching, needed = ngram_state.tokens, ngram_state.matching, ngram_state.needed
@@ -62,12 +122,15 @@ def block(columns: slice = EVERYTHING) -> Constraint:
 
 
 def never_twice(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
-    """Do not say a token that the reply holds already: an n-gram of one token."""
+    """Block the tokens that the reply holds already: n-grams of one token.
+
+    The columns cannot tell: those that the reply has not reached yet hold a token, too.
+    """
     return log_probs.scatter_(1, ngram_state.written, IMPOSSIBLE)
 
 
 def penalise_repeats(penalty: float) -> Constraint:
-    """Take `penalty` off every token that the reply holds already, once."""
+    """Return a constraint that takes `penalty` off every token the reply holds already, once."""
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
         return log_probs.scatter_(
@@ -78,28 +141,26 @@ def penalise_repeats(penalty: float) -> Constraint:
 
 
 def oblige(constraint: Constraint, *, stops: slice, eos_id: int) -> Constraint:
-    """Let a row say its prefix first, and nothing but </s> after a stop word, whatever the constraint blocks.
+    """Return a constraint with duties: a row says its prefix first, and </s> after a stop word.
 
-    stops: the columns that tell that a stop word was said. A row without such a duty is the constraint's.
+    A row with a duty does it whatever the constraint blocks; the others are the constraint's.
+    stops: the columns that show that a stop word has been said.
     """
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
-        has_prefix, has_stops = (
-            ngram_state.length < ngram_state.prefix.shape[1],
-            stops.start < stops.stop,
-        )
+        has_prefix = ngram_state.length < ngram_state.prefix.shape[1]
+        has_stops = stops.start < stops.stop
         if not has_prefix and not has_stops:
             return constraint(log_probs, ngram_state)
-        duty = (
-            ngram_state.prefix[:, ngram_state.length]
-            if has_prefix
-            else torch.full_like(ngram_state.needed[:, 0], -1)
-        )  # (R,)
+        if has_prefix:
+            duty = ngram_state.prefix[:, ngram_state.length]  # (R,), -1: none
+        else:
+            duty = torch.full_like(ngram_state.needed[:, 0], -1)
         if has_stops:
             stopped = (ngram_state.matching[:, stops] >= ngram_state.needed[:, stops]).any(1)
             duty = duty.masked_fill(stopped & (duty < 0), eos_id)
         places, free = duty.clamp_min(0)[:, None], (duty < 0)[:, None]
-        kept = log_probs.gather(1, places)
+        kept = log_probs.gather(1, places)  # what the constraint may be about to block
         log_probs = constraint(log_probs, ngram_state).masked_fill_(~free, IMPOSSIBLE)
         return log_probs.scatter_(1, places, torch.where(free, log_probs.gather(1, places), kept))
 
@@ -107,7 +168,7 @@ def oblige(constraint: Constraint, *, stops: slice, eos_id: int) -> Constraint:
 
 
 def in_turn(constraints: Sequence[Constraint]) -> Constraint:
-    """Compose constraints: one after the other."""
+    """Return a constraint that applies all of these, one after the other."""
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
         for constraint in constraints:
@@ -118,10 +179,10 @@ def in_turn(constraints: Sequence[Constraint]) -> Constraint:
 
 
 def giving_way(hard: Constraint, soft: Sequence[Constraint], *, eos_id: int) -> Constraint:
-    """Compose constraints so that no row is left without a token.
+    """Return a constraint that leaves no row without a token.
 
-    `soft` ones come hardest first. One that would leave a row nothing to say is passed over in that row at that step; so the
-    last gives way first. Where `hard` leaves nothing, the row ends.
+    `soft` ones come hardest first. One that would leave a row nothing to say is skipped in that row
+    at that step; so the last gives way first. Where `hard` leaves nothing, the row ends.
     """
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
@@ -136,6 +197,36 @@ def giving_way(hard: Constraint, soft: Sequence[Constraint], *, eos_id: int) -> 
     return constrain
 
 
+def apply(rules: Sequence[Rule], columns: dict[Source, slice], *, eos_id: int) -> Constraint:
+    """Return the constraint of a list of rules, whose sources lie in neighbouring columns.
+
+    The careful way applies them one by one and looks for rows without a token after each. The fast
+    way is for a vocabulary larger than all that the rules can block: no row can run out of tokens
+    there, so their order does not matter, and all phrases are blocked at once.
+    """
+
+    def alone(rule: Rule) -> Constraint:
+        return block(columns[rule.blocks]) if isinstance(rule.blocks, Source) else rule.blocks
+
+    careful = giving_way(
+        in_turn([alone(rule) for rule in rules if not rule.gives_way]),
+        [alone(rule) for rule in rules if rule.gives_way],
+        eos_id=eos_id,
+    )
+    at_once = [rule.blocks for rule in rules if not isinstance(rule.blocks, Source)]
+    blocked = [columns[rule.blocks] for rule in rules if isinstance(rule.blocks, Source)]
+    if blocked:
+        at_once.append(block(slice(blocked[0].start or None, None)))
+    fast = in_turn(at_once)
+    most = sum(rule.most for rule in rules if not isinstance(rule.blocks, Source))
+    most += sum(where.stop - where.start for where in blocked)
+
+    def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
+        return (fast if log_probs.shape[1] > most else careful)(log_probs, ngram_state)
+
+    return constrain
+
+
 def compose(
     config: DecodeConfig,
     limits: Limits,
@@ -145,72 +236,36 @@ def compose(
     eos_id: int,
     device: torch.device | None,
 ) -> tuple[Constraint, NgramState]:
-    """Build what a search asks at every step, and what N conversations have said before it: `repeat` rows each.
+    """Return what a search applies at every step, and the state of its rows before the first.
 
-    Where every token of a row is blocked, blocks give way in this order: n-grams of the user, of earlier replies, of this
-    reply, the minimum length. The forbidden tokens, the block list and `limits.more` never do: the row ends. In a vocabulary
-    that is larger than all that can be blocked there is no such row, and nothing looks for one.
-    Raises ValueError where a prefix is too long or not all conversations are spoken of.
+    N conversations have `repeat` rows each. Duties override the rules, and the penalty on
+    repetition comes before them. Raises ValueError where a prefix is too long, or where not every
+    conversation is spoken of.
     """
     _check(config, limits, conversations)
-    nothing: list[Phrases] = [()] * conversations
-    sources = (
-        Source([limits.stop_words] * conversations, closed=True),
-        Source([limits.block_list] * conversations),
-        Source(
-            limits.user if config.block_user_ngrams and limits.user else nothing,
-            config.block_user_ngrams,
-        ),
-        Source(
-            limits.replies if config.block_reply_ngrams and limits.replies else nothing,
-            config.block_reply_ngrams,
-        ),
-        Source(
-            [[[eos_id] * config.max_length]] * conversations,
-            config.block_ngrams if config.block_ngrams > 1 else NEVER,
-        ),
+    stop = Source([limits.stop_words] * conversations, closed=True)
+    reply = Source(
+        [[[eos_id] * config.max_length]] * conversations,
+        config.block_ngrams if config.block_ngrams > 1 else NEVER,
     )
-    matching = config.block_ngrams > 1 or any(
-        phrases for source in sources[:-1] for phrases in source.phrases
+    every = rules_of(
+        config, limits, reply, conversations=conversations, eos_id=eos_id, device=device
     )
-    written = bool(config.block_ngrams == 1 or config.repetition_penalty or limits.more)
-    laid, columns = lay_out(
-        sources if matching or written else (), conversations=conversations, padding=eos_id
-    )
-    stop, listed, user, replies, reply = columns or [slice(0, 0)] * len(sources)
-    width = max(map(len, limits.prefixes), default=0)
-    prefix = torch.tensor(
-        [[*prefix, *[-1] * (width - len(prefix))] for prefix in limits.prefixes or nothing],
-        dtype=torch.long,
-    )
-    laid, prefix = (
-        tensor.to(device).repeat_interleave(repeat, dim=-2) for tensor in (laid, prefix)
-    )
-    ngram_state = NgramState(
-        laid[0], torch.ones_like(laid[0]), laid[1], prefix, begin=reply.start + 1
-    )
-
-    never, ending = forbid(limits.forbidden, device=device), forbid([eos_id], device=device)
-    mine = never_twice if config.block_ngrams == 1 else block(reply)
-    hard = in_turn([never, block(listed), *limits.more])
-    careful = giving_way(
-        hard, [until(config.min_length, ending), mine, block(replies), block(user)], eos_id=eos_id
-    )
-    not_yet = forbid([*limits.forbidden, eos_id], device=device)
-    parts = [until(config.min_length, not_yet, then=never if limits.forbidden else None)]
-    if matching:
-        parts.append(block(slice(listed.start, None) if listed.start else EVERYTHING))
-    if config.block_ngrams == 1:
-        parts.append(never_twice)
-    fast, most = in_turn(parts), len(limits.forbidden) + ngram_state.needed.shape[1] + 1
-
-    def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
-        return (fast if log_probs.shape[1] > most and not limits.more else careful)(
-            log_probs, ngram_state
-        )
-
+    rules = [rule for rule in every if rule.blocks_something]
+    of_rules = [rule.blocks for rule in rules if isinstance(rule.blocks, Source)]
+    sources = [source for source in (stop, *of_rules) if source.counts]
+    reads_reply = config.block_ngrams == 1 or config.repetition_penalty or limits.more
+    if reply not in sources and (sources or reads_reply):
+        sources.append(reply)  # nothing in it is blocked, but what was said is read or compared
+    ngram_state, columns = lay_out(
+        sources, reply, limits.prefixes,
+        conversations=conversations, repeat=repeat, padding=eos_id, device=device,
+    )  # fmt: skip
+    constrain = apply(rules, columns, eos_id=eos_id)
     penalise = [penalise_repeats(config.repetition_penalty)] if config.repetition_penalty else []
-    return oblige(in_turn([*penalise, constrain]), stops=stop, eos_id=eos_id), ngram_state
+    return oblige(
+        in_turn([*penalise, constrain]), stops=columns.get(stop, slice(0, 0)), eos_id=eos_id
+    ), ngram_state
 
 
 def _check(config: DecodeConfig, limits: Limits, conversations: int) -> None:
@@ -223,8 +278,8 @@ def _check(config: DecodeConfig, limits: Limits, conversations: int) -> None:
     for row, prefix in enumerate(limits.prefixes):
         if len(prefix) > config.max_length:
             raise ValueError(
-                f"the prefix of conversation {row} has {len(prefix)} tokens; max_length allows {config.max_length}: "
-                "shorten the prefix or raise max_length"
+                f"the prefix of conversation {row} has {len(prefix)} tokens; "
+                f"max_length allows {config.max_length}: shorten the prefix or raise max_length"
             )
 
 

@@ -1,12 +1,23 @@
-"""What each row has said, and how far it has got into phrases that matter: earlier utterances, its own words, lists.
+"""What each row has said, and how far into the phrases that matter it has got.
 
-All phrases of a row lie in one line of columns, each after a column of padding, the reply itself last:
+The phrases of a row lie side by side in one line of columns, a column of padding before each: stop
+words, blocked phrases, the reply itself, the bot's earlier replies, the user's utterance. Each
+column counts how many tokens would match if its own token were said next: that token, and the last
+tokens said as far as they stand right before it. With the user's "b c d" (bigrams count, n = 2)
+and a reply that so far is "a b" (trigrams count, n = 3):
 
-    .  stop word  .  blocked phrase  .  user's utterance  .  bot's reply  .  bot's reply  .  this reply ...
+                this reply, up to five   the user's
+    tokens      .   a   b   .   .   .    .   b   c   d
+    matching    1   1   1   1   1   1    1   1   2   1
+    needed      -   3   3   3   3   3    -   2   2   2
 
-Every column knows how many tokens would match if its token were said now: itself, and the last tokens as far as they stand
-right before it. A step brings that up to date by one comparison with all columns, wherever they come from and whatever n
-is; a token whose n would match repeats an n-gram.
+The reply ends in "b", which stands before "c": saying "c" would match the two tokens "b c", and two
+are needed, so "c" is blocked. Saying any other token is free. Had the reply gone on to "a b e a b",
+"e" would count three, and be blocked as well.
+
+One more token said updates all columns at once, whatever they come from and whatever their n: where
+that token stands just before a column, the column matches one more than its left neighbour did;
+everywhere else only its own token matches.
 """
 
 from __future__ import annotations
@@ -17,16 +28,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NEVER = 1 << 30  # more tokens than can match
+NEVER = 1 << 30  # more tokens than can ever match
 Phrases = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
 class NgramState:
-    """The columns of R rows: tokens, matching and needed, (R, W); W is 0 where nobody asks. The reply begins at column `begin`.
+    """The columns of R rows: tokens, matching and needed, (R, W); W is 0 where nobody asks.
 
-    matching: how many tokens would match. needed: how many have to, for the column to count. What the reply has not reached
-    yet matches only itself. prefix (R, P): what a reply begins with, -1 where it is free. length: tokens of the reply so far.
+    matching: how many tokens would match. needed: how many must, for the token to be blocked (or
+    the phrase to be complete). The reply begins at column `begin`; columns it has not reached yet
+    match only themselves. prefix (R, P): what a reply begins with, -1 where it is free. length:
+    tokens of the reply so far.
     """
 
     tokens: Tensor
@@ -38,7 +51,7 @@ class NgramState:
 
     @property
     def written(self) -> Tensor:
-        """The reply so far: (R, t)."""
+        """Return the reply so far: (R, t)."""
         return self.tokens[:, self.begin : self.begin + self.length]
 
     def select(self, rows: Tensor) -> NgramState:
@@ -49,40 +62,56 @@ class NgramState:
         return NgramState(tokens, matching, needed, prefix, self.begin, self.length)
 
     def after(self, last: Tensor, rows: Tensor | None) -> NgramState:
-        """Say one more token each, last (R,). rows (R,): the one that each goes on from, of the same conversation; None: itself."""
+        """Return the state with one more token said in each row, last (R,).
+
+        rows (R,): the row that each goes on from, of the same conversation; None: itself.
+        """
         tokens, matching = self.tokens, self.matching
         if tokens.shape[1]:
             tokens = tokens.clone() if rows is None else tokens.index_select(0, rows)
             matching = matching.clone() if rows is None else matching.index_select(0, rows)
-            # Where the last token stands before a column, one more would match there than matched here.
+            # The token just said stands before a column: one more matches there than matched here.
             going_on = matching[:, :-1] * (tokens[:, :-1] == last[:, None])
             torch.add(going_on, 1, out=matching[:, 1:])
             tokens.select(1, self.begin + self.length).copy_(last)
         return NgramState(tokens, matching, self.needed, self.prefix, self.begin, self.length + 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two sources are never the same, even with the same phrases
 class Source:
     """Phrases of each conversation, and which of their tokens count."""
 
     phrases: Sequence[Phrases]  # of each conversation
-    ngrams: int = 0  # every n-gram of a phrase counts; 0: only the whole phrase does
-    closed: bool = False  # what counts is the column after the phrase: it is said
+    ngrams: int | None = None  # every n-gram of a phrase counts; None: only the whole phrase does
+    closed: bool = False  # what counts is the column after the phrase: all of it has been said
+
+    @property
+    def counts(self) -> bool:
+        """Return whether anything can match."""
+        return self.ngrams not in (0, NEVER) and any(self.phrases)
 
 
 def lay_out(
-    sources: Sequence[Source], *, conversations: int, padding: int
-) -> tuple[Tensor, list[slice]]:
-    """Lay out tokens and how many must match, (2, N, W), and tell the columns of each source.
+    sources: Sequence[Source],
+    reply: Source,
+    prefixes: Phrases,
+    *,
+    conversations: int,
+    repeat: int,
+    padding: int,
+    device: torch.device | None,
+) -> tuple[NgramState, dict[Source, slice]]:
+    """Lay out the columns of N conversations before anything is said, `repeat` rows each.
 
-    padding: a token that no row which goes on has said last, </s>.
+    Return them with the columns of each source. reply: the source whose columns the reply will be
+    written into. padding: a token that no row which goes on has said last, </s>.
     """
     tokens: list[list[int]] = [[] for _ in range(conversations)]
     needed: list[list[int]] = [[] for _ in range(conversations)]
-    columns = []
+    columns = {}
     for source in sources:
         start = len(tokens[0])
-        for row, phrases in enumerate(source.phrases):
+        for row, phrases in enumerate(source.phrases if source.ngrams != 0 else ()):
             for phrase in phrases:
                 tokens[row] += [padding, *phrase]
                 needed[row] += [NEVER, *_needed(source, len(phrase))]
@@ -92,12 +121,23 @@ def lay_out(
         for row in range(conversations):
             tokens[row] += [padding] * (end - len(tokens[row]))
             needed[row] += [NEVER] * (end - len(needed[row]))
-        columns.append(slice(start, end))
-    return torch.tensor([tokens, needed]), columns
+        columns[source] = slice(start, end)
+    laid = torch.tensor([tokens, needed], dtype=torch.long).to(device)  # (2, N, W)
+    laid = laid.repeat_interleave(repeat, dim=1)  # (2, R, W)
+    width = max(map(len, prefixes), default=0)
+    prefix = torch.tensor(
+        [[*prefix, *[-1] * (width - len(prefix))] for prefix in prefixes or [()] * conversations],
+        dtype=torch.long,
+    )
+    prefix = prefix.to(device).repeat_interleave(repeat, dim=0)  # (R, P)
+    begin = columns[reply].start + 1 if reply in columns else 0
+    return NgramState(laid[0], torch.ones_like(laid[0]), laid[1], prefix, begin), columns
 
 
 def _needed(source: Source, length: int) -> list[int]:
-    """Tell for each token of a phrase how many must match, and for the column after it if that one counts."""
-    if source.ngrams:
-        return [source.ngrams] * length
-    return [NEVER] * length + [length + 1] if source.closed else [NEVER] * (length - 1) + [length]
+    """Return how many must match at each token of a phrase, and at the column that closes it."""
+    if source.closed:
+        return [NEVER] * length + [length + 1]
+    if source.ngrams is None:
+        return [NEVER] * (length - 1) + [length]
+    return [source.ngrams] * length

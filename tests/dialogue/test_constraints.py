@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from dialogue.config import METHODS
 from dialogue.decoding.constraints import Limits, compose
+from dialogue.decoding.ngram_state import NEVER, Source, lay_out
 from tests.dialogue.tables import (
     BOS,
     EOS,
@@ -164,6 +165,20 @@ def test_what_anybody_else_asks_of_the_table_is_asked():
         [0, 2, 4],
         [0, 2, 4],
     ]
+
+
+def test_the_columns_count_as_they_are_drawn_in_the_module():
+    reply = Source([[[EOS] * 5]], ngrams=3)
+    user = Source([[[B, C, D]]], ngrams=2)
+    state, columns = lay_out(
+        [reply, user], reply, [], conversations=1, repeat=1, padding=EOS, device=None
+    )
+    for token in (A, B):
+        state = state.after(torch.tensor([token]), None)
+    assert columns == {reply: slice(0, 6), user: slice(6, 10)}
+    assert state.tokens.tolist() == [[EOS, A, B, EOS, EOS, EOS, EOS, B, C, D]]
+    assert state.matching.tolist() == [[1, 1, 1, 1, 1, 1, 1, 1, 2, 1]]
+    assert state.needed.tolist() == [[NEVER, 3, 3, 3, 3, 3, NEVER, 2, 2, 2]]
 
 
 # --- blocks give way -----------------------------------------------------------------------------------------------------
