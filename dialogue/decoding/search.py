@@ -1,8 +1,9 @@
-"""The search for replies, batched over conversations and hypotheses, for any step function and every method.
+"""The search for replies, batched over conversations, for any step function and every method.
 
-A step is one call of the model for R = N * K rows, the constraints, and a choice: the best of all candidates (beam.py) or a
-draw for each row (sampling.py). Nothing in the loop waits for the device but the question, every few steps, which
-conversations are done; those leave the batch. The clock is looked at there, too.
+A step is one call of the model for R = N * K rows, the constraints, and a choice: the best of all
+candidates (beam.py) or a draw for each row (sampling.py). Nothing in the loop waits for the device
+but the question, every few steps, which conversations are done; those leave the batch. The clock is
+looked at there, too. The phases are numbered in `search`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from dialogue.config import DecodeConfig
 from dialogue.decoding import beam, sampling
-from dialogue.decoding.constraints import Limits, compose
+from dialogue.decoding.constraints import Constraint, Limits, compose
 from dialogue.decoding.ngram_state import NgramState
 from dialogue.decoding.paths import IMPOSSIBLE, Hypothesis, Paths, Taken, penalty, without_nan_
 from dialogue.models import DecoderState
@@ -28,24 +29,38 @@ log = logging.getLogger(__name__)
 State = TypeVar("State", bound=DecoderState)
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 LOOK_EVERY = 4  # steps between two questions whether all is done
-LEAVE_AT = 4  # conversations leave the batch once one in so many is done: taking the rest out of all tensors costs, too
+LEAVE_AT = 4  # rows leave once one conversation in so many is done: taking rows out costs, too
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What stays the same in all steps of a search."""
+
+    config: DecodeConfig
+    eos_id: int
+    groups: int  # of a conversation; each is a beam of its own
+    constrain: Constraint
+    draw: sampling.Draw
+    sentence_ends: Sequence[int]
+    may_leave: bool  # whether conversations that are done leave the batch
 
 
 @dataclass
 class _Live(Generic[State]):
-    """What is searched at the moment: N beams of K hypotheses, R = N * K rows."""
+    """What is being searched: N beams of K hypotheses, R = N * K rows."""
 
     state: State
-    last: Tensor  # (R,)
+    last: Tensor  # (R,): the token that each row said last
     totals: Tensor  # (N, K): what the search sums up
     sums: Tensor  # (N, K): the model's own log-probability, without temperature and penalties
+    first_rows: Tensor  # (N, 1): the row at which each beam begins
     ngram_state: NgramState
-    uniform: Tensor  # (N, K, T): random numbers of the tokens that are drawn
+    uniform: Tensor  # (N, K, T): random numbers for the tokens that are drawn
     paths: Paths
     conversations: list[int]
 
     def select(self, conversations: list[int], groups: int) -> _Live[State]:
-        """Take these conversations (indices into those searched now) with all their groups."""
+        """Return these conversations (indices into those searched now) with all their groups."""
         beams = _spread(torch.tensor(conversations, device=self.totals.device), groups)
         rows = _spread(beams, self.totals.shape[1])
         return _Live(
@@ -53,6 +68,7 @@ class _Live(Generic[State]):
             last=self.last[rows],
             totals=self.totals[beams],
             sums=self.sums[beams],
+            first_rows=self.first_rows[: len(beams)],
             ngram_state=self.ngram_state.select(rows),
             uniform=self.uniform[beams // groups],
             paths=self.paths.select(beams),
@@ -61,7 +77,7 @@ class _Live(Generic[State]):
 
 
 def _spread(indices: Tensor, times: int) -> Tensor:
-    """Turn indices of things into those of their `times` parts."""
+    """Turn indices of things (M,) into those of their `times` parts: (M * times,)."""
     return (indices[:, None] * times + torch.arange(times, device=indices.device)).view(-1)
 
 
@@ -81,111 +97,178 @@ def search(
     clock: Callable[[], float] = time.monotonic,
     device: torch.device | None = None,
 ) -> list[list[Hypothesis]]:
-    """Find the K best replies of each conversation, best first.
+    """Return the K best replies of each conversation, best first.
 
-    step: a model's; its log-probabilities (R, V) are the search's to write on. state: N rows, one a conversation. seeds: one
-    a conversation, for methods that draw; the config's where none are given. sentence_ends: tokens after which top_p of
-    factual-nucleus begins anew, and a reply may be cut. deadline: the time of `clock` after which no step is begun.
+    step: a model's; the search may write into its log-probabilities (R, V). state: N rows, one for
+    each conversation. seeds: one for each, for methods that draw; the config's by default.
+    sentence_ends: tokens after which top_p of factual-nucleus begins anew and a reply may be cut.
+    deadline: the time of `clock` after which no step is begun; a conversation without a finished
+    reply then gets what there is, cut at the last sentence end where it has one.
 
-    Every finished hypothesis ends by </s>, which is the only token left at the maximum length, so that its log_prob is what
-    the model gives to its tokens. At the deadline a conversation without a finished one gets what there is, cut at the last
-    sentence end where there is one.
-    A token whose log-probability is NaN is never said; a conversation that has no others gets no hypothesis, and a line in
-    the log. Raises ValueError where that is so of every conversation, or where limits contradict the config.
+    Every finished hypothesis ends by </s>, the only token left at the maximum length, so its
+    log_prob is what the model gives to its tokens. A token whose log-probability is NaN is never
+    said; a conversation without any other gets no hypothesis, and a line in the log. Raises
+    ValueError where that is so of every conversation, or where limits contradict the config.
     """
-    limits, device = limits or Limits(), device or torch.device("cpu")
+    # 1. Lay out the rows: N conversations become beams of K hypotheses each.
+    plan, live = _begin(
+        state, conversations, config, limits or Limits(), seeds or [config.seed] * conversations,
+        bos_id=bos_id, eos_id=eos_id, sentence_ends=sentence_ends, device=device,
+    )  # fmt: skip
+    found: dict[int, list[Hypothesis]] = {}
+    out_of_time = False
+    for length in range(config.max_length + 1):
+        # 2. Ask the model what each row may say next.
+        log_probs, live.state = step(live.last, live.state)  # (R, V)
+        vocabulary = log_probs.shape[1]
+        # 3. Apply the constraints, and choose the best tokens or draw some.
+        parents = _choose(live, log_probs, plan)
+        if length == config.max_length:
+            break
+        # 4. Go on from the parents with the tokens chosen.
+        _go_on(live, parents, vocabulary)
+        # 5. Every few steps, see whether time is up or all is done; what is done may leave.
+        if length % LOOK_EVERY == LOOK_EVERY - 1:
+            if deadline is not None and clock() >= deadline:
+                out_of_time = True
+                break
+            done = _done(live, plan, vocabulary)
+            if all(done):
+                break
+            live = _let_leave(live, done, plan, vocabulary, found)
+    # 6. Read the replies back out of the steps taken.
+    found |= _read(live, plan, vocabulary, out_of_time=out_of_time)
+    replies = [found[conversation] for conversation in range(conversations)]
+    _complain(replies)
+    return replies
+
+
+def _begin(
+    state: State,
+    conversations: int,
+    config: DecodeConfig,
+    limits: Limits,
+    seeds: Sequence[int],
+    *,
+    bos_id: int,
+    eos_id: int,
+    sentence_ends: Sequence[int],
+    device: torch.device | None,
+) -> tuple[_Plan, _Live[State]]:
+    """Return the plan of a search, and its rows before the first step."""
+    device = device or torch.device("cpu")
     groups = config.groups if config.method == "group-beam" and not config.is_greedy else 1
     k = 1 if config.is_greedy else config.beam_size // groups
     rows, drawn = conversations * groups * k, config.drawn_tokens
     constrain, ngram_state = compose(
         config, limits, conversations=conversations, repeat=groups * k, eos_id=eos_id, device=device
     )
-    draw = sampling.drawing(config, sentence_ends, device=device)
-    uniform = sampling.uniforms(seeds or [config.seed] * conversations, samples=k, steps=drawn)
     totals = torch.full((conversations * groups, k), 0.0 if drawn else IMPOSSIBLE, device=device)
     totals[:, 0] = 0.0  # hypotheses of a beam are alike at first: only one of them is expanded
-    last, here = torch.full((rows,), bos_id, device=device), list(range(conversations))
-    paths = Paths(k, eos_id, config.length_penalty)
-    live = _Live(
-        state.repeat(groups * k), last, totals, totals, ngram_state, uniform.to(device), paths, here
+    plan = _Plan(
+        config,
+        eos_id,
+        groups,
+        constrain,
+        sampling.drawing(config, sentence_ends, device=device),
+        sentence_ends,
+        # Constraints from outside may know rows by their numbers, which change when others leave.
+        may_leave=not limits.more,
     )
-    first_rows = torch.arange(0, rows, k, device=device)[:, None]  # (N, 1): where each beam begins
-    found: list[list[Hypothesis]] = [[] for _ in range(conversations)]
-    best_case, out_of_time = penalty(config.max_length, config.length_penalty), False
+    live = _Live(
+        state=state.repeat(groups * k),
+        last=torch.full((rows,), bos_id, device=device),
+        totals=totals,
+        sums=totals,
+        first_rows=torch.arange(0, rows, k, device=device)[:, None],
+        ngram_state=ngram_state,
+        uniform=sampling.uniforms(seeds, samples=k, steps=drawn).to(device),
+        paths=Paths(k, eos_id, config.length_penalty),
+        conversations=list(range(conversations)),
+    )
+    return plan, live
 
-    for length in range(config.max_length + 1):
-        log_probs, live.state = step(live.last, live.state)  # (R, V)
-        table, vocabulary = _shaped(log_probs, config), log_probs.shape[1]
-        raw = None if table is log_probs else log_probs
-        if length == config.max_length:
-            _say(live, torch.full_like(live.last, eos_id), table, raw, eos_id=eos_id)
-            break
-        table = constrain(table, live.ngram_state)
-        if length < drawn:
-            _say(
-                live,
-                draw(table, live.uniform[:, :, length].reshape(-1), live.paths),
-                table,
-                raw,
-                eos_id=eos_id,
-            )
-            parents = None
-        else:
-            if length == drawn:
-                live.totals = _without_doubles(live.totals, live.paths, vocabulary)
-            _extend(
-                live,
-                _candidates(table, live.totals, config, eos_id=eos_id),
-                raw,
-                vocabulary=vocabulary,
-                eos_id=eos_id,
-            )
-            parents = (live.paths.steps[-1].kept // vocabulary + first_rows).view(-1)
-            live.state = live.state.select(parents)
-        live.last = (live.paths.steps[-1].kept % vocabulary).view(-1)
-        live.ngram_state = live.ngram_state.after(live.last, parents)
 
-        if length % LOOK_EVERY == LOOK_EVERY - 1:
-            out_of_time = deadline is not None and clock() >= deadline
-            if out_of_time:
-                break
-            if length < config.min_length:
-                continue
-            hopeless = live.totals.amax(1) / best_case <= live.paths.worst_kept(vocabulary)  # (N,)
-            done = hopeless.view(-1, groups).all(1).tolist()
-            if all(done):
-                break
-            if (
-                sum(done) * LEAVE_AT >= len(done) and not limits.more
-            ):  # nobody else's constraint can follow rows that leave
-                leaving = [index for index, is_done in enumerate(done) if is_done]
-                ended = live.select(leaving, groups)
-                for conversation, hypotheses in zip(
-                    ended.conversations, _merge(ended.paths.read(vocabulary), groups), strict=True
-                ):
-                    found[conversation] = hypotheses
-                live = live.select(
-                    [index for index, is_done in enumerate(done) if not is_done], groups
-                )
-                first_rows = first_rows[: live.totals.shape[0]]
-    finished = _merge(live.paths.read(vocabulary), groups)
+def _choose(live: _Live[State], log_probs: Tensor, plan: _Plan) -> Tensor | None:
+    """Take the next step in live.paths, and return whose continuation each row becomes.
+
+    log_probs (R, V) -> parents (R,), or None where each row goes on from itself.
+    """
+    config, length, vocabulary = plan.config, len(live.paths.steps), log_probs.shape[1]
+    table = _shaped(log_probs, config)
+    raw = None if table is log_probs else log_probs
+    if length == config.max_length:
+        _say(live, torch.full_like(live.last, plan.eos_id), table, raw, eos_id=plan.eos_id)
+        return None
+    table = plan.constrain(table, live.ngram_state)
+    if length < config.drawn_tokens:
+        tokens = plan.draw(table, live.uniform[:, :, length].reshape(-1), live.paths)
+        _say(live, tokens, table, raw, eos_id=plan.eos_id)
+        return None
+    if length == config.drawn_tokens:
+        live.totals = _without_doubles(live.totals, live.paths, vocabulary)
+    candidates = _candidates(table, live.totals, config, eos_id=plan.eos_id)
+    _extend(live, candidates, raw, vocabulary=vocabulary, eos_id=plan.eos_id)
+    return (live.paths.steps[-1].kept // vocabulary + live.first_rows).view(-1)
+
+
+def _go_on(live: _Live[State], parents: Tensor | None, vocabulary: int) -> None:
+    """Bring every row up to date with the step taken: its last token, and what it goes on from."""
+    live.last = (live.paths.steps[-1].kept % vocabulary).view(-1)
+    live.ngram_state = live.ngram_state.after(live.last, parents)
+    if parents is not None:
+        live.state = live.state.select(parents)
+
+
+def _done(live: _Live[State], plan: _Plan, vocabulary: int) -> list[bool]:
+    """Return for each conversation whether nothing better can be found any more.
+
+    A hypothesis can at best keep its total, over the highest length penalty there is; that must not
+    beat the K-th best finished one. Waits for the device.
+    """
+    config = plan.config
+    if len(live.paths.steps) <= config.min_length:
+        return [False] * len(live.conversations)
+    best_case = live.totals.amax(1) / penalty(config.max_length, config.length_penalty)  # (N,)
+    hopeless = best_case <= live.paths.worst_kept(vocabulary)
+    return cast(list[bool], hopeless.view(-1, plan.groups).all(1).tolist())
+
+
+def _let_leave(
+    live: _Live[State],
+    done: list[bool],
+    plan: _Plan,
+    vocabulary: int,
+    found: dict[int, list[Hypothesis]],
+) -> _Live[State]:
+    """Return the conversations that are not done, once enough are; the others go into `found`."""
+    if not plan.may_leave or sum(done) * LEAVE_AT < len(done):
+        return live
+    leaving = live.select([index for index, is_done in enumerate(done) if is_done], plan.groups)
+    found |= _read(leaving, plan, vocabulary, out_of_time=False)
+    return live.select([index for index, is_done in enumerate(done) if not is_done], plan.groups)
+
+
+def _read(
+    live: _Live[State], plan: _Plan, vocabulary: int, *, out_of_time: bool
+) -> dict[int, list[Hypothesis]]:
+    """Return the replies of each conversation; out_of_time: those so far where none is finished."""
+    replies = _merge(live.paths.read(vocabulary), plan.groups)
     if out_of_time:
         unfinished = [
-            [_cut(hypothesis, sentence_ends) for hypothesis in beam]
-            for beam in live.paths.read_unfinished(live.totals, vocabulary)
+            [_cut(hypothesis, plan.sentence_ends) for hypothesis in hypotheses]
+            for hypotheses in live.paths.read_unfinished(live.totals, vocabulary)
         ]
-        finished = [
-            ended or so_far
-            for ended, so_far in zip(finished, _merge(unfinished, groups), strict=True)
-        ]
-    for conversation, hypotheses in zip(live.conversations, finished, strict=True):
-        found[conversation] = hypotheses
-    _complain(found)
-    return found
+        so_far = _merge(unfinished, plan.groups)
+        replies = [ended or begun for ended, begun in zip(replies, so_far, strict=True)]
+    return dict(zip(live.conversations, replies, strict=True))
 
 
 def _shaped(log_probs: Tensor, config: DecodeConfig) -> Tensor:
-    """Give the table that the search goes by: log_probs themselves, or a new one at a temperature or with penalties to come."""
+    """Return the table that the search goes by.
+
+    That is log_probs (R, V) itself, or a new one where a temperature or a penalty will change it.
+    """
     if config.temperature not in (0, 1):
         return (log_probs / config.temperature).log_softmax(-1)
     return log_probs.clone() if config.repetition_penalty else log_probs
@@ -211,13 +294,15 @@ def _extend(
     vocabulary: int,
     eos_id: int,
 ) -> None:
-    """Let the K best candidates that do not end go on. raw (R, V): the model's own log-probabilities, where others were gone by."""
+    """Let the K best candidates that do not end go on.
+
+    raw (R, V): the model's own log-probabilities, where the search does not go by them.
+    """
     n, k = live.totals.shape
     priorities, scores, flat = candidates
     ends = flat % vocabulary == eos_id  # (N, 2K)
-    best, chosen = torch.where(ends, IMPOSSIBLE, priorities).topk(
-        k
-    )  # 2K hold K that go on: each parent has one </s> only
+    # Of 2K candidates K go on, whatever ends: each parent has only one </s>.
+    best, chosen = torch.where(ends, IMPOSSIBLE, priorities).topk(k)
     if k == 1:  # a beam of one is greedy: where it ends, no other hypothesis goes on
         best = best.masked_fill(ends[:, :1], IMPOSSIBLE)
     sums = (
@@ -237,7 +322,7 @@ def _extend(
 def _say(
     live: _Live[State], tokens: Tensor, table: Tensor, raw: Tensor | None, *, eos_id: int
 ) -> None:
-    """Let every hypothesis say one token (R,) that was drawn for it; where that is </s> it ends."""
+    """Let every hypothesis say the token (R,) drawn for it; where that is </s>, it ends."""
     n, k = live.totals.shape
     scores = without_nan_(live.totals + table.gather(1, tokens[:, None]).view(n, k))
     sums = scores if raw is None else live.sums + raw.gather(1, tokens[:, None]).view(n, k)
@@ -247,7 +332,10 @@ def _say(
 
 
 def _without_doubles(totals: Tensor, paths: Paths, vocabulary: int) -> Tensor:
-    """Stop hypotheses (N, K) that were drawn alike but for the first, before a beam goes on from them."""
+    """Return totals (N, K) without the hypotheses that were drawn alike, but for the first of them.
+
+    That is before a beam goes on from them: it would hold the same reply twice.
+    """
     if not paths.steps:
         return totals
     drawn = torch.stack([step.kept for step in paths.steps], dim=-1) % vocabulary  # (N, K, T)
@@ -256,7 +344,7 @@ def _without_doubles(totals: Tensor, paths: Paths, vocabulary: int) -> Tensor:
 
 
 def _merge(found: list[list[Hypothesis]], groups: int) -> list[list[Hypothesis]]:
-    """Put the groups of a conversation together, best first, no reply twice."""
+    """Return the replies of each conversation's groups together, best first, no reply twice."""
     merged = []
     for begin in range(0, len(found), groups):
         ranked = sorted(
@@ -268,7 +356,7 @@ def _merge(found: list[list[Hypothesis]], groups: int) -> list[list[Hypothesis]]
 
 
 def _cut(hypothesis: Hypothesis, sentence_ends: Sequence[int]) -> Hypothesis:
-    """Cut a reply after its last sentence end, where it has one."""
+    """Return a reply up to its last sentence end, where it has one."""
     length = max(
         (place + 1 for place, token in enumerate(hypothesis.token_ids) if token in sentence_ends),
         default=None,
@@ -283,11 +371,14 @@ def _cut(hypothesis: Hypothesis, sentence_ends: Sequence[int]) -> Hypothesis:
 
 
 def _complain(found: list[list[Hypothesis]]) -> None:
-    """Name the conversations that no token could be said in."""
+    """Log which conversations have no reply. Raise ValueError where none has one."""
     unusable = [conversation for conversation, hypotheses in enumerate(found) if not hypotheses]
     if not unusable:
         return
-    what = f"no token has a finite log-probability in conversations {unusable} of {len(found)}: look for NaN in the weights"
+    what = (
+        f"no token has a finite log-probability in conversations {unusable} of {len(found)}: "
+        "look for NaN in the weights"
+    )
     if len(unusable) == len(found):
         raise ValueError(what)
     log.error("%s", what)
