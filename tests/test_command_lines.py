@@ -22,6 +22,7 @@ from dialogue.text_files import read_text
 from training import fit
 from training.corpora.transcript import split_of
 from training.data.vocabulary import build
+from training.reading import candidates as judged_candidates
 from training.reading import contexts, sheet
 from training.run import log
 
@@ -64,9 +65,9 @@ def place(tmp_path_factory):
     (place / "contexts.jsonl").write_text(
         json.dumps(context, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    sheet.write(
-        place / "sheet", contexts.load(str(place / "contexts.jsonl")), {NEITHER[2]: NEITHER[1:2]}
-    )
+    wanted = contexts.load(str(place / "contexts.jsonl"))
+    about = {NEITHER[2]: None, **judged_candidates.about(wanted)}
+    sheet.write(place / "sheet", wanted, {NEITHER[2]: NEITHER[1:2]}, about=about)
     filled = read_text(place / "sheet" / sheet.SHEET).replace("1a [  ]", "1a [yy]")
     (place / "sheet" / sheet.SHEET).write_text(filled, encoding="utf-8")
     candidates = [
