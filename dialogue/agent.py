@@ -1,6 +1,6 @@
 """The dialogue agent: utterances in, replies out.
 
-utterance -> token_ids -> history vector -> search --+-> ranker -> the first candidate that may be said
+utterance -> token_ids -> history -> search ---------+-> ranker -> the first candidate that may be said
           -> replies remembered to what is like it --+
 """
 
@@ -28,7 +28,8 @@ from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.constraints import Limits
 from dialogue.decoding.search import search
-from dialogue.models import Batch, prepare
+from dialogue.models import Batch, History, prepare
+from dialogue.models.history import empty_history, stack_histories
 from dialogue.ranking import Candidate, LikelihoodRanker, RecallRanker, ranker_of
 from dialogue.safety import Level, may_say, never_say
 from dialogue.store import ConversationStore
@@ -96,6 +97,7 @@ class DialogueAgent:
         self.model, self.vocabulary = source.model, source.vocabulary
         self.prepared = prepare(source.model, precision)
         self.device = next(source.model.parameters()).device
+        self.empty_history: History = empty_history(source.model)
         self.memory = source.recall
         self._source = source  # whose own ranker the settings may name
         self._store = ConversationStore() if store is None else store  # an empty one is false
@@ -305,12 +307,17 @@ class DialogueAgent:
         token_ids, lengths = self._pad(
             [[*ids[-HEARD_TOKENS:], self.vocabulary.eos_id] for ids in encoded]
         )
-        histories = self.model.encode_turn(token_ids, lengths, _histories(conversations))  # (N, C)
-        # a clone each: a view would keep the whole batch alive for as long as one conversation lasts
+        histories = self.model.encode_turn(token_ids, lengths, self._histories(conversations))
+        # copied row by row: a view would keep the whole batch alive as long as one conversation
         return [
-            c.after(turn, row.clone())
-            for c, turn, row in zip(conversations, turns, histories, strict=True)
+            conversation.after(turn, histories[[row]])
+            for row, (conversation, turn) in enumerate(zip(conversations, turns, strict=True))
         ]
+
+    def _histories(self, conversations: Sequence[Conversation | None]) -> History:
+        """Stack the histories of conversations, N rows; one without has the empty one."""
+        found = [None if c is None else c.history for c in conversations]
+        return stack_histories([self.empty_history if h is None else h for h in found])
 
     @torch.no_grad()
     def score(
@@ -322,7 +329,7 @@ class DialogueAgent:
             token_ids,
             lengths,
             torch.ones(len(replies), dtype=torch.long),
-            history=_histories(conversations),
+            history=self._histories(conversations),
         )
         return self.model.log_likelihood(batch).log_probs
 
@@ -344,10 +351,9 @@ class DialogueAgent:
         until: float = math.inf,
     ) -> list[list[Candidate]]:
         """Find the candidates of each conversation, best score first. until: the time of the clock after which no step is begun."""
-        histories = torch.stack([c.history for c in conversations if c.history is not None])
         found = search(
             self.prepared.step,
-            self.prepared.start(histories),
+            self.prepared.start(self._histories(conversations)),
             len(conversations),
             config=self.decode_config,
             bos_id=self.vocabulary.bos_id,
@@ -559,15 +565,3 @@ def _seed(seed: int, conversation: Conversation) -> int:
         )
         >> 1
     )
-
-
-def _histories(conversations: Sequence[Conversation | None]) -> Tensor | None:
-    """Stack history vectors, (N, C); conversations without one have zeros, the empty history. None where none has one."""
-    found = [
-        None if conversation is None else conversation.history for conversation in conversations
-    ]
-    known = next((history for history in found if history is not None), None)
-    if known is None:
-        return None
-    empty = torch.zeros_like(known)
-    return torch.stack([empty if history is None else history for history in found])

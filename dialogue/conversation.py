@@ -1,13 +1,13 @@
-"""What is kept of a conversation between two turns: its history vector and the last texts. A value; nothing changes it."""
+"""What is kept of a conversation between two turns: its history and the last texts. A value; nothing changes it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor
+from dialogue.models import History
 
-KEPT_TURNS = 200  # texts; the history vector has no such end
+KEPT_TURNS = 200  # texts; the history has no such end
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A history vector (C,) of everything said, None at the beginning, and the last turns as text."""
+    """The model's history of everything said, one row, None at the beginning, and the last turns as text."""
 
-    history: Tensor | None = None
+    history: History | None = None
     turns: tuple[Turn, ...] = field(default=())
 
-    def after(self, turn: Turn, history: Tensor) -> Conversation:
-        """Give the conversation one turn further."""
+    def after(self, turn: Turn, history: History) -> Conversation:
+        """Return the conversation one turn further."""
         return Conversation(history, (*self.turns, turn)[-KEPT_TURNS:])
 
     def said(self, speaker: str) -> list[str]:
@@ -35,14 +35,10 @@ class Conversation:
 
     def numbers(self) -> list[float]:
         """List what the history is made of, to be shown; nothing at the beginning."""
-        return (
-            []
-            if self.history is None
-            else [float(number) for number in self.history.flatten().tolist()]
-        )
+        return [] if self.history is None else [float(n) for n in self.history.flatten().tolist()]
 
     @property
     def nbytes(self) -> int:
-        """Measure what it takes to keep, roughly: the vector and the texts, in bytes."""
-        vector = 0 if self.history is None else self.history.numel() * self.history.element_size()
-        return vector + sum(len(turn.text) + 100 for turn in self.turns)
+        """Measure what it takes to keep, roughly: the history and the texts, in bytes."""
+        history = 0 if self.history is None else self.history.nbytes
+        return history + sum(len(turn.text) + 100 for turn in self.turns)

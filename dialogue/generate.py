@@ -19,6 +19,8 @@ from dialogue.atomic_file import replace_file
 from dialogue.checkpoint import Checkpoint
 from dialogue.command_line import add_device, add_model, check_writable_file, command
 from dialogue.device import choose_device
+from dialogue.models import History
+from dialogue.models.history import empty_history
 from dialogue.vocabulary import CONTINUED, without_marks
 
 BAR_TOKENS = 500  # texts of so many tokens or more show a progress bar
@@ -43,11 +45,12 @@ def generate(
     random = torch.Generator().manual_seed(seed)
     silent = torch.tensor(vocabulary.never_generated, device=device)
 
-    def taken_in(turn: list[int], history: Tensor | None) -> Tensor:
+    def taken_in(turn: list[int], history: History) -> History:
         closed = [*turn, vocabulary.eos_id]
-        return model.encode_turn(
+        further: History = model.encode_turn(
             torch.tensor([closed], device=device), torch.tensor([len(closed)]), history
         )
+        return further
 
     def read(tokens: list[int], state: Any) -> tuple[Tensor, Any]:
         for token in tokens:
@@ -60,7 +63,7 @@ def generate(
         vocabulary.decode(turn).rstrip(),
         line.rstrip(),
     )  # a prompt is shown as it was written
-    history = torch.zeros_like(taken_in([], None))  # the empty one
+    history = empty_history(model)
     for said in before:
         history = taken_in(vocabulary.encode(said), history)
     log_probs, state = read([vocabulary.bos_id, *turn], model.start(history))

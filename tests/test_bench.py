@@ -198,7 +198,7 @@ def test_a_precision_is_compared_with_fp32_on_what_was_really_said(talker):
         (heard,) = [Conversation()]
         for text in said:
             (heard,) = agents["fp32"].hear([heard], [Turn("user", text)])
-        states = {name: agent.prepared.start(heard.history[None]) for name, agent in agents.items()}
+        states = {name: agent.prepared.start(heard.history) for name, agent in agents.items()}
         token = talker.vocabulary.bos_id
         for target in talker.vocabulary.encode(reply):
             tables = {}

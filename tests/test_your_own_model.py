@@ -52,7 +52,7 @@ def build(kind):
 
 def test_the_code_is_short():
     assert CODE.count("\n") < 60
-    assert max(map(len, CODE.splitlines())) <= 132
+    assert max(map(len, CODE.splitlines())) <= 100
 
 
 @torch.no_grad()

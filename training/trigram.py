@@ -33,6 +33,7 @@ from dialogue.checkpoint import Checkpoint
 from dialogue.command_line import at_least, command
 from dialogue.config import ModelConfig
 from dialogue.models import Batch, Likelihood
+from dialogue.models.history import histories_before
 from dialogue.vocabulary import Vocabulary
 from training import corpora
 from training.corpora.transcript import Complaints
@@ -117,7 +118,7 @@ class LastTokens:
 
 
 class Trigram(nn.Module):
-    """The four calls over counts. A history (N, 2) holds the last two tokens, each plus one; zeros are the empty one."""
+    """The four calls over counts. A history (N, 2) holds the last two tokens."""
 
     def __init__(
         self,
@@ -163,15 +164,19 @@ class Trigram(nn.Module):
         """Tell how many numbers it keeps."""
         return len(self._trigrams.keys) + len(self._bigrams.keys) + self.vocab_size
 
+    def empty_history(self, count: int) -> Tensor:
+        """Return what stands before the first turn, </s> </s>: (count, 2)."""
+        return torch.full((count, 2), self.eos_id)
+
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
         """Keep the last two tokens: token_ids (N, T), lengths (N,), (N, 2) -> (N, 2)."""
-        before = torch.zeros(len(lengths), 2) if history is None else history
-        text = torch.cat([before, token_ids.float() + 1], dim=1)
+        before = self.empty_history(len(lengths)) if history is None else history
+        text = torch.cat([before, token_ids], dim=1)
         return text.gather(1, lengths[:, None] + torch.arange(2))
 
     def start(self, history: Tensor) -> LastTokens:
         """Begin a reply to each history: (N, 2) -> N rows."""
-        return LastTokens(torch.where(history == 0, self.eos_id, history.long() - 1))
+        return LastTokens(history)
 
     def step(self, token_ids: Tensor, state: LastTokens) -> tuple[Tensor, LastTokens]:
         """Read one token a row, (R,), and give the log-probabilities of the next, (R, V). <s> is not part of the text."""
@@ -195,18 +200,8 @@ class Trigram(nn.Module):
 
     def log_likelihood(self, batch: Batch) -> Likelihood:
         """Score every utterance after the two tokens before it. Per utterance, (M,)."""
-        history = torch.zeros(len(batch.turns), 2) if batch.history is None else batch.history
-        heard = batch.encoder_input or (batch.token_ids, batch.lengths)
-        first = batch.turns.cumsum(0) - batch.turns
-        before = torch.zeros(len(batch.lengths), 2)
-        for turn in range(int(batch.turns.max())):
-            going_on = batch.turns > turn
-            before[first[going_on] + turn] = history[going_on]
-            said = (first + turn).clamp_max(len(batch.lengths) - 1)
-            history = self.encode_turn(heard[0][said], heard[1][said], history)
-        if batch.without_history is not None:
-            before = before.masked_fill(batch.without_history[:, None], 0)
-        text = torch.cat([self.start(before).tokens, batch.token_ids], dim=1)  # (M, 2 + T)
+        before = histories_before(self.encode_turn, batch, self.empty_history(1))
+        text = torch.cat([before, batch.token_ids], dim=1)  # (M, 2 + T)
         real = torch.arange(batch.token_ids.shape[1]) < batch.lengths[:, None]
         rows, words = real.nonzero()[:, 0], batch.token_ids[real]
         tokens = torch.stack([text[:, :-2][real], text[:, 1:-1][real]], dim=1)  # (P, 2)

@@ -10,6 +10,7 @@ import torch
 
 from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation, Turn
+from dialogue.models.history import stack_histories
 from dialogue.text_files import read_lines
 
 HELD_OUT = Path(__file__).with_name(
@@ -86,7 +87,9 @@ def _log_probs(
 ) -> torch.Tensor:
     """Read the true replies token by token and give what the decoder makes of each: (tokens, V)."""
     heard = agent.hear(before, [Turn("user", turns[-2]) for turns in exchanges])
-    state = agent.prepared.start(torch.stack([c.history for c in heard if c.history is not None]))
+    state = agent.prepared.start(
+        stack_histories([c.history for c in heard if c.history is not None])
+    )
     replies = [agent.vocabulary.encode(turns[-1]) for turns in exchanges]
     last, found = torch.full((len(replies),), agent.vocabulary.bos_id, device=agent.device), []
     for place in range(max(map(len, replies))):

@@ -5,8 +5,11 @@ start(history) -> decoder_state                                              whe
 step(token_ids (R,), decoder_state) -> (log_probs (R, V), decoder_state)     one token further
 log_likelihood(batch) -> Likelihood, per utterance                           for fitting, ranking, re-scoring
 
-Three more calls are a model's own choice: `Prepares` (decoding in fewer bits), `Penalises` (fitting by more than its likelihood)
-and `ReadsOn` (fitting to a text that goes on from batch to batch).
+A history and a decoder state are values of the model's own kind: nothing outside this package looks inside one. A
+history is a tensor (N, C), or any other `History`; dialogue.models.history stacks histories and writes them to bytes.
+
+Four more calls are a model's own choice: `HasEmptyHistory` (a history that is no tensor), `Prepares` (decoding in fewer
+bits), `Penalises` (fitting by more than its likelihood) and `ReadsOn` (fitting to a text that goes on from batch to batch).
 """
 
 from __future__ import annotations
@@ -32,6 +35,31 @@ from torch import Tensor, nn
 from dialogue.config import ModelConfig
 
 
+class History(Protocol):
+    """What a model keeps of N conversations, a row each. A tensor (N, C) is one."""
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that it takes."""
+        ...
+
+    def __len__(self) -> int:
+        """Return N."""
+        ...
+
+    def __getitem__(self, rows: Any) -> Self:
+        """Copy rows (R,), a tensor on the CPU or a list of numbers, in their order. One is taken as history[[row]]."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """Move it to where the model computes."""
+        ...
+
+    def flatten(self) -> Tensor:
+        """Return the numbers that it is made of in a row, to be shown."""
+        ...
+
+
 class DecoderState(Protocol):
     """What a model carries from token to token. Search never looks inside it."""
 
@@ -50,7 +78,7 @@ class Batch:
 
     token_ids (M, T): every utterance closed by </s>, then padding. lengths (M,): with the </s>; on the CPU.
     turns (N,): how many of the M utterances each conversation has, at least one; on the CPU.
-    history (N, C) or None: the history vector that each conversation goes on from; None where all begin.
+    history: the model's own, of the N conversations, that each goes on from; None where all begin.
     without_history (M,) bool or None: turns that are to be predicted as if nothing had been said before.
     encoder_input: what the history is read from in the place of every utterance, another form of it or other words altogether:
     (token_ids (M, T'), lengths (M,)); None: the utterances.
@@ -61,7 +89,7 @@ class Batch:
     token_ids: Tensor
     lengths: Tensor
     turns: Tensor
-    history: Tensor | None = None
+    history: Any = None
     without_history: Tensor | None = None
     encoder_input: tuple[Tensor, Tensor] | None = None
     loss_mask: Tensor | None = None
@@ -153,14 +181,14 @@ State = TypeVar("State", bound=DecoderState)
 
 
 class Model(Protocol[State]):
-    """The four calls. `history` is a tensor (N, C) whose size does not grow with the conversation; zeros are the empty one."""
+    """The four calls. `history` is of the model's own kind; where it is a tensor (N, C), zeros are the empty one."""
 
-    def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
-        """Take one utterance (N, T) into the history (N, C); None is the empty history."""
+    def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Any) -> Any:
+        """Take one utterance (N, T) into the history of N rows; None is the empty history."""
         ...
 
-    def start(self, history: Tensor) -> State:
-        """Begin a reply to each history: (N, C) -> N rows."""
+    def start(self, history: Any) -> State:
+        """Begin a reply to each history: N rows."""
         ...
 
     def step(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
@@ -211,7 +239,7 @@ class Configured:
 class PreparedModel(Generic[State]):
     """What a search needs of a model: where a reply begins, and one token further, as `Model` says."""
 
-    start: Callable[[Tensor], State]
+    start: Callable[[Any], State]
     step: Callable[[Tensor, State], tuple[Tensor, State]]
     precision: str = "fp32"  # of the output layer
 
@@ -230,7 +258,7 @@ class ReadsOn(Protocol):
     """A model of running text: a batch may go on where the one before it stopped, be it within an utterance."""
 
     def read_on(self, batch: Batch, objective: Objective) -> tuple[Likelihood, Tensor]:
-        """Score as penalised does, and give the state after each conversation, (N, C), which no gradient flows through."""
+        """Score as penalised does, and return the history after each conversation, a tensor (N, C) without gradients."""
         ...
 
 

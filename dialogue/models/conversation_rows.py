@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dialogue.models import Batch
+from dialogue.models.history import RaggedHistory
 
 MAIN = 0  # the branch of the history itself
 
@@ -24,8 +25,8 @@ MAIN = 0  # the branch of the history itself
 class ConversationRows:
     """P tokens, row by row.
 
-    source (P,): the token's place among the texts as remembered (M, T'), as the decoder reads them (M, T) and the histories given
-    (N, C), all of them flattened, one after the other. branch (P,): MAIN, or one for each turn that branches off. position (P,): in
+    source (P,): the token's place among the texts as remembered (M, T'), as the decoder reads them (M, T) and the values of the
+    histories given, all of them flattened, one after the other. branch (P,): MAIN, or one for each turn that branches off. position (P,): in
     the row. start (P,): tokens of a branch see what of MAIN has a smaller position; 0 for MAIN, where each sees what is before it.
     sizes (B,): tokens of each row, on the CPU. scored: the places of those that predict, utterance by utterance.
     """
@@ -120,14 +121,13 @@ def _places(token_ids: Tensor, lengths: Tensor, offset: int) -> list[range]:
 
 
 def _given(batch: Batch, offset: int) -> list[list[int]]:
-    """List where the tokens stand of the history that each conversation goes on from, right-aligned in (N, C)."""
+    """List where the tokens stand of the history that each conversation goes on from, its values being laid from an offset on."""
     if batch.history is None:
         return [[] for _ in batch.turns]
-    width = batch.history.shape[1]
-    known = (batch.history > 0).sum(1).tolist()
+    history: RaggedHistory = batch.history
+    begins, lengths = (history.begins() + offset).tolist(), history.lengths.tolist()
     return [
-        list(range(offset + (n + 1) * width - count, offset + (n + 1) * width))
-        for n, count in enumerate(known)
+        list(range(begin, begin + length)) for begin, length in zip(begins, lengths, strict=True)
     ]
 
 

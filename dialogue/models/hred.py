@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dialogue.models import LIKELIHOOD, Batch, Configured, Likelihood, Objective, PreparedModel
+from dialogue.models.history import rows_before
 from dialogue.models.layers import GRU, Dropout, check_ids
 from dialogue.models.objectives import likelihood
 from dialogue.models.packing import last_positions, pack, rows
@@ -87,6 +88,10 @@ class HRED(Configured, nn.Module):
 
     # --- talking -------------------------------------------------------------------------------------------------
 
+    def empty_history(self, count: int) -> Tensor:
+        """Return the history vectors of conversations that begin: (count, C)."""
+        return self.embedding.weight.new_zeros(count, self.context.hidden_size)
+
     @torch.no_grad()
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
         """Take one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,), (N, C) -> (N, C).
@@ -96,7 +101,7 @@ class HRED(Configured, nn.Module):
         check_ids(token_ids, self.embedding)
         vectors = self._utterance_vectors(token_ids, lengths)  # (N, U)
         if history is None:
-            history = vectors.new_zeros(vectors.shape[0], self.context.hidden_size)
+            history = self.empty_history(len(vectors))
         return self.context.step(self.context.gates(vectors), history)
 
     @torch.no_grad()
@@ -226,33 +231,21 @@ class HRED(Configured, nn.Module):
         return torch.cat(vectors, dim=-1)
 
     def _history_before(self, batch: Batch) -> Tensor:
-        """Give what was said before each utterance as history vectors: (M, C)."""
-        conversations, turns = len(batch.turns), batch.turns
-        device, size = batch.token_ids.device, self.context.hidden_size
-        begin = batch.history
-        if begin is None:
-            begin = torch.zeros(
-                conversations, size, device=device, dtype=self.embedding.weight.dtype
-            )
+        """Return what was said before each utterance as history vectors: (M, C)."""
+        turns, device = batch.turns, batch.token_ids.device
+        begin = self.empty_history(len(turns)) if batch.history is None else batch.history
         first = turns.cumsum(0) - turns  # (N,): where each conversation begins among the M
         going_on = turns > 1
+        if not bool(going_on.any()):
+            return begin
         # One row a conversation, one column a turn that has a turn after it; the last utterance of each is only predicted.
         columns = torch.arange(int(turns.max()) - 1)
-        where = torch.arange(len(batch.lengths))
-        source = torch.empty_like(
-            where
-        )  # (M,): the row of `states` below that stands before each utterance
-        source[first] = torch.arange(conversations)
-        states = begin
-        if bool(going_on.any()):
-            table = first[going_on, None] + columns  # (N', columns) indices among the M
-            packed = pack(table, turns[going_on] - 1)
-            read = packed.data  # (P',): utterances in the order of the context GRU
-            token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
-            vectors = self._utterance_vectors(token_ids[read.to(device)], lengths[read])
-            sizes = packed.batch_sizes.tolist()
-            start = begin[going_on.nonzero().squeeze(1)[packed.sorted_indices].to(device)]
-            after = self.context(self.context.gates(self.dropout(vectors)), sizes, start)
-            source[read + 1] = conversations + torch.arange(len(read))
-            states = torch.cat([begin, after])
-        return states[source.to(device)]
+        table = first[going_on, None] + columns  # (N', columns) indices among the M
+        packed = pack(table, turns[going_on] - 1)
+        heard = packed.data  # (P',): utterances in the order of the context GRU
+        token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
+        vectors = self._utterance_vectors(token_ids[heard.to(device)], lengths[heard])
+        sizes = packed.batch_sizes.tolist()
+        start = begin[going_on.nonzero().squeeze(1)[packed.sorted_indices].to(device)]
+        after = self.context(self.context.gates(self.dropout(vectors)), sizes, start)
+        return torch.cat([begin, after])[rows_before(turns, heard).to(device)]

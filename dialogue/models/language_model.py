@@ -48,6 +48,10 @@ class LanguageModel(Configured, nn.Module):
 
     # --- talking -------------------------------------------------------------------------------------------------
 
+    def empty_history(self, count: int) -> Tensor:
+        """Return the states in which nothing was read: (count, C)."""
+        return self.decoder.empty(count)
+
     @torch.no_grad()
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
         """Read on: token_ids (N, T) closed by </s>, lengths (N,), state (N, C) -> (N, C).
@@ -55,9 +59,9 @@ class LanguageModel(Configured, nn.Module):
         Raises ValueError on a token id out of range.
         """
         check_ids(token_ids, self.decoder.embedding)
-        states, _ = self.decoder.states(
-            token_ids, lengths, self.decoder.empty(len(lengths)) if history is None else history
-        )
+        if history is None:
+            history = self.empty_history(len(lengths))
+        states, _ = self.decoder.states(token_ids, lengths, history)
         return states[last_positions(pack(token_ids, lengths), lengths).to(token_ids.device)]
 
     @torch.no_grad()

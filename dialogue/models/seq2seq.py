@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dialogue.models import LIKELIHOOD, Batch, Configured, Likelihood, Objective, PreparedModel
+from dialogue.models.history import rows_before
 from dialogue.models.layers import check_ids
 from dialogue.models.packing import last_positions, pack
 from dialogue.models.recurrent import Stack
@@ -47,6 +48,10 @@ class Seq2Seq(Configured, nn.Module):
         self.encoder = Stack(cell, embedding, hidden, layers=layers, dropout=dropout)
 
     # --- talking -------------------------------------------------------------------------------------------------
+
+    def empty_history(self, count: int) -> Tensor:
+        """Return the states in which nothing was read: (count, C)."""
+        return self.decoder.empty(count)
 
     @torch.no_grad()
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
@@ -103,27 +108,16 @@ class Seq2Seq(Configured, nn.Module):
         )
 
     def _history_before(self, batch: Batch) -> Tensor:
-        """Give the state that the decoder begins from at each utterance: (M, C)."""
-        conversations, device = len(batch.turns), batch.token_ids.device
-        begin = self.decoder.begin(batch)
-        first = (
-            batch.turns.cumsum(0) - batch.turns
-        )  # (N,): where each conversation begins among the M
-        follows = torch.ones(len(batch.lengths), dtype=torch.bool)
-        follows[first] = False
-        later = follows.nonzero().squeeze(1)  # (M - N,)
-        source = torch.empty_like(
-            batch.lengths
-        )  # (M,): the row of `states` below that stands before each utterance
-        source[first] = torch.arange(conversations)
-        states = begin
-        if len(later):
+        """Return the state that the decoder begins from at each utterance: (M, C)."""
+        history, device = self.decoder.begin(batch), batch.token_ids.device
+        is_followed = torch.ones(len(batch.lengths), dtype=torch.bool)
+        is_followed[batch.turns.cumsum(0) - 1] = False
+        heard = is_followed.nonzero().squeeze(1)  # (M - N,)
+        if len(heard):
             token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
-            source[later] = conversations + torch.arange(len(later))
-            states = torch.cat(
-                [begin, self._encode(token_ids[(later - 1).to(device)], lengths[later - 1])]
-            )
-        history = states[source.to(device)]
+            after = self._encode(token_ids[heard.to(device)], lengths[heard])
+            rows = rows_before(batch.turns, heard).to(device)
+            history = torch.cat([history, after])[rows]
         return (
             history
             if batch.without_history is None

@@ -2,10 +2,9 @@
 
     <s> w w w <s> w w <s> w ...      every turn is read behind <s>, which also parts it from the turn before
 
-Where a recurrent model has a history vector, this one has the text itself: `history` (N, C) is the last tokens of the
-conversation, each one's id plus one, right-aligned behind noughts, as float32, which holds ids up to 2**24 exactly. It is bounded
-by a rule: a history that would grow beyond C tokens is cut to its last C // 2. Cut so seldom, a stretch of turns has one
-beginning, so that a batch reads it in one row; a window that slid with every turn would ask for a row each.
+Where a recurrent model has a history vector, this one has the text itself: a history is the ids of the conversation's last
+tokens. It is bounded by a rule: one that would grow beyond the window is cut to its last window // 2. Cut so seldom, a stretch
+of turns has one beginning, so that a batch reads it in one row; a window that slid with every turn would ask for a row each.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from dialogue.models import LIKELIHOOD, Batch, Configured, Likelihood, Objective, PreparedModel
 from dialogue.models.conversation_rows import ConversationRows, rows_of
+from dialogue.models.history import RaggedHistory
 from dialogue.models.layers import Dropout, check_ids
 from dialogue.models.objectives import likelihood
 from dialogue.models.projection import Linear, choose_precision, lay_out
@@ -138,44 +138,47 @@ class Transformer(Configured, nn.Module):
 
     # --- talking -------------------------------------------------------------------------------------------------
 
+    def empty_history(self, count: int) -> RaggedHistory:
+        """Return the text of conversations that begin: none."""
+        return RaggedHistory(
+            torch.zeros(0, dtype=torch.int32, device=self.embedding.weight.device),
+            torch.zeros(count, dtype=torch.long),
+            longest=self.window,
+            below=self.embedding.num_embeddings,
+        )
+
     @torch.no_grad()
-    def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
-        """Write one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,), (N, C) -> (N, C).
+    def encode_turn(
+        self, token_ids: Tensor, lengths: Tensor, history: RaggedHistory | None
+    ) -> RaggedHistory:
+        """Write one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,).
 
         The network is not run. Raises ValueError on a token id out of range.
         """
         check_ids(token_ids, self.embedding)
-        said = (self._behind_bos(token_ids) + 1).float()
         if history is None:
-            history = said.new_zeros(len(said), self.window)
-        lengths = lengths.to(said.device)[:, None]  # (N, 1)
-        both = torch.cat([history, said], dim=1)
-        total = (history > 0).sum(1, keepdim=True) + lengths
-        kept = torch.where(total > self.window, self.window // 2, total)
-        back = torch.arange(
-            self.window - 1, -1, -1, device=said.device
-        )  # how far before the last token each place stands
-        source = (self.window + lengths - 1 - back).clamp_min(
-            0
-        )  # the utterance's last token stands at window + length - 1
-        return both.gather(1, source) * (back < kept)
+            history = self.empty_history(len(lengths))
+        real = (torch.arange(token_ids.shape[1]) < lengths[:, None]).to(token_ids.device)  # (N, T)
+        said = replace(history, values=self._behind_bos(token_ids)[real].int(), lengths=lengths)
+        text = history.followed_by(said)
+        if int(text.lengths.max()) <= self.window:
+            return text
+        return text.last(torch.where(text.lengths > self.window, self.window // 2, text.lengths))
 
     @torch.no_grad()
-    def start(self, history: Tensor) -> TransformerState:
-        """Begin a reply to each history: (N, C) -> N rows. Reads the text anew, C tokens at most, whatever the conversation."""
-        longest = int((history > 0).sum(1).max())
-        token_ids = history[:, history.shape[1] - longest :].long() - 1  # (N, T)
-        real = token_ids >= 0
+    def start(self, history: RaggedHistory) -> TransformerState:
+        """Begin a reply to each history: N rows. Reads the text anew, a window at most, whatever the conversation."""
+        token_ids, real = history.padded()  # (N, T)
         rows, time = token_ids.shape
         size = self.embedding.embedding_dim // self.heads
         caches = self.embedding.weight.new_zeros(len(self.blocks), 2, rows, self.heads, time, size)
         if not time:
             return TransformerState(caches, real, caches)
-        at = torch.arange(time, device=history.device)
+        at = torch.arange(time, device=real.device)
         # Padding sees itself, so that softmax has something to sum up.
         visible = (at[:, None] >= at) & real[:, None] | (at[:, None] == at)  # (N, T, T)
         turn = _rotation(at.repeat(rows), size)
-        inputs = self._embed(token_ids.clamp_min(0).view(-1))  # (N * T, E)
+        inputs = self._embed(token_ids.view(-1))  # (N * T, E)
 
         def attend(cache: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             parts = (_rotated(queries, turn), _rotated(keys, turn), values)
@@ -274,7 +277,7 @@ class Transformer(Configured, nn.Module):
         read = batch.token_ids if batch.decoder_input is None else batch.decoder_input
         texts = [self._behind_bos(heard), self._behind_bos(read)]
         if batch.history is not None:
-            texts.append(batch.history.long() - 1)
+            texts.append(batch.history.values.long())
         rows = rows_of(batch, window=self.window)
         outputs = self._read(
             torch.cat([text.flatten() for text in texts])[rows.source], rows

@@ -184,7 +184,7 @@ def test_what_was_said_and_the_reply_to_it_both_enter_the_history(agent, talker,
     for text in ("do you like music?", reply):
         ids = [*talker.vocabulary.encode(text), talker.vocabulary.eos_id]
         history = talker.model.encode_turn(torch.tensor([ids]), torch.tensor([len(ids)]), history)
-    close(kept.history, history[0])
+    close(kept.history, history)
 
 
 def test_an_agent_keeps_its_conversations_in_the_store_that_it_was_given(talker):
@@ -219,7 +219,7 @@ def test_of_a_long_utterance_the_last_128_tokens_are_heard(agent, talker):
     last = [*ids[-128:], talker.vocabulary.eos_id]
     expected = talker.model.encode_turn(torch.tensor([last]), torch.tensor([129]), None)
     (heard,) = agent.hear([Conversation()], [Turn("user", text)])
-    close(heard.history, expected[0])
+    close(heard.history, expected)
 
 
 def test_a_kept_history_does_not_keep_the_batch_it_was_computed_in(agent, store):

@@ -11,9 +11,9 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import DecodeConfig, ModelConfig
 from dialogue.models import Objective, prepare
+from dialogue.models.history import empty_history, histories_before, stack_histories
 from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, history_after, make_conversation
 from training.data import batches
-from training.run.scheduled_sampling import histories_before
 from training.run.trainer import Trainer
 
 UNEVEN = [make_conversation(turns, seed=turns) for turns in (3, 1, 6, 2, 1, 4)]
@@ -53,8 +53,15 @@ def model(request):
     return build(name, **sizes)
 
 
-def empty(model, count=1):
-    return torch.zeros_like(history_after(model, [[5, EOS]])).expand(count, -1)
+def empty(model):
+    return empty_history(model)
+
+
+def same(found, expected):
+    """Histories are the same, number by number and in how long each is."""
+    close(found.flatten(), expected.flatten())
+    assert len(found) == len(expected)
+    assert all(found[[row]].nbytes == expected[[row]].nbytes for row in range(len(found)))
 
 
 def close(found, expected):
@@ -115,7 +122,7 @@ def test_conversations_that_go_on_score_as_if_they_had_been_whole(model):
         (conversation[: len(conversation) // 2], conversation[len(conversation) // 2 :])
         for conversation in UNEVEN
     ]
-    histories = torch.cat(
+    histories = stack_histories(
         [history_after(model, before) if before else empty(model) for before, _ in split]
     )
     whole = score(model, UNEVEN).log_probs.split([len(conversation) for conversation in UNEVEN])
@@ -132,19 +139,20 @@ def test_conversations_that_go_on_score_as_if_they_had_been_whole(model):
 def test_utterances_in_a_batch_are_taken_in_as_each_alone_after_its_own_history(model):
     utterances = [conversation[0] for conversation in UNEVEN]
     batch = as_batch([[utterance] for utterance in utterances])
-    histories = torch.cat([history_after(model, [conversation[-1]]) for conversation in UNEVEN])
+    histories = stack_histories(
+        [history_after(model, [conversation[-1]]) for conversation in UNEVEN]
+    )
     together = model.encode_turn(batch.token_ids, batch.lengths, histories)
     for row, utterance in enumerate(utterances):
-        close(
-            together[row : row + 1],
+        same(
+            together[[row]],
             model.encode_turn(
                 torch.tensor([utterance]), batch.lengths[row : row + 1], histories[[row]]
             ),
         )
-    noughts = torch.zeros_like(histories)
-    assert torch.equal(
+    same(
         model.encode_turn(batch.token_ids, batch.lengths, None),
-        model.encode_turn(batch.token_ids, batch.lengths, noughts),
+        model.encode_turn(batch.token_ids, batch.lengths, empty_history(model, len(UNEVEN))),
     )
 
 
@@ -189,7 +197,7 @@ def test_the_decoder_reads_other_words_where_it_is_given_them(model):
         VOCABULARY, batch.token_ids.shape, generator=torch.Generator().manual_seed(3)
     )
     found = model.penalised(replace(batch, decoder_input=read), Objective()).log_probs
-    histories = histories_before(model, batch)
+    histories = histories_before(model.encode_turn, batch, empty_history(model))
     utterances = [utterance for turns in UNEVEN for utterance in turns]
     for row, utterance in enumerate(utterances):
         expected, _ = steps(model, histories[[row]], utterance, read=read[row].tolist())
@@ -224,14 +232,14 @@ def test_what_stands_in_the_padding_never_matters(model):
         rtol=0,
         atol=0,
     )
-    assert torch.equal(
+    same(
         model.encode_turn(noisy.token_ids, batch.lengths, None),
         model.encode_turn(batch.token_ids, batch.lengths, None),
     )
 
 
 def test_rows_of_a_state_repeat_in_place_and_follow_their_parents(model):
-    histories = torch.cat([history_after(model, turns) for turns in UNEVEN[:3]])
+    histories = stack_histories([history_after(model, turns) for turns in UNEVEN[:3]])
     _, state = model.step(torch.tensor([BOS, BOS, BOS]), model.start(histories))
     token = torch.tensor([5, 6, 7])
     expected = model.step(token, state)[0]

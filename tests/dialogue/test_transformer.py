@@ -12,6 +12,7 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import CONFIG, Checkpoint
 from dialogue.config import DecodeConfig, ModelConfig
 from dialogue.models import Objective
+from dialogue.models.history import stack_histories
 from dialogue.models.transformer import Transformer
 from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, history_after, make_conversation
 from tests.dialogue.test_hred import UNEVEN, close
@@ -52,7 +53,7 @@ def model(request):
 
 
 def empty(model):
-    return torch.zeros(1, model.window)
+    return model.empty_history(1)
 
 
 def cut(conversation, window):
@@ -69,9 +70,8 @@ def cut(conversation, window):
 def test_the_history_is_the_text_so_far_cut_to_its_last_half_where_it_is_too_long(window):
     model, conversation = make(window=window), make_conversation(9, seed=2)
     for turns in range(1, 10):
-        (history,) = history_after(model, conversation[:turns]).tolist()
-        kept = cut(conversation[:turns], window)
-        assert history == [0] * (window - len(kept)) + [token + 1 for token in kept]
+        history = history_after(model, conversation[:turns])
+        assert history.values.tolist() == cut(conversation[:turns], window)
 
 
 def test_a_decoder_in_training_reads_words_of_its_own(model):
@@ -81,13 +81,13 @@ def test_a_decoder_in_training_reads_words_of_its_own(model):
 
 
 def test_histories_of_different_lengths_step_in_one_batch_as_alone(model):
-    histories = torch.cat(
+    histories = stack_histories(
         [
             empty(model),
             *(history_after(model, make_conversation(turns, seed=turns)) for turns in (4, 1, 2)),
         ]
     )
-    together, alone = model.start(histories), [model.start(history[None]) for history in histories]
+    together, alone = model.start(histories), [model.start(histories[[row]]) for row in range(4)]
     for tokens in ([BOS] * 4, [4, 5, 6, 7], [8, 8, 9, 9]):
         found, together = model.step(torch.tensor(tokens), together)
         for row, token in enumerate(tokens):
@@ -98,7 +98,7 @@ def test_histories_of_different_lengths_step_in_one_batch_as_alone(model):
 
 def test_hypotheses_share_their_history_and_follow_their_parents(model):
     """A beam of three in each of two conversations, against the same rows apart, each with a history of its own."""
-    histories = torch.cat(
+    histories = stack_histories(
         [history_after(model, make_conversation(turns, seed=turns)) for turns in (4, 1)]
     )
     first, second = torch.tensor([4, 5, 6, 7, 8, 9]), torch.tensor([10, 11, 12, 13, 14, 15])
@@ -125,7 +125,7 @@ def alone_of(model, histories, tokens, rows):
 
 
 def test_rows_of_different_conversations_are_not_mixed(model):
-    state = model.start(torch.cat([empty(model)] * 2)).repeat(2)
+    state = model.start(model.empty_history(2)).repeat(2)
     with pytest.raises(RuntimeError, match="rows of different conversations were mixed"):
         state.select(torch.tensor([0, 2, 1, 3]))
 
@@ -181,7 +181,7 @@ def test_an_objective_adds_what_it_does_to_each_step(model, read):
 def test_training_in_bfloat16_gives_nearly_the_losses_of_float32(model):
     batch = as_batch(
         UNEVEN,
-        history=torch.cat(
+        history=stack_histories(
             [history_after(model, make_conversation(2, seed=n)) for n in range(len(UNEVEN))]
         ),
     )
@@ -204,8 +204,8 @@ def test_a_history_keeps_the_largest_ids_exactly_whatever_the_model_computes_in(
         dropout=0.0,
     ).bfloat16()
     history = model.encode_turn(torch.tensor([[49_999, 50_000, EOS]]), torch.tensor([3]), None)
-    assert history.dtype == torch.float32
-    assert history.tolist() == [[BOS + 1, 50_000, 50_001]]
+    assert history.values.dtype == torch.int32
+    assert history.values.tolist() == [BOS, 49_999, 50_000]
 
 
 def test_an_embedding_that_the_heads_cannot_share_is_refused():

@@ -54,7 +54,7 @@ def by_the_formula():
 def test_its_probabilities_are_the_formulas_after_every_two_tokens_and_sum_to_one(model):
     expected = by_the_formula()
     for u, v in itertools.product(range(SIZE), repeat=2):
-        state = model.start(torch.tensor([[u + 1.0, v + 1.0]]))
+        state = model.start(torch.tensor([[u, v]]))
         log_probs, _ = model.step(torch.tensor([BOS]), state)
         torch.testing.assert_close(
             log_probs[0].exp(), torch.tensor([expected((u, v), word) for word in range(SIZE)])
@@ -65,16 +65,16 @@ def test_its_probabilities_are_the_formulas_after_every_two_tokens_and_sum_to_on
 @pytest.mark.parametrize("begun", [False, True])
 def test_utterances_score_as_their_tokens_do_one_by_one(model, begun):
     conversations = [*CONVERSATIONS, [[EOS], [EOS], [5, 5, EOS]], [[7, 1, EOS]]]
-    history = torch.tensor([[5.0, 6.0]]).repeat(len(conversations), 1) if begun else None
+    history = torch.tensor([[4, 5]]).repeat(len(conversations), 1) if begun else None
     without = torch.zeros(sum(map(len, conversations)), dtype=torch.bool)
     without[1] = True
     batch = collate(conversations, pad_id=0, without_history=without)
     batch = batch if history is None else type(batch)(**{**vars(batch), "history": history})
     found, row = model.log_likelihood(batch), 0
     for conversation in conversations:
-        before = torch.zeros(1, 2) if history is None else history[:1]
+        before = model.empty_history(1) if history is None else history[:1]
         for turn in conversation:
-            state, read = model.start(torch.zeros(1, 2) if without[row] else before), BOS
+            state, read = model.start(model.empty_history(1) if without[row] else before), BOS
             log_prob = correct = 0
             for token in turn:
                 log_probs, state = model.step(torch.tensor([read]), state)
@@ -89,12 +89,10 @@ def test_utterances_score_as_their_tokens_do_one_by_one(model, begun):
 
 def test_rows_of_a_beam_are_what_they_are_alone(model):
     state = (
-        model.start(torch.tensor([[0.0, 0.0], [5.0, 6.0]]))
-        .repeat(2)
-        .select(torch.tensor([3, 0, 1]))
+        model.start(torch.tensor([[EOS, EOS], [4, 5]])).repeat(2).select(torch.tensor([3, 0, 1]))
     )
     together, after = model.step(torch.tensor([7, 4, BOS]), state)
-    for row, (token, begin) in enumerate([(7, [5.0, 6.0]), (4, [0.0, 0.0]), (BOS, [0.0, 0.0])]):
+    for row, (token, begin) in enumerate([(7, [4, 5]), (4, [EOS, EOS]), (BOS, [EOS, EOS])]):
         alone, then = model.step(torch.tensor([token]), model.start(torch.tensor([begin])))
         assert torch.equal(together[row], alone[0])
         assert torch.equal(after.tokens[row], then.tokens[0])

@@ -1,4 +1,4 @@
-"""Turns of held-out conversations, each with the history vector of what was said before it."""
+"""Turns of held-out conversations, each with the model's history of what was said before it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from dialogue.models import ModelModule
+from dialogue.models import History, ModelModule
+from dialogue.models.history import empty_history, histories_before
 from training.corpora.transcript import Transcript
 from training.data import batches
 
@@ -21,11 +21,11 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Exchange:
-    """One turn in its place: which conversation and turn it is, from 0, what was said before as a vector, and the turn."""
+    """One turn in its place: which conversation and turn it is, from 0, the history before it, and the turn."""
 
     conversation: int
     turn: int
-    history: Tensor  # (C,)
+    history: History  # one row
     token_ids: list[int]
 
 
@@ -39,30 +39,24 @@ def by_hash(transcripts: Iterable[Transcript]) -> list[Transcript]:
 def exchanges_of(
     model: ModelModule[Any], conversations: Sequence[list[batches.Utterance]], device: torch.device
 ) -> list[Exchange]:
-    """Encode conversations turn by turn and list every turn but each one's first, with the history vector before it."""
+    """Encode conversations turn by turn and list every turn but each one's first, with the history before it."""
+    empty = empty_history(model)
     found: list[Exchange] = []
     order = sorted(range(len(conversations)), key=lambda index: len(conversations[index]))
     for begin in tqdm(
         range(0, len(order), BATCH_CONVERSATIONS), desc="histories", leave=False, disable=None
     ):
-        going_on = [
-            index
-            for index in order[begin : begin + BATCH_CONVERSATIONS]
-            if len(conversations[index]) > 1
+        part = [i for i in order[begin : begin + BATCH_CONVERSATIONS] if len(conversations[i]) > 1]
+        if not part:
+            continue
+        batch = batches.collate([conversations[index] for index in part], pad_id=0).to(device)
+        histories = histories_before(model.encode_turn, batch, empty)
+        places = [(turn, index) for index in part for turn in range(len(conversations[index]))]
+        found += [
+            Exchange(index, turn, histories[[row]], conversations[index][turn])
+            for row, (turn, index) in sorted(enumerate(places), key=lambda place: place[1][0])
+            if turn
         ]
-        history: Tensor | None = None
-        for turn in range(max((len(conversations[index]) for index in going_on), default=1) - 1):
-            staying = [
-                row for row, index in enumerate(going_on) if len(conversations[index]) > turn + 1
-            ]
-            history = None if history is None else history[staying]
-            going_on = [going_on[row] for row in staying]
-            said = batches.collate([[conversations[index][turn]] for index in going_on], pad_id=0)
-            history = model.encode_turn(said.token_ids.to(device), said.lengths, history)
-            found += [
-                Exchange(index, turn + 1, vector, conversations[index][turn + 1])
-                for index, vector in zip(going_on, history, strict=True)
-            ]
     return found
 
 

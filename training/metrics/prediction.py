@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dialogue.models import Batch, ModelModule
+from dialogue.models import Batch, History, ModelModule
+from dialogue.models.history import empty_history, stack_histories
 from dialogue.vocabulary import Vocabulary, spaceless
 from training.corpora.transcript import Transcript
 from training.data import batches
@@ -153,7 +154,7 @@ def likelihoods(
         (found.conversation, found.turn): found.history
         for found in exchanges_of(model, before, device)
     }
-    empty = torch.zeros_like(next(iter(histories.values()))) if histories else None
+    empty = empty_history(model)
     first = [
         0,
         *itertools.accumulate(map(len, conversations)),
@@ -168,13 +169,9 @@ def likelihoods(
     for places in _by_tokens(order, [sum(map(len, turns)) for *_, turns in stretches], name=name):
         part = [stretches[place] for place in places]
         batch = batches.collate([turns for *_, turns in part], pad_id=0)
-        if empty is not None:
-            batch = replace(
-                batch,
-                history=torch.stack(
-                    [histories.get((index, begin), empty) for index, begin, _ in part]
-                ),
-            )
+        if histories:
+            stacked = [histories.get((index, begin), empty) for index, begin, _ in part]
+            batch = replace(batch, history=stack_histories(stacked))
         if after is not conversations:
             heard = batches.collate(
                 [after[index][begin : begin + len(turns)] for index, begin, turns in part], pad_id=0
@@ -248,16 +245,16 @@ def score(
     model: ModelModule[Any],
     replies: Sequence[Sequence[int]],
     *,
-    histories: Sequence[Tensor] | None,
+    histories: Sequence[History] | None,
     name: str,
 ) -> Tensor:
-    """Give log p of each reply (its tokens with </s>) given its history vector, or nothing: (M,) float64."""
+    """Return log p of each reply (its tokens with </s>) given its history, or nothing: (M,) float64."""
     order = sorted(range(len(replies)), key=lambda index: len(replies[index]))
     device = next(model.parameters()).device
     log_probs = torch.zeros(len(replies), dtype=torch.float64)
     for rows in _by_tokens(order, list(map(len, replies)), name=name):
         batch = batches.collate([[list(replies[row])] for row in rows], pad_id=0)
-        history = None if histories is None else torch.stack([histories[row] for row in rows])
+        history = None if histories is None else stack_histories([histories[row] for row in rows])
         found = model.log_likelihood(
             Batch(batch.token_ids, batch.lengths, batch.turns, history=history).to(device)
         )

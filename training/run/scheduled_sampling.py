@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dialogue.models import Batch, DecoderState, ModelModule
+from dialogue.models.history import empty_history, histories_before
 
 WAYS = ("argmax", "sample")
 
@@ -39,13 +40,14 @@ class OwnWords:
         alive = (
             (batch.lengths[:, None] - 1 > torch.arange(token_ids.shape[1])).sum(0).tolist()
         )  # whose token t is read
-        order = order.to(device)
-        state: DecoderState = model.start(histories_before(model, batch)[order])
+        histories = histories_before(model.encode_turn, batch, empty_history(model))
+        state: DecoderState = model.start(histories[order])
+        on_device = order.to(device)
         before = torch.full((len(order),), self.bos_id, device=device)
         for time, count in enumerate(alive):
             if not count:
                 break
-            rows = order[:count]
+            rows = on_device[:count]
             state = state.select(torch.arange(count, device=device))
             log_probs, state = model.step(before[:count], state)
             before = torch.where(true[rows, time], token_ids[rows, time], self._chosen(log_probs))
@@ -59,27 +61,3 @@ class OwnWords:
             torch.empty_like(log_probs).exponential_().log_()
         )  # Gumbel's trick: the maximum falls as softmax would draw
         return (log_probs - noise).argmax(-1)
-
-
-@torch.no_grad()
-def histories_before(model: ModelModule[Any], batch: Batch) -> Tensor:
-    """Give the history vector that stands before each utterance of a batch, turn by turn: (M, C)."""
-    token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
-    first = batch.turns.cumsum(0) - batch.turns  # (N,): where each conversation begins among the M
-    device, history = token_ids.device, batch.history
-    if history is None:  # as zeros, of a size that the model alone knows
-        history = torch.zeros_like(model.encode_turn(token_ids[:1], lengths[:1], None)).expand(
-            len(first), -1
-        )
-    going_on, places, vectors = torch.arange(len(first)), [first], [history]
-    for turn in range(1, int(batch.turns.max())):
-        staying = batch.turns[going_on] > turn
-        going_on, history = going_on[staying], history[staying.to(device)]
-        said = first[going_on] + turn - 1
-        history = model.encode_turn(token_ids[said.to(device)], lengths[said], history)
-        places.append(said + 1)
-        vectors.append(history)
-    before = torch.cat(vectors)[torch.cat(places).argsort().to(device)]
-    if batch.without_history is not None:
-        before = before.masked_fill(batch.without_history[:, None], 0)
-    return before

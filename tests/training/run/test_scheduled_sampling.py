@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dialogue.models.history import empty_history, histories_before
 from dialogue.models.hred import HRED
 from training.data.batches import Utterance, collate
-from training.run.scheduled_sampling import OwnWords, histories_before
+from training.run.scheduled_sampling import OwnWords
 
 EOS, BOS = 3, 2
 CONVERSATIONS = [
@@ -37,6 +38,10 @@ def model():
     return model.eval()
 
 
+def before(model, batch):
+    return histories_before(model.encode_turn, batch, empty_history(model))
+
+
 def slowly(model, batch, histories, truth):
     """What is read, utterance by utterance and word by word: the gate has been drawn in the same way."""
     true = torch.rand(batch.token_ids.shape) < truth
@@ -58,7 +63,7 @@ def test_the_decoder_reads_what_it_would_have_said_in_the_place_of_some_true_wor
     torch.manual_seed(1)
     found = OwnWords("argmax", BOS).mix(model, batch, truth=truth)
     torch.manual_seed(1)
-    expected = slowly(model, batch, histories_before(model, batch), truth)
+    expected = slowly(model, batch, before(model, batch), truth)
     assert torch.equal(found.decoder_input, expected)
     assert not torch.equal(found.decoder_input, batch.token_ids)
     assert torch.equal(found.token_ids, batch.token_ids), "what is to be learnt stays"
@@ -118,10 +123,10 @@ def test_the_histories_are_those_of_the_turns_before_one_by_one(model, begun):
             heard = turn.heard or list(turn)
             state = model.encode_turn(torch.tensor([heard]), torch.tensor([len(heard)]), state)
     expected = torch.cat(expected).masked_fill(without[:, None], 0)
-    torch.testing.assert_close(histories_before(model, batch), expected)
+    torch.testing.assert_close(before(model, batch), expected)
 
 
 def test_conversations_of_one_turn_have_no_history(model):
     assert torch.equal(
-        histories_before(model, collate([[[4, EOS]], [[5, 6, EOS]]], pad_id=0)), torch.zeros(2, 5)
+        before(model, collate([[[4, EOS]], [[5, 6, EOS]]], pad_id=0)), torch.zeros(2, 5)
     )

@@ -1,0 +1,305 @@
+"""What is kept of a conversation between two turns: stacked, taken apart, and written to bytes.
+
+A tensor (N, C) is a history already, so a model whose history is a vector needs nothing from here. A model that
+keeps something of another length for each conversation returns a `RaggedHistory`, or an `OwnHistory` of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeVar, cast, runtime_checkable
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dialogue.models import Batch, History, ModelModule
+
+H = TypeVar("H", bound=History)
+Read = Callable[[Tensor, Tensor, H], H]  # as encode_turn: token_ids (N, T), lengths (N,), history
+
+
+@runtime_checkable
+class OwnHistory(History, Protocol):
+    """What a class of histories offers that torch offers for tensors."""
+
+    def stack(self, others: Sequence[Self]) -> Self:
+        """Return the rows of this history and then those of the others."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the one row is made of, to be written down."""
+        ...
+
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+        """Return the one row that is made of these tensors, on the device of this history, the empty one.
+
+        They come from outside: raise ValueError, with what was found and expected, where they fit no history.
+        """
+        ...
+
+    def largest(self) -> Self | None:
+        """Return a row as large as they come; None where a history grows without bound."""
+        ...
+
+
+@runtime_checkable
+class HasEmptyHistory(Protocol):
+    """A model that makes the history of conversations in which nothing was said itself."""
+
+    def empty_history(self, count: int) -> Any:
+        """Return the history of `count` conversations that begin."""
+        ...
+
+
+@dataclass(frozen=True)
+class RaggedHistory:
+    """A history of tensors of uneven lengths, one for each conversation, one after the other without padding.
+
+        values     a a a b b c c c c     (P, ...): three of conversation 0, two of 1, none of 2, four of 3
+        lengths    3 2 0 4               (N,), on the CPU
+
+    A model may say what bounds it, which is checked where a history comes from outside.
+    longest: of one conversation; None: it grows with the conversation. below: integers are from 0 to below - 1.
+    """
+
+    values: Tensor
+    lengths: Tensor
+    longest: int | None = None
+    below: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of its numbers."""
+        return self.values.nbytes + self.lengths.nbytes
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, rows: Tensor | list[int]) -> RaggedHistory:
+        """Copy rows (R,), in their order."""
+        rows = torch.as_tensor(rows)
+        return self._pieces(self.begins()[rows], self.lengths[rows])
+
+    def begins(self) -> Tensor:
+        """Return where each conversation begins among the values: (N,), on the CPU."""
+        return self.lengths.cumsum(0) - self.lengths
+
+    def to(self, device: torch.device) -> RaggedHistory:
+        """Move the values; the lengths stay on the CPU."""
+        return replace(self, values=self.values.to(device))
+
+    def flatten(self) -> Tensor:
+        """Return all its numbers in a row, to be shown."""
+        return self.values.flatten()
+
+    def last(self, counts: Tensor) -> RaggedHistory:
+        """Keep the last `counts` (N,) of each conversation."""
+        counts = counts.minimum(self.lengths)
+        return self._pieces(self.begins() + self.lengths - counts, counts)
+
+    def followed_by(self, said: RaggedHistory) -> RaggedHistory:
+        """Lengthen each conversation by what was said in it: a history of as many conversations."""
+        # Rows 0 N 1 N+1 ...: what was said lies behind its own conversation then, so that two lengths make one.
+        both = self.stack([said])[torch.arange(2 * len(self)).view(2, -1).t().flatten()]
+        return replace(both, lengths=both.lengths.view(-1, 2).sum(1))
+
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """Return the values right-aligned behind zeros, (N, T, ...), and which are real, (N, T)."""
+        longest = int(self.lengths.max())
+        real = torch.arange(longest) >= longest - self.lengths[:, None]
+        real = real.to(self.values.device)
+        padded = self.values.new_zeros(*real.shape, *self.values.shape[1:])
+        padded[real] = self.values
+        return padded, real
+
+    def stack(self, others: Sequence[RaggedHistory]) -> RaggedHistory:
+        """Return the conversations of this history and then those of the others."""
+        every = [self, *others]
+        return replace(
+            self,
+            values=torch.cat([one.values for one in every]),
+            lengths=torch.cat([one.lengths for one in every]),
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the values of the one conversation."""
+        return {"values": self.values}
+
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> RaggedHistory:
+        """Return the history of one conversation; raise ValueError where the values fit no such history."""
+        found = tensors.get("values")
+        shape = ("up to " + str(self.longest) if self.longest else "any", *self.values.shape[1:])
+        if (
+            found is None
+            or len(tensors) > 1
+            or found.is_floating_point() != self.values.is_floating_point()
+            or found.shape[1:] != self.values.shape[1:]
+            or found.dim() != self.values.dim()
+            or (self.longest is not None and len(found) > self.longest)
+        ):
+            raise ValueError(
+                f"found a history of {_said_of(tensors)}, expected values {_shape(shape)} of "
+                f"{self.values.dtype}"
+            )
+        if (
+            self.below is not None
+            and len(found)
+            and not 0 <= int(found.min()) <= int(found.max()) < self.below
+        ):
+            raise ValueError(
+                f"found a history of numbers from {int(found.min())} to {int(found.max())}, "
+                f"expected 0 to {self.below - 1}"
+            )
+        return replace(self, values=found.to(self.values), lengths=torch.tensor([len(found)]))
+
+    def largest(self) -> RaggedHistory | None:
+        """Return a conversation as long as they come; None where that is not bounded."""
+        if self.longest is None:
+            return None
+        values = self.values.new_zeros(self.longest, *self.values.shape[1:])
+        return replace(self, values=values, lengths=torch.tensor([self.longest]))
+
+    def _pieces(self, begins: Tensor, lengths: Tensor) -> RaggedHistory:
+        """Copy the stretches of the values that begin there and are so long: (R,) each."""
+        # Counting on through all stretches and, in each, shifted to where it begins: no loop over rows.
+        shift = (begins - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
+        places = torch.arange(len(shift)) + shift
+        return replace(self, values=self.values[places.to(self.values.device)], lengths=lengths)
+
+
+def empty_history(model: ModelModule[Any], count: int = 1) -> Any:
+    """Return the history of `count` conversations that begin: the model's own, or zeros as large as its vectors.
+
+    Raises ValueError on a model whose history is no tensor and that does not say what the empty one is.
+    """
+    if isinstance(model, HasEmptyHistory):
+        return model.empty_history(count)
+    device = next(model.parameters()).device
+    probe = model.encode_turn(
+        torch.zeros(1, 1, dtype=torch.long, device=device), torch.ones(1, dtype=torch.long), None
+    )
+    if not isinstance(probe, Tensor):
+        raise ValueError(
+            f"the history of {type(model).__name__} is of the class {type(probe).__name__}, not a tensor; "
+            "such a model needs a call empty_history(count)"
+        )
+    return probe.new_zeros(count, *probe.shape[1:])
+
+
+def stack_histories(histories: Sequence[H]) -> H:
+    """Return the rows of all histories, of one model, one below the other. There must be at least one."""
+    first, *others = histories
+    if isinstance(first, Tensor):
+        return cast(H, torch.cat(cast(list[Tensor], list(histories))))
+    return cast(H, cast(OwnHistory, first).stack(cast(Any, others)))
+
+
+def history_to_bytes(history: History, *, half: bool = False) -> bytes:
+    """Write the history of one conversation in the safetensors format.
+
+    half: numbers with a point in half precision, where they fit into that.
+    """
+    assert len(history) == 1, f"{len(history)} conversations; a history is written for each"
+    tensors = _tensors(history)
+    return save({name: _written(tensor, half=half) for name, tensor in tensors.items()})
+
+
+def history_from_bytes(data: bytes, empty: H) -> H:
+    """Read what `history_to_bytes` wrote. empty: the model's empty history, which says what is expected.
+
+    Raises ValueError that says what was found and expected where the bytes hold no history of that model.
+    """
+    try:
+        tensors = load(bytes(data))
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"found {len(data)} bytes that hold no history ({error}), expected one of {_said_of(_tensors(empty))}"
+        ) from None
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
+            raise ValueError(f"found a history whose {name} hold NaN or infinity, expected numbers")
+    if not isinstance(empty, Tensor):
+        return cast(H, cast(OwnHistory, empty).from_tensors(tensors))
+    found = tensors.get("values")
+    if (
+        found is None
+        or len(tensors) > 1
+        or found.shape != empty[[0]].shape
+        or found.is_floating_point() != empty.is_floating_point()
+    ):
+        raise ValueError(
+            f"found a history of {_said_of(tensors)}, expected {_said_of(_tensors(empty))}"
+        )
+    return cast(H, found.to(empty))
+
+
+def max_history_bytes(empty: History) -> int | None:
+    """Return how many bytes `history_to_bytes` makes of a conversation at most; None: that has no bound.
+
+    empty: the model's empty history.
+    """
+    largest = empty[[0]] if isinstance(empty, Tensor) else cast(OwnHistory, empty).largest()
+    return None if largest is None else len(history_to_bytes(largest))
+
+
+def histories_before(read: Read[H], batch: Batch, empty: H) -> H:
+    """Return the history before each utterance of a batch: M rows, taken turn by turn as the turns were heard.
+
+    read: encode_turn, or what a model does there with gradients. empty: the history of one conversation that begins;
+    turns without history have it.
+    """
+    token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
+    first = batch.turns.cumsum(0) - batch.turns  # (N,): where each conversation begins among the M
+    nothing = torch.zeros_like(first)
+    history: H = empty[nothing] if batch.history is None else batch.history
+    going_on, heard, found = torch.arange(len(first)), [first[:0]], [history]
+    for turn in range(int(batch.turns.max()) - 1):
+        staying = (batch.turns[going_on] > turn + 1).nonzero().squeeze(1)
+        going_on = going_on[staying]
+        said = first[going_on] + turn
+        history = read(token_ids[said.to(token_ids.device)], lengths[said], history[staying])
+        heard.append(said)
+        found.append(history)
+    rows = rows_before(batch.turns, torch.cat(heard))
+    if batch.without_history is None:
+        return stack_histories(found)[rows]
+    return stack_histories([empty, *found])[(rows + 1).masked_fill(batch.without_history.cpu(), 0)]
+
+
+def rows_before(turns: Tensor, heard: Tensor) -> Tensor:
+    """Return where the history before each utterance stands, (M,), on the CPU.
+
+    They stand one below the other: N from which the conversations of `turns` (N,) utterances begin, then one after
+    each of the utterances `heard` (Q,): all of the M that another one follows, in any order.
+    """
+    rows = torch.empty(int(turns.sum()), dtype=torch.long)
+    rows[turns.cumsum(0) - turns] = torch.arange(len(turns))
+    rows[heard + 1] = len(turns) + torch.arange(len(heard))
+    return rows
+
+
+def _tensors(history: History) -> Mapping[str, Tensor]:
+    if isinstance(history, Tensor):
+        return {"values": history}
+    return cast(OwnHistory, history).tensors()
+
+
+def _written(tensor: Tensor, *, half: bool) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    if half and tensor.is_floating_point():
+        halved = tensor.half()
+        return halved if bool(halved.isfinite().all()) else tensor
+    return tensor
+
+
+def _said_of(tensors: Mapping[str, Tensor]) -> str:
+    """Name tensors by shape and type, as errors do."""
+    parts = [f"{name} {_shape(tensor.shape)} of {tensor.dtype}" for name, tensor in tensors.items()]
+    return ", ".join(parts) or "nothing"
+
+
+def _shape(sizes: Sequence[object]) -> str:
+    return f"({', '.join(map(str, sizes))})"
