@@ -1,6 +1,7 @@
 """The skill's server.
 
-Run it with `python app.py`, or under a WSGI server: `gunicorn --threads 8 'app:create_app()'`.
+Run it with `python app.py`, or with several workers by
+`gunicorn -c deploy/gunicorn.conf.py 'app:create_app()'`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from dialogue.safety import Level, level_from_environment
 from skill import (
     build_skill,
     deploy,
+    health,
     interaction_settings,
+    logs,
     simulator,
     state,
     tunnel,
@@ -36,6 +39,7 @@ from skill import (
 )
 from skill.endpoint import BODY_LIMIT, is_loopback, mount
 from skill.interaction_settings import InteractionSettings
+from skill.metrics import Metrics
 from skill.verify import Verifier
 
 log = logging.getLogger("app")
@@ -61,6 +65,7 @@ class Settings:
     safety: Level = "standard"
     log_text: bool = False  # log what was said; for development only
     open_page: bool = False  # open the simulator in a browser
+    metrics_token: str = field(default="", repr=False)  # lets /metrics be read from elsewhere
     interaction: InteractionSettings = field(
         default_factory=interaction_settings.load
     )  # the skill's names, and how it takes free speech
@@ -92,7 +97,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, SAFETY and LOG_TEXT.
+        """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, SAFETY, LOG_TEXT, METRICS_TOKEN.
 
         Raises ValueError on an unknown SAFETY. The domain is checked when a tunnel is opened.
         """
@@ -105,6 +110,7 @@ class Settings:
             checkpoint=Path(os.environ.get("CHECKPOINT") or PRETRAINED),
             safety=level_from_environment(),
             log_text=os.environ.get("LOG_TEXT") == "1",
+            metrics_token=os.environ.get("METRICS_TOKEN", "").strip(),
         )
 
 
@@ -122,9 +128,13 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
                 "(amzn1.ask.skill....)"
             )
     app = Flask(__name__, static_folder=None)
-    agent = agent or DialogueAgent.load(settings.checkpoint, safety=settings.safety)
+    metrics = Metrics()
+    agent = agent or DialogueAgent.load(
+        settings.checkpoint, safety=settings.safety, observe=metrics.replied
+    )
+    health.mount(app, metrics, token=settings.metrics_token, checks={})
     if not settings.verify:
-        return _create_simulated(app, settings, agent)
+        return _create_simulated(app, settings, agent, metrics)
     verifier = Verifier(skill_ids=settings.skill_ids)
     app.extensions["verifier"] = verifier
     skill = build_skill(
@@ -133,12 +143,15 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
         safety=settings.safety,
         may_send=True,
         log_text=settings.log_text,
+        metrics=metrics,
     )
-    mount(app, skill, verifier=verifier, interaction=settings.interaction)
+    mount(app, skill, verifier=verifier, interaction=settings.interaction, metrics=metrics)
     return app
 
 
-def _create_simulated(app: Flask, settings: Settings, agent: DialogueAgent) -> Flask:
+def _create_simulated(
+    app: Flask, settings: Settings, agent: DialogueAgent, metrics: Metrics
+) -> Flask:
     """Mount the skill without verification, and the simulator, which observes its own sessions."""
     agents = simulator.build_agents(
         agent,
@@ -151,9 +164,10 @@ def _create_simulated(app: Flask, settings: Settings, agent: DialogueAgent) -> F
         safety=settings.safety,
         log_text=settings.log_text,
         observe=agents.observe,
+        metrics=metrics,
     )
 
-    mount(app, skill, verifier=None, interaction=settings.interaction)
+    mount(app, skill, verifier=None, interaction=settings.interaction, metrics=metrics)
     simulator.mount(app, agents, settings.interaction)
     return app
 
@@ -362,6 +376,7 @@ def settings_of(arguments: list[str] | None) -> Settings:
         checkpoint=asked.checkpoint,
         safety=before.safety,
         log_text=before.log_text,
+        metrics_token=before.metrics_token,
         open_page=asked.open,
         interaction=interaction_settings.chosen(asked),
     )
@@ -413,11 +428,7 @@ def _leave(signum: int, frame: object) -> NoReturn:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Serve the skill from the command line."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # skill.tunnel reports what ngrok's agent has to say.
-    logging.getLogger("pyngrok").setLevel(logging.CRITICAL)
+    logs.set_up(os.environ.get("LOG_FORMAT") or "text")
     settings = settings_of(arguments)
     check_address(settings)
     app = create_app(settings)

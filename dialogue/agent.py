@@ -84,6 +84,7 @@ class DialogueAgent:
         language_model: Callable[[Sequence[Sequence[int]]], Tensor] | None = None,
         clock: Callable[[], float] = time.monotonic,
         precision: str = "fp32",
+        observe: Callable[[Sequence[Reply]], None] | None = None,
     ) -> None:
         """Take a checkpoint, and what is to differ from the defaults.
 
@@ -92,6 +93,7 @@ class DialogueAgent:
         avoid: reply -> whether it is said only where no other is left.
         language_model: replies as token ids -> log p(reply), (N,), for re-ranking; else the model's own without history.
         precision: of the output layer while a reply is searched for, as dialogue.models.projection has it.
+        observe: is told the replies of every call that answers named conversations.
         Raises ValueError where the block list or a stop word is not of the vocabulary's language.
         """
         self.model, self.vocabulary = source.model, source.vocabulary
@@ -102,7 +104,7 @@ class DialogueAgent:
         self._source = source  # whose own ranker the settings may name
         self._store = ConversationStore() if store is None else store  # an empty one is false
         self._lock = threading.Lock()
-        self._may_say, self._avoid = may_say, avoid
+        self._may_say, self._avoid, self._observe = may_say, avoid, observe
         self._language_model, self._clock, self._never_say = language_model, clock, tuple(never_say)
         pieces = (
             (token_id, self.vocabulary.piece(token_id)) for token_id in range(len(self.vocabulary))
@@ -146,10 +148,12 @@ class DialogueAgent:
         precision: str = "auto",
         decode: DecodeConfig | None = None,
         safety: Level = "standard",
+        observe: Callable[[Sequence[Reply]], None] | None = None,
     ) -> DialogueAgent:
         """Load the agent of a checkpoint. Raises ValueError where it is none.
 
         model_name: as checkpoint.load has it. safety: how its replies are filtered, as in dialogue.safety.
+        observe: as above.
         """
         return cls(
             checkpoint.load(folder, device=device, model_name=model_name),
@@ -158,6 +162,7 @@ class DialogueAgent:
             may_say=may_say(safety),
             never_say=never_say(safety),
             avoid=claims_a_life,
+            observe=observe,
         )
 
     def with_settings(self, decode: DecodeConfig) -> DialogueAgent:
@@ -196,6 +201,8 @@ class DialogueAgent:
             )
             for name, reply in zip(conversations, replies, strict=True):
                 self._store.put(name, reply.conversation)
+        if self._observe and replies:
+            self._observe(replies)
         return replies
 
     def note(self, conversation: str, utterance: str, reply: str) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dialogue.answers import Answer
     from dialogue.safety import Level
     from skill.interaction_settings import InteractionSettings
+    from skill.metrics import Metrics
     from skill.responder import Agent
 
 
@@ -22,17 +23,19 @@ def build_skill(
     may_send: bool = False,
     log_text: bool = False,
     observe: Callable[[str, str, Answer], None] | None = None,
+    metrics: Metrics | None = None,
 ) -> CustomSkill:
     """Build the skill: its handlers in order, the most specific first.
 
-    interaction: how it is called and hears; none: as settings.toml says. The other settings are
-    those of `Responder`.
+    interaction: how it is called and hears; none: as settings.toml says. metrics: where answers are
+    counted. The other settings are those of `Responder`.
     """
     from ask_sdk_core.skill_builder import SkillBuilder
 
     from dialogue.safety import fixed_answer
     from skill import commands, handlers
     from skill.interaction_settings import load
+    from skill.metrics import Metrics
     from skill.responder import Responder
 
     interaction = interaction or load()
@@ -40,8 +43,15 @@ def build_skill(
         interaction.invocation_name
     )  # now, as what comes next, so that nobody who speaks waits for it
     fixed_answer("hello", seed="", level=safety)
+    metrics = metrics or Metrics()
+
+    def answered(request: str, session: str, given: Answer) -> None:
+        metrics.answered(given)
+        if observe:
+            observe(request, session, given)
+
     responder = Responder(
-        agent, safety=safety, may_send=may_send, log_text=log_text, observe=observe
+        agent, safety=safety, may_send=may_send, log_text=log_text, observe=answered
     )
     builder = SkillBuilder()
     builder.add_global_request_interceptor(handlers.Interaction(interaction))
@@ -61,5 +71,5 @@ def build_skill(
         handlers.Silent(),
     ):
         builder.add_request_handler(handler)
-    builder.add_exception_handler(handlers.Trouble())
+    builder.add_exception_handler(handlers.Trouble(metrics.failed))
     return builder.create()

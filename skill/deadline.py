@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -46,9 +47,12 @@ def in_time(
         finally:
             done.set()
 
-    threading.Thread(target=run, name="reply", daemon=True).start()
+    # in this context, so that what is logged there bears the request's id
+    threading.Thread(target=copy_context().run, args=(run,), name="reply", daemon=True).start()
     if not wait(done, HINT_AFTER):
-        threading.Thread(target=hint, name="progressive response", daemon=True).start()
+        threading.Thread(
+            target=copy_context().run, args=(hint,), name="progressive response", daemon=True
+        ).start()
         if not wait(done, GIVE_UP_AFTER - HINT_AFTER):
             raise TooLate
     (result,) = outcome

@@ -8,19 +8,22 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from skill import contract
 from skill.envelope import Junk, Reader, is_known, parse
 from skill.interaction_settings import load
+from skill.logs import LOGGED_ID, current_request
+from skill.metrics import Metrics
 from skill.verify import NotAlexa, Verifier
 
 if TYPE_CHECKING:
@@ -39,13 +42,15 @@ def mount(
     *,
     verifier: Verifier | None,
     interaction: InteractionSettings | None = None,
+    metrics: Metrics | None = None,
 ) -> None:
     """Serve a skill at POST /.
 
     interaction: the settings that `build_skill` was given. verifier: None turns verification off,
     for development: then only requests that reach loopback directly are answered, and a response
-    that breaks the contract raises an exception.
+    that breaks the contract raises an exception. metrics: where requests are counted.
     """
+    metrics = metrics or Metrics()
     app.config.update(
         MAX_CONTENT_LENGTH=BODY_LIMIT,
         ASK_SDK_VERIFY_SIGNATURE=False,
@@ -57,13 +62,16 @@ def mount(
 
     @app.post("/", provide_automatic_options=False)
     def alexa() -> AnyResponse:
+        begun = time.perf_counter()
         body = request.get_data(parse_form_data=False)
+        current_request.set("")
         try:
             if verifier is None:
                 refuse_strangers()
                 envelope = parse(body)
             else:
                 envelope = verifier.check(body, request.headers)
+            current_request.set(str(envelope["request"].get("requestId") or "")[:LOGGED_ID])
             response = answer(
                 lambda: adapter.dispatch_request().get_json(),
                 envelope,
@@ -71,13 +79,13 @@ def mount(
                 strict=verifier is None,
             )
         except (NotAlexa, Junk) as finding:
+            metrics.refused(finding)
             log.warning("refused a request: %s", finding)
             return plain(str(finding), 400)
+        kind, seconds = str(envelope["request"]["type"]), time.perf_counter() - begun
+        metrics.requested(kind, seconds)
+        log.info("answered", extra={"figures": {"type": kind[:80], "ms": round(seconds * 1e3, 1)}})
         return Response(json.dumps(response), mimetype="application/json")
-
-    @app.get("/healthz")
-    def healthz() -> AnyResponse:
-        return jsonify(status="ok")
 
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> AnyResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
 
 from ask_sdk_core.dispatch_components import (
     AbstractExceptionHandler,
@@ -287,12 +288,16 @@ class Silent(AbstractRequestHandler):
 class Trouble(AbstractExceptionHandler):
     """Apologise when anything fails; log the request's id and the place, never what was said."""
 
+    def __init__(self, failed: Callable[[], None]) -> None:
+        self._failed = failed
+
     def can_handle(self, handler_input: HandlerInput, exception: Exception) -> bool:
         """Take every exception."""
         return True
 
     def handle(self, handler_input: HandlerInput, exception: Exception) -> Response:
         """Log, and keep the conversation open where speech is allowed."""
+        self._failed()
         # The traceback without the exception's message, which may quote what was said.
         where = "".join(traceback.format_tb(exception.__traceback__))
         log.error(

@@ -454,10 +454,6 @@ def test_slots_nested_without_end_are_refused(client):
     assert (answer.status_code, answer.text) == (400, "the body is nested too deep\n")
 
 
-def test_healthz_answers(client):
-    assert client.get("/healthz").get_json() == {"status": "ok"}
-
-
 @pytest.mark.parametrize(
     "headers",
     [

@@ -1,0 +1,72 @@
+"""How gunicorn serves the skill: gunicorn -c deploy/gunicorn.conf.py 'app:create_app()'.
+
+The model is loaded once, in the master, and its workers are forked from there, so that they share
+its memory. No second thread may run in the master before the fork: OpenMP's would be missing in the
+workers, which would wait for them for ever. So torch gets one thread there, and its share of the
+cores in each worker.
+
+From the environment: BIND (127.0.0.1:5000), WEB_CONCURRENCY (the number of workers), THREADS (of each
+worker), and whatever app.py reads.
+"""
+
+import gc
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+METRICS = "voice-skill-metrics-"  # what the folder that workers share their metrics in begins with
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # a reload of this file keeps the folder
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=METRICS)
+
+from skill import logs  # noqa: E402
+
+chdir = str(ROOT)
+bind = os.environ.get("BIND", "127.0.0.1:5000")
+workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
+worker_class = "gthread"
+threads = int(os.environ.get("THREADS") or 16)
+worker_connections = 1000
+preload_app = True
+graceful_timeout = 15  # seconds; a reply takes 6.5 at most
+keepalive = 75  # seconds, longer than nginx keeps a connection for the next request
+limit_request_line = 2048
+limit_request_field_size = 8190
+limit_request_fields = 50
+control_socket_disable = True
+logconfig_dict = logs.configuration(os.environ.get("LOG_FORMAT") or "json")
+if Path("/dev/shm").is_dir():  # a worker's sign of life must not wait for a disk
+    worker_tmp_dir = "/dev/shm"
+
+
+def when_ready(server):
+    """Put what is loaded out of reach of the garbage collector, which would write to shared pages."""
+    gc.collect()
+    gc.freeze()
+
+
+def post_fork(server, worker):
+    """Give a worker its share of the cores."""
+    import torch
+
+    torch.set_num_threads(max(1, CORES // server.cfg.workers))
+
+
+def child_exit(server, worker):
+    """Take the gauges of a worker that has ended out of the metrics."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)
+
+
+def on_exit(server):
+    """Remove the folder of the metrics."""
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    if folder.name.startswith(METRICS):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,150 @@
+"""What the server counts and times, for Prometheus: GET /metrics. The only file that knows prometheus_client.
+
+Where PROMETHEUS_MULTIPROC_DIR is set (deploy/gunicorn.conf.py sets it), the workers share their
+figures there, and any of them shows those of all.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Request, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+from dialogue.answers import Answer
+from skill.envelope import Junk
+from skill.verify import NotAlexa
+
+if TYPE_CHECKING:
+    from dialogue.agent import Reply
+
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 6.5, 8)
+STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+TYPES = frozenset(
+    {"LaunchRequest", "IntentRequest", "SessionEndedRequest", "CanFulfillIntentRequest"}
+)
+# Why a request was refused, by a word of the finding: labels must not be open to whoever asks.
+REFUSALS = {
+    "certificate": "certificate",
+    "timestamp": "timestamp",
+    "another skill": "skill",
+    "verification is off": "stranger",
+}
+
+
+class Metrics:
+    """The figures of this process, and of its siblings under gunicorn."""
+
+    def __init__(self) -> None:
+        own = CollectorRegistry()
+        self._registry = own
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"skill_{name}", text, labels, registry=own)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"skill_{name}", text, registry=own, multiprocess_mode="livesum")
+
+        self._seconds = Histogram(
+            "skill_request_seconds", "From a request to its response", ["type"],
+            buckets=SECONDS, registry=own,
+        )  # fmt: skip
+        self._stages = Histogram(
+            "skill_stage_seconds", "Of an answer, by stage; the agent's are of a whole batch",
+            ["stage"], buckets=STAGE_SECONDS, registry=own,
+        )  # fmt: skip
+        self._batches = Histogram(
+            "skill_batch_size", "Conversations answered together", buckets=BATCH_SIZES, registry=own
+        )
+        self._answers = counter("answers", "Utterances answered, by whom", "by")
+        self._safety = counter("safety", "Fixed answers of safety, by reason", "reason")
+        self._fallbacks = counter("fallbacks", "Replies of which no candidate might be said")
+        self._misses = counter("deadline_misses", "Answers that came too late and were not said")
+        self._refusals = counter("refusals", "Requests refused, by reason", "reason")
+        self._failures = counter("failures", "Requests that raised and were answered all the same")
+        self._reloads = counter("reloads", "Models loaded while serving, by outcome", "outcome")
+        self._resident = gauge("resident_bytes", "Memory of the processes, shared pages included")
+        self._conversations = gauge("conversations", "Conversations kept in memory")
+        self._kept = gauge("conversation_bytes", "Memory that kept conversations take, about")
+
+    def requested(self, kind: str, seconds: float) -> None:
+        """Count a request of Alexa's that was answered."""
+        self._seconds.labels(kind if kind in TYPES else "other").observe(seconds)
+        self._resident.set(resident_bytes())
+
+    def answered(self, given: Answer) -> None:
+        """Count what is answered to an utterance."""
+        self._answers.labels(given.by).inc()
+        if given.by == "safety":
+            self._safety.labels(given.reason).inc()
+        if given.by == "late":
+            self._misses.inc()
+        for stage, seconds in given.seconds:
+            self._stages.labels(stage).observe(seconds)
+
+    def replied(self, replies: Sequence[Reply]) -> None:
+        """Count a batch of the agent's replies."""
+        self._batches.observe(len(replies))
+        for stage, seconds in replies[0].seconds:
+            self._stages.labels(stage).observe(seconds)
+        self._fallbacks.inc(sum(reply.is_fallback for reply in replies))
+
+    def keeps(self, conversations: int, nbytes: int) -> None:
+        """Note how many conversations are kept, and what they take."""
+        self._conversations.set(conversations)
+        self._kept.set(nbytes)
+
+    def refused(self, finding: NotAlexa | Junk) -> None:
+        """Count a request that is not answered."""
+        self._refusals.labels(reason_of(finding)).inc()
+
+    def failed(self) -> None:
+        """Count a request whose handler raised."""
+        self._failures.inc()
+
+    def reloaded(self, outcome: str) -> None:
+        """Count a model that was loaded while serving. outcome: "swapped" or "refused"."""
+        self._reloads.labels(outcome).inc()
+
+    def response(self) -> Response:
+        """Return all figures as Prometheus reads them."""
+        registry = self._registry
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def reason_of(finding: NotAlexa | Junk) -> str:
+    """Return why a request is refused, in one of few words."""
+    if isinstance(finding, Junk):
+        return "junk"
+    found = (label for word, label in REFUSALS.items() if word in str(finding))
+    return next(found, "signature")
+
+
+def resident_bytes() -> int:
+    """Return the memory of this process; 0 where the system does not tell."""
+    if sys.platform != "linux":
+        return 0
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def may_read(request: Request, token: str) -> bool:
+    """Return whether a request bears the token."""
+    given = request.headers.get("Authorization", "")
+    return bool(token) and hmac.compare_digest(given.encode(), f"Bearer {token}".encode())

@@ -1,0 +1,92 @@
+"""The server as it is deployed: gunicorn with the shipped configuration, in a process of its own, and Alexa who asks it."""
+
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ..skill.conftest import read_request
+from ..skill.rig import SKILL, with_time
+
+ROOT = Path(__file__).parent.parent.parent
+STARTED = 180.0  # seconds that loading may take on a busy machine
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # of the tests, and of nobody else
+
+
+class Server:
+    """A running gunicorn. bind: an address, or a path."""
+
+    def __init__(self, folder, port, alexa, *, options=(), **environment):
+        self.port, self._alexa, self._address = port, alexa, alexa.publish()
+        self.log = Path(folder, f"{port}.log")
+        command = [
+            sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", f"--bind=127.0.0.1:{port}", *options,
+            "app:create_app()",
+        ]  # fmt: skip
+        given = {**os.environ, **alexa.s3.environment, "SKILL_ID": SKILL, "TMPDIR": str(folder)}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env={**given, **environment}, stdout=log, stderr=log
+            )
+
+    def wait(self):
+        """Wait until it is ready."""
+        deadline = time.monotonic() + STARTED
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            with contextlib.suppress(OSError):
+                if self.get("/readyz")[0] == 200:
+                    return self
+            time.sleep(0.2)
+        raise AssertionError(self.log.read_text())
+
+    def get(self, path, **headers):
+        return self.ask("GET", path, None, headers)
+
+    def ask(self, method, path, body, headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def say(self, text, session="one", **attributes):
+        """Say something as Alexa does, and return the response."""
+        envelope = with_time(read_request("chat"))
+        envelope["session"] |= {"sessionId": session, "attributes": attributes}
+        envelope["request"]["intent"]["slots"]["raw_input"]["value"] = text
+        body = json.dumps(envelope).encode()
+        headers = {
+            **self._alexa.sign(body, self._address),
+            "Content-Type": "application/json",
+        }
+        status, text = self.ask("POST", "/", body, headers)
+        assert status == 200, text
+        return json.loads(text)
+
+    def lines(self):
+        """Read the log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
+
+    def workers(self):
+        """Return the processes that the master has forked and that live."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+def private_bytes(pid):
+    """Return what a process has of its own, shared pages left out."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
+
+
+def resident_bytes(pid):
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

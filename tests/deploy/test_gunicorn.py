@@ -1,0 +1,118 @@
+"""gunicorn -c deploy/gunicorn.conf.py 'app:create_app()', with the shipped model."""
+
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from .serving import KEY, Server, private_bytes, resident_bytes
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="it reads /proc"),
+]
+WORKERS = 2
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return found.getsockname()[1]
+
+
+@pytest.fixture
+def server(tmp_path, alexa):
+    running = Server(
+        tmp_path,
+        free_port(),
+        alexa,
+        WEB_CONCURRENCY=str(WORKERS),
+        STATE="attributes",
+        STATE_KEY=KEY,
+    )
+    try:
+        yield running.wait()
+    finally:
+        running.process.kill()
+        running.process.wait()
+
+
+def answers_counted(server):
+    """Sum up the answers of all workers, those included that a busy machine made late."""
+    _, figures = server.get("/metrics")
+    return sum(map(float, re.findall(r"^skill_answers_total{.*} (.*)$", figures, re.MULTILINE)))
+
+
+def spoken(response):
+    return re.sub("<[^>]+>", "", response["response"]["outputSpeech"]["ssml"])
+
+
+def test_every_worker_answers_shares_the_model_and_is_counted_in_the_metrics(server, tmp_path):
+    """A model that computes before the fork leaves workers that wait for ever for OpenMP's threads."""
+    workers = server.workers()
+    assert len(workers) == WORKERS
+    asked, answered = 0, set()
+    while answered < set(workers) and asked < 60:
+        assert spoken(server.say("do you like music", session=f"s{asked}"))
+        asked += 1
+        answered = {line["process"] for line in server.lines() if line["message"] == "answered"}
+    assert answered == set(workers)
+    assert not [line for line in server.lines() if line["level"] == "ERROR"]
+    assert answers_counted(server) == asked
+    for pid in workers:
+        assert private_bytes(pid) < 0.6 * resident_bytes(pid), "each loaded a model of its own"
+    # a worker that dies is replaced, and what it has counted stays
+    os.kill(workers[0], signal.SIGKILL)
+    while len(set(server.workers()) - {workers[0]}) < WORKERS:
+        time.sleep(0.1)
+    assert spoken(server.say("hello again", session="after"))
+    assert answers_counted(server) == asked + 1
+    assert server.stop() == 0
+    assert not list(tmp_path.glob("voice-skill-metrics-*"))
+
+
+def test_requests_under_way_are_answered_though_the_server_is_told_to_stop(server):
+    answers, begun = [], threading.Barrier(9)
+
+    def talk(number):
+        begun.wait()
+        answers.append(spoken(server.say("i went to the beach", session=f"s{number}")))
+
+    server.say("hello")
+    talkers = [threading.Thread(target=talk, args=(n,)) for n in range(8)]
+    for talker in talkers:
+        talker.start()
+    begun.wait()
+    while not answers:  # the others have been taken in by then, and are not answered yet
+        time.sleep(0.001)
+    server.process.terminate()
+    assert len(answers) < 8, "all were answered before it was told to stop"
+    assert server.process.wait(30) == 0
+    for talker in talkers:
+        talker.join(20)
+    assert len(answers) == 8
+    assert all(answers)
+
+
+def test_the_workers_are_replaced_one_by_one_and_nobody_is_refused(server):
+    before, answers, ended = set(server.workers()), [], threading.Event()
+
+    def talk():
+        while not ended.is_set():
+            answers.append(spoken(server.say("do you like films", session="long")))
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    server.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 60
+    while (before & set(server.workers())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    ended.set()
+    talker.join(30)
+    assert not before & set(server.workers())
+    assert answers
+    assert all(answers)
