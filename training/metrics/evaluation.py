@@ -62,12 +62,12 @@ def evaluate(
     held = hold_talks(agent, transcripts)
 
     predicted = predict(agent.model, encoded, transcripts=transcripts, vocabulary=agent.vocabulary)
-    ranked, by_mean_loss = ranks(agent.model, chosen, exchanges=exchanges, transcripts=transcripts)
+    ranked = ranks(agent, chosen, exchanges=exchanges, transcripts=transcripts)
     truth = [transcripts[exchange.conversation].turns[exchange.turn] for exchange in chosen]
     overlap, signature = overlap_metrics(given, truth)
     return Evaluation(
         figures=prediction_metrics(predicted)
-        | ranking_metrics(ranked, by_mean_loss)
+        | ranking_metrics(ranked)
         | overlap
         | reply_metrics(given)
         | talk_metrics(held),
@@ -76,7 +76,7 @@ def evaluate(
         prediction=predicted,
         chosen=chosen,
         replies=given,
-        ranks=ranked,
+        ranks=ranked.by_gain,
         talks=held,
         bleu_signature=signature,
     )

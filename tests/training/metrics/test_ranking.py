@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
 
+from dialogue.config import DecodeConfig
 from training.corpora.transcript import Transcript
 from training.metrics import ranking
-from training.metrics.ranking import ranking_metrics, ranks
+from training.metrics.ranking import Ranks, ranking_metrics, ranks
 
 
 def test_ties_lose(agent, conversations, heard, monkeypatch):
@@ -11,7 +14,8 @@ def test_ties_lose(agent, conversations, heard, monkeypatch):
     monkeypatch.setattr(
         ranking, "score", lambda model, replies, histories, name: torch.zeros(len(replies))
     )
-    for found in ranks(agent.model, exchanges[:4], exchanges=exchanges, transcripts=conversations):
+    agent = agent.with_settings(DecodeConfig(ranker="likelihood", length_bonus=0.0))
+    for found in ranks(agent, exchanges[:4], exchanges=exchanges, transcripts=conversations):
         assert found.tolist() == [20] * 4
 
 
@@ -27,8 +31,40 @@ def test_the_rank_of_the_true_reply_is_one_more_than_how_many_are_as_good(
             given * (histories is not None) if histories else torch.zeros(20)
         ),
     )
-    found, _ = ranks(agent.model, exchanges[:1], exchanges=exchanges, transcripts=conversations)
-    assert found.tolist() == [4]
+    found = ranks(agent, exchanges[:1], exchanges=exchanges, transcripts=conversations)
+    assert found.by_gain.tolist() == [4]
+
+
+class ListensFor:
+    """A ranker that likes the candidates that share a word with the last turn, and notes what it was shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def __call__(self, conversations, candidates):
+        self.shown += zip(conversations, candidates, strict=True)
+        return [
+            [float(bool(set(one.text.split()) & set(talk.turns[-1].text.split()))) for one in found]
+            for talk, found in zip(conversations, candidates, strict=True)
+        ]
+
+
+def test_the_agents_own_ranker_ranks_the_same_candidates(agent, conversations, heard):
+    exchanges = heard(conversations)
+    agent, ranker = copy.copy(agent), ListensFor()
+    agent.ranker = ranker
+    found = ranks(agent, exchanges[:5], exchanges=exchanges, transcripts=conversations)
+    for place, exchange, (talk, candidates) in zip(
+        found.by_ranker, exchanges[:5], ranker.shown, strict=True
+    ):
+        turns = conversations[exchange.conversation].turns
+        assert [turn.text for turn in talk.turns] == list(turns[: exchange.turn])
+        assert talk.turns[-1].speaker == "user"
+        assert candidates[0].text == turns[exchange.turn]
+        assert all(one.log_prob < 0 and one.blank < 0 for one in candidates)
+        heard_words = set(turns[exchange.turn - 1].split())
+        true, *others = [bool(set(one.text.split()) & heard_words) for one in candidates]
+        assert place == 1 + sum(other >= true for other in others)
 
 
 def test_candidates_are_of_other_conversations_of_the_same_corpus(
@@ -47,7 +83,7 @@ def test_candidates_are_of_other_conversations_of_the_same_corpus(
     chosen = next(
         e for e in exchanges if transcripts[e.conversation].id == "other 2" and e.turn == 1
     )
-    ranks(agent.model, [chosen], exchanges=exchanges, transcripts=transcripts)
+    ranks(agent, [chosen], exchanges=exchanges, transcripts=transcripts)
     true, *drawn = asked[0]
     assert true == chosen.token_ids
     allowed = [
@@ -60,16 +96,18 @@ def test_candidates_are_of_other_conversations_of_the_same_corpus(
 def test_a_corpus_of_one_conversation_has_nothing_to_rank_among(agent, conversations, heard):
     exchanges = heard(conversations[:1])
     with pytest.raises(ValueError, match="a corpus of one conversation"):
-        ranks(agent.model, exchanges[:1], exchanges=exchanges, transcripts=conversations)
+        ranks(agent, exchanges[:1], exchanges=exchanges, transcripts=conversations)
 
 
 def test_the_figures_of_ranks_by_hand():
-    found = ranking_metrics(torch.tensor([1, 2, 5, 20]), torch.tensor([1, 1, 1, 2]))
+    places = Ranks(*map(torch.tensor, ([1, 2, 5, 20], [1, 1, 1, 2], [1, 9, 9, 1])))
+    found = ranking_metrics(places)
     assert found == pytest.approx(
         {
             "hits_at_1_of_20": 1 / 4,
             "hits_at_5_of_20": 3 / 4,
             "mean_reciprocal_rank": (1 + 1 / 2 + 1 / 5 + 1 / 20) / 4,
             "hits_at_1_of_20_mean_loss": 3 / 4,
+            "hits_at_1_of_20_ranker": 2 / 4,
         }
     )
