@@ -1,4 +1,7 @@
-"""What is kept of a conversation between two turns: its history and the last texts. A value; nothing changes it."""
+"""What is kept of a conversation between two turns: its history and the last texts.
+
+A value; nothing changes it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """The model's history of everything said, one row, None at the beginning, and the last turns as text."""
+    """The model's history of everything said, one row, None at the beginning, and the last turns as
+    text.
+    """
 
     history: History | None = None
     turns: tuple[Turn, ...] = field(default=())

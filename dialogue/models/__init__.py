@@ -3,13 +3,15 @@
 encode_turn(token_ids (N, T), lengths (N,), history | None) -> history       one utterance further
 start(history) -> decoder_state                                              where a reply begins
 step(token_ids (R,), decoder_state) -> (log_probs (R, V), decoder_state)     one token further
-log_likelihood(batch) -> Likelihood, per utterance                           for fitting, ranking, re-scoring
+log_likelihood(batch) -> Likelihood, per utterance           for fitting, ranking, re-scoring
 
-A history and a decoder state are values of the model's own kind: nothing outside this package looks inside one. A
-history is a tensor (N, C), or any other `History`; dialogue.models.history stacks histories and writes them to bytes.
+A history and a decoder state are values of the model's own kind: nothing outside this package looks
+inside one. A history is a tensor (N, C), or any other `History`; dialogue.models.history stacks
+histories and writes them to bytes.
 
-Four more calls are a model's own choice: `HasEmptyHistory` (a history that is no tensor), `Prepares` (decoding in fewer
-bits), `Penalises` (fitting by more than its likelihood) and `ReadsOn` (fitting to a text that goes on from batch to batch).
+Four more calls are a model's own choice: `HasEmptyHistory` (a history that is no tensor),
+`Prepares` (decoding in fewer bits), `Penalises` (fitting by more than its likelihood) and `ReadsOn`
+(fitting to a text that goes on from batch to batch).
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ class History(Protocol):
         ...
 
     def __getitem__(self, rows: Any) -> Self:
-        """Copy rows (R,), a tensor on the CPU or a list of numbers, in their order. One is taken as history[[row]]."""
+        """Copy rows (R,), a tensor on the CPU or a list of numbers, in their order.
+
+        One is taken as history[[row]].
+        """
         ...
 
     def to(self, device: torch.device) -> Self:
@@ -64,7 +69,7 @@ class DecoderState(Protocol):
     """What a model carries from token to token. Search never looks inside it."""
 
     def repeat(self, times: int) -> Self:
-        """Give every row `times` times in a row: N rows -> N * times rows."""
+        """Return every row `times` times in a row: N rows -> N * times rows."""
         ...
 
     def select(self, rows: Tensor) -> Self:
@@ -76,14 +81,17 @@ class DecoderState(Protocol):
 class Batch:
     """Conversations as tensors: their utterances one below the other, conversation by conversation.
 
-    token_ids (M, T): every utterance closed by </s>, then padding. lengths (M,): with the </s>; on the CPU.
+    token_ids (M, T): every utterance closed by </s>, then padding. lengths (M,): with the </s>; on
+    the CPU.
     turns (N,): how many of the M utterances each conversation has, at least one; on the CPU.
     history: the model's own, of the N conversations, that each goes on from; None where all begin.
-    without_history (M,) bool or None: turns that are to be predicted as if nothing had been said before.
-    encoder_input: what the history is read from in the place of every utterance, another form of it or other words altogether:
-    (token_ids (M, T'), lengths (M,)); None: the utterances.
-    loss_mask (M,) bool or None: turns that count in fitting; None: all. A model may leave the others out, with noughts for them.
-    decoder_input (M, T) or None: what the decoder reads in the place of each token, where that is not the token itself.
+    without_history (M,) bool or None: turns that are to be predicted as if nothing had been said
+    before.
+    encoder_input: what the history is read from in the place of every utterance, another form of it
+    or other words altogether: (token_ids (M, T'), lengths (M,)); None: the utterances. loss_mask
+    (M,) bool or None: turns that count in fitting; None: all. A model may leave the others out,
+    with noughts for them. decoder_input (M, T) or None: what the decoder reads in the place of each
+    token, where that is not the token itself.
     """
 
     token_ids: Tensor
@@ -96,7 +104,9 @@ class Batch:
     decoder_input: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """Move what the model computes with; lengths and turns stay on the CPU, where the batch is laid out."""
+        """Move what the model computes with; lengths and turns stay on the CPU, where the batch is
+        laid out.
+        """
         history = None if self.history is None else self.history.to(device)
         without = None if self.without_history is None else self.without_history.to(device)
         encoder_input = (
@@ -118,7 +128,9 @@ class Batch:
 
 
 class Likelihood(NamedTuple):
-    """How likely each utterance of a batch is, given what was said before it: float32, long and bool."""
+    """How likely each utterance of a batch is, given what was said before it: float32, long and
+    bool.
+    """
 
     log_probs: Tensor  # (M,): natural logarithm, summed over the tokens, </s> included
     tokens: Tensor  # (M,): how many those are
@@ -145,7 +157,9 @@ class Likelihood(NamedTuple):
         )
 
     def among(self, chosen: Tensor, *, width: int) -> Likelihood:
-        """Place figures of the chosen utterances among all M, noughts for the others: chosen (M,) bool, correct_mask (M, width)."""
+        """Place figures of the chosen utterances among all M, noughts for the others: chosen (M,)
+        bool, correct_mask (M, width).
+        """
 
         def spread(figures: Tensor) -> Tensor:
             every = figures.new_zeros(len(chosen), *figures.shape[1:])
@@ -160,13 +174,17 @@ class Likelihood(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """What a model is fitted by beside its likelihood: the loss of an utterance is -log p + penalty, summed over its tokens.
+    """What a model is fitted by beside its likelihood: the loss of an utterance is -log p +
+    penalty, summed over its tokens.
 
-    label_smoothing: eps of (1 - eps) * -log p(target) + eps * mean over the vocabulary of -log p (Szegedy et al. 2016).
-    unlikelihood: alpha of -alpha * sum of log(1 - p(c)) over the different tokens c that the utterance has had before this
-    target, the target left out: the token level of Welleck et al. 2020.
-    sampled: sum the softmax over the targets of the batch and so many other tokens alone, drawn anew
-    each time; they stand for all the others (Jean et al. 2015). None: over the whole vocabulary.
+    label_smoothing: eps of (1 - eps) * -log p(target) + eps * mean over the vocabulary of -log p
+    (Szegedy et al. 2016).
+    unlikelihood: alpha of -alpha * sum of log(1 - p(c)) over the different tokens c that the
+    utterance has had before this target, the target left out: the token level of Welleck et al.
+    2020.
+    sampled: sum the softmax over the targets of the batch and so many other tokens alone, drawn
+    anew each time; they stand for all the others (Jean et al. 2015). None: over the whole
+    vocabulary.
     """
 
     label_smoothing: float = 0.0
@@ -181,7 +199,10 @@ State = TypeVar("State", bound=DecoderState)
 
 
 class Model(Protocol[State]):
-    """The four calls. `history` is of the model's own kind; where it is a tensor (N, C), zeros are the empty one."""
+    """The four calls.
+
+    `history` is of the model's own kind; where it is a tensor (N, C), zeros are the empty one.
+    """
 
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Any) -> Any:
         """Take one utterance (N, T) into the history of N rows; None is the empty history."""
@@ -192,7 +213,9 @@ class Model(Protocol[State]):
         ...
 
     def step(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read one token a row: (R,) -> log_probs (R, V) of the next, float32, which the caller may overwrite."""
+        """Read one token a row: (R,) -> log_probs (R, V) of the next, float32, which the caller may
+        overwrite.
+        """
         ...
 
     def log_likelihood(self, batch: Batch) -> Likelihood:
@@ -201,7 +224,7 @@ class Model(Protocol[State]):
 
 
 class ModelModule(Model[State], Protocol[State]):
-    """A model as loading, fitting and saving see it: what any nn.Module has, beside the four calls."""
+    """A model as loading, fitting and saving see it: the four calls and what any nn.Module has."""
 
     def parameters(self) -> Iterator[nn.Parameter]: ...  # noqa: D102
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...  # noqa: D102
@@ -218,18 +241,26 @@ class ModelClass(Protocol):
     """What a checkpoint names: a class whose models are built from the sizes in config.json."""
 
     def from_config(self, config: ModelConfig, *, bos_id: int) -> ModelModule[Any]:
-        """Build a model, taking of the sizes what it needs. bos_id: the token that every reply is read after."""
+        """Build a model, taking of the sizes what it needs.
+
+        bos_id: the token that every reply is read after.
+        """
         ...
 
 
 class Configured:
-    """A model whose constructor takes vocab_size, bos_id and its SETTINGS, by the names that they have in ModelConfig."""
+    """A model whose constructor takes vocab_size, bos_id and its SETTINGS, by the names that they
+    have in ModelConfig.
+    """
 
     SETTINGS: ClassVar[frozenset[str]]
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, bos_id: int) -> Self:
-        """Build the model that a configuration describes. Raises ValueError on sizes that do not go together."""
+        """Build the model that a configuration describes.
+
+        Raises ValueError on sizes that do not go together.
+        """
         settings = {name: getattr(config, name) for name in cls.SETTINGS}
         model: Self = cast(Any, cls)(vocab_size=config.vocab_size, bos_id=bos_id, **settings)
         return model
@@ -237,7 +268,7 @@ class Configured:
 
 @dataclass(frozen=True)
 class PreparedModel(Generic[State]):
-    """What a search needs of a model: where a reply begins, and one token further, as `Model` says."""
+    """What a search needs of a model: where a reply begins, and one token further."""
 
     start: Callable[[Any], State]
     step: Callable[[Tensor, State], tuple[Tensor, State]]
@@ -246,25 +277,36 @@ class PreparedModel(Generic[State]):
 
 @runtime_checkable
 class Penalises(Protocol):
-    """A model that can be fitted by an Objective, and to a decoder that reads other words than the true ones."""
+    """A model that can be fitted by an Objective, and to a decoder that reads other words than the
+    true ones.
+    """
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.decoder_input where given."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads
+        batch.decoder_input where given.
+        """
         ...
 
 
 @runtime_checkable
 class ReadsOn(Protocol):
-    """A model of running text: a batch may go on where the one before it stopped, be it within an utterance."""
+    """A model of running text: a batch may go on where the one before it stopped, be it within an
+    utterance.
+    """
 
     def read_on(self, batch: Batch, objective: Objective) -> tuple[Likelihood, Tensor]:
-        """Score as penalised does, and return the history after each conversation, a tensor (N, C) without gradients."""
+        """Score as penalised does, and return the history after each conversation, a tensor (N, C)
+        without gradients.
+        """
         ...
 
 
 @runtime_checkable
 class Prepares(Protocol):
-    """A model that can lay its weights out for decoding. What it gives does not follow weights that change later."""
+    """A model that can lay its weights out for decoding.
+
+    What it gives does not follow weights that change later.
+    """
 
     def prepare(self, precision: str) -> PreparedModel[Any]:
         """Lay out start and step, the output layer in a precision of dialogue.models.projection."""
@@ -272,7 +314,8 @@ class Prepares(Protocol):
 
 
 def prepare(model: Model[Any], precision: str) -> PreparedModel[Any]:
-    """Prepare a model for decoding: laid out in a precision where the model can do that, else its own two calls.
+    """Prepare a model for decoding: laid out in a precision where the model can do that, else its
+    own two calls.
 
     Raises ValueError on a precision that the model or the device does not have.
     """
@@ -280,6 +323,7 @@ def prepare(model: Model[Any], precision: str) -> PreparedModel[Any]:
         return model.prepare(precision)
     if precision not in ("auto", "fp32"):
         raise ValueError(
-            f"precision is {precision!r}; {type(model).__name__} has no `prepare`, so it decodes in fp32 alone"
+            f"precision is {precision!r}; {type(model).__name__} has no `prepare`, so it decodes "
+            "in fp32 alone"
         )
     return PreparedModel(model.start, model.step)

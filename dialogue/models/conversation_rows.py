@@ -1,10 +1,12 @@
-"""A batch of conversations as rows of tokens that see each other, for a model that reads a conversation's text in one pass.
+"""A batch of conversations as rows of tokens that see each other, for a model that reads a
+conversation's text in one pass.
 
-A row goes on as long as its history is not cut; the next one begins with what is left of it. Along a row runs its history. A
-turn that is predicted otherwise than it is remembered (heard otherwise, without history, fed other words) branches off it:
+A row goes on as long as its history is not cut; the next one begins with what is left of it. Along
+a row runs its history. A turn that is predicted otherwise than it is remembered (heard otherwise,
+without history, fed other words) branches off it:
 
-    history     <s> w w w <s> w w <s> w ...           each token sees what is before it
-    branch                <s> x x                     sees the history before its turn, or nothing, and itself
+    history     <s> w w w <s> w w <s> w ...    each token sees what is before it
+    branch                <s> x x              sees what is before its turn, or nothing, and itself
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ MAIN = 0  # the branch of the history itself
 class ConversationRows:
     """P tokens, row by row.
 
-    source (P,): the token's place among the texts as remembered (M, T'), as the decoder reads them (M, T) and the values of the
-    histories given, all of them flattened, one after the other. branch (P,): MAIN, or one for each turn that branches off. position (P,): in
-    the row. start (P,): tokens of a branch see what of MAIN has a smaller position; 0 for MAIN, where each sees what is before it.
-    sizes (B,): tokens of each row, on the CPU. scored: the places of those that predict, utterance by utterance.
+    source (P,): the token's place among the texts as remembered (M, T'), as the decoder reads them
+    (M, T) and the values of the histories given, all of them flattened, one after the other. branch
+    (P,): MAIN, or one for each turn that branches off. position (P,): in the row. start (P,):
+    tokens of a branch see what of MAIN has a smaller position; 0 for MAIN, where each sees what is
+    before it.
+    sizes (B,): tokens of each row, on the CPU. scored: the places of those that predict, utterance
+    by utterance.
     """
 
     source: Tensor
@@ -39,12 +44,17 @@ class ConversationRows:
     scored: Tensor
 
     def cells(self) -> Tensor:
-        """Tell where each token stands when the rows are padded to the longest, (B, L), flattened: (P,)."""
+        """Return where each token stands when the rows are padded to the longest, (B, L),
+        flattened: (P,).
+        """
         real = torch.arange(int(self.sizes.max())) < self.sizes[:, None]
         return real.view(-1).nonzero().squeeze(1).to(self.source.device)
 
     def visible(self, cells: Tensor) -> Tensor:
-        """Tell which tokens each one sees, itself among them: (B, L, L). Padding sees padding alone."""
+        """Return which tokens each one sees, itself among them: (B, L, L).
+
+        Padding sees padding alone.
+        """
         shape = (len(self.sizes), int(self.sizes.max()))
 
         def padded(packed: Tensor, value: int) -> Tensor:
@@ -64,7 +74,11 @@ class ConversationRows:
 
 
 def rows_of(batch: Batch, *, window: int) -> ConversationRows:
-    """Lay a batch out. window: tokens of the longest history; one that would grow beyond it is cut to its last window // 2."""
+    """Lay a batch out.
+
+    window: tokens of the longest history; one that would grow beyond it is cut to its last window
+    // 2.
+    """
     heard_ids, heard_lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
     remembered = _places(heard_ids, heard_lengths, 0)
     read = _places(batch.token_ids, batch.lengths, heard_ids.numel())
@@ -121,7 +135,9 @@ def _places(token_ids: Tensor, lengths: Tensor, offset: int) -> list[range]:
 
 
 def _given(batch: Batch, offset: int) -> list[list[int]]:
-    """List where the tokens stand of the history that each conversation goes on from, its values being laid from an offset on."""
+    """List where the tokens stand of the history that each conversation goes on from, its values
+    being laid from an offset on.
+    """
     if batch.history is None:
         return [[] for _ in batch.turns]
     history: RaggedHistory = batch.history
@@ -132,7 +148,7 @@ def _given(batch: Batch, offset: int) -> list[list[int]]:
 
 
 def _differs(batch: Batch) -> list[bool]:
-    """Tell which utterances are read by the decoder otherwise than they are remembered: (M,)."""
+    """Return which utterances are read by the decoder otherwise than they are remembered: (M,)."""
     if batch.decoder_input is not None:
         return [True] * len(batch.lengths)
     if batch.encoder_input is None:

@@ -1,7 +1,8 @@
 """What is kept of a conversation between two turns: stacked, taken apart, and written to bytes.
 
-A tensor (N, C) is a history already, so a model whose history is a vector needs nothing from here. A model that
-keeps something of another length for each conversation returns a `RaggedHistory`, or an `OwnHistory` of its own.
+A tensor (N, C) is a history already, so a model whose history is a vector needs nothing from here.
+A model that keeps something of another length for each conversation returns a `RaggedHistory`, or
+an `OwnHistory` of its own.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ class OwnHistory(History, Protocol):
         ...
 
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """Return the one row that is made of these tensors, on the device of this history, the empty one.
+        """Return the one row that is made of these tensors, on the device of this history, the
+        empty one.
 
-        They come from outside: raise ValueError, with what was found and expected, where they fit no history.
+        They come from outside: raise ValueError, with what was found and expected, where they fit
+        no history.
         """
         ...
 
@@ -56,13 +59,15 @@ class HasEmptyHistory(Protocol):
 
 @dataclass(frozen=True)
 class RaggedHistory:
-    """A history of tensors of uneven lengths, one for each conversation, one after the other without padding.
+    """A history of tensors of uneven lengths, one for each conversation, one after the other
+    without padding.
 
-        values     a a a b b c c c c     (P, ...): three of conversation 0, two of 1, none of 2, four of 3
-        lengths    3 2 0 4               (N,), on the CPU
+        values     a a a b b c c c c   (P, ...): 3 of conversation 0, 2 of 1, none of 2, 4 of 3
+        lengths    3 2 0 4             (N,), on the CPU
 
     A model may say what bounds it, which is checked where a history comes from outside.
-    longest: of one conversation; None: it grows with the conversation. below: integers are from 0 to below - 1.
+    longest: of one conversation; None: it grows with the conversation. below: integers are from 0
+    to below - 1.
     """
 
     values: Tensor
@@ -102,7 +107,8 @@ class RaggedHistory:
 
     def followed_by(self, said: RaggedHistory) -> RaggedHistory:
         """Lengthen each conversation by what was said in it: a history of as many conversations."""
-        # Rows 0 N 1 N+1 ...: what was said lies behind its own conversation then, so that two lengths make one.
+        # Rows 0 N 1 N+1 ...: what was said lies behind its own conversation then, so that two
+        # lengths make one.
         both = self.stack([said])[torch.arange(2 * len(self)).view(2, -1).t().flatten()]
         return replace(both, lengths=both.lengths.view(-1, 2).sum(1))
 
@@ -129,7 +135,9 @@ class RaggedHistory:
         return {"values": self.values}
 
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> RaggedHistory:
-        """Return the history of one conversation; raise ValueError where the values fit no such history."""
+        """Return the history of one conversation; raise ValueError where the values fit no such
+        history.
+        """
         found = tensors.get("values")
         shape = ("up to " + str(self.longest) if self.longest else "any", *self.values.shape[1:])
         if (
@@ -164,16 +172,19 @@ class RaggedHistory:
 
     def _pieces(self, begins: Tensor, lengths: Tensor) -> RaggedHistory:
         """Copy the stretches of the values that begin there and are so long: (R,) each."""
-        # Counting on through all stretches and, in each, shifted to where it begins: no loop over rows.
+        # Counting on through all stretches and, in each, shifted to where it begins: no loop over
+        # rows.
         shift = (begins - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
         places = torch.arange(len(shift)) + shift
         return replace(self, values=self.values[places.to(self.values.device)], lengths=lengths)
 
 
 def empty_history(model: ModelModule[Any], count: int = 1) -> Any:
-    """Return the history of `count` conversations that begin: the model's own, or zeros as large as its vectors.
+    """Return the history of `count` conversations that begin: the model's own, or zeros as large as
+    its vectors.
 
-    Raises ValueError on a model whose history is no tensor and that does not say what the empty one is.
+    Raises ValueError on a model whose history is no tensor and that does not say what the empty one
+    is.
     """
     if isinstance(model, HasEmptyHistory):
         return model.empty_history(count)
@@ -183,14 +194,17 @@ def empty_history(model: ModelModule[Any], count: int = 1) -> Any:
     )
     if not isinstance(probe, Tensor):
         raise ValueError(
-            f"the history of {type(model).__name__} is of the class {type(probe).__name__}, not a tensor; "
-            "such a model needs a call empty_history(count)"
+            f"the history of {type(model).__name__} is of the class {type(probe).__name__}, not a "
+            "tensor; such a model needs a call empty_history(count)"
         )
     return probe.new_zeros(count, *probe.shape[1:])
 
 
 def stack_histories(histories: Sequence[H]) -> H:
-    """Return the rows of all histories, of one model, one below the other. There must be at least one."""
+    """Return the rows of all histories, of one model, one below the other.
+
+    There must be at least one.
+    """
     first, *others = histories
     if isinstance(first, Tensor):
         return cast(H, torch.cat(cast(list[Tensor], list(histories))))
@@ -208,15 +222,18 @@ def history_to_bytes(history: History, *, half: bool = False) -> bytes:
 
 
 def history_from_bytes(data: bytes, empty: H) -> H:
-    """Read what `history_to_bytes` wrote. empty: the model's empty history, which says what is expected.
+    """Read what `history_to_bytes` wrote. empty: the model's empty history, which says what is
+    expected.
 
-    Raises ValueError that says what was found and expected where the bytes hold no history of that model.
+    Raises ValueError that says what was found and expected where the bytes hold no history of that
+    model.
     """
     try:
         tensors = load(bytes(data))
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"found {len(data)} bytes that hold no history ({error}), expected one of {_said_of(_tensors(empty))}"
+            f"found {len(data)} bytes that hold no history ({error}), expected one of "
+            f"{_said_of(_tensors(empty))}"
         ) from None
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
@@ -237,7 +254,8 @@ def history_from_bytes(data: bytes, empty: H) -> H:
 
 
 def max_history_bytes(empty: History) -> int | None:
-    """Return how many bytes `history_to_bytes` makes of a conversation at most; None: that has no bound.
+    """Return how many bytes `history_to_bytes` makes of a conversation at most; None: that has no
+    bound.
 
     empty: the model's empty history.
     """
@@ -246,10 +264,11 @@ def max_history_bytes(empty: History) -> int | None:
 
 
 def histories_before(read: Read[H], batch: Batch, empty: H) -> H:
-    """Return the history before each utterance of a batch: M rows, taken turn by turn as the turns were heard.
+    """Return the history before each utterance of a batch: M rows, taken turn by turn as the turns
+    were heard.
 
-    read: encode_turn, or what a model does there with gradients. empty: the history of one conversation that begins;
-    turns without history have it.
+    read: encode_turn, or what a model does there with gradients. empty: the history of one
+    conversation that begins; turns without history have it.
     """
     token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
     first = batch.turns.cumsum(0) - batch.turns  # (N,): where each conversation begins among the M
@@ -272,8 +291,9 @@ def histories_before(read: Read[H], batch: Batch, empty: H) -> H:
 def rows_before(turns: Tensor, heard: Tensor) -> Tensor:
     """Return where the history before each utterance stands, (M,), on the CPU.
 
-    They stand one below the other: N from which the conversations of `turns` (N,) utterances begin, then one after
-    each of the utterances `heard` (Q,): all of the M that another one follows, in any order.
+    They stand one below the other: N from which the conversations of `turns` (N,) utterances begin,
+    then one after each of the utterances `heard` (Q,): all of the M that another one follows, in
+    any order.
     """
     rows = torch.empty(int(turns.sum()), dtype=torch.long)
     rows[turns.cumsum(0) - turns] = torch.arange(len(turns))

@@ -1,9 +1,11 @@
 """HRED, the hierarchical recurrent encoder-decoder (Serban et al. 2016, arXiv 1507.04808).
 
-    utterance (T tokens) --encoder GRU--> utterance vector (U) --context GRU--> history vector (C) --decoder GRU--> reply
+    utterance (T tokens) --encoder GRU--> utterance vector (U) --context GRU--> history vector (C)
+        --decoder GRU--> reply
 
-A turn costs the same however long the conversation is: its utterance is encoded once, and the context GRU takes one step
-from the history vector of the turn before. The decoder starts from tanh(W . history) and sees the history at every step.
+A turn costs the same however long the conversation is: its utterance is encoded once, and the
+context GRU takes one step from the history vector of the turn before. The decoder starts from
+tanh(W . history) and sees the history at every step.
 """
 
 from __future__ import annotations
@@ -27,13 +29,13 @@ FOLDED_BYTES = 256 * 2**20  # the most that the table of all tokens' gates may t
 
 @dataclass(frozen=True)
 class HREDState:
-    """The decoder between two tokens: hidden (R, H), and the history's share of its gates (R, 3H)."""
+    """The decoder between two tokens: hidden (R, H); the history's share of its gates (R, 3H)."""
 
     hidden: Tensor
     context_gates: Tensor
 
     def repeat(self, times: int) -> HREDState:
-        """Give every row `times` times in a row."""
+        """Return every row `times` times in a row."""
         return HREDState(
             self.hidden.repeat_interleave(times, dim=0),
             self.context_gates.repeat_interleave(times, dim=0),
@@ -86,7 +88,7 @@ class HRED(Configured, nn.Module):
         )  # rows are small, as an output layer wants them; inputs want unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
 
-    # --- talking -------------------------------------------------------------------------------------------------
+    # --- talking ----------------------------------------------------------------------------------
 
     def empty_history(self, count: int) -> Tensor:
         """Return the history vectors of conversations that begin: (count, C)."""
@@ -94,7 +96,8 @@ class HRED(Configured, nn.Module):
 
     @torch.no_grad()
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
-        """Take one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,), (N, C) -> (N, C).
+        """Take one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,), (N,
+        C) -> (N, C).
 
         Raises ValueError on a token id out of range.
         """
@@ -111,7 +114,7 @@ class HRED(Configured, nn.Module):
 
     @torch.no_grad()
     def step(self, token_ids: Tensor, state: HREDState) -> tuple[Tensor, HREDState]:
-        """Read one token a row, (R,), and give the log-probabilities of the next, (R, V)."""
+        """Read one token a row, (R,), and return the log-probabilities of the next, (R, V)."""
         gates = self.decoder.gates(self._embed(token_ids)) + state.context_gates  # (R, 3H)
         hidden = self.decoder.step(gates, state.hidden)
         logits = F.linear(self._read_out(hidden), self.embedding.weight, self.output_bias)
@@ -119,10 +122,12 @@ class HRED(Configured, nn.Module):
 
     @torch.no_grad()
     def prepare(self, precision: str) -> PreparedModel[HREDState]:
-        """Lay out start and step for decoding, the output layer in a precision of dialogue.models.projection.
+        """Lay out start and step for decoding, the output layer in a precision of
+        dialogue.models.projection.
 
-        The embedding is folded into the decoder's input gates, so that a token's gates are one lookup in a table
-        (V, 3H); and the readout into the output layer, where that does not make it wider.
+        The embedding is folded into the decoder's input gates, so that a token's gates are one
+        lookup in a table (V, 3H); and the readout into the output layer, where that does not make
+        it wider.
         """
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
         narrow = self.decoder.hidden_size <= weight.shape[1] and not self.maxout
@@ -152,7 +157,7 @@ class HRED(Configured, nn.Module):
     def _gates(self, token_ids: Tensor) -> Tensor:
         return self.decoder.gates(self._embed(token_ids))
 
-    # --- all turns of a batch at once ------------------------------------------------------------------------------
+    # --- all turns of a batch at once -------------------------------------------------------------
 
     def log_likelihood(self, batch: Batch) -> Likelihood:
         """Score every utterance given its conversation so far; gradients flow. Per utterance, (M,).
@@ -162,7 +167,9 @@ class HRED(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.decoder_input where given."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads
+        batch.decoder_input where given.
+        """
         check_ids(batch.token_ids, self.embedding)
         if batch.encoder_input is not None:
             check_ids(batch.encoder_input[0], self.embedding)
@@ -238,7 +245,8 @@ class HRED(Configured, nn.Module):
         going_on = turns > 1
         if not bool(going_on.any()):
             return begin
-        # One row a conversation, one column a turn that has a turn after it; the last utterance of each is only predicted.
+        # One row a conversation, one column a turn that has a turn after it; the last utterance of
+        # each is only predicted.
         columns = torch.arange(int(turns.max()) - 1)
         table = first[going_on, None] + columns  # (N', columns) indices among the M
         packed = pack(table, turns[going_on] - 1)

@@ -1,7 +1,8 @@
-"""A recurrent language model of the running text (Mikolov et al. 2010): a conversation is one text, its turns end with </s>.
+"""A recurrent language model of the running text (Mikolov et al. 2010): a conversation is one text,
+its turns end with </s>.
 
-The history vector is the state of all layers after the text so far; a reply is what the text goes on with. <s> is no part of
-the text: where `step` reads it, nothing is read.
+The history vector is the state of all layers after the text so far; a reply is what the text goes
+on with. <s> is no part of the text: where `step` reads it, nothing is read.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class LanguageModel(Configured, nn.Module):
             one_hot=one_hot,
         )
 
-    # --- talking -------------------------------------------------------------------------------------------------
+    # --- talking ----------------------------------------------------------------------------------
 
     def empty_history(self, count: int) -> Tensor:
         """Return the states in which nothing was read: (count, C)."""
@@ -71,13 +72,15 @@ class LanguageModel(Configured, nn.Module):
 
     @torch.no_grad()
     def step(self, token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        """Read one token a row, (R,), and give the log-probabilities of the next, (R, V)."""
+        """Read one token a row, (R,), and return the log-probabilities of the next, (R, V)."""
         after = self._read(token_ids, state.values)
         return self.decoder.log_probs(after), RecurrentState(after)
 
     @torch.no_grad()
     def prepare(self, precision: str) -> PreparedModel[RecurrentState]:
-        """Lay start and step out for decoding, the output layer in a precision of dialogue.models.projection."""
+        """Lay start and step out for decoding, the output layer in a precision of
+        dialogue.models.projection.
+        """
         log_probs, precision = self.decoder.prepare(precision)
 
         def step(token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
@@ -91,7 +94,7 @@ class LanguageModel(Configured, nn.Module):
             (token_ids == self.bos_id)[:, None], state, self.decoder.read(token_ids, state)
         )
 
-    # --- all turns of a batch at once ------------------------------------------------------------------------------
+    # --- all turns of a batch at once -------------------------------------------------------------
 
     def log_likelihood(self, batch: Batch) -> Likelihood:
         """Score every utterance as the text so far goes on; gradients flow. Per utterance, (M,).
@@ -101,13 +104,17 @@ class LanguageModel(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.decoder_input where given."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads
+        batch.decoder_input where given.
+        """
         return self.read_on(batch, objective)[0]
 
     def read_on(self, batch: Batch, objective: Objective) -> tuple[Likelihood, Tensor]:
-        """Score as penalised does, and give the state after each conversation, (N, C), which no gradient flows through.
+        """Score as penalised does, and return the state after each conversation, (N, C), which no
+        gradient flows through.
 
-        The text is read once. Turns that it does not hold as they are to be scored are read apart, from where they begin.
+        The text is read once. Turns that it does not hold as they are to be scored are read apart,
+        from where they begin.
         """
         self.decoder.check(batch)
         device, count = batch.token_ids.device, len(batch.turns)
@@ -147,9 +154,11 @@ class LanguageModel(Configured, nn.Module):
     def _states(
         self, text: Tensor, lengths: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Read texts that stand one after the other: (Q,), how long each is (N,), the states that they begin from (N, C).
+        """Read texts that stand one after the other: (Q,), how long each is (N,), the states that
+        they begin from (N, C).
 
-        -> states (N + Q, C), for each token the row of the one before it (Q,), and for each text that of its last one (N,).
+        -> states (N + Q, C), for each token the row of the one before it (Q,), and for each text
+        that of its last one (N,).
         """
         packed = pack(
             pad_sequence(list(torch.split(text, lengths.tolist())), batch_first=True), lengths
@@ -175,7 +184,7 @@ def _joined(token_ids: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _apart(batch: Batch) -> Tensor:
-    """Tell which turns are not scored as they stand in the text that was heard: (M,), on the CPU."""
+    """Return which turns are not scored as they stand in the text heard: (M,), on the CPU."""
     apart = torch.full((len(batch.lengths),), batch.decoder_input is not None)
     if batch.without_history is not None:
         apart |= batch.without_history.cpu()

@@ -1,8 +1,9 @@
 """The recurrent layer, the output layer and the dropout that the models share.
 
-The first two work on packed tokens: the real tokens of a batch, time-major, longest row first (torch's PackedSequence layout), so
-that no padding is ever computed. Their backward passes are written out: autograd would take one small matrix product for
-the weights at every time step, and two more passes over the (P, V) probabilities.
+The first two work on packed tokens: the real tokens of a batch, time-major, longest row first
+(torch's PackedSequence layout), so that no padding is ever computed. Their backward passes are
+written out: autograd would take one small matrix product for the weights at every time step, and
+two more passes over the (P, V) probabilities.
 """
 
 from __future__ import annotations
@@ -20,20 +21,24 @@ from dialogue.models.projection import lay_out
 
 
 def check_ids(token_ids: Tensor, embedding: nn.Embedding) -> None:
-    """Refuse ids that an embedding lacks: a GPU would not name them, and stay broken for the process. Raises ValueError."""
+    """Refuse ids that an embedding lacks: a GPU would not name them, and stay broken for the
+    process. Raises ValueError.
+    """
     size = embedding.num_embeddings
     lowest, highest = int(token_ids.min()), int(token_ids.max())
     if lowest < 0 or highest >= size:
         raise ValueError(
-            f"token ids from {lowest} to {highest}: this model has {size}, 0 to {size - 1}; is it another vocabulary's text?"
+            f"token ids from {lowest} to {highest}: this model has {size}, 0 to {size - 1}; "
+            "is it another vocabulary's text?"
         )
 
 
 class GRU(nn.Module):
-    """One direction of a GRU (Cho et al. 2014) with the weights, gates and order (r, z, n) of torch.nn.GRU.
+    """One direction of a GRU (Cho et al. 2014) with the weights, gates and order (r, z, n) of
+    torch.nn.GRU.
 
-    The input's share of the gates is computed apart (`gates`), for all tokens at once; whoever calls may add to it what
-    is the same at every step, such as the context of a decoder.
+    The input's share of the gates is computed apart (`gates`), for all tokens at once; whoever
+    calls may add to it what is the same at every step, such as the context of a decoder.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -60,7 +65,10 @@ class GRU(nn.Module):
         return candidate + update * (state - candidate)
 
     def prepare_step(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Lay `step` out for decoding: half its passes over memory. It overwrites the gates that it is given."""
+        """Lay `step` out for decoding: half its passes over memory.
+
+        It overwrites the gates that it is given.
+        """
         gates_of, hidden = (
             lay_out(self.weight_hidden, self.bias_hidden, precision="fp32"),
             self.hidden_size,
@@ -78,7 +86,9 @@ class GRU(nn.Module):
         return step
 
     def forward(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
-        """Run over packed rows: gates (P, 3H), rows alive at each step, start (batch_sizes[0], H) -> states (P, H)."""
+        """Run over packed rows: gates (P, 3H), rows alive at each step, start (batch_sizes[0], H)
+        -> states (P, H).
+        """
         weight, bias, start = (
             tensor.to(gates.dtype) for tensor in (self.weight_hidden, self.bias_hidden, start)
         )  # autocast
@@ -87,7 +97,9 @@ class GRU(nn.Module):
 
 
 class _GRUSequence(torch.autograd.Function):
-    """The steps of a GRU over packed rows; `GRU.step` in a loop is its slow, obvious twin (in the tests)."""
+    """The steps of a GRU over packed rows; `GRU.step` in a loop is its slow, obvious twin (in the
+    tests).
+    """
 
     @staticmethod
     def forward(
@@ -129,7 +141,8 @@ class _GRUSequence(torch.autograd.Function):
                 ),
             ]
         )
-        # Every gradient within a step is a multiple of its state's; the factors are found for all steps at once.
+        # Every gradient within a step is a multiple of its state's; the factors are found for all
+        # steps at once.
         by_candidate = (1 - update).mul_(1 - candidate * candidate)
         by_reset = (by_candidate * share).mul_(reset).mul_(1 - reset)
         by_update = (before - candidate).mul_(update).mul_(1 - update)
@@ -149,7 +162,7 @@ class _GRUSequence(torch.autograd.Function):
 
 
 def _steps(batch_sizes: Sequence[int]) -> list[slice]:
-    """Tell where each time step stands among packed rows."""
+    """Return where each time step stands among packed rows."""
     ends = list(accumulate(batch_sizes))
     return [slice(end - rows, end) for end, rows in zip(ends, batch_sizes, strict=True)]
 
@@ -157,8 +170,8 @@ def _steps(batch_sizes: Sequence[int]) -> list[slice]:
 class Dropout(nn.Module):
     """Put noughts in place of a share of the inputs, and scale the others up; in training alone.
 
-    On a CPU a mask takes 16 random bits an element, cut from whole words: torch's own dropout draws every element apart and
-    takes three times as long. The share is off by 1/65,536 at most.
+    On a CPU a mask takes 16 random bits an element, cut from whole words: torch's own dropout draws
+    every element apart and takes three times as long. The share is off by 1/65,536 at most.
     """
 
     def __init__(self, share: float) -> None:
@@ -178,9 +191,11 @@ class Dropout(nn.Module):
 def token_log_probs(
     inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Give the log-probability of each target under softmax(weight @ input + bias), and whether it is the likeliest.
+    """Return the log-probability of each target under softmax(weight @ input + bias), and whether
+    it is the likeliest.
 
-    inputs (P, E), weight (V, E), bias (V,), targets (P,) -> log_probs (P,) in float32, correct (P,) bool.
+    inputs (P, E), weight (V, E), bias (V,), targets (P,) -> log_probs (P,) in float32, correct (P,)
+    bool.
     """
     weight, bias = weight.to(inputs.dtype), bias.to(inputs.dtype)  # autocast
     log_probs, correct = _TokenLogProbs.apply(inputs, weight, bias, targets)  # type: ignore[no-untyped-call]
@@ -188,7 +203,9 @@ def token_log_probs(
 
 
 class _TokenLogProbs(torch.autograd.Function):
-    """log_softmax and gather; the (P, V) table of logits turns into probabilities, then into its gradient, in place."""
+    """log_softmax and gather; the (P, V) table of logits turns into probabilities, then into its
+    gradient, in place.
+    """
 
     @staticmethod
     def forward(

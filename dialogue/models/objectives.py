@@ -1,7 +1,9 @@
-"""The output layer of a model that is fitted by more than its likelihood; what an Objective means stands beside it.
+"""The output layer of a model that is fitted by more than its likelihood; what an Objective means
+stands beside it.
 
-The penalties are found in the one (P, V) table that the likelihood needs anyway. Label smoothing does not even look at it:
-log p(target) - mean log p is the target's logit less the mean logit, and that is the logit of a mean row of weights.
+The penalties are found in the one (P, V) table that the likelihood needs anyway. Label smoothing
+does not even look at it: log p(target) - mean log p is the target's logit less the mean logit, and
+that is the logit of a mean row of weights.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch import Tensor
 from dialogue.models import Likelihood, Objective
 from dialogue.models.layers import token_log_probs
 
-LEAST = 1e-30  # what 1 - p is taken to be at least: what is certain costs 69 nats, and not infinitely many
+LEAST = 1e-30  # lower bound of 1 - p: what is certain costs 69 nats, not infinitely many
 
 
 def likelihood(
@@ -29,7 +31,9 @@ def likelihood(
     *,
     objective: Objective,
 ) -> Likelihood:
-    """Sum what penalised_log_probs gives for the tokens of each utterance; lengths (M,), on the CPU: how many those are."""
+    """Sum what penalised_log_probs gives for the tokens of each utterance; lengths (M,), on the
+    CPU: how many those are.
+    """
     if objective.sampled is not None:
         weight, bias, targets = sampled(weight, bias, targets, count=objective.sampled)
     log_probs, correct, penalty = penalised_log_probs(
@@ -50,11 +54,12 @@ def likelihood(
 def sampled(
     weight: Tensor, bias: Tensor, targets: Tensor, *, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Keep of an output layer the rows of the targets, and of `count` others that stand for the rest (Jean et al. 2015).
+    """Keep of an output layer the rows of the targets, and of `count` others that stand for the
+    rest (Jean et al. 2015).
 
-    weight (V, E), bias (V,), targets (P,) -> weight (S, E), bias (S,), targets (P,) among the S. Each of
-    the others counts (V - T) / count times, T the number of different targets, so that the sum of the
-    softmax is right in the mean; with a count of V or more nothing changes.
+    weight (V, E), bias (V,), targets (P,) -> weight (S, E), bias (S,), targets (P,) among the S.
+    Each of the others counts (V - T) / count times, T the number of different targets, so that the
+    sum of the softmax is right in the mean; with a count of V or more nothing changes.
     """
     present, places = torch.unique(targets, return_inverse=True)
     absent = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
@@ -77,10 +82,12 @@ def penalised_log_probs(
     *,
     objective: Objective,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Give what layers.token_log_probs gives, and what an objective adds to the negative log-probability of each target.
+    """Return what layers.token_log_probs gives, and what an objective adds to the negative
+    log-probability of each target.
 
-    inputs (P, E), weight (V, E), bias (V,), targets (P,); rows (P,): whose token it is, where the tokens of one utterance
-    stand in their order. -> log_probs (P,) float32, correct (P,) bool, penalty (P,) float32 or None where nothing is added.
+    inputs (P, E), weight (V, E), bias (V,), targets (P,); rows (P,): whose token it is, where the
+    tokens of one utterance stand in their order. -> log_probs (P,) float32, correct (P,) bool,
+    penalty (P,) float32 or None where nothing is added.
     """
     penalties = []
     if objective.unlikelihood:
@@ -103,7 +110,8 @@ def penalised_log_probs(
 def earlier_tokens(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """List the different tokens that each token's utterance has had before it, itself left out.
 
-    targets (P,), rows (P,): as above -> places (Q,) among the P, tokens (Q,): at places[q], tokens[q] has been said before.
+    targets (P,), rows (P,): as above -> places (Q,) among the P, tokens (Q,): at places[q],
+    tokens[q] has been said before.
     """
     order = rows.argsort(stable=True)  # utterance by utterance, each in its order
     ids, rows, at = targets[order], rows[order], torch.arange(len(rows), device=rows.device)
@@ -126,11 +134,13 @@ def earlier_tokens(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Unlikelihood(torch.autograd.Function):
-    """layers._TokenLogProbs, and the sum of -log(1 - p(c)) over the candidates c of each token, from the same table.
+    """layers._TokenLogProbs, and the sum of -log(1 - p(c)) over the candidates c of each token,
+    from the same table.
 
-    Where p(c) is near 1, 1 - p(c) is no difference but the sum of all other probabilities; one token at most, the
-    likeliest, can be so. With r(c) = p(c) / (1 - p(c)), the gradient by logit j is r(j) - p(j) * (sum of r), where r(j) is
-    0 for all but the candidates: for the likeliest its own share in that is p(c), which is what is written there.
+    Where p(c) is near 1, 1 - p(c) is no difference but the sum of all other probabilities; one
+    token at most, the likeliest, can be so. With r(c) = p(c) / (1 - p(c)), the gradient by logit j
+    is r(j) - p(j) * (sum of r), where r(j) is 0 for all but the candidates: for the likeliest its
+    own share in that is p(c), which is what is written there.
     """
 
     @staticmethod
@@ -176,7 +186,8 @@ class _Unlikelihood(torch.autograd.Function):
         of_others = torch.zeros_like(total).index_add_(0, places, ratio.masked_fill(top, 0))
         of_all = of_others.index_add(0, places, ratio.masked_fill(~top, 0))  # (P,)
         everywhere = grad_log_probs + grad_penalty * of_all  # times -p: what every logit gets
-        # A candidate's own gradient, without the difference of two huge numbers that r - p * (sum of r) is near p = 1.
+        # A candidate's own gradient, without the difference of two huge numbers that r - p * (sum
+        # of r) is near p = 1.
         own = torch.where(top, prob - prob * of_others[places], ratio - prob * of_all[places])
         at_candidates = grad_penalty[places] * own - grad_log_probs[places] * prob
         at_targets = grad_log_probs - table.view(-1)[flat].float() / total * everywhere

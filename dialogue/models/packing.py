@@ -1,4 +1,6 @@
-"""Rows of uneven lengths without their padding: torch's PackedSequence, time-major, the longest row first."""
+"""Rows of uneven lengths without their padding: torch's PackedSequence, time-major, the longest row
+first.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,20 @@ def pack(padded: Tensor, lengths: Tensor) -> PackedSequence:
 
 
 def rows(packed: PackedSequence, device: torch.device) -> Tensor:
-    """Tell for each packed token whose it is: (P,)."""
+    """Map each packed token to its row: (P,)."""
     order = _sorted(packed)
     return torch.cat([order[:alive] for alive in packed.batch_sizes.tolist()]).to(device)
 
 
 def last_positions(packed: PackedSequence, lengths: Tensor) -> Tensor:
-    """Tell where among the packed tokens each row's last one stands: (M,)."""
+    """Return where among the packed tokens each row's last one stands: (M,)."""
     return positions(packed, torch.arange(len(lengths)), lengths - 1)
 
 
 def positions(packed: PackedSequence, rows: Tensor, times: Tensor) -> Tensor:
-    """Tell where among the packed tokens the token of a row at a time stands: rows (Q,), times (Q,) -> (Q,), on the CPU."""
+    """Return where among the packed tokens the token of a row at a time stands: rows (Q,), times
+    (Q,) -> (Q,), on the CPU.
+    """
     offsets = packed.batch_sizes.cumsum(0) - packed.batch_sizes
     return offsets[times] + _sorted(packed).argsort()[rows]
 

@@ -1,14 +1,16 @@
-"""A linear layer laid out once, at load, for a decoder that calls it thousands of times with few rows.
+"""A linear layer laid out once, at load, for a decoder that calls it thousands of times with few
+rows.
 
 Precision is a choice of the whole process, never of the rows that meet in a batch:
 
     fp32   what the model was trained to compute
     bf16   weights, activations and result rounded to 8 bits of mantissa
-    int8   weights scaled by output channel, activations by row: a row's result never depends on its neighbours
+    int8   weights scaled by output channel, activations by row: no row depends on its neighbours
     auto   the fastest of them on this device (`choose_precision`)
 
-Several engines compute the same precision to within rounding; which one is fastest depends on the machine, so a probe of
-a few milliseconds times them. Nothing here is differentiable, and nothing follows weights that change later.
+Several engines compute the same precision to within rounding; which one is fastest depends on the
+machine, so a probe of a few milliseconds times them. Nothing here is differentiable, and nothing
+follows weights that change later.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ FP32_MARGIN = 1.25  # how many times faster a rounded precision must be for auto
 
 @torch.no_grad()
 def lay_out(weight: Tensor, bias: Tensor, *, precision: str) -> Linear:
-    """Lay out x -> x @ weight.T + bias in a precision, by the fastest engine: weight (out, in), bias (out,), float32.
+    """Lay out x -> x @ weight.T + bias in a precision, by the fastest engine: weight (out, in),
+    bias (out,), float32.
 
     Raises ValueError where the precision is unknown or this device has no engine for it.
     """
@@ -55,7 +58,9 @@ def lay_out(weight: Tensor, bias: Tensor, *, precision: str) -> Linear:
 
 @torch.no_grad()
 def choose_precision(weight: Tensor, bias: Tensor) -> str:
-    """Time every precision that this device has and name the fastest; fp32 unless another one is well ahead."""
+    """Time every precision that this device has and name the fastest; fp32 unless another one is
+    well ahead.
+    """
     best: dict[str, float] = {}
     for precision in precisions(weight.device):
         laid_out = [engine(weight, bias) for engine in engines(precision, weight.device)]
@@ -65,7 +70,10 @@ def choose_precision(weight: Tensor, bias: Tensor) -> str:
 
 
 def engines(precision: str, device: torch.device) -> list[Engine]:
-    """List the engines of a precision on a device, the plainest first. Raises ValueError where there is none."""
+    """List the engines of a precision on a device, the plainest first.
+
+    Raises ValueError where there is none.
+    """
     if precision not in PRECISIONS[1:]:
         raise ValueError(f"precision is {precision!r}; it is one of {', '.join(PRECISIONS)}")
     found = _engines_of(device)[precision]
@@ -93,7 +101,9 @@ def _engines_of(device: torch.device) -> Mapping[str, list[Engine]]:
 
 
 def _times(laid_out: list[Linear], weight: Tensor) -> list[tuple[float, Linear]]:
-    """Time some layers on the same few rows, in turns: (seconds, layer) each, the least of its calls."""
+    """Time some layers on the same few rows, in turns: (seconds, layer) each, the least of its
+    calls.
+    """
     rows = torch.ones(PROBE_ROWS, weight.shape[1], device=weight.device)
     best = [float("inf")] * len(laid_out)
     for _ in range(1 + PROBE_CALLS):  # the least of them leaves the first, which warms up, out
@@ -106,7 +116,7 @@ def _times(laid_out: list[Linear], weight: Tensor) -> list[tuple[float, Linear]]
     return list(zip(best, laid_out, strict=True))
 
 
-# --- engines ---------------------------------------------------------------------------------------------------------
+# --- engines --------------------------------------------------------------------------------------
 
 
 def _plain(weight: Tensor, bias: Tensor) -> Linear:
@@ -119,7 +129,9 @@ def _transposed(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def _packed(weight: Tensor, bias: Tensor) -> Linear:
-    """Keep the weight in oneDNN's own blocked layout: PyTorch reads it row by row, which few rows cannot pay back."""
+    """Keep the weight in oneDNN's own blocked layout: PyTorch reads it row by row, which few rows
+    cannot pay back.
+    """
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 2 * PROBE_ROWS)
     return lambda rows: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
 
@@ -135,16 +147,21 @@ def _half_packed(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def adds_int8_exactly() -> bool:
-    """Tell whether the CPU adds products of int8 in 32 bits. Older ones add pairs of them in 16, which overflow at full range."""
+    """Return whether the CPU adds products of int8 in 32 bits.
+
+    Older ones add pairs of them in 16, which overflow at full range.
+    """
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_vnni") or able.get("avx_vnni"))
 
 
 def _int8(weight: Tensor, bias: Tensor) -> Linear:
-    """Bring every row to [-1, 1] by its own largest value, so that one fixed scale fits all rows, and undo it afterwards.
+    """Bring every row to [-1, 1] by its own largest value, so that one fixed scale fits all rows,
+    and undo it afterwards.
 
-    quantize_dynamic would take one scale from all rows together, and a row's scores would depend on who else talks. Few
-    rows go through FBGEMM, many through oneDNN, which is faster there; the whole numbers that they add up are the same.
+    quantize_dynamic would take one scale from all rows together, and a row's scores would depend on
+    who else talks. Few rows go through FBGEMM, many through oneDNN, which is faster there; the
+    whole numbers that they add up are the same.
     """
     steps = 255 if adds_int8_exactly() else 127
     few = prepack_int8(weight, engine="fbgemm")
@@ -175,7 +192,9 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def prepack_int8(weight: Tensor, *, engine: str) -> torch.ScriptObject:
-    """Round a weight (out, in) to bytes, scaled by output channel, in the layout of one of PyTorch's quantised engines."""
+    """Round a weight (out, in) to bytes, scaled by output channel, in the layout of one of
+    PyTorch's quantised engines.
+    """
     scales = weight.abs().amax(1).clamp_min(TINY).double() / 127  # (out,)
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = engine

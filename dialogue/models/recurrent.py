@@ -1,7 +1,8 @@
 """Recurrent layers by name, one above the other, with all their states in one row of numbers.
 
-A layer is what layers.GRU is: `gates` for all tokens at once, `step` for one, `forward` over packed rows. What it carries
-from token to token is a row (R, S): the output of the layer, (R, H), and after it the cell, where there is one.
+A layer is what layers.GRU is: `gates` for all tokens at once, `step` for one, `forward` over packed
+rows. What it carries from token to token is a row (R, S): the output of the layer, (R, H), and
+after it the cell, where there is one.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from dialogue.models.layers import GRU, Dropout
 
 
 class LSTM(nn.Module):
-    """One direction of an LSTM (Hochreiter and Schmidhuber 1997) with the gates and order (i, f, g, o) of torch.nn.LSTM.
+    """One direction of an LSTM (Hochreiter and Schmidhuber 1997) with the gates and order (i, f, g,
+    o) of torch.nn.LSTM.
 
-    One bias where torch has two, and the forget gate's begins at one (Jozefowicz et al. 2015). A state is (output, cell).
+    One bias where torch has two, and the forget gate's begins at one (Jozefowicz et al. 2015). A
+    state is (output, cell).
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -46,7 +49,9 @@ class LSTM(nn.Module):
         return torch.cat([torch.sigmoid(leave) * torch.tanh(cell), cell], dim=-1)
 
     def forward(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
-        """Run over packed rows: gates (P, 4H), rows alive at each step, start (batch_sizes[0], 2H) -> states (P, 2H)."""
+        """Run over packed rows: gates (P, 4H), rows alive at each step, start (batch_sizes[0], 2H)
+        -> states (P, 2H).
+        """
         weight, start = self.weight_hidden.to(gates.dtype), start.to(gates.dtype)  # autocast
         states: Tensor = _LSTMSequence.apply(gates, weight, start, batch_sizes)  # type: ignore[no-untyped-call]
         return states
@@ -71,7 +76,9 @@ class RNN(nn.Module):
         return torch.tanh(gates + F.linear(state, self.weight_hidden))
 
     def forward(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
-        """Run over packed rows: gates (P, H), rows alive at each step, start (batch_sizes[0], H) -> states (P, H)."""
+        """Run over packed rows: gates (P, H), rows alive at each step, start (batch_sizes[0], H) ->
+        states (P, H).
+        """
         weight, start = self.weight_hidden.to(gates.dtype), start.to(gates.dtype)  # autocast
         states: Tensor = _RNNSequence.apply(gates, weight, start, batch_sizes)  # type: ignore[no-untyped-call]
         return states
@@ -81,7 +88,8 @@ CELLS: dict[str, type[GRU] | type[LSTM] | type[RNN]] = {"gru": GRU, "lstm": LSTM
 
 
 class Stack(nn.Module):
-    """Layers of one cell, each reading the one below. A state (R, C) holds those of all layers, the lowest first.
+    """Layers of one cell, each reading the one below. A state (R, C) holds those of all layers, the
+    lowest first.
 
     dropout: of what a layer passes to the one above.
     """
@@ -109,7 +117,9 @@ class Stack(nn.Module):
         return self._through(inputs, state, lambda layer, gates, before: layer.step(gates, before))
 
     def forward(self, inputs: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
-        """Run over packed rows: inputs (P, input), rows alive at each step, start (batch_sizes[0], C) -> states (P, C)."""
+        """Run over packed rows: inputs (P, input), rows alive at each step, start (batch_sizes[0],
+        C) -> states (P, C).
+        """
         return self._through(
             inputs, start, lambda layer, gates, before: layer(gates, batch_sizes, before)
         )
@@ -137,7 +147,9 @@ def _weights(
 
 
 class _LSTMSequence(torch.autograd.Function):
-    """The steps of an LSTM over packed rows; `LSTM.step` in a loop is its slow, obvious twin (in the tests)."""
+    """The steps of an LSTM over packed rows; `LSTM.step` in a loop is its slow, obvious twin (in
+    the tests).
+    """
 
     @staticmethod
     def forward(
@@ -225,7 +237,7 @@ class _RNNSequence(torch.autograd.Function):
 
 
 def _before(states: Tensor, start: Tensor, batch_sizes: Sequence[int]) -> Tensor:
-    """Give the state that each step over packed rows begins from: (P, S)."""
+    """Return the state that each step over packed rows begins from: (P, S)."""
     offset, before = 0, [start]
     for alive, following in pairwise(batch_sizes):
         before.append(states[offset : offset + following])

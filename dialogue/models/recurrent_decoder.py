@@ -1,4 +1,6 @@
-"""A recurrent decoder: what reads a token and says how likely each is to come next, whatever the history is made of."""
+"""A recurrent decoder: what reads a token and says how likely each is to come next, whatever the
+history is made of.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ class RecurrentState:
     values: Tensor
 
     def repeat(self, times: int) -> RecurrentState:
-        """Give every row `times` times in a row."""
+        """Return every row `times` times in a row."""
         return RecurrentState(self.values.repeat_interleave(times, dim=0))
 
     def select(self, rows: Tensor) -> RecurrentState:
@@ -34,9 +36,11 @@ class RecurrentState:
 
 
 class RecurrentDecoder(nn.Module):
-    """Embedding (tied: it reads and writes), recurrent layers, readout; dropout after the embedding and after each layer.
+    """Embedding (tied: it reads and writes), recurrent layers, readout; dropout after the embedding
+    and after each layer.
 
-    one_hot: the embedding is the identity, of the vocabulary's size, and stays so; the readout is the output layer then.
+    one_hot: the embedding is the identity, of the vocabulary's size, and stays so; the readout is
+    the output layer then.
     """
 
     def __init__(
@@ -71,11 +75,11 @@ class RecurrentDecoder(nn.Module):
         return vectors
 
     def empty(self, count: int) -> Tensor:
-        """Give states in which nothing was read: (count, C)."""
+        """Return states in which nothing was read: (count, C)."""
         return self.embedding.weight.new_zeros(count, self.stack.state_size)
 
     def begin(self, batch: Batch) -> Tensor:
-        """Give the states that the conversations of a batch go on from: (N, C)."""
+        """Return the states that the conversations of a batch go on from: (N, C)."""
         return (
             self.empty(len(batch.turns))
             if batch.history is None
@@ -87,21 +91,26 @@ class RecurrentDecoder(nn.Module):
         return self.stack.step(self.embed(token_ids), state)
 
     def log_probs(self, state: Tensor) -> Tensor:
-        """Say how likely each token comes next: (R, C) -> (R, V), float32."""
+        """Return how likely each token comes next: (R, C) -> (R, V), float32."""
         logits = F.linear(
             self.readout(self.stack.output(state)), self.embedding.weight, self.output_bias
         )
         return F.log_softmax(logits.float(), dim=-1)
 
     def check(self, batch: Batch) -> None:
-        """Refuse token ids out of range, of what is written and of what is heard. Raises ValueError."""
+        """Refuse token ids out of range, of what is written and of what is heard.
+
+        Raises ValueError.
+        """
         check_ids(batch.token_ids, self.embedding)
         if batch.encoder_input is not None:
             check_ids(batch.encoder_input[0], self.embedding)
 
     @torch.no_grad()
     def prepare(self, precision: str) -> tuple[Callable[[Tensor], Tensor], str]:
-        """Lay `log_probs` out for decoding, in a precision of dialogue.models.projection; "auto" is settled, too."""
+        """Lay `log_probs` out for decoding, in a precision of dialogue.models.projection; "auto" is
+        settled, too.
+        """
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
         if (
             self.stack.hidden_size <= weight.shape[1]
@@ -125,7 +134,9 @@ class RecurrentDecoder(nn.Module):
         return log_probs, precision
 
     def states(self, token_ids: Tensor, lengths: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Read rows of tokens: (M, T), lengths (M,), start (M, C) -> packed states after each (P, C), whose they are (P,)."""
+        """Read rows of tokens: (M, T), lengths (M,), start (M, C) -> packed states after each (P,
+        C), whose they are (P,).
+        """
         packed = pack(token_ids, lengths)
         start = start[packed.sorted_indices]
         return self.stack(self.embed(packed.data), packed.batch_sizes.tolist(), start), rows(
@@ -141,7 +152,9 @@ class RecurrentDecoder(nn.Module):
         *,
         objective: Objective,
     ) -> Likelihood:
-        """Score targets (P,) of utterances `rows` (P,), given the output of the layers before each, (P, H)."""
+        """Score targets (P,) of utterances `rows` (P,), given the output of the layers before each,
+        (P, H).
+        """
         inputs = self.readout(self.dropout(outputs))
         return likelihood(
             inputs,

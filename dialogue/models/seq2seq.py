@@ -1,8 +1,11 @@
-"""The flat encoder-decoder of Sutskever et al. 2014 (arXiv 1409.3215): a reply to the last utterance, whatever came before.
+"""The flat encoder-decoder of Sutskever et al. 2014 (arXiv 1409.3215): a reply to the last
+utterance, whatever came before.
 
-    utterance (T tokens) --encoder--> its state after the last token (C) --decoder, from that state--> reply
+    utterance (T tokens) --encoder--> its state after the last token (C) --decoder, from that
+    state--> reply
 
-The history vector is that state, of all layers, so that a turn takes the place of the one before it.
+The history vector is that state, of all layers, so that a turn takes the place of the one before
+it.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class Seq2Seq(Configured, nn.Module):
         )
         self.encoder = Stack(cell, embedding, hidden, layers=layers, dropout=dropout)
 
-    # --- talking -------------------------------------------------------------------------------------------------
+    # --- talking ----------------------------------------------------------------------------------
 
     def empty_history(self, count: int) -> Tensor:
         """Return the states in which nothing was read: (count, C)."""
@@ -55,7 +58,8 @@ class Seq2Seq(Configured, nn.Module):
 
     @torch.no_grad()
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
-        """Read an utterance, (N, T) closed by </s>, lengths (N,): its state (N, C). What was said before it is forgotten.
+        """Read an utterance, (N, T) closed by </s>, lengths (N,): its state (N, C). What was said
+        before it is forgotten.
 
         Raises ValueError on a token id out of range.
         """
@@ -69,13 +73,15 @@ class Seq2Seq(Configured, nn.Module):
 
     @torch.no_grad()
     def step(self, token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        """Read one token a row, (R,), and give the log-probabilities of the next, (R, V)."""
+        """Read one token a row, (R,), and return the log-probabilities of the next, (R, V)."""
         after = self.decoder.read(token_ids, state.values)
         return self.decoder.log_probs(after), RecurrentState(after)
 
     @torch.no_grad()
     def prepare(self, precision: str) -> PreparedModel[RecurrentState]:
-        """Lay start and step out for decoding, the output layer in a precision of dialogue.models.projection."""
+        """Lay start and step out for decoding, the output layer in a precision of
+        dialogue.models.projection.
+        """
         log_probs, precision = self.decoder.prepare(precision)
 
         def step(token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
@@ -84,7 +90,7 @@ class Seq2Seq(Configured, nn.Module):
 
         return PreparedModel(self.start, step, precision)
 
-    # --- all turns of a batch at once ------------------------------------------------------------------------------
+    # --- all turns of a batch at once -------------------------------------------------------------
 
     def log_likelihood(self, batch: Batch) -> Likelihood:
         """Score every utterance given the one before it; gradients flow. Per utterance, (M,).
@@ -94,7 +100,9 @@ class Seq2Seq(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.decoder_input where given."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads
+        batch.decoder_input where given.
+        """
         self.decoder.check(batch)
         history = self._history_before(batch)
         read = batch.token_ids if batch.decoder_input is None else batch.decoder_input

@@ -1,10 +1,12 @@
-"""A decoder-only Transformer over the flattened conversation (Vaswani et al. 2017; pre-norm, rotary positions, tied embedding).
+"""A decoder-only Transformer over the flattened conversation (Vaswani et al. 2017; pre-norm, rotary
+positions, tied embedding).
 
-    <s> w w w <s> w w <s> w ...      every turn is read behind <s>, which also parts it from the turn before
+    <s> w w w <s> w w <s> w ...   every turn is read behind <s>, which also parts it from the last
 
-Where a recurrent model has a history vector, this one has the text itself: a history is the ids of the conversation's last
-tokens. It is bounded by a rule: one that would grow beyond the window is cut to its last window // 2. Cut so seldom, a stretch
-of turns has one beginning, so that a batch reads it in one row; a window that slid with every turn would ask for a row each.
+Where a recurrent model has a history vector, this one has the text itself: a history is the ids of
+the conversation's last tokens. It is bounded by a rule: one that would grow beyond the window is
+cut to its last window // 2. Cut so seldom, a stretch of turns has one beginning, so that a batch
+reads it in one row; a window that slid with every turn would ask for a row each.
 """
 
 from __future__ import annotations
@@ -34,10 +36,11 @@ Attend = Callable[
 
 @dataclass(frozen=True)
 class TransformerState:
-    """The decoder between two tokens: keys and values, which hypotheses of one conversation share as far as it is theirs.
+    """The decoder between two tokens: keys and values, which hypotheses of one conversation share
+    as far as it is theirs.
 
-    history (layers, 2, N, heads, T, D), real (N, T) bool: not padding. reply (layers, 2, R, heads, t, D): of the t tokens read
-    so far. Row r goes on from the history r // (R / N).
+    history (layers, 2, N, heads, T, D), real (N, T) bool: not padding. reply (layers, 2, R, heads,
+    t, D): of the t tokens read so far. Row r goes on from the history r // (R / N).
     """
 
     history: Tensor
@@ -45,11 +48,13 @@ class TransformerState:
     reply: Tensor
 
     def repeat(self, times: int) -> TransformerState:
-        """Give every row `times` times in a row; the history is not copied."""
+        """Return every row `times` times in a row; the history is not copied."""
         return replace(self, reply=self.reply.repeat_interleave(times, dim=2))
 
     def select(self, rows: Tensor) -> TransformerState:
-        """Take rows (R,) in their order; rows that were made by `repeat` stay together, R / N of one conversation in a row."""
+        """Take rows (R,) in their order; rows that were made by `repeat` stay together, R / N of
+        one conversation in a row.
+        """
         sharing = self.reply.shape[2] // len(self.real)
         origins = (rows // sharing).view(-1, sharing)
         torch._assert_async(
@@ -101,7 +106,9 @@ class Block(nn.Module):
 
 
 class Transformer(Configured, nn.Module):
-    """A small Transformer with one embedding for reading and writing and its four calls; hidden is its feed-forward width."""
+    """A small Transformer with one embedding for reading and writing and its four calls; hidden is
+    its feed-forward width.
+    """
 
     SETTINGS = frozenset({"embedding", "hidden", "layers", "heads", "window", "dropout"})
 
@@ -120,7 +127,8 @@ class Transformer(Configured, nn.Module):
         super().__init__()
         if embedding % (2 * heads):
             raise ValueError(
-                f"embedding is {embedding} and heads {heads}; each head needs an even share of the embedding"
+                f"embedding is {embedding} and heads {heads}; each head needs an even share of the "
+                "embedding"
             )
         self.bos_id, self.window, self.heads = bos_id, window, heads
         self.embedding = nn.Embedding(vocab_size, embedding)
@@ -136,7 +144,7 @@ class Transformer(Configured, nn.Module):
         )  # rows are small, as an output layer wants them; inputs want unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
 
-    # --- talking -------------------------------------------------------------------------------------------------
+    # --- talking ----------------------------------------------------------------------------------
 
     def empty_history(self, count: int) -> RaggedHistory:
         """Return the text of conversations that begin: none."""
@@ -167,7 +175,10 @@ class Transformer(Configured, nn.Module):
 
     @torch.no_grad()
     def start(self, history: RaggedHistory) -> TransformerState:
-        """Begin a reply to each history: N rows. Reads the text anew, a window at most, whatever the conversation."""
+        """Begin a reply to each history: N rows.
+
+        Reads the text anew, a window at most, whatever the conversation.
+        """
         token_ids, real = history.padded()  # (N, T)
         rows, time = token_ids.shape
         size = self.embedding.embedding_dim // self.heads
@@ -198,7 +209,7 @@ class Transformer(Configured, nn.Module):
 
     @torch.no_grad()
     def step(self, token_ids: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-        """Read one token a row, (R,), and give the log-probabilities of the next, (R, V)."""
+        """Read one token a row, (R,), and return the log-probabilities of the next, (R, V)."""
         outputs, state = self._further(token_ids, state)
         logits = F.linear(outputs, self.embedding.weight, self.output_bias)
         return F.log_softmax(logits.float(), dim=-1), state
@@ -222,7 +233,7 @@ class Transformer(Configured, nn.Module):
     def _further(
         self, token_ids: Tensor, state: TransformerState
     ) -> tuple[Tensor, TransformerState]:
-        """Read one token a row, (R,): what the output layer gets, (R, E), and the state behind it."""
+        """Read one token a row, (R,): the output layer's input (R, E), and the state behind it."""
         _, _, rows, heads, time, size = state.reply.shape
         conversations, past = state.real.shape
         sharing = rows // conversations  # rows that go on from one history
@@ -259,7 +270,7 @@ class Transformer(Configured, nn.Module):
             outputs = block(outputs, partial(attend, before, cache))
         return self.norm(outputs), replace(state, reply=caches)
 
-    # --- all turns of a batch at once ------------------------------------------------------------------------------
+    # --- all turns of a batch at once -------------------------------------------------------------
 
     def log_likelihood(self, batch: Batch) -> Likelihood:
         """Score every utterance given its conversation so far; gradients flow. Per utterance, (M,).
@@ -269,7 +280,9 @@ class Transformer(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads batch.decoder_input where given."""
+        """Score as log_likelihood does, with the penalty of an objective; the decoder reads
+        batch.decoder_input where given.
+        """
         heard = batch.token_ids if batch.encoder_input is None else batch.encoder_input[0]
         for token_ids in (batch.token_ids, heard):
             check_ids(token_ids, self.embedding)
@@ -290,7 +303,10 @@ class Transformer(Configured, nn.Module):
         return likelihood(*output, batch.token_ids[real], whose, batch.lengths, objective=objective)
 
     def _read(self, token_ids: Tensor, rows: ConversationRows) -> Tensor:
-        """Run over tokens that are packed row by row: (P,) -> (P, E). Only attention sees the rows padded, (B, L)."""
+        """Run over tokens that are packed row by row: (P,) -> (P, E).
+
+        Only attention sees the rows padded, (B, L).
+        """
         cells, shape = rows.cells(), (len(rows.sizes), int(rows.sizes.max()))
         visible = rows.visible(cells)[:, None]
         turn = _rotation(rows.position, self.embedding.embedding_dim // self.heads)
@@ -312,7 +328,10 @@ class Transformer(Configured, nn.Module):
         return outputs
 
     def _behind_bos(self, token_ids: Tensor) -> Tensor:
-        """Give what is read where each token is predicted: <s> w1 w2 ... for w1 w2 ... </s>, (M, T)."""
+        """Return what is read where each token is predicted: <s> w1 w2 ...
+
+        for w1 w2 ... </s>, (M, T).
+        """
         return F.pad(token_ids[:, :-1], (1, 0), value=self.bos_id)
 
     def _embed(self, token_ids: Tensor) -> Tensor:
@@ -321,7 +340,7 @@ class Transformer(Configured, nn.Module):
 
 
 def _rotation(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Give cosine and sine of every position's angles: (P,) -> (P, 1, D / 2) each."""
+    """Return cosine and sine of every position's angles: (P,) -> (P, 1, D / 2) each."""
     rates = ROTARY_BASE ** (-torch.arange(0, size, 2, device=positions.device) / size)
     angles = (positions[:, None] * rates)[:, None]
     return angles.cos(), angles.sin()

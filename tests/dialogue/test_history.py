@@ -31,7 +31,9 @@ UNEVEN = [make_conversation(turns, seed=turns) for turns in (3, 1, 6, 2)]
 
 @dataclass(frozen=True)
 class LastUtterance:
-    """A history as a list: of each conversation the encoder's states over the last utterance, (T, H)."""
+    """A history as a list: of each conversation the encoder's states over the last utterance, (T,
+    H).
+    """
 
     states: tuple[torch.Tensor, ...]
     size: int
@@ -81,7 +83,10 @@ class AttentiveState(NamedTuple):
 
 
 class Attentive(nn.Module):
-    """A decoder with attention over the states of the last utterance (Luong et al. 2015), and nothing of those before."""
+    """A decoder with attention over the states of the last utterance (Luong et al.
+
+    2015), and nothing of those before.
+    """
 
     def __init__(self, vocab_size, size):
         super().__init__()
@@ -160,7 +165,9 @@ def model(request):
 
 
 def test_histories_turn_by_turn_are_those_of_all_turns_at_once(model):
-    """Of conversations that go on from something, each turn as it was heard, and some without anything before them."""
+    """Of conversations that go on from something, each turn as it was heard, and some without
+    anything before them.
+    """
     begun = stack_histories(
         [history_after(model, make_conversation(n, seed=9)) for n in range(1, 5)]
     )
@@ -288,7 +295,9 @@ def test_rows_of_uneven_lengths_are_taken_kept_and_lengthened():
 def test_a_model_with_attention_over_the_last_utterance_talks_and_is_measured(
     word_vocabulary, conversations
 ):
-    """Its history is a list of states of any length: it is searched, scored, kept and read back like any other."""
+    """Its history is a list of states of any length: it is searched, scored, kept and read back
+    like any other.
+    """
     sizes = ModelConfig(vocab_size=len(word_vocabulary), hidden=12)
     torch.manual_seed(0)
     model = Attentive.from_config(sizes, bos_id=word_vocabulary.bos_id).eval()
