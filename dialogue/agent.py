@@ -59,7 +59,8 @@ class Reply:
     """What the agent says, the conversation after it, and what it chose from, best first.
 
     The conversation keeps the reply as the model wrote it, with <continued_utterance>; the text is without such marks.
-    seconds: by stage, in order; of the batch that it was found in.
+    seconds: by stage, in order; of the batch that it was found in. has_failed: not one hypothesis had a likelihood that is a
+    number; the conversation is not to be gone on with.
     """
 
     text: str
@@ -67,6 +68,7 @@ class Reply:
     candidates: tuple[Candidate, ...]
     is_fallback: bool = False
     seconds: tuple[tuple[str, float], ...] = field(default=(), compare=False)
+    has_failed: bool = False
 
 
 class DialogueAgent:
@@ -93,7 +95,7 @@ class DialogueAgent:
         avoid: reply -> whether it is said only where no other is left.
         language_model: replies as token ids -> log p(reply), (N,), for re-ranking; else the model's own without history.
         precision: of the output layer while a reply is searched for, as dialogue.models.projection has it.
-        observe: is told the replies of every call that answers named conversations.
+        observe: is told the replies of every batch.
         Raises ValueError where the block list or a stop word is not of the vocabulary's language.
         """
         self.model, self.vocabulary = source.model, source.vocabulary
@@ -194,16 +196,25 @@ class DialogueAgent:
             raise ValueError(
                 f"{len(utterances)} utterances for the conversations {list(conversations)}: expected one for each, no name twice"
             )
-        until = self._until(deadline)
+        until = self._until(deadline, len(conversations))  # so that waiting for the lock counts
         with self._lock:
             replies = self._answer(
                 [self._store.get(name) for name in conversations], utterances, until=until
             )
             for name, reply in zip(conversations, replies, strict=True):
-                self._store.put(name, reply.conversation)
-        if self._observe and replies:
-            self._observe(replies)
+                if not reply.has_failed:
+                    self._store.put(name, reply.conversation)
         return replies
+
+    def conversation(self, name: str) -> Conversation:
+        """Return the conversation of that name, a new one where there is none."""
+        with self._lock:
+            return self._store.get(name)
+
+    def keep(self, name: str, conversation: Conversation) -> None:
+        """Keep what a conversation of that name has become."""
+        with self._lock:
+            self._store.put(name, conversation)
 
     def note(self, conversation: str, utterance: str, reply: str) -> None:
         """Take into a conversation what was answered elsewhere, by a fixed sentence."""
@@ -231,29 +242,32 @@ class DialogueAgent:
         utterances: Sequence[str],
         *,
         prefixes: Sequence[str] = (),
-        deadline: float = math.inf,
+        deadline: float | Sequence[float] = math.inf,
     ) -> list[Reply]:
         """Answer each utterance in its conversation; the reply becomes a turn of it.
 
-        prefixes: what each reply begins with, "" for nothing; none are given, or one for each. deadline: as in `respond`.
+        prefixes: what each reply begins with, "" for nothing; none are given, or one for each. deadline: as in `respond`, for
+        all conversations or for each of them.
         """
-        return self._answer(
-            conversations, utterances, prefixes=prefixes, until=self._until(deadline)
-        )
+        until = self._until(deadline, len(conversations))
+        return self._answer(conversations, utterances, prefixes=prefixes, until=until)
 
-    def _until(self, deadline: float) -> float:
-        if not deadline >= 0:
+    def _until(self, deadline: float | Sequence[float], count: int) -> list[float]:
+        """Turn the seconds that there are into times of the clock, one a conversation."""
+        seconds = list(deadline) if isinstance(deadline, Sequence) else [deadline] * count
+        if not all(given >= 0 for given in seconds):
             raise ValueError(
                 f"deadline is {deadline}; it must be the seconds that there are for an answer, 0 or more"
             )
-        return self._clock() + deadline
+        now = self._clock()
+        return [now + given for given in seconds]
 
     def _answer(
         self,
         conversations: Sequence[Conversation],
         utterances: Sequence[str],
         *,
-        until: float,
+        until: Sequence[float],
         prefixes: Sequence[str] = (),
     ) -> list[Reply]:
         if not conversations:
@@ -262,6 +276,7 @@ class DialogueAgent:
         heard = self.hear(conversations, [Turn("user", utterance) for utterance in utterances])
         moments.append(time.perf_counter())
         found = self.search(heard, prefixes=prefixes, until=until)
+        has_failed = [not hypotheses for hypotheses in found]
         moments.append(time.perf_counter())
         if self.decode_config.recall and len(self.memory) and not any(prefixes):
             found = [
@@ -288,18 +303,22 @@ class DialogueAgent:
                 strict=True,
             )
         )
-        return [
+        replies = [
             Reply(
                 without_marks(turn.text),
                 conversation,
                 tuple(candidates),
                 candidate is None,
                 seconds,
+                failed,
             )
-            for turn, conversation, candidate, candidates in zip(
-                turns, said, chosen, found, strict=True
+            for turn, conversation, candidate, candidates, failed in zip(
+                turns, said, chosen, found, has_failed, strict=True
             )
         ]
+        if self._observe:
+            self._observe(replies)
+        return replies
 
     def hear(
         self, conversations: Sequence[Conversation], turns: Sequence[Turn]
@@ -355,9 +374,14 @@ class DialogueAgent:
         conversations: Sequence[Conversation],
         *,
         prefixes: Sequence[str] = (),
-        until: float = math.inf,
+        until: Sequence[float] = (),
     ) -> list[list[Candidate]]:
-        """Find the candidates of each conversation, best score first. until: the time of the clock after which no step is begun."""
+        """Find the candidates of each conversation, best score first.
+
+        until: of each, the time of the clock after which no step is begun for it. One that is late has its candidates
+        without their likelihood without a history.
+        """
+        until = until or [math.inf] * len(conversations)
         found = search(
             self.prepared.step,
             self.prepared.start(self._histories(conversations)),
@@ -372,18 +396,25 @@ class DialogueAgent:
             clock=self._clock,
             device=self.device,
         )
-        flat = [hypothesis for hypotheses in found for hypothesis in hypotheses]
-        blank: list[float | None] = [None] * len(flat)
-        if flat and self._needs_blank and self._clock() < until:
-            blank = list(self._blank([hypothesis.token_ids for hypothesis in flat]))
-        candidates = (
-            Candidate(
-                self.vocabulary.decode(hypothesis.token_ids), hypothesis.log_prob, hypothesis.score, without,
-                len(hypothesis.token_ids), hypothesis.token_log_probs,
-            )
-            for hypothesis, without in zip(flat, blank, strict=True)
-        )  # fmt: skip
-        return [[next(candidates) for _ in hypotheses] for hypotheses in found]
+        now = self._clock()
+        in_time = [
+            hypothesis.token_ids
+            for hypotheses, end in zip(found, until, strict=True)
+            for hypothesis in hypotheses
+            if self._needs_blank and now < end
+        ]
+        blank = iter(self._blank(in_time) if in_time else ())
+        return [
+            [
+                Candidate(
+                    self.vocabulary.decode(hypothesis.token_ids), hypothesis.log_prob, hypothesis.score,
+                    next(blank) if self._needs_blank and now < end else None,
+                    len(hypothesis.token_ids), hypothesis.token_log_probs,
+                )
+                for hypothesis in hypotheses
+            ]
+            for hypotheses, end in zip(found, until, strict=True)
+        ]  # fmt: skip
 
     def remember(
         self, before: Sequence[Conversation], heard: Sequence[Conversation]
@@ -415,12 +446,27 @@ class DialogueAgent:
         Where the deadline left no time to score what the search found, its own scores order it, and
         remembered replies that fit well stand before it.
         """
-        late = (
-            any(candidate.blank is None for found in candidates for candidate in found)
-            and self._needs_blank
-        )
+        late = [
+            self._needs_blank and any(candidate.blank is None for candidate in found)
+            for found in candidates
+        ]
+        if any(late) and not all(late):  # each kind by itself
+            kinds = {
+                kind: iter(
+                    self.ranked(
+                        [
+                            one
+                            for one, found in zip(conversations, late, strict=True)
+                            if found == kind
+                        ],
+                        [one for one, found in zip(candidates, late, strict=True) if found == kind],
+                    )
+                )
+                for kind in (False, True)
+            }
+            return [next(kinds[kind]) for kind in late]
         rank = (
-            RecallRanker(None, self.decode_config) if late else self.ranker
+            RecallRanker(None, self.decode_config) if any(late) else self.ranker
         )  # needs no likelihood without history
         scores = rank(conversations, candidates)
         if (expected := [len(found) for found in candidates]) != (

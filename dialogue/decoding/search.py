@@ -93,7 +93,7 @@ def search(
     limits: Limits | None = None,
     seeds: Sequence[int] | None = None,
     sentence_ends: Sequence[int] = (),
-    deadline: float | None = None,
+    deadline: float | Sequence[float] | None = None,
     clock: Callable[[], float] = time.monotonic,
     device: torch.device | None = None,
 ) -> list[list[Hypothesis]]:
@@ -102,8 +102,9 @@ def search(
     step: a model's; the search may write into its log-probabilities (R, V). state: N rows, one for
     each conversation. seeds: one for each, for methods that draw; the config's by default.
     sentence_ends: tokens after which top_p of factual-nucleus begins anew and a reply may be cut.
-    deadline: the time of `clock` after which no step is begun; a conversation without a finished
-    reply then gets what there is, cut at the last sentence end where it has one.
+    deadline: the time of `clock` after which no step is begun, for all or for each of them; a
+    conversation without a finished reply then gets what there is, cut at the last sentence end
+    where it has one, and the others go on.
 
     Every finished hypothesis ends by </s>, the only token left at the maximum length, so its
     log_prob is what the model gives to its tokens. A token whose log-probability is NaN is never
@@ -129,13 +130,13 @@ def search(
         _go_on(live, parents, vocabulary)
         # 5. Every few steps, see whether time is up or all is done; what is done may leave.
         if length % LOOK_EVERY == LOOK_EVERY - 1:
-            if deadline is not None and clock() >= deadline:
-                out_of_time = True
-                break
-            done = _done(live, plan, vocabulary)
+            late = _late(live, deadline, clock)
+            out_of_time = any(late)
+            done = late if all(late) else _done(live, plan, vocabulary)
+            done = [ended or over for ended, over in zip(done, late, strict=True)]
             if all(done):
                 break
-            live = _let_leave(live, done, plan, vocabulary, found)
+            live = _let_leave(live, done, plan, vocabulary, found, out_of_time=out_of_time)
     # 6. Read the replies back out of the steps taken.
     found |= _read(live, plan, vocabulary, out_of_time=out_of_time)
     replies = [found[conversation] for conversation in range(conversations)]
@@ -220,6 +221,18 @@ def _go_on(live: _Live[State], parents: Tensor | None, vocabulary: int) -> None:
         live.state = live.state.select(parents)
 
 
+def _late(
+    live: _Live[State], deadline: float | Sequence[float] | None, clock: Callable[[], float]
+) -> list[bool]:
+    """Return for each conversation whether its time is up."""
+    if deadline is None:
+        return [False] * len(live.conversations)
+    now = clock()
+    if isinstance(deadline, Sequence):
+        return [now >= deadline[conversation] for conversation in live.conversations]
+    return [now >= deadline] * len(live.conversations)
+
+
 def _done(live: _Live[State], plan: _Plan, vocabulary: int) -> list[bool]:
     """Return for each conversation whether nothing better can be found any more.
 
@@ -240,12 +253,18 @@ def _let_leave(
     plan: _Plan,
     vocabulary: int,
     found: dict[int, list[Hypothesis]],
+    *,
+    out_of_time: bool,
 ) -> _Live[State]:
-    """Return the conversations that are not done, once enough are; the others go into `found`."""
-    if not plan.may_leave or sum(done) * LEAVE_AT < len(done):
+    """Return the conversations that are not done, once enough are; the others go into `found`.
+
+    out_of_time: some are late; they leave at once, with their replies so far.
+    """
+    enough = out_of_time or sum(done) * LEAVE_AT >= len(done)
+    if not plan.may_leave or not enough:
         return live
     leaving = live.select([index for index, is_done in enumerate(done) if is_done], plan.groups)
-    found |= _read(leaving, plan, vocabulary, out_of_time=False)
+    found |= _read(leaving, plan, vocabulary, out_of_time=out_of_time)
     return live.select([index for index, is_done in enumerate(done) if not is_done], plan.groups)
 
 

@@ -188,6 +188,20 @@ def test_a_late_answer_stays_as_the_search_ranked_it(talker):
     assert late.candidates == alike.candidates
 
 
+def test_a_conversation_that_is_late_leaves_the_others_their_time(talker):
+    said = ["hi", "do you like music?"]
+    late, other = DialogueAgent(talker, clock=Clock()).answer(
+        [Conversation()] * 2, said, deadline=[0.0, 1e9]
+    )
+    assert all(candidate.blank is None for candidate in late.candidates)
+    (alone,) = DialogueAgent(talker).answer([Conversation()], said[1:])
+    assert other.text == alone.text
+    assert [candidate.text for candidate in other.candidates] == [
+        candidate.text for candidate in alone.candidates
+    ]
+    assert all(candidate.blank is not None for candidate in other.candidates)
+
+
 @pytest.mark.parametrize("deadline", [-1.0, float("nan")])
 def test_a_deadline_that_is_none_is_refused(agent, store, deadline):
     with pytest.raises(ValueError, match="it must be the seconds that there are"):
