@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from flask import Flask
 
 from dialogue.agent import DialogueAgent
+from dialogue.batching import WAITING, BatchingAgent
 from dialogue.checkpoint import PRETRAINED
 from dialogue.command_line import command, tell
 from dialogue.safety import Level, level_from_environment
@@ -132,13 +133,15 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
     agent = agent or DialogueAgent.load(
         settings.checkpoint, safety=settings.safety, observe=metrics.replied
     )
+    served = BatchingAgent(agent) if isinstance(agent, DialogueAgent) else agent
+    app.extensions["agent"] = served
     health.mount(app, metrics, token=settings.metrics_token, checks={})
     if not settings.verify:
-        return _create_simulated(app, settings, agent, metrics)
+        return _create_simulated(app, settings, served, metrics)
     verifier = Verifier(skill_ids=settings.skill_ids)
     app.extensions["verifier"] = verifier
     skill = build_skill(
-        agent,
+        served,
         interaction=settings.interaction,
         safety=settings.safety,
         may_send=True,
@@ -150,7 +153,7 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
 
 
 def _create_simulated(
-    app: Flask, settings: Settings, agent: DialogueAgent, metrics: Metrics
+    app: Flask, settings: Settings, agent: BatchingAgent, metrics: Metrics
 ) -> Flask:
     """Mount the skill without verification, and the simulator, which observes its own sessions."""
     agents = simulator.build_agents(
@@ -207,7 +210,7 @@ def listen(app: Flask, settings: Settings) -> Any:
         app,
         host=settings.host,
         port=settings.port,
-        threads=8,
+        threads=WAITING + 16,  # more than may wait, so that the others are told at once
         max_request_body_size=BODY_LIMIT + 1,  # waitress also refuses a body of exactly this size
         max_request_header_size=16 * 1024,
         # The rest of a larger body goes to a file, so that many callers cannot fill the memory.
@@ -455,6 +458,7 @@ def main(arguments: list[str] | None = None) -> int:
         pass
     finally:
         close_tunnel(settings, watch, stopped)
+        app.extensions["agent"].close()
     return 0
 
 

@@ -16,7 +16,7 @@ from dialogue.identity import WORDINGS, about_itself
 from dialogue.recognised import as_written
 from dialogue.safety import Level, Play, fixed_answer
 
-Source = Literal["safety", "identity", "agent", "late"]
+Source = Literal["safety", "identity", "agent", "late", "busy"]
 
 
 @dataclass(frozen=True)

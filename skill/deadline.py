@@ -22,7 +22,7 @@ SEND_SECONDS = 1
 _HOST = re.compile(r"api[a-z0-9-]*(?:\.[a-z0-9-]+)*\.amazonalexa\.com")
 
 
-class TooLate(Exception):
+class TooLate(TimeoutError):
     """There was no answer in time."""
 
 

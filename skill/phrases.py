@@ -184,3 +184,7 @@ LATE = (
     "That one needs more thought than I have time for. Could you put it another way?",
     "I'm too slow today. What else is on your mind?",
 )
+BUSY = (
+    "One moment, please: many people are talking to me right now. Could you ask me again?",
+    "Just a moment. A lot of people are talking to me. Would you say that again?",
+)

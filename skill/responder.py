@@ -7,14 +7,17 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ask_sdk_core.handler_input import HandlerInput
 
 from dialogue.answers import Answer, answer
+from dialogue.batching import Busy
 from dialogue.safety import Level
 from skill import deadline, phrases
 from skill.session import added_question, locale, play, request_id, session_id, user_id, wording
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -91,22 +94,26 @@ class Responder:
         return given
 
     def _answer(self, handler_input: HandlerInput, name: str, utterance: str) -> Answer:
-        """Answer in time, or say that it took too long."""
+        """Answer in time, or say that it took too long or that there is too much to do."""
 
-        def hear_own_question() -> None:
-            if question := added_question(handler_input):
-                self._agent.add(name, question)  # the utterance may be the answer to it
+        def in_time(work: Callable[[], T]) -> T:
+            """Do what may have to wait for other people's replies."""
+
+            def after_own_question() -> T:
+                if question := added_question(handler_input):
+                    self._agent.add(name, question)  # the utterance may be the answer to it
+                return work()
+
+            return deadline.in_time(
+                after_own_question, lambda: self._say_meanwhile(handler_input), wait=self._wait
+            )
 
         def note(written: str, reply: str) -> None:
-            hear_own_question()
-            self._agent.note(name, written, reply)
+            in_time(lambda: self._agent.note(name, written, reply))
 
         def respond(written: str) -> str:
-            hear_own_question()
-            (reply,) = deadline.in_time(
-                lambda: self._agent.respond([name], [written], deadline=deadline.SEARCH_FOR),
-                lambda: self._say_meanwhile(handler_input),
-                wait=self._wait,
+            (reply,) = in_time(
+                lambda: self._agent.respond([name], [written], deadline=deadline.SEARCH_FOR)
             )
             return reply
 
@@ -121,13 +128,16 @@ class Responder:
                 safety=self._safety,
                 play=play(handler_input),
             )
-        except deadline.TooLate:
+        except TimeoutError:
             log.warning(
                 "request %r: no reply within %.1f s",
                 request_id(handler_input),
                 deadline.GIVE_UP_AFTER,
             )
             return Answer(wording(handler_input, phrases.LATE), "late")
+        except Busy:
+            log.warning("request %r: too many wait already", request_id(handler_input))
+            return Answer(wording(handler_input, phrases.BUSY), "busy")
         if given.by == "safety":
             log.info("request %r has a fixed answer: %s", request_id(handler_input), given.reason)
         return given

@@ -24,6 +24,7 @@ from skill.verify import NotAlexa
 
 if TYPE_CHECKING:
     from dialogue.agent import DialogueAgent
+    from skill.simulator.agents import AnAgent
 
 PAGE = Path(__file__).with_name("page")
 KINDS = {
@@ -231,7 +232,7 @@ def _asked(**kinds: type) -> dict[str, Any]:
 
 
 def build_agents(
-    agent: DialogueAgent,
+    agent: AnAgent,
     served: Path,
     *,
     load: Callable[[Path], DialogueAgent],

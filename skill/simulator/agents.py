@@ -14,6 +14,9 @@ from skill.replay import settings_of
 
 if TYPE_CHECKING:
     from dialogue.agent import DialogueAgent, Reply
+    from dialogue.batching import BatchingAgent
+
+    AnAgent = DialogueAgent | BatchingAgent
 
 WATCHED = "amzn1.echo-api.session.simulator."  # what the ids of the page's sessions begin with
 KEPT_ANSWERS = 16  # until the page asks for them, once
@@ -25,7 +28,7 @@ class Seen(NamedTuple):
     """What answered a request, and of the agent's answers what they were chosen from, and why."""
 
     answer: Answer
-    agent: DialogueAgent | None
+    agent: AnAgent | None
     reply: Reply | None
 
 
@@ -34,16 +37,16 @@ class Agents:
 
     def __init__(
         self,
-        agent: DialogueAgent,
+        agent: AnAgent,
         *,
         checkpoints: Mapping[str, Path],
         load: Callable[[Path], DialogueAgent],
     ) -> None:
         """Take the agent, and the checkpoints that one may choose by name, each loaded when it is first asked for."""
         self._agent, self.checkpoints, self._load = agent, dict(checkpoints), load
-        self._chosen: OrderedDict[str, DialogueAgent] = OrderedDict()  # session -> its agent
-        self._loaded: OrderedDict[str, DialogueAgent] = OrderedDict()
-        self._replies: OrderedDict[str, tuple[DialogueAgent, Reply]] = (
+        self._chosen: OrderedDict[str, AnAgent] = OrderedDict()  # session -> its agent
+        self._loaded: OrderedDict[str, AnAgent] = OrderedDict()
+        self._replies: OrderedDict[str, tuple[AnAgent, Reply]] = (
             OrderedDict()
         )  # session -> its last one
         self._seen: OrderedDict[str, Seen] = OrderedDict()  # request -> what answered it
@@ -113,7 +116,7 @@ class Agents:
             _put(self._chosen, session, agent, limit=KEPT_SESSIONS)
         return decode
 
-    def _of(self, session: str) -> DialogueAgent:
+    def _of(self, session: str) -> AnAgent:
         with self._lock:
             # a session that was opened again, "x.2", goes on with the settings of the first, "x"
             return (
@@ -122,7 +125,7 @@ class Agents:
                 or self._agent
             )
 
-    def _of_checkpoint(self, name: str) -> DialogueAgent:
+    def _of_checkpoint(self, name: str) -> AnAgent:
         if not name:
             return self._agent
         if name not in self.checkpoints:

@@ -36,6 +36,9 @@ class FakeAgent:
     def forget(self, conversation):
         self.forgotten.append(conversation)
 
+    def close(self):
+        """Nothing waits here."""
+
 
 @pytest.fixture
 def agent():

@@ -8,6 +8,7 @@ import pytest
 from app import Settings, create_app
 from dialogue import identity
 from dialogue.agent import DialogueAgent
+from dialogue.batching import Busy
 from dialogue.safety import answers
 from dialogue.terminal import Talk
 from skill import deadline, phrases
@@ -227,6 +228,37 @@ def test_where_nothing_is_ready_in_time_a_fixed_sentence_is_said(sent):
     assert talk.reply(request, "hello").text in phrases.LATE
     assert clock.waited == 6.5
     agent.release.set()
+
+
+def test_where_too_many_wait_one_is_asked_to_ask_again(agent):
+    agent.reply = Busy("64 requests wait already")
+    talk, request = conversations(agent, Clock(0))
+    given = talk.reply(request, "hello")
+    assert (given.by, given.text in phrases.BUSY) == ("busy", True)
+
+
+def test_a_note_waits_no_longer_than_a_reply(agent, monkeypatch):
+    """It has to wait for its turn, too, behind whatever is being answered."""
+    release = threading.Event()
+    monkeypatch.setattr(agent, "note", lambda *said: release.wait(30))
+    talk, request = conversations(agent, Clock(100))
+    assert talk.reply(request, "what's your name").text in phrases.LATE
+    release.set()
+
+
+def test_the_server_answers_in_a_thread_that_takes_what_waits_together(talker, monkeypatch):
+    agent, threads = DialogueAgent(talker), []
+    answer = agent.answer
+
+    def seen(*asked, **options):
+        threads.append(threading.current_thread().name)
+        return answer(*asked, **options)
+
+    monkeypatch.setattr(agent, "answer", seen)
+    app = create_app(Settings(verify=False), agent)
+    assert app.test_client().post("/", json=read_request("chat")).status_code == 200
+    app.extensions["agent"].close()
+    assert threads == ["decoding"]
 
 
 def test_the_search_is_given_less_time_than_the_answer():

@@ -1,0 +1,262 @@
+"""Batching across requests: those that wait together are answered together.
+
+    threads -> submit -> what waits, in order -> one thread, which decodes a batch at a time -> futures
+
+There is no timer: the decoding thread takes whatever may go together of what waits, and what comes meanwhile is the next
+batch. So a request to an idle server is answered at once, and under load batches grow by themselves.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dialogue.agent import DialogueAgent, Reply
+    from dialogue.config import DecodeConfig
+
+MOST = 16  # requests in a batch
+WAITING = 64  # that many are answered within a few seconds
+PATIENCE = 1.0  # seconds after its deadline that a reply is waited for
+
+
+class Busy(Exception):
+    """There is no place for one more request: too many wait, or the server is going down."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """An utterance to be answered. until: the time of the clock after which no further token is searched for."""
+
+    conversation: str
+    utterance: str
+    agent: DialogueAgent
+    until: float
+    done: Future[Reply] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """Anything else that is done to a conversation, for which nobody should wait long."""
+
+    conversation: str
+    do: Callable[[], None]
+    done: Future[None] = field(default_factory=Future)
+
+
+class BatchingAgent:
+    """An agent for many threads, called as `DialogueAgent` is: what they ask at the same time is answered in one batch.
+
+    What is asked of one conversation is done in the order in which it was asked, and no two requests of it are in one batch.
+    Only requests with equal settings share a batch. One that fails fails alone.
+    """
+
+    def __init__(
+        self,
+        agent: DialogueAgent,
+        *,
+        most: int = MOST,
+        waiting: int = WAITING,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the agent, how many requests go into a batch at most, and how many may wait."""
+        self.agent = agent
+        self._decoder = _Decoder(most, waiting, clock)
+
+    def _with(self, agent: DialogueAgent) -> BatchingAgent:
+        """Return one whose requests wait with these, for an agent of the same model."""
+        other = copy.copy(self)
+        other.agent = agent
+        return other
+
+    def with_settings(self, decode: DecodeConfig) -> BatchingAgent:
+        """Return the agent with other settings of the search, as `DialogueAgent.with_settings` does."""
+        return self._with(self.agent.with_settings(decode))
+
+    def submit(self, conversation: str, utterance: str, *, deadline: float) -> Future[Reply]:
+        """Ask for a reply and return at once. Raises Busy where too many wait.
+
+        deadline: seconds from now after which no further token is searched for, and the best so far is the reply: the time
+        of waiting counts. The reply is there when those of its whole batch are.
+        Future.cancel gives a reply up: as long as that succeeds, the reply does not enter the conversation.
+        """
+        request = _Request(conversation, utterance, self.agent, self._decoder.clock() + deadline)
+        self._decoder.put(request)
+        return request.done
+
+    def replies(
+        self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float
+    ) -> list[Reply]:
+        """Answer one utterance in each of the named conversations.
+
+        Raises Busy where too many wait, and TimeoutError where a reply is not there soon after its deadline; it does not
+        enter the conversation then.
+        """
+        asked = [
+            self.submit(conversation, utterance, deadline=deadline)
+            for conversation, utterance in zip(conversations, utterances, strict=True)
+        ]
+        wait(asked, deadline + PATIENCE)
+        for future in asked:
+            if future.cancel():
+                raise TimeoutError("there was no reply in time")
+        return [future.result() for future in asked]
+
+    def respond(
+        self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float
+    ) -> list[str]:
+        """Answer as `replies` does, in text."""
+        return [reply.text for reply in self.replies(conversations, utterances, deadline=deadline)]
+
+    def note(self, conversation: str, utterance: str, reply: str) -> None:
+        """Take into a conversation what was answered elsewhere. Raises Busy where too many wait."""
+        self._call(conversation, lambda: self.agent.note(conversation, utterance, reply))
+
+    def add(self, conversation: str, said: str) -> None:
+        """Take into a conversation what was said after the agent's own reply. Raises Busy where too many wait."""
+        self._call(conversation, lambda: self.agent.add(conversation, said))
+
+    def forget(self, conversation: str) -> None:
+        """Drop a conversation, after what has been asked of it before."""
+        try:
+            self._call(conversation, lambda: self.agent.forget(conversation), always=True)
+        except Busy:  # the server is going down
+            self.agent.forget(conversation)
+
+    def _call(self, conversation: str, do: Callable[[], None], *, always: bool = False) -> None:
+        call = _Call(conversation, do)
+        self._decoder.put(call, always=always)
+        call.done.result()
+
+    def why(self, reply: Reply) -> list[str]:
+        """Say of each candidate of a reply why it was passed over, as `DialogueAgent.why` does."""
+        return self.agent.why(reply)
+
+    def close(self) -> None:
+        """Take nothing more, and return when all that waits has been answered."""
+        self._decoder.close()
+
+
+class _Decoder:
+    """What waits, and the thread that does it."""
+
+    def __init__(self, most: int, waiting: int, clock: Callable[[], float]) -> None:
+        if most < 1 or waiting < 1:
+            raise ValueError(
+                f"batches of {most} with {waiting} requests that may wait answer nobody; each must be 1 or more"
+            )
+        self.clock, self._most, self._limit = clock, most, waiting
+        self._waiting: list[_Request | _Call] = []  # the oldest first
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def put(self, asked: _Request | _Call, *, always: bool = False) -> None:
+        """Let something wait for its turn. Raises Busy where there is no place for it.
+
+        always: there is a place as long as the decoder is not closed.
+        """
+        with self._changed:
+            if self._is_closed:
+                raise Busy("the server is going down")
+            if len(self._waiting) >= self._limit and not always:
+                self._waiting = [one for one in self._waiting if not one.done.cancelled()]
+                if len(self._waiting) >= self._limit:
+                    raise Busy(f"{len(self._waiting)} requests wait already")
+            self._waiting.append(asked)
+            if self._thread is None:  # not before: a server may have forked since it was built
+                self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Refuse what comes from now on, and return when all that waits is done."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while taken := self._take():
+            if isinstance(taken, _Call):
+                _do(taken)
+            else:
+                _answer(taken, self.clock)
+
+    def _take(self) -> list[_Request] | _Call | None:
+        """Wait until something waits, and take what is done next; None where nothing comes any more.
+
+        Of each conversation what was asked first may go; what is quickly done goes before replies.
+        """
+        with self._changed:
+            while not self._waiting:
+                if self._is_closed:
+                    return None
+                self._changed.wait()
+            first: dict[str, _Request | _Call] = {}
+            for one in self._waiting:
+                first.setdefault(one.conversation, one)
+            call = next((one for one in first.values() if isinstance(one, _Call)), None)
+            if call is not None:
+                self._waiting.remove(call)
+                return call
+            requests = [one for one in first.values() if isinstance(one, _Request)]
+            settings = requests[0].agent.decode_config
+            alike = [one for one in requests if one.agent.decode_config == settings]
+            batch = alike[: self._most]
+            self._waiting = [one for one in self._waiting if one not in batch]
+            return batch
+
+
+def _do(call: _Call) -> None:
+    try:
+        call.do()
+        call.done.set_result(None)
+    except Exception as error:
+        call.done.set_exception(error)
+
+
+def _answer(batch: list[_Request], clock: Callable[[], float]) -> None:
+    """Answer requests with equal settings together; where that fails, each by itself."""
+    wanted = [request for request in batch if not request.done.cancelled()]
+    if not wanted:
+        return
+    agent = wanted[0].agent
+    try:
+        replies = agent.answer(
+            [agent.conversation(request.conversation) for request in wanted],
+            [request.utterance for request in wanted],
+            deadline=[max(0.0, request.until - clock()) for request in wanted],
+        )
+    except Exception as error:
+        if len(wanted) == 1:
+            _fail(wanted[0], error)
+        else:
+            for request in wanted:
+                _answer([request], clock)
+        return
+    for request, reply in zip(wanted, replies, strict=True):
+        _deliver(request, reply)
+
+
+def _deliver(request: _Request, reply: Reply) -> None:
+    """Let a reply enter its conversation and be heard, unless nobody waits for it any more."""
+    if reply.has_failed:
+        _fail(request, ValueError("a reply had no likelihood that is a number"))
+    elif request.done.set_running_or_notify_cancel():  # from here on it cannot be given up
+        try:
+            request.agent.keep(request.conversation, reply.conversation)
+            request.done.set_result(reply)
+        except Exception as error:
+            request.done.set_exception(error)
+
+
+def _fail(request: _Request, error: Exception) -> None:
+    if request.done.set_running_or_notify_cancel():
+        request.done.set_exception(error)

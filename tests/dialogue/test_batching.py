@@ -1,0 +1,392 @@
+"""Requests that wait together are answered together, and none of them notices."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+import dialogue.batching
+from dialogue.agent import DialogueAgent, Reply
+from dialogue.batching import BatchingAgent, Busy
+from dialogue.config import DecodeConfig
+from dialogue.conversation import Conversation
+from dialogue.store import ConversationStore
+
+LONG = 30  # seconds that a test waits for another thread before it fails
+NAMES = [f"conversation {number}" for number in range(5)]
+TALK = [
+    ["hi", "do you like music?", "do you have a dog?", "tell me a joke", "i have a new car"],
+    ["do you like music?", "hi", "where do you live?", "hi", "good night"],
+    ["is there snow?", "tell me a joke", "hi", "do you like music?", "hi"],
+]
+
+
+class Echo:
+    """Says what it heard, in capitals, as soon as it may; its conversations are tuples of what was said."""
+
+    decode_config = "the usual"
+
+    def __init__(self):
+        self.kept, self.batches, self.deadlines = {}, [], []
+        self.begun, self.may = threading.Semaphore(0), threading.Event()
+
+    def with_settings(self, decode):
+        other = Echo()
+        other.__dict__.update(self.__dict__, decode_config=decode)
+        return other
+
+    def conversation(self, name):
+        return self.kept.get(name, ())
+
+    def keep(self, name, conversation):
+        self.kept[name] = conversation
+
+    def answer(self, conversations, utterances, *, deadline):
+        self.batches.append(list(utterances))
+        self.deadlines.append(list(deadline))
+        self.begun.release()
+        assert self.may.wait(LONG)
+        if "bad" in utterances:
+            raise ValueError("this cannot be answered")
+        return [
+            Reply(utterance.upper(), (*before, utterance), (), has_failed=utterance == "nan")
+            for before, utterance in zip(conversations, utterances, strict=True)
+        ]
+
+    def note(self, conversation, utterance, reply):
+        self.kept[conversation] = (*self.conversation(conversation), utterance, reply)
+
+    def add(self, conversation, said):
+        self.kept[conversation] = (*self.conversation(conversation), said)
+
+    def forget(self, conversation):
+        self.kept.pop(conversation, None)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def echo():
+    return Echo()
+
+
+@pytest.fixture
+def batching(echo):
+    made = BatchingAgent(echo, most=4, waiting=6, clock=Clock())
+    yield made
+    echo.may.set()
+    made.close()
+
+
+def ask(batching, conversation, utterance, deadline=9.0):
+    return batching.submit(conversation, utterance, deadline=deadline)
+
+
+@contextmanager
+def busy(echo, batching):
+    """Keep the decoder at the request "first" meanwhile, and let it go on at the end."""
+    ask(batching, "somebody", "first")
+    assert echo.begun.acquire(timeout=LONG)
+    yield
+    echo.may.set()
+
+
+def in_thread(work):
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def until(is_so):
+    while not is_so():
+        time.sleep(0.001)
+
+
+# --- what is answered together -------------------------------------------------------------------------------------------
+
+
+def test_what_waits_together_is_answered_together(echo, batching):
+    with busy(echo, batching):
+        asked = [ask(batching, name, name) for name in "abc"]
+    assert [future.result(LONG).text for future in asked] == ["A", "B", "C"]
+    assert echo.batches == [["first"], ["a", "b", "c"]]
+
+
+def test_an_idle_server_waits_for_nobody(echo, batching, monkeypatch):
+    """Whoever comes first is decoded alone at once; no thread ever waits for a time to pass."""
+    waits = []
+    wait = threading.Condition.wait
+
+    def waiting(condition, timeout=None):
+        if condition is batching._decoder._changed:
+            waits.append(timeout)
+        return wait(condition, timeout)
+
+    monkeypatch.setattr(threading.Condition, "wait", waiting)
+    echo.may.set()
+    for utterance in ("a", "b", "c"):
+        assert ask(batching, utterance, utterance).result(LONG).text == utterance.upper()
+    assert echo.batches == [["a"], ["b"], ["c"]]
+    assert set(waits) <= {None}
+
+
+def test_a_batch_has_a_largest_size(echo, batching):
+    with busy(echo, batching):
+        asked = [ask(batching, name, name) for name in "abcdef"]
+    assert [future.result(LONG).text for future in asked] == list("ABCDEF")
+    assert echo.batches == [["first"], list("abcd"), list("ef")]
+
+
+def test_what_is_asked_of_one_conversation_is_answered_in_order_one_after_the_other(echo, batching):
+    with busy(echo, batching):
+        asked = [
+            ask(batching, name, said)
+            for name, said in (("x", "1"), ("x", "2"), ("y", "3"), ("x", "4"))
+        ]
+    assert [future.result(LONG).text for future in asked] == ["1", "2", "3", "4"]
+    assert echo.batches == [["first"], ["1", "3"], ["2"], ["4"]]
+    assert echo.kept["x"] == ("1", "2", "4")
+
+
+def test_only_equal_settings_share_a_batch(echo, batching):
+    other, alike = batching.with_settings("other"), batching.with_settings("other")
+    with busy(echo, batching):
+        asked = [
+            ask(agent, name, name)
+            for agent, name in ((other, "a"), (batching, "b"), (alike, "c"), (batching, "d"))
+        ]
+    for future in asked:
+        future.result(LONG)
+    assert echo.batches == [["first"], ["a", "c"], ["b", "d"]]
+
+
+def test_the_time_of_waiting_counts(echo, batching):
+    clock = batching._decoder.clock
+    with busy(echo, batching):
+        ask(batching, "a", "a", deadline=5.0)
+        clock.now += 3
+        ask(batching, "b", "b", deadline=5.0)
+        last = ask(batching, "c", "c", deadline=1.0)
+        clock.now += 2.5
+    last.result(LONG)
+    assert echo.deadlines == [[9.0], [0.0, 2.5, 0.0]]
+
+
+def test_what_was_said_elsewhere_enters_a_conversation_in_its_turn(echo, batching):
+    with busy(echo, batching):
+        asked = ask(batching, "x", "1")
+        noted = in_thread(lambda: batching.note("x", "2", "two"))
+        until(lambda: len(batching._decoder._waiting) == 2)
+        added = in_thread(
+            lambda: batching.add("y", "0")
+        )  # of a conversation that waits for nothing
+        until(lambda: len(batching._decoder._waiting) == 3)
+        last = ask(batching, "y", "1")
+    last.result(LONG)
+    for thread in (noted, added):
+        thread.join(LONG)
+    assert asked.result().text == "1"
+    assert echo.kept["x"] == ("1", "2", "two")
+    assert echo.kept["y"] == ("0", "1")
+    assert echo.batches == [["first"], ["1", "1"]]
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------------
+
+
+def test_one_that_fails_fails_alone(echo, batching):
+    with busy(echo, batching):
+        good, bad, other = (ask(batching, said, said) for said in ("good", "bad", "other"))
+    assert good.result(LONG).text == "GOOD"
+    assert other.result(LONG).text == "OTHER"
+    with pytest.raises(ValueError, match="this cannot be answered"):
+        bad.result(LONG)
+    assert (echo.kept["good"], echo.kept["other"]) == (("good",), ("other",))
+    assert "bad" not in echo.kept
+    assert ask(batching, "good", "again").result(LONG).text == "AGAIN"
+
+
+def test_a_reply_without_a_likelihood_fails_alone_and_leaves_its_conversation_as_it_was(
+    echo, batching
+):
+    echo.kept["x"] = ("before",)
+    with busy(echo, batching):
+        good, broken = ask(batching, "good", "good"), ask(batching, "x", "nan")
+    assert good.result(LONG).text == "GOOD"
+    with pytest.raises(ValueError, match="no likelihood that is a number"):
+        broken.result(LONG)
+    assert echo.kept["x"] == ("before",)
+    assert echo.batches == [["first"], ["good", "nan"]]
+
+
+def test_a_store_that_fails_is_an_error_of_its_own_request(echo, batching, monkeypatch):
+    keep = echo.keep
+
+    def fail(name, conversation):
+        if name == "x":
+            raise OSError("the disk is full")
+        keep(name, conversation)
+
+    monkeypatch.setattr(echo, "keep", fail)
+    with busy(echo, batching):
+        good, lost = ask(batching, "good", "good"), ask(batching, "x", "1")
+    assert good.result(LONG).text == "GOOD"
+    with pytest.raises(OSError, match="the disk is full"):
+        lost.result(LONG)
+
+
+def test_who_has_gone_is_not_answered_and_harms_nobody(echo, batching):
+    with busy(echo, batching):
+        gone, stays = ask(batching, "x", "1"), ask(batching, "y", "2")
+        assert gone.cancel()
+    assert stays.result(LONG).text == "2"
+    assert echo.batches == [["first"], ["2"]]
+    assert "x" not in echo.kept
+
+
+def test_a_reply_that_is_given_up_while_it_is_found_does_not_enter_the_conversation(echo, batching):
+    late = ask(batching, "x", "1")
+    assert echo.begun.acquire(timeout=LONG)
+    assert late.cancel()
+    echo.may.set()
+    assert ask(batching, "x", "2").result(LONG).text == "2"
+    assert echo.kept["x"] == ("2",)
+
+
+def test_a_reply_that_is_far_too_late_is_given_up(echo, batching, monkeypatch):
+    monkeypatch.setattr(dialogue.batching, "PATIENCE", 0.0)
+    with pytest.raises(TimeoutError, match="no reply in time"):
+        batching.respond(["x"], ["1"], deadline=0.0)
+    echo.may.set()
+    assert batching.respond(["x"], ["2"], deadline=LONG) == ["2"]
+    assert echo.kept["x"] == ("2",)
+
+
+def test_a_full_queue_answers_at_once_and_has_room_again_for_whom_others_have_left(echo, batching):
+    with busy(echo, batching):
+        asked = [ask(batching, name, name) for name in "abcdef"]
+        for refused in (
+            lambda: ask(batching, "g", "g"),
+            lambda: batching.note("g", "hi", "hello"),
+            lambda: batching.add("g", "hello"),
+        ):
+            with pytest.raises(Busy, match="6 requests wait"):
+                refused()
+        assert asked.pop().cancel()
+        asked.append(ask(batching, "g", "g"))
+    assert [future.result(LONG).text for future in asked] == list("ABCDEG")
+    assert "f" not in echo.kept
+
+
+def test_what_is_to_be_forgotten_is_forgotten_whatever_waits(echo, batching):
+    echo.kept["z"] = ("before",)
+    with busy(echo, batching):
+        asked = [ask(batching, name, name) for name in "abcdez"]
+        forgetting = in_thread(lambda: batching.forget("z"))
+        until(lambda: len(batching._decoder._waiting) == 7)
+    forgetting.join(LONG)
+    assert asked[-1].result(LONG).text == "Z"
+    assert "z" not in echo.kept
+
+
+def test_going_down_answers_all_that_waits_and_takes_nothing_more(echo, batching):
+    with busy(echo, batching):
+        asked = [ask(batching, name, name) for name in "abcde"]
+        closing = in_thread(batching.close)
+        until(lambda: batching._decoder._is_closed)
+        with pytest.raises(Busy, match="going down"):
+            ask(batching, "f", "f")
+    closing.join(LONG)
+    assert not closing.is_alive()
+    assert [future.result(0).text for future in asked] == list("ABCDE")
+    batching.forget("a")
+    assert "a" not in echo.kept
+    batching.close()
+
+
+def test_a_server_that_was_never_asked_goes_down_at_once():
+    BatchingAgent(Echo()).close()
+
+
+@pytest.mark.parametrize("bounds", [{"most": 0}, {"waiting": 0}])
+def test_bounds_that_answer_nobody_are_refused(bounds):
+    with pytest.raises(ValueError, match="answer nobody"):
+        BatchingAgent(Echo(), **bounds)
+
+
+# --- with a model ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def held(agent, batching):
+    """Keep the decoder meanwhile, so that all that is asked waits together."""
+    begun, may = threading.Event(), threading.Event()
+    note = agent.note
+
+    def hold(*ignored):
+        begun.set()
+        assert may.wait(LONG)
+
+    agent.note = hold
+    thread = in_thread(lambda: batching.note("nobody", "", ""))
+    assert begun.wait(LONG)
+    yield
+    agent.note = note
+    may.set()
+    thread.join(LONG)
+
+
+@pytest.mark.parametrize("decode", [DecodeConfig(), DecodeConfig(method="beam", beam_size=5)])
+def test_a_batch_says_what_each_alone_would_be_told(talker, decode):
+    """The same text and the same history, turn after turn, in fp32 with the same seeds."""
+    stores = ConversationStore(), ConversationStore()
+    agent, alone = (DialogueAgent(talker, decode=decode, store=store) for store in stores)
+    sizes, answer = [], agent.answer
+
+    def counted(conversations, utterances, **options):
+        sizes.append(len(utterances))
+        return answer(conversations, utterances, **options)
+
+    agent.answer = counted
+    batching = BatchingAgent(agent)
+    for utterances in TALK:
+        with held(agent, batching):
+            asked = [
+                ask(batching, name, said) for name, said in zip(NAMES, utterances, strict=True)
+            ]
+        expected = [
+            alone.respond([name], [said])[0] for name, said in zip(NAMES, utterances, strict=True)
+        ]
+        assert [future.result(LONG).text for future in asked] == expected
+        assert len(set(expected)) > 1
+    assert sizes == [len(NAMES)] * len(TALK)
+    for name in NAMES:
+        torch.testing.assert_close(
+            stores[0].get(name).history, stores[1].get(name).history, atol=1e-5, rtol=1e-5
+        )
+    batching.close()
+
+
+def test_a_conversation_whose_history_is_no_number_fails_alone(talker):
+    store = ConversationStore()
+    agent = DialogueAgent(talker, store=store)
+    (reply,) = agent.answer([Conversation()], ["hi"])
+    before = reply.conversation
+    store.put("good", before)
+    broken = Conversation(torch.full_like(before.history, float("nan")), before.turns)
+    store.put("broken", broken)
+    batching = BatchingAgent(agent)
+    with held(agent, batching):
+        good, bad = ask(batching, "good", "hello"), ask(batching, "broken", "hello")
+    assert good.result(LONG).text == agent.answer([before], ["hello"])[0].text
+    with pytest.raises(ValueError, match="no likelihood that is a number"):
+        bad.result(LONG)
+    assert store.get("broken") is broken
+    batching.close()
