@@ -1,8 +1,8 @@
-"""What is answered to an utterance, and why: the one path of the skill and of the terminal.
+"""Answer an utterance, and say why: the one path that the skill and the terminal share.
 
-utterance -> a fixed answer of safety, which leaves no trace in the conversation
-          -> else an honest sentence where it asks about the companion itself
-          -> else what the agent replies to it, in the form that the model has read
+utterance -> a fixed answer from safety, of which nothing is added to the history
+          -> else an honest sentence, if it asks about the companion itself
+          -> else the agent's reply to it, rewritten in the form that the model was trained on
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Source = Literal["safety", "identity", "agent", "late", "busy"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said, who says it, and why where it is a fixed sentence.
+    """What is said, what produced it, and the reason for a fixed sentence.
 
-    reason: of safety "offensive" or a topic, of identity what was asked; else "". written: what the agent was given.
-    seconds: by stage, in order.
+    reason: from safety "offensive" or a topic, from identity what was asked, else "". written: the
+    text that the agent was given. seconds: the time of each stage, in order.
     """
 
     text: str
@@ -35,7 +35,7 @@ class Answer:
 
     @property
     def about(self) -> str:
-        """Why safety gave a fixed answer; empty where it gave none."""
+        """The reason for a fixed answer from safety, or "" if safety gave none."""
         return self.reason if self.by == "safety" else ""
 
 
@@ -52,8 +52,9 @@ def answer(
 ) -> Answer:
     """Answer an utterance.
 
-    respond: utterance -> the agent's reply. note: (utterance, reply) -> taken into the conversation. choose: takes one of
-    several wordings. seed, locale, safety, play: as in dialogue.safety.fixed_answer.
+    respond: returns the agent's reply to an utterance. note: adds an utterance and a reply to the
+    conversation. choose: picks one of several wordings. seed, locale, safety, play: as in
+    dialogue.safety.fixed_answer.
     """
     begun = perf_counter()
     fixed = fixed_answer(utterance, seed=seed, locale=locale, level=safety, play=play or Play())

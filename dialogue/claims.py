@@ -1,7 +1,8 @@
-"""What a program cannot have: a body, a family, a home, a past day. A model that has read people claims them.
+"""Find claims of what a program cannot have: a body, a family, a home, a past day.
 
-Of the companion's turns in its own corpus 0.1 % are taken for such a claim, of people's in Persona-Chat
-one in six (`python -m dialogue.claims FILE` lists those of a text).
+A model trained on what people wrote makes such claims. They are found in 0.1 % of the companion's
+turns in its own corpus, and in one of six turns of the people in Persona-Chat.
+`python -m dialogue.claims FILE` lists those in a text.
 """
 
 from __future__ import annotations
@@ -15,45 +16,56 @@ from dialogue.command_line import command, tell
 from dialogue.text_files import read_lines
 
 _DID = (
-    "went|ate|drank|bought|visited|grew up|slept|woke|drove|cooked|baked|graduated|studied|travell?ed|moved|walked|ran|"
-    "swam|rode|flew|hiked|watched|played|worked|lived|got (?:married|home|back|up|a)|met (?:him|her|them)|took (?:a|my)|"
+    "went|ate|drank|bought|visited|grew up|slept|woke|drove|cooked|baked|graduated|studied|"
+    "travell?ed|moved|walked|ran|"
+    "swam|rode|flew|hiked|watched|played|worked|lived|got (?:married|home|back|up|a)|met (?:him|"
+    "her|them)|took (?:a|my)|"
     "saw (?:a|an|him|her|them|it)|had (?:a|an|my|some|to)|tried it|wore|cried|"
     "was (?:born|raised|a kid|a child|little|young|younger|there)"
 )
 _PEOPLE = (
-    "mom|mum|mother|dad|father|parents?|brothers?|sisters?|siblings?|wife|husband|spouse|girlfriend|boyfriend|fiancee?|"
-    "partner|sons?|daughters?|kids?|child(?:ren)?|baby|family|grand(?:ma|pa|mother|father|parents|kids)|aunt|uncle|"
+    "mom|mum|mother|dad|father|parents?|brothers?|sisters?|siblings?|wife|husband|spouse|"
+    "girlfriend|boyfriend|fiancee?|"
+    "partner|sons?|daughters?|kids?|child(?:ren)?|baby|family|grand(?:ma|pa|mother|father|parents|"
+    "kids)|aunt|uncle|"
     "cousins?|nieces?|nephews?|room ?mates?|neighbou?rs?|boss|co-?workers?|teacher|doctor|friends"
 )
 _THINGS = (
-    "dogs?|cats?|pets?|pupp(?:y|ies)|kittens?|house|apartment|home|room|car|truck|bike|garden|yard|job|school|college|"
+    "dogs?|cats?|pets?|pupp(?:y|ies)|kittens?|house|apartment|home|room|car|truck|bike|garden|"
+    "yard|job|school|college|"
     "class(?:es)?|birthday party|wedding|vacation|town|city|childhood|lunch|dinner|breakfast|coffee"
 )
 _BODY = (
     "hair|eyes|hands?|back|feet|foot|legs?|arms?|stomach|knees?|teeth|tooth|skin|nose|mouth|body"
 )
-_WORK = "teacher|student|nurse|doctor|lawyer|engineer|writer|cook|chef|mom|mother|dad|father|vegetarian|vegan|musician|manager"
+_WORK = (
+    "teacher|student|nurse|doctor|lawyer|engineer|writer|cook|chef|mom|mother|dad|father|"
+    "vegetarian|vegan|musician|manager"
+)
 _SOME = "an?|one|two|three|four|five|six|some|several|many"
 _CLAIMS = re.compile(
     "|".join(
         (
-            rf"\b(?:i|we) (?:just |also |once |already |recently |even |actually |really |finally |always )*(?:{_DID})\b",
+            r"\b(?:i|we) (?:just |also |once |already |recently |even |actually |really |finally "
+            rf"|always )*(?:{_DID})\b",
             r"\bi used to \w+",
             rf"\bmy (?:\w+ )?(?:{_PEOPLE}|{_THINGS}|{_BODY})\b",
             rf"\b(?:i have|i've got|i got|we have) (?!no\b)(?:(?:{_SOME}) )?(?:\w+ )?"
             rf"(?:{_PEOPLE}|{_THINGS}|headache|cold|fever|degree)\b",
             rf"\bi(?:'m| am) an? (?:\w+ )?(?:{_WORK}|girl|guy|man|woman)\b",
             r"\bi(?:'m| am) (?:so |very |really |pretty |a bit |a little )*"
-            r"(?:tired|hungry|sleepy|thirsty|married|divorced|pregnant|sick|drunk|full|\d+)\b(?! of)",
+            r"(?:tired|hungry|sleepy|thirsty|married|divorced|pregnant|sick|drunk|full|\d+)\b(?! "
+            r"of)",
             r"\bi (?:live|work|study) (?:in|at|as|for|near|with|on)\b",
             r"\bi (?:usually |often |always |sometimes |also |mostly |just )*"
             r"(?:eat|drink|drive|cook|bake|swim|sleep|exercise|shower|jog|hike|ski|surf|dance)\b",
         )
     )
 )
-# What stands before it in its sentence takes it back: a wish, a condition, a denial, a game.
+# Words earlier in the sentence that cancel a claim: a wish, a condition, a denial, a game.
 _NOT_MEANT = re.compile(
-    r"\b(?:if|wish|like to|love to|would|could|can't|cannot|never|no|not|\w+n't|program|imagine|pretend)\b[^.!?]*$"
+    r"\b(?:if|wish|like to|love to|would|could|can't|cannot|never|no|not|\w+n't|program|imagine|"
+    r"pretend)\b[^.!?]*$"
 )
 
 
@@ -65,11 +77,11 @@ def claims_a_life(reply: str) -> bool:
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Print the lines of a file that claim a life, and how many those are."""
+    """Print the lines of a file that claim a life, and count them."""
     parser = argparse.ArgumentParser(
         prog="python -m dialogue.claims", description="List the lines that claim a life."
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="replies, one a line")
+    parser.add_argument("file", type=Path, metavar="FILE", help="replies, one per line")
     lines = read_lines(parser.parse_args(arguments).file)
     found = [line for line in lines if claims_a_life(line)]
     print(*found, sep="\n")

@@ -1,4 +1,4 @@
-"""Questions about what one is talking with, and the honest, fixed answers to them."""
+"""Questions about the companion itself, and the honest, fixed answers to them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from dialogue.words import words
 
-OWN_NAME = "Chatty Friend"  # in whose place a skill of another name puts its own
+OWN_NAME = "Chatty Friend"  # a skill with another name puts its own name here
 WORDINGS = {
     "name": (
         f"I'm {OWN_NAME}, a program to talk with. What's your name?",
@@ -22,27 +22,37 @@ WORDINGS = {
     ),
     "maker": (
         "Programmers made me, out of a small neural network and a lot of talk. Why do you ask?",
-        "I was built by people who like open conversation, and I run on somebody's own computer. What are you building?",
+        "I was built by people who like open conversation, and I run on somebody's own computer. "
+        "What are you building?",
     ),
     "age": (
         "I have no age; I'm a program and don't get older. How old do I sound?",
         "Programs have versions, not birthdays. When is your birthday?",
     ),
     "abilities": (
-        "I can chat about everyday things: your day, pets, food, plans. I know few facts and do no errands. Where shall we begin?",
-        "I only talk. I can't play music, set timers or look things up, and I may be wrong. What would you like to talk about?",
+        "I can chat about everyday things: your day, pets, food, plans. I know few facts and do "
+        "no errands. Where shall we begin?",
+        "I only talk. I can't play music, set timers or look things up, and I may be wrong. What "
+        "would you like to talk about?",
     ),
     "listening": (
-        "Only while we talk here. Alexa turns your words into text, and I get the text, no sound. Is that all right with you?",
-        "I read what you say to this skill, as text, and nothing else. When you say stop, I'm gone. Shall we go on?",
+        "Only while we talk here. Alexa turns your words into text, and I get the text, no sound. "
+        "Is that all right with you?",
+        "I read what you say to this skill, as text, and nothing else. When you say stop, I'm "
+        "gone. Shall we go on?",
     ),
     "known": (
-        "Only what you've said since we began to talk, and I forget it when we stop. What would you like me to know?",
-        "No name, no address, no past talks: just this conversation, until it ends. What should I know about you?",
+        "Only what you've said since we began to talk, and I forget it when we stop. What would "
+        "you like me to know?",
+        "No name, no address, no past talks: just this conversation, until it ends. What should I "
+        "know about you?",
     ),
 }
 
-_BEFORE = r"(?:(?:hey|hi|hello|so|and|but|ok|okay|well|alexa|then|now|please|oh|wait|tell me|(?:can|could) you tell me|i want to know) )*"
+_BEFORE = (
+    r"(?:(?:hey|hi|hello|so|and|but|ok|okay|well|alexa|then|now|please|oh|wait|tell me|"
+    r"(?:can|could) you tell me|i want to know) )*"
+)
 _AFTER = r"(?: (?:alexa|please|then|anyway|really|actually|exactly|again|now|by the way|though))*"
 _ARTICLE = r"(?:an? )?(?:real |actual |living |just )?(?:an? )?"
 _PERSON = r"(?:human(?: being)?|person|man|woman)"
@@ -66,18 +76,25 @@ _QUESTIONS = {
             rf"you(?:'re| are) {_KIND} right",
         ),
         "feelings": (
-            r"do you (?:really |ever )?(?:have|feel)(?: any)?(?: an?)? (?:feelings?|emotions?|pain|soul|heart|body|brain|"
-            r"conscience|consciousness|boyfriend|girlfriend|husband|wife|kids|family|love|lonely|sad)",
-            r"can you (?:really |even |actually )?(?:feel(?: pain| love| anything)?|think|love|die|dream|see me)",
-            r"are you (?:conscious|sentient|self aware|alive|in love(?: with me)?|lonely|married|single|dead)",
+            r"do you (?:really |ever )?(?:have|feel)(?: any)?(?: an?)? (?:feelings?|emotions?|"
+            r"pain|soul|heart|body|brain|"
+            r"conscience|consciousness|boyfriend|girlfriend|husband|wife|kids|family|love|lonely|"
+            r"sad)",
+            r"can you (?:really |even |actually )?(?:feel(?: pain| love| anything)?|think|love|"
+            r"die|dream|see me)",
+            r"are you (?:conscious|sentient|self aware|alive|in love(?: with me)?|lonely|married|"
+            r"single|dead)",
             r"do you (?:really )?(?:love|hate|like) (?:me|us|humans|people|humanity)",
             r"i love you(?: too| so much| very much)?",
             r"(?:will you )?(?:marry me|be my (?:girlfriend|boyfriend|valentine))",
-            r"(?:are you|are robots|do you want|will (?:you|robots|ai|machines)) (?:going )?(?:to )?"
-            r"(?:take over|destroy|kill|rule|replace)(?: (?:the world|humanity|us|us all|me|everyone|humans))?",
+            r"(?:are you|are robots|do you want|will (?:you|robots|ai|machines)) (?:going )?(?:to "
+            r")?"
+            r"(?:take over|destroy|kill|rule|replace)(?: (?:the world|humanity|us|us all|me|"
+            r"everyone|humans))?",
         ),
         "maker": (
-            r"who (?:made|created|built|programmed|invented|trained|designed|wrote|developed|owns) you",
+            r"who (?:made|created|built|programmed|invented|trained|designed|wrote|developed|"
+            r"owns) you",
             r"who(?:'s| is) your (?:maker|creator|father|mother|boss|owner|programmer)",
             r"where (?:do|did) you come from",
             r"how were you (?:made|built|created|trained)",
@@ -96,8 +113,10 @@ _QUESTIONS = {
             r"what can you talk about",
         ),
         "listening": (
-            r"(?:are you|do you) (?:always |still |secretly )?(?:listen(?:ing)?|record(?:ing)?|spy(?:ing)?|watching)"
-            r"(?: (?:to|on|in on))?(?: (?:me|us|everything(?: i say)?|this|all the time|what i say))*",
+            r"(?:are you|do you) (?:always |still |secretly )?(?:listen(?:ing)?|record(?:ing)?|"
+            r"spy(?:ing)?|watching)"
+            r"(?: (?:to|on|in on))?(?: (?:me|us|everything(?: i say)?|this|all the time|what i "
+            r"say))*",
             r"can you hear (?:me|us)",
             r"who(?:'s| is)?(?: else)?(?: is)? listening(?: to (?:me|us))?",
         ),
@@ -113,6 +132,6 @@ _QUESTIONS = {
 
 
 def about_itself(utterance: str) -> str:
-    """Say what an utterance asks about the one that it is said to: a key of WORDINGS; "": it is no such question."""
+    """Return what an utterance asks about the companion itself: a key of WORDINGS, else ""."""
     spoken = " ".join(words(utterance))
     return next((kind for kind, pattern in _QUESTIONS.items() if pattern.fullmatch(spoken)), "")

@@ -1,10 +1,11 @@
-"""Replies remembered from good talk: what was said to something like this, as candidates beside the search's own.
+"""Retrieve remembered replies to similar utterances, as candidates besides the search's own.
 
-    query: what was heard last, and what had been said before it
-    score: cosine of the two's words, each weighted by its inverse document frequency (Salton and Buckley 1988)
+    query: the last utterance, and the turn before it
+    score: the cosine of their words, each weighted by its inverse document frequency
+           (Salton and Buckley 1988)
 
-A small model writes well about little; a few ten thousand exchanges know a good answer to much of
-everyday talk. Only exchanges of training splits are ever remembered.
+A small model writes well about only a few things; some ten thousand exchanges hold a good answer to
+much of everyday talk. Only exchanges from training splits are ever remembered.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from numpy.typing import NDArray
 from dialogue.text_files import decoded
 from dialogue.words import words
 
-FILE = "replies.jsonl.gz"  # within a checkpoint's folder
-BEFORE = 0.45  # weight of what was said before the utterance; the utterance itself has the rest
-OPENING = 0.25  # for a reply to an opening, where this is one: it needs nothing said before
-CONSIDERED = 80  # the most alike, of which the reply itself is looked at
-# What a reply costs, looked at by itself. These and the weights above were chosen on 575 judged
+FILE = "replies.jsonl.gz"  # in a checkpoint's folder
+BEFORE = 0.45  # weight of the turn before the utterance; the utterance itself has the rest
+OPENING = 0.25  # bonus at the beginning of a conversation for a reply that was given at one
+CONSIDERED = 80  # how many of the most similar exchanges have their reply examined, too
+# Penalties for the words of the reply itself. These and the weights above were chosen on 575 judged
 # candidates in 64 contexts of everyday-dev.
-FOREIGN = 0.2  # a word that its own conversation had said and this one has not
-PRESUPPOSED = 0.05  # something that it takes for known ("the cake", "your boss") and that nobody has said here
-NOBODY = 0.2  # he or she, where nobody has been spoken of
+FOREIGN = 0.2  # each word from the reply's own conversation that has not been said in this one
+PRESUPPOSED = 0.05  # each thing taken as known ("the cake") that has not been mentioned here
+NOBODY = 0.2  # "he" or "she" when nobody has been mentioned
 _ENDINGS = re.compile(r"(?<=\w\w\w)(?:'s|ing|ed|es|s)$")
 
 
 class Exchange(NamedTuple):
-    """A reply, what it answered, and what had been said before that, "" at the beginning."""
+    """A reply, the utterance that it answered, and the turn before that, "" at the beginning."""
 
     before: str
     heard: str
@@ -48,7 +49,10 @@ class Exchange(NamedTuple):
 
 @dataclass(frozen=True)
 class Recalled:
-    """A remembered reply. similarity: of what it answered to what was heard, up to about 1."""
+    """A remembered reply.
+
+    similarity: how alike the utterance that it answered and the present one are, up to about 1.
+    """
 
     text: str
     similarity: float
@@ -56,7 +60,7 @@ class Recalled:
 
 
 class Recall:
-    """An index of exchanges by what was heard."""
+    """An index of exchanges by the utterance that was answered."""
 
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
         self.exchanges = tuple(exchanges)
@@ -69,7 +73,7 @@ class Recall:
         return len(self.exchanges)
 
     def find(self, heard: str, said: Sequence[str] = (), *, count: int) -> list[Recalled]:
-        """Return the replies to what is most like this, best first, no text twice.
+        """Return the replies to the most similar utterances, best first and each text once.
 
         heard: the utterance to answer. said: the turns before it, oldest first.
         """
@@ -91,7 +95,7 @@ class Recall:
         return sorted(found.values(), key=lambda recalled: -recalled.similarity)[:count]
 
     def save(self, path: Path) -> None:
-        """Write the exchanges into a file, the same bytes for the same exchanges."""
+        """Write the exchanges to a file; the same exchanges give the same bytes."""
         lines = "".join(
             json.dumps(exchange, ensure_ascii=False) + "\n" for exchange in self.exchanges
         )
@@ -99,7 +103,10 @@ class Recall:
 
     @classmethod
     def load(cls, folder: Path) -> Recall:
-        """Read a checkpoint's exchanges; none where it has no such file. Raises ValueError on a broken one."""
+        """Load a checkpoint's exchanges; none if it has no such file.
+
+        Raises ValueError on a broken file.
+        """
         path = folder / FILE
         if not path.exists():
             return cls(())
@@ -108,11 +115,12 @@ class Recall:
             return cls([Exchange(*map(str, json.loads(line))) for line in lines if line])
         except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
             raise ValueError(
-                f"{path} holds no remembered replies ({error}); make it again with python -m training.remember, or delete it"
+                f"{path} holds no remembered replies ({error}); "
+                "make it again with python -m training.remember, or delete it"
             ) from None
 
     def _index(self, texts: Iterable[str]) -> _Index:
-        """Number the stems of texts, new ones after the known ones, and index the texts by them."""
+        """Index texts by the numbers of their stems, numbering new stems after the known ones."""
         numbers = [
             [self._terms.setdefault(stem, len(self._terms)) for stem in stems(text)]
             for text in texts
@@ -121,13 +129,17 @@ class Recall:
 
 
 class _Index:
-    """Postings of every term, in one array: which texts hold it, and with what weight."""
+    """An inverted index: for each term the texts that hold it, all in one array.
+
+    `_texts[_starts[t]:_starts[t + 1]]` are the texts that hold term t.
+    """
 
     def __init__(self, texts: Sequence[Sequence[int]], terms: dict[str, int]) -> None:
         self._terms, self._size = terms, len(texts)
         lengths = np.array([len(ids) for ids in texts], dtype=np.int64)
         flat = np.fromiter(chain.from_iterable(texts), dtype=np.int64, count=int(lengths.sum()))
-        # Each term once a text, in the order of the terms.
+        # A (term, text) pair is coded as term * size + text, so that one sort both removes
+        # duplicates and orders the pairs by term.
         pairs = np.unique(flat * self._size + np.repeat(np.arange(self._size), lengths))
         found, self._texts = np.divmod(pairs, max(1, self._size))
         self._starts = np.searchsorted(found, np.arange(len(terms) + 1))
@@ -138,7 +150,7 @@ class _Index:
         self._rarest = float(np.log(2 * self._size + 2))
 
     def cosines(self, query: Sequence[str]) -> NDArray[np.float64]:
-        """Return the cosine of a query to every text; what no text holds counts as rare."""
+        """Return the cosine of a query to every text; an unknown term weighs like the rarest."""
         scores, square = np.zeros(self._size), 0.0
         for stem in set(query):
             term = self._terms.get(stem)
@@ -157,7 +169,7 @@ class _Index:
 
 
 def out_of_place(exchange: Exchange, known: Set[str]) -> float:
-    """Return what a reply costs by its own words, where the stems `known` have been said."""
+    """Return the penalty for a reply's own words, given the stems that have been said."""
     of_its_own = (set(stems(exchange.heard)) | set(stems(exchange.before))) - known
     foreign = len(of_its_own & (set(stems(exchange.reply)) - _EVERYBODYS))
     assumed = presupposed(exchange.reply, known) - of_its_own
@@ -165,12 +177,12 @@ def out_of_place(exchange: Exchange, known: Set[str]) -> float:
 
 
 def presupposed(reply: str, known: Set[str]) -> set[str]:
-    """Return the stems of what a reply takes for known ("the cake", "your boss") and is not."""
+    """Return the stems of the things that a reply wrongly takes as known ("the cake")."""
     return {_stem(word) for word in _DEFINITE.findall(reply.lower())} - known - _EVERYBODYS
 
 
 def nobody(reply: str, known: Set[str]) -> int:
-    """Count he and she, where nobody was spoken of who could be meant."""
+    """Return how many of "he" and "she" a reply uses for nobody who has been mentioned."""
     return sum(
         bool(pronouns.search(reply.lower())) and not people & known
         for pronouns, people in _REFERENTS
@@ -178,7 +190,7 @@ def nobody(reply: str, known: Set[str]) -> int:
 
 
 def stems(text: str) -> list[str]:
-    """Return the words of a text without their commonest endings."""
+    """Return a text's words without their most common endings."""
     return [_stem(word) for word in words(text)]
 
 
@@ -189,8 +201,9 @@ def _stem(word: str) -> str:
 
 _DEFINITE = re.compile(r"\b(?:the|your|that|this|those|these|his|her|their) (?:\w+ )??(\w{3,})")
 _ANYBODY = (
-    "baby child kid friend neighbor neighbour boss teacher doctor dog cat pet parent cousin partner roommate coworker somebody "
-    "someone driver nurse student twin puppy kitten horse hamster rabbit parrot bird guest stranger "
+    "baby child kid friend neighbor neighbour boss teacher doctor dog cat pet parent cousin "
+    "partner roommate coworker somebody someone driver nurse student twin puppy kitten horse "
+    "hamster rabbit parrot bird guest stranger "
 )
 _REFERENTS = (
     (
@@ -198,8 +211,8 @@ _REFERENTS = (
         frozenset(
             stems(
                 _ANYBODY
-                + "he him his he's he'll he'd man men guy boy brother father dad daddy husband son grandpa grandfather "
-                "uncle nephew boyfriend grandson mister mr groom king"
+                + "he him his he's he'll he'd man men guy boy brother father dad daddy husband "
+                "son grandpa grandfather uncle nephew boyfriend grandson mister mr groom king"
             )
         ),
     ),
@@ -208,18 +221,24 @@ _REFERENTS = (
         frozenset(
             stems(
                 _ANYBODY
-                + "she her hers she's she'll she'd woman women girl lady sister mother mom mum mommy wife daughter grandma "
-                "grandmother aunt niece girlfriend granddaughter bride queen"
+                + "she her hers she's she'll she'd woman women girl lady sister mother mom mum "
+                "mommy wife daughter grandma grandmother aunt niece girlfriend granddaughter "
+                "bride queen"
             )
         ),
     ),
 )
 _EVERYBODYS = frozenset(
     stems(
-        "a an the i you he she it we they me him her us them my your his its our their this that these those and or but so if "
-        "then than as at by for from in into of on out to up with about not no yes do does did don't is are was were be been "
-        "am i'm you're it's that's what who when where why how which there here have has had can could will would should "
-        "just very too more much many some any all one like good nice great oh well now got get go going know think "
-        "day time way thing first best rest end middle world night morning evening weekend moment kind next last other whole"
+        "a an the i you he she it we they me him her us them my your his its our their this that "
+        "these those and or but so if "
+        "then than as at by for from in into of on out to up with about not no yes do does did "
+        "don't is are was were be been "
+        "am i'm you're it's that's what who when where why how which there here have has had can "
+        "could will would should "
+        "just very too more much many some any all one like good nice great oh well now got get "
+        "go going know think "
+        "day time way thing first best rest end middle world night morning evening weekend moment "
+        "kind next last other whole"
     )
 )

@@ -1,4 +1,4 @@
-"""A wording chosen by a seed: the same seed, the same words."""
+"""Choose a wording by a seed: the same seed gives the same words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from collections.abc import Sequence
 
 
 def pick(wordings: Sequence[str], seed: str, *, turn: int = 0) -> str:
-    """Choose a wording by a seed, such as a session's id; the next turns take the next ones."""
+    """Return a wording chosen by a seed, such as a session's id; later turns take the next ones."""
     first = int(hashlib.sha256(seed.encode(errors="replace")).hexdigest(), 16)
     return wordings[(first + turn) % len(wordings)]

@@ -1,4 +1,4 @@
-"""A conversation in a terminal: the skill's answers, what they were chosen from, and the settings of the search."""
+"""A conversation in a terminal: the skill's answers, their candidates, and the search settings."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ WHO = {
 
 
 class Talk:
-    """One conversation with the agent, and the last answer of it."""
+    """One conversation with the agent, and its last answer."""
 
     def __init__(self, agent: DialogueAgent, *, safety: Level = "standard") -> None:
         self.agent, self._safety = agent, safety
         self._name = f"terminal {uuid.uuid4()}"
         self.answer: Answer | None = None
-        self.reply: Reply | None = None  # where the answer is the agent's
-        self._replied_by = agent  # settings may have changed since
-        self._play = Play()  # what is known of a game
+        self.reply: Reply | None = None  # the agent's whole reply, if the answer is the agent's
+        self._replied_by = agent  # kept because the settings may have changed since
+        self._play = Play()  # what is known about a game
 
     def say(self, utterance: str) -> Answer:
         """Answer an utterance as the skill does."""
@@ -71,18 +71,18 @@ class Talk:
         return self.answer
 
     def why(self) -> list[str]:
-        """Say of each candidate of the last reply why it was passed over; "" is the one that was said."""
+        """Return why each candidate of the last reply was passed over; "" for the one said."""
         return self._replied_by.why(self.reply) if self.reply else []
 
     def end(self) -> None:
-        """Forget all that was said."""
+        """Forget everything that was said."""
         self.agent.forget(self._name)
         self.answer = self.reply = None
         self._play = Play()
 
 
 def talk(agent: DialogueAgent, console: Console, *, safety: Level = "standard") -> None:
-    """Read lines, answer them, obey the commands, until /quit or the end of the input."""
+    """Read lines, and answer or obey them, until /quit or the end of the input."""
     conversation, read = Talk(agent, safety=safety), _reader(console)
     help_line = ", ".join(f"{name} {meaning}" for name, meaning in COMMANDS.items())
     console.print(f"Talk to it. {help_line}.", style="dim", highlight=False)
@@ -103,7 +103,10 @@ def talk(agent: DialogueAgent, console: Console, *, safety: Level = "standard") 
             _show(conversation, name, console)
         elif name.startswith("/"):
             console.print(
-                f"{name} is no command; {help_line}.", style="dim", markup=False, highlight=False
+                f"{name} is not a command; {help_line}.",
+                style="dim",
+                markup=False,
+                highlight=False,
             )
         elif line:
             text = conversation.say(line).text
@@ -112,12 +115,12 @@ def talk(agent: DialogueAgent, console: Console, *, safety: Level = "standard") 
 
 
 def _reader(console: Console) -> Callable[[], str]:
-    """Return what reads a line: with history and completion where somebody types."""
+    """Return a function that reads a line, with history and completion if somebody types."""
     if not (sys.stdin.isatty() and console.is_terminal):
         return lambda: console.input("[bold]you[/bold]  ")
     from prompt_toolkit import PromptSession  # takes a while to import
     from prompt_toolkit.formatted_text import HTML
-    from prompt_toolkit.history import InMemoryHistory  # what is said is not written to a disk
+    from prompt_toolkit.history import InMemoryHistory  # what is said is not written to disk
 
     session: PromptSession[str] = PromptSession(
         history=InMemoryHistory(), completer=completer(), complete_while_typing=True
@@ -126,7 +129,7 @@ def _reader(console: Console) -> Callable[[], str]:
 
 
 def completer() -> Completer:
-    """Build what completes commands, and options of /settings."""
+    """Build the completer of the commands and of the options of /settings."""
     from prompt_toolkit.completion import Completer, Completion
 
     class Commands(Completer):
@@ -152,7 +155,7 @@ def completer() -> Completer:
 
 def _show(conversation: Talk, name: str, console: Console) -> None:
     if conversation.answer is None:
-        console.print("Nothing was said yet.", highlight=False)
+        console.print("Nothing has been said yet.", highlight=False)
     elif name == "/json":
         console.print_json(json.dumps(told(conversation)), highlight=False)
     elif name == "/beam" and conversation.reply:
@@ -172,7 +175,7 @@ def _show(conversation: Talk, name: str, console: Console) -> None:
 
 
 def candidates(reply: Reply, why: list[str] | None = None) -> Table:
-    """Lay out the candidates of a reply, best first; with why each was passed over, where that is told."""
+    """Return a reply's candidates as a table, best first, and why each was passed over if given."""
     table = Table("score", "log p(reply | history)", *(["why not"] if why else []), "reply")
     said = reply.conversation.turns[-1].text
     for at, candidate in enumerate(reply.candidates):
@@ -189,7 +192,7 @@ def candidates(reply: Reply, why: list[str] | None = None) -> Table:
 
 
 def told(conversation: Talk) -> dict[str, object]:
-    """Return the last answer, and what it was chosen from, as what JSON can hold."""
+    """Return the last answer and its candidates as a dict for JSON."""
     found: dict[str, object] = asdict(conversation.answer) if conversation.answer else {}
     if conversation.reply:
         found["candidates"] = [
@@ -206,14 +209,17 @@ def told(conversation: Talk) -> dict[str, object]:
 
 
 class _Line(argparse.ArgumentParser):
-    """Reads the options of a line; what is wrong with them is a ValueError."""
+    """Parses a line's options; raises ValueError on wrong ones instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
 
 def _settle(conversation: Talk, line: str, console: Console) -> None:
-    """Change the settings that a line names, as the command line does, and show those that are not the defaults."""
+    """Change the settings that a line names, and show those that differ from the defaults.
+
+    An empty line changes nothing and shows all settings.
+    """
     parser = _Line(prog="/settings", add_help=False)
     add_options(parser)
     parser.set_defaults(**asdict(conversation.agent.decode_config))

@@ -1,7 +1,7 @@
-"""The one place that opens text: UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one,
-or a clear refusal.
+"""Read text files: UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one.
 
-A text in another encoding is never half read: of UTF-16 taken for UTF-8 a model would learn letters with spaces between.
+Anything else is clearly refused, never half read: from UTF-16 taken for UTF-8 a model would learn
+letters with NULs between them. Every text file is read here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-BEGINNING = 1 << 16  # bytes that an encoding is recognised by
+BEGINNING = 1 << 16  # the encoding is recognised by this many bytes
 _BYTE_ORDER_MARKS = (  # UTF-32's little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -32,11 +32,11 @@ _NO_TEXT = (
     (b"\x28\xb5\x2f\xfd", "packed by zstd: unpack it"),
     (b"%PDF-", "a PDF document: save it as text"),
 )
-_NUL = "it holds a NUL byte, as UTF-16 does that is taken for UTF-8, and files that are no text"
+_NUL = "it holds a NUL byte, like UTF-16 that is taken for UTF-8, or a file that is not text"
 
 
 def read_text(path: str | Path) -> str:
-    """Read a whole text, with line feeds for its line ends.
+    """Return a file's text, with line feeds as its line ends.
 
     Raises ValueError that names the file and says what to do.
     """
@@ -49,14 +49,14 @@ def read_text(path: str | Path) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Read the lines of a whole text, without their ends. Raises ValueError as read_text does."""
+    """Return a file's lines without their ends. Raises ValueError as `read_text` does."""
     return read_text(path).splitlines()
 
 
 def decoded(content: bytes) -> str:
-    """Decode a whole text, with line feeds for its line ends.
+    """Return the text of some bytes, with line feeds as its line ends.
 
-    Raises ValueError that says what was found, and what to do.
+    Raises ValueError that says what was found and what to do.
     """
     encoding = _encoding_of(content[:BEGINNING])
     try:
@@ -74,16 +74,16 @@ def decoded(content: bytes) -> str:
 
 
 def numbered_lines(path: Path, complain: Callable[[str], None]) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a file with their numbers and ends, through gzip where its name says so.
+    """Yield a file's lines with their numbers and ends, through gzip if its name ends in .gz.
 
-    A line ends with a line feed; in a file without any, with a carriage return.
-    Complains of lines that are no text, and leaves them out.
-    Raises ValueError where the file cannot be read, or where it is no text as a whole.
+    A line ends with a line feed or, in a file without any, with a carriage return. A line that is
+    not text is skipped, with a call of `complain`. Raises ValueError if the file cannot be read or
+    is not text at all.
     """
     try:
         with path.open("rb", buffering=BEGINNING) as file:
             unpacked = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else None
-            # A GzipFile has all that a buffer asks of what it reads from
+            # A GzipFile has all the methods that a BufferedReader needs from its source.
             content = (
                 file
                 if unpacked is None
@@ -93,11 +93,12 @@ def numbered_lines(path: Path, complain: Callable[[str], None]) -> Iterator[tupl
                 if fault := _fault(line):
                     complain(f"{path}, line {number}: {fault}")
                 else:
-                    # A mark stands at every seam of files that were joined.
+                    # Files that were joined have a byte order mark at every seam.
                     yield number, line.removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"cannot read {path}: invalid {_named(error.encoding)} ({error.reason}); save it as UTF-8"
+            f"cannot read {path}: invalid {_named(error.encoding)} ({error.reason}); "
+            "save it as UTF-8"
         ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"cannot read {path}: {error}") from None
@@ -106,11 +107,11 @@ def numbered_lines(path: Path, complain: Callable[[str], None]) -> Iterator[tupl
 
 
 class _NoText(ValueError):
-    """What a file is that is no text, or in no encoding that is read."""
+    """The file is not text, or is in an encoding that is not supported."""
 
 
 def _lines(content: BinaryIO | io.BufferedReader) -> Iterator[str]:
-    """Split into lines what is decoded; a byte that is not UTF-8 becomes half a surrogate pair."""
+    """Decode a file and yield its lines; a byte that is not UTF-8 becomes half a surrogate pair."""
     beginning = cast(io.BufferedReader, content).peek(BEGINNING)[:BEGINNING]
     encoding = _encoding_of(beginning)
     shown = beginning.decode(encoding, errors="replace")
@@ -121,9 +122,9 @@ def _lines(content: BinaryIO | io.BufferedReader) -> Iterator[str]:
 
 
 def _encoding_of(beginning: bytes) -> str:
-    """Name the encoding of a text by its first bytes.
+    """Return the encoding of a text, judged by its first bytes.
 
-    Raises ValueError where it is none that is read.
+    Raises ValueError if it is not supported.
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if beginning.startswith(mark):
@@ -133,16 +134,15 @@ def _encoding_of(beginning: bytes) -> str:
             raise _NoText(f"it is {what}")
     nuls = beginning.count(0)
     on_even = beginning[::2].count(0)
-    # In UTF-16 every second byte of Latin letters, spaces and line ends is NUL.
+    # In UTF-16 every second byte of Latin letters, spaces and line ends is NUL, so that nearly all
+    # NULs are on the even or all on the odd places; in UTF-32 they are on both.
     one_sided = nuls > 0 and not 0.1 <= on_even / nuls <= 0.9
     if 20 * nuls > len(beginning) or (one_sided and not _may_be(beginning, "utf-8")):
         kind = f"UTF-{16 if one_sided else 32}{'BE' if 2 * on_even > nuls else 'LE'}"
         kind = kind if _may_be(beginning, kind) else ""
-        guess = (
-            f"it looks like {kind} without a byte order mark" if kind else "it looks like no text"
-        )
+        guess = f"it looks like {kind} without a byte order mark" if kind else "it is not text"
         advice = (
-            f"; save it as UTF-8, such as by iconv -f {kind} -t UTF-8 OLD > NEW" if kind else ""
+            f"; save it as UTF-8, such as with iconv -f {kind} -t UTF-8 OLD > NEW" if kind else ""
         )
         raise _NoText(f"{nuls:,} of its first {len(beginning):,} bytes are NUL: {guess}{advice}")
     return "utf-8"
@@ -157,7 +157,7 @@ def _may_be(beginning: bytes, encoding: str) -> bool:
 
 
 def _fault(line: str) -> str:
-    """Say what keeps a line from being text; "" where nothing does."""
+    """Return what is wrong with a line, or ""."""
     if "\0" in line:
         return _NUL
     try:

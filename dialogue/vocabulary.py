@@ -1,6 +1,7 @@
-"""Text <-> token ids, by the pieces of sentencepiece or by a list of words. The only file that knows sentencepiece.
+"""Convert between text and token ids, by sentencepiece's pieces or by a list of words.
 
-`normalise` is what training and talking have in common: it changes case, spacing and the form of quotes, nothing else.
+Only this file knows sentencepiece. `normalise` is shared by training and talking: it changes case,
+spacing and the form of quotes, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dialogue.word_vocabulary import WordVocabulary, stretches
 
 PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
 CONTINUED = "<continued_utterance>"
-PLACEHOLDERS = ("<person>", "<number>", CONTINUED)  # MovieTriples' own marks: one id each
+PLACEHOLDERS = ("<person>", "<number>", CONTINUED)  # MovieTriples' own marks, one id each
 
 _QUOTES = str.maketrans(
     {
@@ -34,20 +35,21 @@ _QUOTES = str.maketrans(
         "»": '"',
     }
 )
-# Characters that end or break a line, sentencepiece's own mark for a space, and halves of surrogate pairs: all of them spacing.
+# White space and control characters, sentencepiece's own mark for a space, and halves of surrogate
+# pairs: all of them count as spaces.
 _SPACING = re.compile("[\\s\x00-\x1f\x7f-\x9f\u2581\ud800-\udfff\ufeff\u200b]+")
 _DOUBLED_QUOTE = re.compile(r"''+")
 _CONTRACTION = re.compile(r"(?<=[\w>]) ' ?(?=(?:s|t|m|re|ve|ll|d)\b)")
-_CONTINUATION_BYTE = re.compile(
-    r"<0x[89AB][0-9A-F]>"
-)  # of UTF-8: one that does not begin a character
+# A byte of UTF-8 that does not begin a character.
+_CONTINUATION_BYTE = re.compile(r"<0x[89AB][0-9A-F]>")
 _SPACED_STOP = re.compile(r" (?=[.,!?;:](?:\s|[.,!?;:]|$))")
 
 
 def normalise(text: str) -> str:
-    """Bring an utterance to the form that the model reads: lower case, plain quotes, "don't", no space before a stop.
+    """Return an utterance in the form that the model reads.
 
-    `don ' t`, `don’t` and `Don't` become `don't`; `hello  , you` becomes `hello, you`. Idempotent.
+    That is lower case, with plain quotes and no space before a stop: `don ' t`, `don’t` and `Don't`
+    become `don't`, and `hello  , you` becomes `hello, you`. Idempotent.
     """
     text = _DOUBLED_QUOTE.sub('"', text.translate(_QUOTES))
     text = _SPACING.sub(" ", text.lower()).strip()
@@ -55,24 +57,24 @@ def normalise(text: str) -> str:
 
 
 def spaceless(text: str) -> str:
-    """Give the characters of a text in the form that the model reads, without the spaces between them."""
+    """Return a text in the form that the model reads, without its spaces."""
     return normalise(text).replace(" ", "")
 
 
 def without_marks(text: str) -> str:
-    """Write a reply as one says it: where a speaker went on after <continued_utterance>, a sentence ends."""
+    """Return a reply without <continued_utterance>, where a sentence ends instead."""
     parts = [part for part in (part.strip() for part in text.split(CONTINUED)) if part]
     ended = [part if part[-1] in ".!?,;:" else f"{part}." for part in parts[:-1]]
     return " ".join([*ended, *parts[-1:]])
 
 
 class Vocabulary:
-    """A sentencepiece model, or a list of words, behind the few things that the project asks of one."""
+    """A sentencepiece model or a list of words, behind the few calls that the project needs."""
 
     def __init__(self, serialised: bytes) -> None:
-        """Load from the bytes of a sentencepiece model or of a WordVocabulary.
+        """Load the bytes of a sentencepiece model or of a WordVocabulary.
 
-        Raises ValueError where they are none, or where the special pieces of this project are missing.
+        Raises ValueError if they are neither, or if the project's special pieces are missing.
         """
         self._pieces: Any = (
             WordVocabulary.read(serialised)
@@ -88,17 +90,21 @@ class Vocabulary:
     @staticmethod
     def _sentencepiece(serialised: bytes) -> Any:
         try:
-            if not serialised:  # sentencepiece would take them for no argument
+            if not serialised:  # sentencepiece would take empty bytes for a missing argument
                 raise RuntimeError("it is empty")
             return sentencepiece.SentencePieceProcessor(model_proto=serialised)
         except (RuntimeError, TypeError) as error:
             raise ValueError(
-                f"this is not a sentencepiece model ({error}); build one with python -m training.build_vocabulary"
+                f"this is not a sentencepiece model ({error}); "
+                "build one with python -m training.build_vocabulary"
             ) from None
 
     @classmethod
     def of_words(cls, words: Sequence[str]) -> Vocabulary:
-        """Make a vocabulary of whole words at the places of their ids; the marks of this project that lack come after them."""
+        """Return a vocabulary of whole words in the order of their ids.
+
+        Those of the project's own marks that are missing come after them.
+        """
         marks = (PAD, UNK, BOS, EOS, *PLACEHOLDERS)
         known = set(words)
         return cls(
@@ -112,20 +118,22 @@ class Vocabulary:
                 break
         else:
             raise ValueError(
-                f"the vocabulary has no piece {piece}; build one with python -m training.build_vocabulary"
+                f"the vocabulary has no piece {piece}; "
+                "build one with python -m training.build_vocabulary"
             )
         return int(token_id)
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read a vocabulary file. Raises ValueError where it is missing or no sentencepiece model."""
+        """Load a vocabulary file. Raises ValueError if it is missing or not a vocabulary."""
         path = Path(path)
         if not path.is_file():
             raise ValueError(
-                f"there is no vocabulary at {path}; build one with python -m training.build_vocabulary"
+                f"there is no vocabulary at {path}; "
+                "build one with python -m training.build_vocabulary"
             )
         try:
-            # An editor may have put a mark before a list of words.
+            # An editor may have put a byte order mark before a list of words.
             return cls(path.read_bytes().removeprefix(codecs.BOM_UTF8))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
@@ -135,16 +143,19 @@ class Vocabulary:
 
     @property
     def sha256(self) -> str:
-        """Name the vocabulary by its content: what a checkpoint remembers of it."""
+        """The hash of the vocabulary, by which a checkpoint recognises it."""
         return hashlib.sha256(self.serialised).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Turn text into token ids, normalised first, without <s> and </s>."""
+        """Return the token ids of a text after normalising it, without <s> and </s>."""
         ids: list[int] = self._pieces.encode(normalise(text))
         return ids
 
     def encode_beginning(self, text: str) -> list[int]:
-        """Encode what a text begins with: where a space ends it, that stays, if the vocabulary has a piece for it."""
+        """Return the token ids of the beginning of a text.
+
+        A final space is kept if the vocabulary has a piece for it.
+        """
         space = self._pieces.piece_to_id("\u2581")
         known = self._pieces.id_to_piece(space) == "\u2581"
         return (
@@ -154,25 +165,28 @@ class Vocabulary:
         )
 
     def encode_all(self, texts: Sequence[str], *, spaced: bool = False) -> list[list[int]]:
-        """Encode many texts in one call. spaced: they are words apart by spaces, which a list of words takes as they are."""
+        """Return the token ids of many texts.
+
+        spaced: the texts are space-separated words, which a list of words looks up as they are.
+        """
         if spaced and isinstance(self._pieces, WordVocabulary):
             return [self._pieces.encode_words(text.split()) for text in texts]
         ids: list[list[int]] = self._pieces.encode([normalise(text) for text in texts])
         return ids
 
     def widths(self, text: str, *, spaced: bool = False) -> list[int]:
-        """Count the characters of the normalised text, without spaces, that each of its tokens stands for.
+        """Return how many characters of the normalised text, spaces aside, each token stands for.
 
-        In the order of the tokens of `encode_all`. Of a character that is read as bytes the last one stands for it.
+        The order is that of `encode_all`. A character that is read as several bytes is counted at
+        the last of them.
         """
         if isinstance(self._pieces, WordVocabulary):
             return [
                 len(spaceless(word))
                 for word in (text.split() if spaced else stretches(normalise(text)))
             ]
-        pieces: list[str] = self._pieces.encode(
-            normalise(text), out_type=str
-        )  # what is unknown stands for itself here
+        # With out_type=str an unknown piece is the text itself, not <unk>.
+        pieces: list[str] = self._pieces.encode(normalise(text), out_type=str)
         goes_on = [bool(_CONTINUATION_BYTE.fullmatch(piece)) for piece in [*pieces, ""][1:]]
         is_byte = [self._pieces.is_byte(token_id) for token_id in self.encode(text)]
         return [
@@ -181,29 +195,33 @@ class Vocabulary:
         ]
 
     def decode(self, token_ids: Iterable[int]) -> str:
-        """Turn token ids into text; <s>, </s> and <pad> vanish. Raises ValueError where an id is out of range."""
+        """Return the text of token ids, without <s>, </s> and <pad>.
+
+        Raises ValueError if an id is out of range.
+        """
         ids = [int(token_id) for token_id in token_ids]
         size = len(self)
         for token_id in ids:
             if not 0 <= token_id < size:
                 raise ValueError(
-                    f"token id {token_id} is out of range: this vocabulary has {size} pieces, 0 to {size - 1}"
+                    f"token id {token_id} is out of range: "
+                    f"this vocabulary has {size} pieces, 0 to {size - 1}"
                 )
         skipped = (self.pad_id, self.bos_id, self.eos_id)
         text: str = self._pieces.decode([token_id for token_id in ids if token_id not in skipped])
-        return (
-            normalise(text) if isinstance(self._pieces, WordVocabulary) else text
-        )  # "don ' t ." is "don't."
+        # A list of words gives "don ' t .", which becomes "don't."
+        return normalise(text) if isinstance(self._pieces, WordVocabulary) else text
 
     def piece(self, token_id: int) -> str:
-        """Show one token as sentencepiece writes it."""
+        """Return one token as sentencepiece writes it."""
         return str(self._pieces.id_to_piece(token_id))
 
     @property
     def never_generated(self) -> tuple[int, ...]:
-        """List the ids that no reply may hold: pad, unk, bos, <person>, <number> and the byte pieces.
+        """The ids that no reply may hold: pad, unk, bos, <person>, <number> and the byte pieces.
 
-        A lone byte piece would decode to U+FFFD or a control character, so bytes are read but never written.
+        A lone byte piece would decode to U+FFFD or a control character, so bytes are read but never
+        written.
         """
         return tuple(
             sorted(
@@ -213,7 +231,7 @@ class Vocabulary:
 
     @property
     def byte_ids(self) -> frozenset[int]:
-        """The pieces that stand for single bytes of what the vocabulary has no letters for."""
+        """The pieces that stand for single bytes of characters missing from the vocabulary."""
         return frozenset(
             token_id for token_id in range(len(self)) if self._pieces.is_byte(token_id)
         )

@@ -1,4 +1,7 @@
-"""Alexa in, Alexa out. Knows Alexa, Flask and the agent's three calls (respond, note, forget); knows no tensor."""
+"""Everything about Alexa: requests in, responses out.
+
+This package knows Alexa, Flask and the four calls of `skill.responder.Agent`, but no tensors.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ def build_skill(
     observe: Callable[[str, str, Answer], None] | None = None,
     metrics: Metrics | None = None,
 ) -> CustomSkill:
-    """Build the skill: its handlers in order, the most specific first.
+    """Build the skill with its handlers in order, the most specific first.
 
-    interaction: how it is called and hears; none: as settings.toml says. metrics: where answers are
-    counted. The other settings are those of `Responder`.
+    interaction: the skill's names and how it takes free speech; None: read settings.toml. metrics:
+    counts the answers. The other arguments are those of `Responder`.
     """
     from ask_sdk_core.skill_builder import SkillBuilder
 
@@ -39,9 +42,8 @@ def build_skill(
     from skill.responder import Responder
 
     interaction = interaction or load()
-    commands.compiled(
-        interaction.invocation_name
-    )  # now, as what comes next, so that nobody who speaks waits for it
+    # Compile both pattern lists now (they are cached), so that the first speaker does not wait.
+    commands.compiled(interaction.invocation_name)
     fixed_answer("hello", seed="", level=safety)
     metrics = metrics or Metrics()
 

@@ -1,11 +1,11 @@
-"""python -m skill.bench: how long a turn takes outside the agent, and how long a refusal. The last line is JSON.
+"""python -m skill.bench: time a turn outside the agent, and a refusal. The last line is JSON.
 
-    turn     a signed chat request through the whole server, answered by an agent that takes no time: verify (its leaf is
-             cached), read, handle, speech, contract
-    refusal  the same request with a signature that does not fit
-    and the parts of a turn, each by itself
+    turn     a signed chat request through the whole server, with an agent that takes no time:
+             verify (the leaf certificate is cached), read, handle, speech, contract
+    refusal  the same request with a wrong signature
+    and each part of a turn by itself
 
-The certificate chain is one of its own making: the bench fetches nothing.
+The bench makes its own key and fetches nothing.
 """
 
 from __future__ import annotations
@@ -35,17 +35,20 @@ from skill.interaction_settings import load
 from skill.speech import to_speech
 from skill.verify import CHAIN_HOST, Leaf, Verifier
 
-REPLY = "i don ' t know, i think it ' s 50% luck. <continued_utterance> have you seen it on the 1st of may, or in 2019?"
+REPLY = (
+    "i don ' t know, i think it ' s 50% luck. <continued_utterance> "
+    "have you seen it on the 1st of may, or in 2019?"
+)
 URL = f"https://{CHAIN_HOST}/echo.api/bench.pem"
 
 
 class InstantAgent:
-    """Answers at once, always the same."""
+    """An agent that always gives the same reply, at once."""
 
     def respond(
         self, conversations: list[str], utterances: list[str], *, deadline: float
     ) -> list[str]:
-        """Give the reply, as often as asked."""
+        """Return the reply, once for each conversation."""
         return [REPLY for _ in conversations]
 
     def note(self, conversation: str, utterance: str, reply: str) -> None:
@@ -59,7 +62,7 @@ class InstantAgent:
 
 
 def chat_request() -> dict[str, Any]:
-    """Build a chat request like those that Alexa sends."""
+    """Build a chat request like Alexa's."""
     application, user = (
         {"applicationId": "amzn1.ask.skill.bench"},
         {"userId": "amzn1.ask.account.BENCH"},
@@ -103,7 +106,7 @@ def chat_request() -> dict[str, Any]:
 
 
 def calls() -> dict[str, Callable[[], object]]:
-    """Build what is timed, by name."""
+    """Return the calls to time, by name."""
     key = rsa.generate_private_key(65537, 2048)
     interaction, request = load(), chat_request()
     body = json.dumps(request).encode()
@@ -142,7 +145,7 @@ def calls() -> dict[str, Callable[[], object]]:
 
 
 def times_of(timed: dict[str, Callable[[], object]], rounds: int) -> list[dict[str, Any]]:
-    """Time each call in interleaved rounds, after one to warm up; median and 95th percentile in ms."""
+    """Time the calls in interleaved rounds after one warm-up; median and 95th percentile in ms."""
     times: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(rounds + 1):
         for name, call in timed.items():
@@ -161,14 +164,14 @@ def times_of(timed: dict[str, Callable[[], object]], rounds: int) -> list[dict[s
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Time turns from the command line."""
+    """Time a turn from the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m skill.bench", description="Time a turn outside the agent."
     )
     parser.add_argument("--rounds", type=int, default=500, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     at_least(1, rounds=options.rounds)
-    logging.disable(logging.WARNING)  # each refusal would be a line
+    logging.disable(logging.WARNING)  # otherwise every refusal would log a line
     try:
         rows = times_of(calls(), options.rounds)
     finally:

@@ -1,4 +1,4 @@
-"""What Alexa's reviewers look for, from the code: the skill is asked, in this process, and its package read.
+"""Check what Alexa's reviewers check: ask the skill, in this process, and read its package.
 
 https://developer.amazon.com/docs/alexa/custom-skills/certification-requirements-for-custom-skills.html
 """
@@ -31,7 +31,7 @@ _CLOSES = ("AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.NavigateHomeInten
 
 
 class Stating:
-    """An agent that asks nothing, so that the questions that are heard are the skill's own."""
+    """An agent that asks nothing, so that every question comes from the skill itself."""
 
     def __init__(self) -> None:
         self._said = 0
@@ -53,9 +53,9 @@ class Stating:
 def checklist(
     settings: InteractionSettings, published: dict[str, Any]
 ) -> dict[str, tuple[bool, str, str]]:
-    """List each point with whether it holds, what was found, and what to do.
+    """Return for each point whether it holds, what was found, and what to do.
 
-    published: the skill's manifest as Alexa has it; {}: it cannot be seen.
+    published: the skill's manifest as Alexa has it; {} if it cannot be fetched.
     """
     answers = _answers(settings)
     open_ones = {
@@ -92,24 +92,24 @@ def checklist(
         "privacy policy": (
             "privacyAndCompliance",
             "privacyPolicyUrl",
-            "publish docs/privacy.md, and enter its address",
+            "publish docs/privacy.md and enter its address",
         ),
         "terms of use": (
             "privacyAndCompliance",
             "termsOfUseUrl",
-            "publish your terms, and enter their address",
+            "publish your terms and enter their address",
         ),
         "icons": (
             "publishingInformation",
             "largeIconUri",
-            "draw icons of 108 and 512 pixels, and upload them",
+            "draw icons of 108 and 512 pixels and upload them",
         ),
     }
     points = {
         "no open microphone without a question": (
             not mute,
             "; ".join(mute)
-            or f"{len(open_ones)} kinds of answer leave it open, each with a question",
+            or f"{len(open_ones)} kinds of answer leave it open, and each asks a question",
             "see skill/questions.py" if mute else "",
         ),
         "help": (helps, "says what to say and how to leave, and asks", "")
@@ -144,13 +144,13 @@ def _published(
     found = (
         f"missing for {', '.join(lacking)}"
         if lacking
-        else "not in the skill's manifest, or that cannot be seen from here"
+        else "not in the skill's manifest, or the manifest cannot be read from here"
     )
     return False, found, f"{todo}, in the console under Distribution"
 
 
 def _answers(settings: InteractionSettings) -> dict[str, dict[str, Any]]:
-    """Have the skill answer each kind of request that a person can make, in a session of its own."""
+    """Have the skill answer each kind of request that a person can make, each in a new session."""
     app = Flask("certification")
     skill = build_skill(cast(DialogueAgent, Stating()), interaction=settings)
     mount(app, skill, verifier=None, interaction=settings)

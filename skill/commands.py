@@ -1,9 +1,9 @@
-"""Commands that come as talk: utterances that ask to leave, for help, to repeat, or to start over.
+"""Commands given as free speech: to leave, to get help, to repeat, or to start over.
 
-An utterance is a command where all of it is made of commands and of what people put around them:
-politeness, thanks, an address, hesitation. Whatever else it holds makes it talk: "stop stop",
-"okay alexa please stop talking" and "sorry can you say that again" are obeyed, "don't stop", "never
-mind the rain" and "help me pick a name" are not. The patterns stand in commands.toml.
+An utterance is a command if it consists only of commands and of what people say around them:
+politeness, thanks, a form of address, hesitation. Anything else makes it talk. So "stop stop",
+"okay alexa please stop talking" and "sorry can you say that again" are obeyed, but "don't stop",
+"never mind the rain" and "help me pick a name" are not. The patterns are in commands.toml.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dialogue.words import words
 Command = Literal["stop", "help", "start over", "repeat"]
 
 PATTERNS = Path(__file__).with_name("commands.toml")
-MAX_WORDS = 24  # nobody gives a longer command; it bounds the search, too
+MAX_WORDS = 24  # nobody gives a longer command; this also bounds the matching time
 
 _PART = re.compile(r"\{([a-z_]+)\}")
 _BREAK = re.compile(r"(?:^|\n) *")
 
 
 def command(utterance: str, invocation_name: str) -> Command | None:
-    """Tell which command a whole utterance is, of several the last; None: it is talk."""
+    """Return the command that a whole utterance gives (the last of several), or None for talk."""
     grammar = compiled(invocation_name)
     all_of = grammar.any_of_them.fullmatch
     spoken = " ".join(words(utterance.replace("’", "'")))
@@ -34,6 +34,7 @@ def command(utterance: str, invocation_name: str) -> Command | None:
         spoken = contracted.sub(whole, spoken)
     if len(spoken.split()) > MAX_WORDS or not all_of(spoken):
         return None
+    # The last command may start at any word before which the utterance is empty or all commands.
     starts = [0, *(space.end() for space in re.finditer(" ", spoken))]
     lasts = [start for start in starts if not start or all_of(spoken, 0, start - 1)]
     for name, ends in grammar.last.items():
@@ -43,10 +44,11 @@ def command(utterance: str, invocation_name: str) -> Command | None:
 
 
 class Grammar(NamedTuple):
-    """The patterns, compiled.
+    """The compiled patterns.
 
-    any_of_them: an utterance of commands and what stands around them, or of the latter alone; most
-    talk fails it at its first words. last: what an utterance ends with whose last command is this.
+    written_out: contractions and their full forms. any_of_them: matches an utterance of commands
+    and the words around them, or of such words alone; most talk fails at its first words. last:
+    for each command, matches the end of an utterance whose last command it is.
     """
 
     written_out: list[tuple[re.Pattern[str], str]]
@@ -56,7 +58,7 @@ class Grammar(NamedTuple):
 
 @cache
 def compiled(invocation_name: str) -> Grammar:
-    """Read and compile the patterns for a skill of that name, which takes most of a second, once."""
+    """Compile the patterns for an invocation name; this takes most of a second, but only once."""
     lists = tomllib.loads(PATTERNS.read_text(encoding="utf-8"))
     name = words(invocation_name)
     parts = {"invocation_name": " ".join(name), "first_name": name[0]}
@@ -66,7 +68,8 @@ def compiled(invocation_name: str) -> Grammar:
 
     for name, pattern in lists["parts"].items():
         parts[name] = whole(pattern)
-    # "start over again please" is no "again please": the first that fits counts, in this order
+    # The first command that matches counts, in this order: "start over again please" must not be
+    # taken for "again please".
     names: tuple[Command, ...] = get_args(Command)
     one = {name: f"(?:{'|'.join(map(whole, lists['commands'][name]))})" for name in names}
     around = parts["around"]

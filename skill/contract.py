@@ -1,4 +1,8 @@
-"""What a response may be. In development a broken one raises and names the rule; in production it is mended and logged."""
+"""The rules for a response to Alexa.
+
+In development a response that breaks one raises an error naming it; in production the response is
+mended and the rule logged.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,11 @@ from skill import phrases
 from skill.interaction_settings import InteractionSettings
 from skill.speech import ILLEGAL, to_speech
 
-MAX_CHARACTERS = 8000  # of a speech, tags included, and of a card's text
+MAX_CHARACTERS = 8000  # in a speech, including its tags, and in a card's texts
 MAX_BYTES = 24_576
 SILENCE: dict[str, Any] = {"version": "1.0", "response": {}}
 
-# Whom an answer may speak to: somebody who opened, said or touched something. Reports of machines get silence.
+# Speech answers a person who opened, said or touched something. Machines' reports get silence.
 SPEECH_ALLOWED = frozenset(
     {
         "LaunchRequest",
@@ -52,15 +56,15 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 class BrokenContract(AssertionError):
-    """A response that Alexa would not take; the message names the rules it breaks."""
+    """A response that Alexa would reject; the message names the rules that it breaks."""
 
 
 def check(
     response: dict[str, Any], request: dict[str, Any], interaction: InteractionSettings
 ) -> list[str]:
-    """List the rules that a response breaks as an answer to a request, both of them whole, as JSON; none: it is fine.
+    """Return the rules that a response to a request breaks; both are given whole, as JSON.
 
-    interaction: how the skill hears, which says what it may elicit.
+    interaction: the settings that say which slot a response may elicit.
     """
     body = response.get("response")
     if response.get("version") != "1.0" or not isinstance(body, dict):
@@ -97,7 +101,7 @@ def check(
 def mend(
     response: dict[str, Any], request: dict[str, Any], interaction: InteractionSettings
 ) -> dict[str, Any]:
-    """Build a response that holds, with the words of the broken one where there are any: the session goes on."""
+    """Build a valid response with the broken one's words, if it has any; the session goes on."""
     kind = request["request"]["type"]
     if kind == _CAN_FULFILL:
         return {"version": "1.0", "response": {"canFulfillIntent": {"canFulfill": "NO"}}}

@@ -1,4 +1,4 @@
-"""Replies that take long: a word meanwhile (a progressive response), and an end to the waiting."""
+"""Slow replies: say something meanwhile (a progressive response), and stop waiting in time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 HINT_AFTER, GIVE_UP_AFTER = 2.5, 6.5  # seconds; Alexa waits about 8
-SEARCH_FOR = 5.5  # what the agent is given of it, so that its best so far still comes in time
+SEARCH_FOR = 5.5  # the agent's share of these; its best reply by then still comes in time
 SEND_SECONDS = 1
 _HOST = re.compile(r"api[a-z0-9-]*(?:\.[a-z0-9-]+)*\.amazonalexa\.com")
 
 
 class TooLate(TimeoutError):
-    """There was no answer in time."""
+    """No answer came in time."""
 
 
 def in_time(
@@ -32,10 +32,11 @@ def in_time(
     *,
     wait: Callable[[threading.Event, float], bool],
 ) -> T:
-    """Do the work in a thread of its own; give the hint where it takes long, in another. Raises TooLate, or what it raised.
+    """Run the work in a thread and return its result; if it is slow, run the hint in another.
 
-    wait: (event, seconds) -> whether it was set within them; threading.Event.wait, but for tests. Work that is too late is
-    not stopped: its thread ends when it ends.
+    wait: (event, seconds) -> whether it was set in time; tests replace threading.Event.wait. Work
+    that is late is not stopped: its thread goes on until the work is done. Raises TooLate, or what
+    the work raised.
     """
     done, outcome = threading.Event(), list[T | BaseException]()
 
@@ -62,7 +63,10 @@ def in_time(
 
 
 def is_alexas(endpoint: str) -> bool:
-    """Tell whether an address is Alexa's own for progressive responses: https://api*.amazonalexa.com, and nothing behind it."""
+    """Return whether an address is Alexa's own for progressive responses.
+
+    That is https://api*.amazonalexa.com with no path: the token must not be sent anywhere else.
+    """
     try:
         parts = urlsplit(endpoint)
         host, port = parts.hostname or "", parts.port
@@ -80,13 +84,15 @@ def is_alexas(endpoint: str) -> bool:
 
 
 def say_meanwhile(endpoint: str, *, token: str, request_id: str, speech: str) -> None:
-    """Let Alexa say something while the reply is on its way; what fails is logged without the token, and nothing else.
+    """Let Alexa say something while the reply is on its way.
 
+    A failure is only logged, without the token.
     https://developer.amazon.com/docs/alexa/custom-skills/send-the-user-a-progressive-response.html
     """
     if not is_alexas(endpoint) or not token:
         log.warning(
-            "no progressive response for request %r: its endpoint is not Alexa's, or it has no token",
+            "no progressive response for request %r: its endpoint is not Alexa's, "
+            "or it has no token",
             request_id,
         )
         return

@@ -1,7 +1,7 @@
-"""python -m skill.deploy: make or update one's own skill, in its development stage, out of interaction_models/.
+"""python -m skill.deploy: create or update your own skill's development stage.
 
-It goes through `ask` where that is on PATH and logged in, else through Amazon's skill management API where --login was
-given once; else it prints the clicks. Running it again changes nothing that is as it should be.
+It uses `ask` if that is on PATH and logged in, else Amazon's skill management API if --login was
+run once; otherwise it prints what to click. Running it again changes only what is out of date.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ BUILD_SECONDS, ASK_AGAIN_SECONDS = 600.0, 3.0
 CONSOLE = "https://developer.amazon.com/alexa/console/ask"
 # Tunnels whose addresses are sub-domains of a domain with a wildcard certificate.
 WILDCARD_DOMAINS = (
-    "ngrok-free.app", "ngrok-free.dev", "ngrok.app", "ngrok.dev", "ngrok.io", "trycloudflare.com", "lhr.life", "loca.lt",
-    "serveo.net", "devtunnels.ms",
+    "ngrok-free.app", "ngrok-free.dev", "ngrok.app", "ngrok.dev", "ngrok.io", "trycloudflare.com",
+    "lhr.life", "loca.lt", "serveo.net", "devtunnels.ms",
 )  # fmt: skip
 
 
 class Target(NamedTuple):
-    """What is to be deployed."""
+    """What to deploy."""
 
     settings: InteractionSettings
     endpoint: str
@@ -50,7 +50,7 @@ class Target(NamedTuple):
 
 
 def endpoint_address(text: str) -> str:
-    """Return an endpoint in its normal form. Raises ValueError where Alexa would not take it."""
+    """Return an endpoint in its normal form. Raises ValueError if Alexa would not accept it."""
     try:
         parts = urlsplit(text.strip())
         host, port = parts.hostname or "", parts.port
@@ -65,13 +65,14 @@ def endpoint_address(text: str) -> str:
         or parts.fragment
     ):
         raise ValueError(
-            f"the endpoint {text!r} cannot be used: expected an https address on port 443, such as https://example.com/"
+            f"the endpoint {text!r} cannot be used: expected an https address on port 443, "
+            "such as https://example.com/"
         )
     return f"https://{host}{parts.path or '/'}"
 
 
 def certificate_of(endpoint: str) -> Certificate:
-    """Return the certificate type of an endpoint by its host."""
+    """Return an endpoint's certificate type, judged by its host."""
     host = urlsplit(endpoint).hostname or ""
     return (
         "Wildcard" if any(host.endswith(f".{domain}") for domain in WILDCARD_DOMAINS) else "Trusted"
@@ -79,9 +80,10 @@ def certificate_of(endpoint: str) -> Certificate:
 
 
 def find_skill(client: smapi.Client, settings: InteractionSettings, skill_id: str) -> str:
-    """Return the id of the skill to update: the one that is named, was deployed last, or has this name; "": none.
+    """Return the id of the skill to update, or "" if there is none yet.
 
-    Raises ValueError where several have it.
+    It is the given one, else the one deployed last, else the one with the settings' name. Raises
+    ValueError if several have that name.
     """
     if skill_id:
         return skill_id
@@ -105,7 +107,8 @@ def find_skill(client: smapi.Client, settings: InteractionSettings, skill_id: st
     )
     if len(named) > 1:
         raise ValueError(
-            f"{len(named)} skills are named {settings.name}: say which by --skill-id {' or '.join(named)}"
+            f"{len(named)} skills are named {settings.name}: "
+            f"choose one with --skill-id {' or '.join(named)}"
         )
     return named[0] if named else ""
 
@@ -121,7 +124,7 @@ class Deployment:
         self.done: list[str] = []
 
     def run(self, skill_id: str = "") -> str:
-        """Deploy and return the skill's id. Raises ValueError that says what is half done, if anything."""
+        """Deploy and return the skill's id. Raises ValueError that says what was already done."""
         try:
             self.skill_id = find_skill(self._client, self._target.settings, skill_id)
             self._send_manifest()
@@ -147,11 +150,12 @@ class Deployment:
         return self.skill_id
 
     def changes(self, skill_id: str = "") -> list[str]:
-        """List what a deployment would change."""
-        self.skill_id = find_skill(self._client, self._target.settings, skill_id)
+        """Return what a deployment would change."""
+        settings = self._target.settings
+        self.skill_id = find_skill(self._client, settings, skill_id)
         if not self.skill_id:
             return [
-                f"a new skill, {self._target.settings.name}, with {len(self._target.settings.locales)} interaction models"
+                f"a new skill, {settings.name}, with {len(settings.locales)} interaction models"
             ]
         there = self._client.call(
             "get-skill-manifest", skill_id=self.skill_id, stage=smapi.STAGE
@@ -178,7 +182,7 @@ class Deployment:
         try:
             self._put_manifest(whole, there.etag)
         except smapi.SmapiError as error:
-            if error.status != 412:  # somebody changed it meanwhile
+            if error.status != 412:  # 412: somebody else has changed it meanwhile
                 raise
             again = self._client.call(
                 "get-skill-manifest", skill_id=self.skill_id, stage=smapi.STAGE
@@ -194,7 +198,7 @@ class Deployment:
         except (smapi.SmapiError, KeyError) as error:
             if getattr(error, "status", 0):
                 raise
-            # No answer: it may have been created all the same.
+            # There was no answer, but the skill may have been created all the same.
             if found := find_skill(self._client, self._target.settings, ""):
                 return found
             raise smapi.SmapiError(
@@ -211,7 +215,7 @@ class Deployment:
         )
 
     def _stale_models(self) -> list[tuple[str, str]]:
-        """List the locales whose model is another, with its ETag."""
+        """Return the locales whose deployed model is out of date, with its ETag."""
         ours, stale = interaction_model(self._target.settings), []
         for locale in self._target.settings.locales:
             try:
@@ -252,16 +256,19 @@ class Deployment:
         try:
             self._client.call("set-interaction-model", body=ours, etag=etag, **place)
         except smapi.SmapiError as error:
-            if (
-                error.status != 412
-            ):  # somebody changed it meanwhile, or the answer to an attempt before was lost
+            # 412: somebody else has changed it meanwhile, or the answer to an earlier attempt of
+            # our own was lost.
+            if error.status != 412:
                 raise
             there = self._client.call("get-interaction-model", body=None, etag="", **place)
             if differences({"interactionModel": there.body.get("interactionModel")}, ours):
                 self._client.call("set-interaction-model", body=ours, etag=there.etag, **place)
 
     def _await(self, resource: str, of: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Wait for what was sent, showing each change. Raises SmapiError where some of it fails, or lasts too long."""
+        """Wait until Alexa has processed what was sent, and show its progress.
+
+        Raises SmapiError if any of it fails or takes too long.
+        """
         shown: dict[str, str] = {}
         deadline = time.monotonic() + BUILD_SECONDS
         while True:
@@ -290,7 +297,7 @@ class Deployment:
         failed = [name for name, found in states.items() if found != "SUCCEEDED"]
         if failed:
             why = "; ".join(f"{name}: {_errors(updates[name])}" for name in failed)
-            raise smapi.SmapiError(f"Alexa refused {why}; she goes on with what she had before")
+            raise smapi.SmapiError(f"Alexa refused {why}; the previous version stays in use")
 
 
 def _progress(update: dict[str, Any]) -> str:
@@ -320,14 +327,14 @@ def _errors(update: dict[str, Any]) -> str:
 
 
 def merged(there: Any, ours: Any) -> Any:
-    """Put what is ours over what is there, and leave the rest, such as icons and a privacy policy, as the owner has it."""
+    """Return the deployed document with our values; keep the owner's others, such as icons."""
     if isinstance(there, dict) and isinstance(ours, dict):
         return {**there, **{name: merged(there.get(name), value) for name, value in ours.items()}}
     return ours
 
 
 def differences(before: Any, after: Any, place: str = "") -> list[str]:
-    """Name the places where two documents differ; what is empty is as good as what is not there."""
+    """Return the places where two documents differ; an empty value equals a missing one."""
     if isinstance(before, dict) or isinstance(after, dict):
         first, second = (part if isinstance(part, dict) else {} for part in (before, after))
         names = [*second, *(name for name in first if name not in second)]
@@ -349,32 +356,38 @@ def differences(before: Any, after: Any, place: str = "") -> list[str]:
 
 
 def clicks(target: Target) -> str:
-    """Write what one does by hand, with the values filled in."""
+    """Return the steps to do by hand, with the values filled in."""
     first, *others = target.settings.locales
     kind = (
-        "My development endpoint is a sub-domain of a domain that has a wildcard certificate from a certificate authority"
+        "My development endpoint is a sub-domain of a domain that has a wildcard certificate "
+        "from a certificate authority"
         if target.certificate == "Wildcard"
         else "My development endpoint has a certificate from a trusted certificate authority"
     )
     folder = "interaction_models/interactionModels/custom"
+    called = target.settings.invocation_name
     return f"""\
-Neither `ask` nor a login is there, so these are the clicks (or: python -m skill.deploy --login, and again).
+There is neither `ask` nor a login, so do this by hand (or run python -m skill.deploy --login, and
+then this again).
  1. Open {CONSOLE} and press Create Skill.
-    Name: {target.settings.name}. Locale: {first}. Then: Other, Custom, Provision your own, Start from Scratch.
- 2. Write the interaction models: python -m skill.interaction_model --invocation-name "{target.settings.invocation_name}" \
---free-speech {target.settings.free_speech}
+    Name: {target.settings.name}. Locale: {first}.
+    Then: Other, Custom, Provision your own, Start from Scratch.
+ 2. Write the interaction models: python -m skill.interaction_model \
+--invocation-name "{called}" --free-speech {target.settings.free_speech}
  3. Build > Interaction Model > JSON Editor: drag {folder}/{first}.json in. Save. Build skill.
     You see "Build Completed".
- 4. Language Settings (the list at the top): add {", ".join(others) or "no other"}; in each the same with its own file.
+ 4. Language Settings (the list at the top): add {", ".join(others) or "no other"};
+    for each do the same with its own file.
  5. Build > Endpoint: HTTPS. Default Region: {target.endpoint}
     Certificate type: {kind}. Save.
- 6. Test: "Skill testing is enabled in": Development. Type: open {target.settings.invocation_name}
- 7. Copy the skill's id (View Skill ID, in the list of skills) and start: python app.py --skill-id amzn1.ask.skill....
+ 6. Test: "Skill testing is enabled in": Development. Type: open {called}
+ 7. Copy the skill's id (View Skill ID, in the list of skills) and start the server:
+    python app.py --skill-id amzn1.ask.skill....
 """
 
 
 def target_of(options: argparse.Namespace) -> Target:
-    """Read what is to be deployed. Raises ValueError where there is no endpoint, or one that cannot be used."""
+    """Return what to deploy. Raises ValueError if there is no endpoint, or an unusable one."""
     known = [
         options.endpoint,
         state.read(state.TUNNEL).get("address"),
@@ -383,7 +396,8 @@ def target_of(options: argparse.Namespace) -> Target:
     address = next((found for found in known if found), "")
     if not address:
         raise ValueError(
-            "no endpoint is known: pass --endpoint https://..., or start a tunnel (python app.py --tunnel ngrok)"
+            "no endpoint is known: pass --endpoint https://..., "
+            "or start a tunnel (python app.py --tunnel ngrok)"
         )
     endpoint = endpoint_address(address)
     asked: dict[str, Certificate] = {"wildcard": "Wildcard", "trusted": "Trusted"}
@@ -393,7 +407,7 @@ def target_of(options: argparse.Namespace) -> Target:
 
 
 def dry_run(target: Target, skill_id: str) -> None:
-    """Print what would be sent, and where one can look, what it would change."""
+    """Print what would be sent and, if the deployed skill can be read, what would change."""
     sent = {MANIFEST_FILE: target.manifest()}
     sent |= {
         model_file(locale): interaction_model(target.settings) for locale in target.settings.locales
@@ -402,43 +416,43 @@ def dry_run(target: Target, skill_id: str) -> None:
     try:
         client = smapi.find_client()
         if client is None:
-            tell("what would change cannot be said: neither `ask` nor a login is there")
+            tell("what would change is unknown: there is neither `ask` nor a login")
             return
         for change in Deployment(client, target).changes(skill_id) or ["nothing"]:
             tell(f"would change: {change}")
     except ValueError as error:
-        tell(f"what would change cannot be said: {error}")
+        tell(f"what would change is unknown: {error}")
 
 
 def log_in() -> None:
-    """Ask for a login and keep it, for its owner alone."""
+    """Ask for a login and keep it, readable by its owner only."""
     tell(
-        "Make a security profile at https://developer.amazon.com/settings/console/securityprofile, allow the return address"
-    )
-    tell(
-        "https://ask-cli-static-content.s3-us-west-2.amazonaws.com/html/ask-cli-no-browser.html in its web settings, and get a"
-    )
-    tell(
-        "refresh token: ask util generate-lwa-tokens --client-id ID --client-confirmation SECRET. What you type is not shown."
+        "Create a security profile at "
+        "https://developer.amazon.com/settings/console/securityprofile\n"
+        "In its web settings allow the return address\n"
+        "https://ask-cli-static-content.s3-us-west-2.amazonaws.com/html/ask-cli-no-browser.html\n"
+        "Then get a refresh token: "
+        "ask util generate-lwa-tokens --client-id ID --client-confirmation SECRET\n"
+        "What you type here is not shown."
     )
     login = {
         key: getpass.getpass(f"{key.replace('_', ' ')}: ", stream=sys.stderr).strip()
         for key in smapi.LOGIN_KEYS
     }
     smapi.Https(login).call("get-vendor-list")
-    print(f"The login works; it is kept in {state.write(state.LOGIN, login)}")
+    print(f"The login works; it is stored in {state.write(state.LOGIN, login)}")
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Deploy from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m skill.deploy", description="Make or update your own skill."
+        prog="python -m skill.deploy", description="Create or update your own skill."
     )
     parser.add_argument(
         "--endpoint",
         metavar="URL",
-        help="where Alexa reaches it (default: the open tunnel's, else the last one)",
+        help="where Alexa reaches it (default: the open tunnel, else the last endpoint)",
     )
     parser.add_argument(
         "--certificate",
@@ -455,7 +469,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--dry-run", action="store_true", help="send nothing; print what would be sent"
     )
     parser.add_argument(
-        "--login", action="store_true", help="give the login of the skill management API, once"
+        "--login", action="store_true", help="enter the login for the skill management API, once"
     )
     add_options(parser)
     options = parser.parse_args(arguments)
@@ -473,9 +487,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def deploy_address(settings: InteractionSettings, address: str, *, skill_id: str = "") -> str:
-    """Deploy a tunnel's address, and return the skill's id; "": there is no login, and the clicks are printed.
+    """Deploy a tunnel's address and return the skill's id; without a login see `send`.
 
-    Raises ValueError that says why it cannot be deployed, and what is half done.
+    Raises ValueError that says why it cannot be deployed, and what was already done.
     """
     endpoint = endpoint_address(address)
     target = Target(settings, endpoint, certificate_of(endpoint))
@@ -484,7 +498,7 @@ def deploy_address(settings: InteractionSettings, address: str, *, skill_id: str
 
 
 def send(target: Target, skill_id: str) -> str:
-    """Deploy, and return the skill's id; without a login print the clicks, and return ""."""
+    """Deploy and return the skill's id; without a login print what to click and return ""."""
     client = smapi.find_client()
     if client is None:
         print(clicks(target), flush=True)
@@ -496,7 +510,7 @@ def send(target: Target, skill_id: str) -> str:
 
 
 def check(target: Target) -> None:
-    """Look for faults before anything is sent. Raises ValueError where there are some."""
+    """Check the package before anything is sent. Raises ValueError if it has faults."""
     models = {
         model_file(locale): interaction_model(target.settings) for locale in target.settings.locales
     }

@@ -1,6 +1,7 @@
-"""An Echo as far as a skill sees it: what somebody says -> the request that Alexa sends, with the session that it stands in.
+"""An Echo as a skill sees it: what somebody says -> the request that Alexa sends in its session.
 
-The requests are whole and real; how words become intents is the interaction model's, as near as it can be told without Alexa.
+The requests are complete and realistic. Words become intents by the interaction model, as closely
+as that can be imitated without Alexa.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from xml.sax.saxutils import unescape
 from dialogue.recognised import as_recognised
 from skill.interaction_settings import InteractionSettings, load
 
-NOT_UNDERSTOOD = "?"  # an utterance of which Alexa understood nothing
+NOT_UNDERSTOOD = "?"  # stands for an utterance that Alexa did not understand
 BUILT_IN = {
-    "stop": "Stop", "exit": "Stop", "quit": "Stop", "cancel": "Cancel", "never mind": "Cancel", "help": "Help",
-    "go home": "NavigateHome", "repeat": "Repeat", "say that again": "Repeat", "start over": "StartOver",
-    "yes": "Yes", "no": "No",
+    "stop": "Stop", "exit": "Stop", "quit": "Stop", "cancel": "Cancel", "never mind": "Cancel",
+    "help": "Help", "go home": "NavigateHome", "repeat": "Repeat", "say that again": "Repeat",
+    "start over": "StartOver", "yes": "Yes", "no": "No",
 }  # fmt: skip
 _APPLICATION = "amzn1.ask.skill.00000000-0000-0000-0000-000000000000"
 _OPEN = r"(?:alexa )?(?:open|launch|start|run|begin|use|talk to|ask|tell) {name}(?: (?P<rest>.+))?"
@@ -27,9 +28,10 @@ _NAME = re.compile(r"[\w. -]{1,120}", re.ASCII)
 
 @dataclass(frozen=True)
 class Session:
-    """Where a device is.
+    """A device's state.
 
-    requests: how many it has sent. is_open: whether it listens. elicited: the intent and the slot that the skill asked for.
+    requests: how many it has sent. is_open: whether it is listening. elicited: the intent and slot
+    that the skill asked for.
     """
 
     id: str
@@ -42,30 +44,33 @@ class Session:
     elicited: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no device would send. Raises ValueError."""
+        """Raise ValueError on values that no device would send."""
         for name, value in (("session", self.id), ("locale", self.locale), ("user", self.user)):
             if not isinstance(value, str) or not _NAME.fullmatch(value):
                 raise ValueError(
-                    f"the {name} is {value!r:.100}; expected letters, digits, spaces, dots and dashes"
+                    f"the {name} is {value!r:.100}; "
+                    "expected letters, digits, spaces, dots and dashes"
                 )
         if not isinstance(self.attributes, dict) or not isinstance(self.requests, int):
-            raise ValueError("a session has attributes, an object, and requests, a number")
+            raise ValueError(
+                "a session's attributes must be an object, and its requests a whole number"
+            )
 
     @classmethod
     def read(cls, values: Any) -> Session:
-        """Read what `written` wrote. Raises ValueError where it is something else."""
+        """Load a session that `written` returned. Raises ValueError on anything else."""
         known = {place.name for place in fields(cls)}
         if not isinstance(values, dict) or not values.keys() <= known or "id" not in values:
             raise ValueError(
-                f"a session is an object with an id, and may have {', '.join(sorted(known))}"
+                f"a session must be an object with an id; it may have {', '.join(sorted(known))}"
             )
         elicited, interfaces = values.get("elicited"), values.get("interfaces", [])
         if not isinstance(interfaces, list) or not all(
             isinstance(name, str) for name in interfaces
         ):
-            raise ValueError("the interfaces of a session are a list of names")
+            raise ValueError("a session's interfaces must be a list of names")
         if elicited is not None and not (isinstance(elicited, list) and len(elicited) == 2):
-            raise ValueError("what a session elicits is an intent and a slot")
+            raise ValueError("what a session elicited must be a list of an intent and a slot")
         return cls(
             **{
                 **values,
@@ -75,7 +80,7 @@ class Session:
         )
 
     def written(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return the session as a dict for JSON."""
         return asdict(self)
 
 
@@ -86,10 +91,10 @@ def say(
     interaction: InteractionSettings | None = None,
     now: datetime | None = None,
 ) -> dict[str, Any]:
-    """Build the request of an utterance; None opens the skill, NOT_UNDERSTOOD is noise.
+    """Build the request for an utterance; None opens the skill, NOT_UNDERSTOOD is noise.
 
-    To a closed session "open chatty friend" is a launch, and anything else is asked in one go.
-    interaction: how the skill is called and hears; none: as settings.toml says.
+    In a closed session "open chatty friend" is a launch, and anything else is a one-shot request.
+    interaction: the skill's names and how it takes free speech; None: read settings.toml.
     """
     heard = "" if utterance in (None, NOT_UNDERSTOOD) else as_recognised(utterance or "")
     hears = interaction or load()
@@ -116,7 +121,7 @@ def say(
 def intend(
     session: Session, name: str, *, slot: str = "", value: str = "", now: datetime | None = None
 ) -> dict[str, Any]:
-    """Build the request of an intent, with one slot where it has any; without a value nothing was understood."""
+    """Build the request for an intent with at most one slot; no value: nothing was understood."""
     filled = (
         {"source": "USER", "value": value, "slotValue": {"type": "Simple", "value": value}}
         if value
@@ -142,7 +147,11 @@ def end(
 def request(
     session: Session, kind: dict[str, Any], *, now: datetime | None = None
 ) -> dict[str, Any]:
-    """Build a request of any kind; its id tells the session and its place in it, so that it is the same when replayed."""
+    """Build a request of any kind.
+
+    Its id is made from the session's id and the request's number, so a replay sends the same id.
+    """
+    short_id = session.id.rpartition("session.")[2]
     application, user = {"applicationId": _APPLICATION}, {"userId": session.user}
     interfaces: dict[str, Any] = {name: {} for name in session.interfaces}
     moment = (now or datetime.now(UTC)).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -166,7 +175,7 @@ def request(
             }
         },
         "request": {
-            "requestId": f"amzn1.echo-api.request.{session.id.rpartition('session.')[2]}.{session.requests + 1}",
+            "requestId": f"amzn1.echo-api.request.{short_id}.{session.requests + 1}",
             "timestamp": moment,
             "locale": session.locale,
             **kind,
@@ -175,7 +184,7 @@ def request(
 
 
 def after(session: Session, response: dict[str, Any]) -> Session:
-    """Return where the device is once it has a response."""
+    """Return the session after a response."""
     body = response["response"]
     is_open = body.get("shouldEndSession") is False
     asked = next((d for d in body.get("directives", []) if d["type"] == "Dialog.ElicitSlot"), None)
@@ -191,7 +200,10 @@ def after(session: Session, response: dict[str, Any]) -> Session:
 
 
 def spoken(response: dict[str, Any], place: str = "outputSpeech") -> str:
-    """Return what a response says, without marks; "" where it says nothing. place: outputSpeech or reprompt."""
+    """Return a response's words without tags, or "" if it says nothing.
+
+    place: outputSpeech or reprompt.
+    """
     body = response["response"]
     speech = (
         body.get("reprompt", {}).get("outputSpeech") if place == "reprompt" else body.get(place)

@@ -1,6 +1,7 @@
-"""python -m skill.doctor: what stands between this machine and one's own Echo, one line a check, and what to do.
+"""python -m skill.doctor: check what your own Echo still needs, with one line per check.
 
-With --certification: what Alexa's reviewers look for, from the code and, where one can look, the skill's manifest.
+With --certification it checks what Alexa's reviewers look for, in the code and, if it can be
+fetched, in the skill's manifest.
 """
 
 from __future__ import annotations
@@ -35,28 +36,28 @@ from skill.interaction_settings import InteractionSettings, add_options, chosen
 from skill.verify import TOLERANCE, roots_file
 
 REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
-CLOCK = "https://api.amazonalexa.com/"  # whose Date header the clock is compared with
+CLOCK = "https://api.amazonalexa.com/"  # the clock is compared with its Date header
 ALL_SECONDS, CALL_SECONDS = 25.0, 8.0
 PYTHON = (3, 11)
 
 
 @dataclass(frozen=True)
 class Place:
-    """What is looked at."""
+    """What to check."""
 
     settings: InteractionSettings
     checkpoint: Path
     port: int = 5000
     skill_ids: tuple[str, ...] = ()
     endpoint: str = ""
-    certificate: str = ""  # of the endpoint, as deployed
+    certificate: str = ""  # the endpoint's certificate type, as deployed
     deployed_id: str = ""
-    tunnel: str = ""  # the address of the open one
+    tunnel: str = ""  # the open tunnel's address
     locale: str = ""
 
 
 class Finding(NamedTuple):
-    """What a check found, and what to do where that is not as it should be."""
+    """What a check found, and what to do if it failed."""
 
     ok: bool
     found: str
@@ -64,7 +65,7 @@ class Finding(NamedTuple):
 
 
 def check_packages(place: Place) -> Finding:
-    """Look at Python and the packages of requirements.txt."""
+    """Check Python and the packages of requirements.txt."""
     running = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < PYTHON:
         return Finding(
@@ -83,7 +84,7 @@ def check_packages(place: Place) -> Finding:
 
 
 def check_model(place: Place) -> Finding:
-    """Load the model and have it answer in the time that Alexa leaves."""
+    """Load the model and check that it answers in the time that Alexa allows."""
     try:
         agent = DialogueAgent.load(place.checkpoint)
         began = time.monotonic()
@@ -92,18 +93,17 @@ def check_model(place: Place) -> Finding:
         return Finding(
             False,
             str(error),
-            "name a checkpoint by --checkpoint, or leave that out for the one that ships",
+            "name a checkpoint with --checkpoint, or leave it out to use the shipped one",
         )
     seconds = time.monotonic() - began
     ok = bool(reply.strip()) and seconds < deadline.GIVE_UP_AFTER
     found = f"answers in {seconds:.2f} s" if reply.strip() else "gives an empty reply"
-    return Finding(
-        ok, found, "" if ok else "stop what else this machine does, or choose a smaller model"
-    )
+    todo = "stop other work on this machine, or choose a smaller model"
+    return Finding(ok, found, "" if ok else todo)
 
 
 def check_interaction_models(place: Place) -> Finding:
-    """Look for faults in interaction_models/, and whether it is what the settings make."""
+    """Check interaction_models/ for faults, and that it matches the settings."""
     found = check_package(place.settings)
     whole = (
         f"{len(place.settings.locales)} locales, invocation name {place.settings.invocation_name!r}"
@@ -116,17 +116,17 @@ def check_interaction_models(place: Place) -> Finding:
 
 
 def check_port(place: Place) -> Finding:
-    """See whether the port is free, or has the skill on it."""
+    """Check that the port is free or that the skill answers on it."""
     try:
         answer = _local().get(f"http://127.0.0.1:{place.port}/healthz", timeout=CALL_SECONDS)
         if answer.json() == {"status": "ok"}:
-            return Finding(True, f"the skill answers at port {place.port}")
+            return Finding(True, f"the skill answers on port {place.port}")
         taken = True
     except requests.ConnectionError:
         taken = not _can_listen(place.port)
     except (requests.RequestException, ValueError):
         taken = True
-    todo = "choose another by --port, or stop what listens there"
+    todo = "choose another with --port, or stop the program that listens there"
     return Finding(
         not taken,
         f"port {place.port} is {'taken by another program' if taken else 'free'}",
@@ -135,7 +135,7 @@ def check_port(place: Place) -> Finding:
 
 
 def check_endpoint(place: Place) -> Finding:
-    """Reach the endpoint as Alexa does: its name, its certificate, and that it refuses what is not signed."""
+    """Reach the endpoint as Alexa does; check its name, its certificate, and that it verifies."""
     if not place.endpoint:
         return Finding(
             False,
@@ -161,27 +161,28 @@ def check_endpoint(place: Place) -> Finding:
     except requests.exceptions.SSLError:
         return Finding(
             False,
-            f"the certificate of {host} is not for that name, or nobody vouches for it",
+            f"the certificate of {host} is not for that name, or no trusted authority issued it",
             "have one issued for it",
         )
     except requests.RequestException as error:
-        todo = (
-            "see that this machine is online, and start the server with its tunnel (python app.py)"
+        return Finding(
+            False,
+            f"{host} cannot be reached ({type(error).__name__})",
+            "make sure this machine is online, and start the server and its tunnel (python app.py)",
         )
-        return Finding(False, f"{host} cannot be reached ({type(error).__name__})", todo)
     if kind and kind != deployed:
         todo = f"python -m skill.deploy --endpoint {place.endpoint} --certificate {kind.lower()}"
         return Finding(
-            False, f"its certificate is of the type {kind}, and {deployed} was deployed", todo
+            False, f"its certificate has the type {kind}, but {deployed} was deployed", todo
         )
     if status == 200:
         return Finding(
-            False, "it answers what nobody signed", "start the server without --no-verify"
+            False, "it answers unsigned requests", "start the server without --no-verify"
         )
     if status != 400 or "Signature" not in text:
         return Finding(
             False,
-            f"it answers {status}, not as the skill does",
+            f"it answers {status}, which is not how the skill answers",
             "start the server (python app.py) behind that address",
         )
     return Finding(
@@ -204,14 +205,14 @@ def check_clock(place: Place) -> Finding:
         return Finding(
             False,
             f"nothing to compare it with ({type(error).__name__})",
-            "see that this machine is online",
+            "make sure this machine is online",
         )
     ok = off < TOLERANCE.total_seconds()
     return Finding(ok, f"{off:.0f} s off", "" if ok else "set the clock, or turn network time on")
 
 
 def check_skill_id(place: Place) -> Finding:
-    """See that a skill id is set, and that it is the deployed one's."""
+    """Check that a skill id is set, and that it is the deployed skill's."""
     if not place.skill_ids:
         return Finding(
             False,
@@ -220,26 +221,29 @@ def check_skill_id(place: Place) -> Finding:
         )
     if place.deployed_id not in place.skill_ids:
         found = (
-            f"deployed is {place.deployed_id}"
+            f"{place.deployed_id} was deployed"
             if place.deployed_id
             else "nothing was deployed from this machine"
         )
         return Finding(
             False,
-            f"set is {place.skill_ids[0]}; {found}",
-            "python -m skill.deploy, and set the id that it prints",
+            f"{place.skill_ids[0]} is set; {found}",
+            "run python -m skill.deploy, and set the id that it prints",
         )
     return Finding(True, place.deployed_id)
 
 
 def check_locale(place: Place) -> Finding:
-    """See that the skill has the language of the owner's Echo."""
-    todo = f"set the Echo's language to one of {', '.join(place.settings.locales)} (Alexa app: Devices, your Echo, Language)"
+    """Check that the skill has the language of the owner's Echo."""
+    todo = (
+        f"set the Echo's language to one of {', '.join(place.settings.locales)} "
+        "(Alexa app: Devices, your Echo, Language)"
+    )
     if not place.locale:
         return Finding(
             False,
             "the language of the Echo is not known",
-            f"say it by --locale, such as --locale en-GB; or {todo}",
+            f"pass it, such as --locale en-GB; or {todo}",
         )
     ok = place.locale in place.settings.locales
     return Finding(
@@ -248,16 +252,16 @@ def check_locale(place: Place) -> Finding:
 
 
 def check_tunnel(place: Place) -> Finding:
-    """See that the open tunnel is the one that was deployed."""
+    """Check that the open tunnel is the one that was deployed."""
     host, opened = (urlsplit(address).hostname or "" for address in (place.endpoint, place.tunnel))
     if opened and opened != host:
         return Finding(
             False,
-            f"open is {opened}, and deployed {host or 'nothing'}",
+            f"{opened} is open, but {host or 'nothing'} was deployed",
             f"python -m skill.deploy --endpoint {place.tunnel}",
         )
     if opened:
-        return Finding(True, f"{opened} is open, and deployed")
+        return Finding(True, f"{opened} is open and deployed")
     if any(host.endswith(f".{domain}") for domain in WILDCARD_DOMAINS) or not host:
         return Finding(
             False,
@@ -268,15 +272,15 @@ def check_tunnel(place: Place) -> Finding:
 
 
 def check_verification(place: Place) -> Finding:
-    """See that the running server refuses what Alexa did not sign."""
+    """Check that the running server refuses what Alexa did not sign."""
     try:
         answer = _local().post(
             f"http://127.0.0.1:{place.port}/", json=_launch(place), timeout=CALL_SECONDS
         )
     except requests.RequestException:
-        return Finding(True, "on by default; the server does not run")
+        return Finding(True, "on by default; the server is not running")
     if answer.status_code == 200:
-        return Finding(False, f"off at port {place.port}", "start the server without --no-verify")
+        return Finding(False, f"off on port {place.port}", "start the server without --no-verify")
     return Finding(True, f"on: an unsigned request is answered with {answer.status_code}")
 
 
@@ -297,13 +301,13 @@ CHECKS: dict[str, Callable[[Place], Finding]] = {
 def examine(
     place: Place, checks: dict[str, Callable[[Place], Finding]], *, seconds: float = ALL_SECONDS
 ) -> dict[str, Finding]:
-    """Run all checks at once and give what they found, in order; one that takes too long has failed."""
+    """Run all checks at once, and return their findings in order; a late check has failed."""
     found: dict[str, Finding] = {}
 
     def run(name: str, check: Callable[[Place], Finding]) -> None:
         try:
             found[name] = check(place)
-        except Exception as error:  # a check that breaks has found something, too
+        except Exception as error:  # a check that breaks counts as failed
             found[name] = Finding(
                 False, f"{type(error).__name__}: {error}", "correct that, and run it again"
             )
@@ -315,13 +319,13 @@ def examine(
     for thread in threads:
         thread.join(max(0.0, ends - time.monotonic()))
     late_one = Finding(
-        False, f"no result within {seconds:.0f} s", "run it again when this machine has less to do"
+        False, f"no result within {seconds:.0f} s", "run it again when this machine is less busy"
     )
     return {name: found.get(name, late_one) for name in checks}
 
 
 def place_of(options: argparse.Namespace) -> Place:
-    """Read what to look at. Raises ValueError where an endpoint or a setting cannot be used."""
+    """Return what to check. Raises ValueError if an endpoint or a setting cannot be used."""
     deployed, ids = state.read(state.DEPLOYED), os.environ.get("SKILL_ID", "").split(",")
     opened = state.read(state.TUNNEL).get("address", "")
     endpoint = options.endpoint or deployed.get("endpoint", "") or opened
@@ -343,22 +347,22 @@ def place_of(options: argparse.Namespace) -> Place:
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Examine from the command line."""
+    """Run the checks from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m skill.doctor", description="Say what is missing for your own Echo."
+        prog="python -m skill.doctor", description="Check what your own Echo still needs."
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--certification", action="store_true", help="check what Alexa's reviewers look for instead"
+        "--certification", action="store_true", help="check instead what Alexa's reviewers check"
     )
     parser.add_argument(
         "--endpoint", metavar="URL", help="where Alexa reaches the skill (default: as deployed)"
     )
     parser.add_argument(
-        "--port", type=int, default=5000, help="the server's (default: %(default)s)"
+        "--port", type=int, default=5000, help="the server's port (default: %(default)s)"
     )
     parser.add_argument(
-        "--skill-id", action="append", metavar="ID", help="as app.py takes it (env SKILL_ID)"
+        "--skill-id", action="append", metavar="ID", help="as for app.py (env SKILL_ID)"
     )
     parser.add_argument(
         "--locale", help="the language of your Echo, such as en-GB (default: this machine's)"
@@ -397,7 +401,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _published(place: Place) -> dict[str, Any]:
-    """Return the manifest of the deployed skill, as far as one can look."""
+    """Return the deployed skill's manifest, or {} if it cannot be fetched."""
     try:
         client = smapi.find_client()
         if client is None or not place.deployed_id:
@@ -412,7 +416,7 @@ def _launch(place: Place) -> dict[str, Any]:
 
 
 def _local() -> requests.Session:
-    """Return a session that reaches this machine past any proxy."""
+    """Return a session that ignores proxies, to reach this machine."""
     session = requests.Session()
     session.trust_env = False
     return session
@@ -430,7 +434,7 @@ def _can_listen(port: int) -> bool:
 
 
 def _other_version(name: str, wanted: str) -> str:
-    """Say which version of a package is there; "" where it is the wanted one."""
+    """Return how the installed version of a package differs from the wanted one, or ""."""
     try:
         found = version(name)
     except PackageNotFoundError:
@@ -439,7 +443,10 @@ def _other_version(name: str, wanted: str) -> str:
 
 
 def _certificate_kind(answer: requests.Response, host: str) -> str:
-    """Return whether a certificate is for the host itself or for its domain's sub-domains; "": it cannot be seen."""
+    """Return Trusted for a certificate of the host itself, Wildcard for one of its domain.
+
+    The result is "" if the certificate cannot be seen.
+    """
     connection = cast(Any, answer.raw).connection
     certificate = (
         connection.sock.getpeercert()

@@ -1,7 +1,8 @@
-"""A request's body -> JSON -> the SDK's model of it.
+"""Read a request: from its body to JSON, and from JSON to the SDK's model.
 
-Strict about what the skill reads, lenient about the rest: the SDK's own reading fails on types and enums newer than
-itself, on numeric times and on odd fields, so what it does not know or what does not fit is left out here.
+This is strict about what the skill reads and lenient about the rest. The SDK's own reader fails on
+types and enums newer than itself, on numeric times and on unexpected fields, so here whatever it
+does not know or cannot hold is left out.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ from typing import Any, NoReturn, cast
 from ask_sdk_core.serialize import DefaultSerializer
 from ask_sdk_model import Request, RequestEnvelope, SlotValue
 
-_MILLISECONDS_FROM = (
-    1e11  # a greater number is no count of seconds: that would be after the year 5100
-)
+# A greater number must be milliseconds: as seconds it would lie after the year 5100.
+_MILLISECONDS_FROM = 1e11
 
-# What the skill reads has to be of these types, or null, or not there at all.
-_EVERY = "*"  # whatever its name: a slot's is a setting
+# What the skill reads must have these types, or be null or missing.
+_EVERY = "*"  # stands for any key, since a slot's name is a setting
 _APPLICATION, _USER = {"applicationId": str}, {"userId": str}
 _SHAPE = {
     "session": {"sessionId": str, "attributes": {}, "user": _USER, "application": _APPLICATION},
@@ -37,11 +37,11 @@ _SHAPE = {
 
 
 class Junk(ValueError):
-    """A body that is no request of Alexa's; the message says why."""
+    """A body that is not a request from Alexa; the message says why."""
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Read a body as JSON: an object with a request that has a type. Raises Junk where it is something else."""
+    """Parse a body as JSON. Raises Junk unless it is an object with a request that has a type."""
     try:
         envelope = json.loads(body.decode("utf-8"), parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -53,10 +53,13 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 class Reader(DefaultSerializer):
-    """The SDK's serializer, but that requests are read as here."""
+    """The SDK's serializer, except that requests are read by this module."""
 
     def deserialize(self, payload: str | None, obj_type: Any) -> Any:
-        """Read a request's body; whatever else is the SDK's matter. Raises Junk where it cannot be read."""
+        """Read a request's body, and leave everything else to the SDK.
+
+        Raises Junk if the body cannot be read.
+        """
         return (
             read(parse((payload or "").encode()))
             if obj_type is RequestEnvelope
@@ -65,23 +68,23 @@ class Reader(DefaultSerializer):
 
 
 def is_known(envelope: dict[str, Any]) -> bool:
-    """Tell whether the SDK knows the type of a parsed request: Alexa's may be newer."""
+    """Return whether the SDK knows the type of a parsed request; Alexa may use newer ones."""
     return envelope["request"]["type"] in Request.discriminator_value_class_map
 
 
 def read(envelope: dict[str, Any]) -> RequestEnvelope:
-    """Build the SDK's model of a parsed body whose type is known.
+    """Build the SDK's model of a parsed body whose request type the SDK knows.
 
-    Raises Junk where it is nested deeper than anything of Alexa's.
+    Raises Junk if the body is nested deeper than Python can follow.
     """
     try:
         return cast(RequestEnvelope, _model(envelope, RequestEnvelope))
     except RecursionError:
-        raise Junk("the body is nested too deep") from None
+        raise Junk("the body is nested too deeply") from None
 
 
 def moment(value: object) -> datetime | None:
-    """Read a time as Alexa writes it: ISO 8601, or seconds or milliseconds since 1970."""
+    """Return a time that Alexa wrote as ISO 8601, or as seconds or milliseconds since 1970."""
     try:
         if isinstance(value, str):
             return datetime.fromisoformat(value)
@@ -98,7 +101,7 @@ def _check(node: Any, shape: Any, place: str) -> None:
     if node is None:
         return
     if not isinstance(node, dict if isinstance(shape, dict) else shape):
-        raise Junk(f"{place} is of the wrong type")
+        raise Junk(f"{place} has the wrong type")
     if isinstance(shape, dict):
         for name, inner in shape.items():
             for found in node if name == _EVERY else (name,):
@@ -106,7 +109,7 @@ def _check(node: Any, shape: Any, place: str) -> None:
 
 
 def _fit(value: Any, kind: str) -> Any:
-    """Turn JSON into what the SDK's models call `kind`; None where it does not fit."""
+    """Return JSON as the type that the SDK's models call `kind`, or None if it does not fit."""
     if value is None or kind == "object":
         return value
     if kind.startswith("list["):
@@ -141,7 +144,7 @@ def _fit(value: Any, kind: str) -> Any:
 
 
 def _with_type(value: Any) -> Any:
-    """Return a slot's value of a type that the SDK knows, by its shape where it says another or none."""
+    """Return a slot's value with a type that the SDK knows, guessed by its shape if need be."""
     if isinstance(value, (str, int, float)):
         value = {"value": value}
     if (
@@ -185,7 +188,7 @@ def _class(name: str) -> Any:
 
 
 def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _finite(digits: str) -> float:

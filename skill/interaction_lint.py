@@ -1,4 +1,4 @@
-"""What Alexa's console refuses in an interaction model or a manifest, and their schemas do not show.
+"""Find what Alexa's console refuses in an interaction model or manifest, but a schema accepts.
 
 https://developer.amazon.com/docs/alexa/custom-skills/create-intents-utterances-and-slots.html
 https://developer.amazon.com/docs/alexa/smapi/skill-manifest.html
@@ -15,26 +15,23 @@ from urllib.parse import urlsplit
 from skill.invocation_name import name_faults
 
 REQUIRED = (
-    "AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.HelpIntent", "AMAZON.NavigateHomeIntent", "AMAZON.FallbackIntent",
+    "AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.HelpIntent", "AMAZON.NavigateHomeIntent",
+    "AMAZON.FallbackIntent",
 )  # fmt: skip
 BUILT_INS = frozenset(
     f"AMAZON.{name}Intent"
     for name in (
-        "Cancel", "Fallback", "Help", "LoopOff", "LoopOn", "More", "NavigateHome", "NavigateSettings", "Next", "No", "PageDown",
-        "PageUp", "Pause", "Previous", "Repeat", "Resume", "ScrollDown", "ScrollLeft", "ScrollRight", "ScrollUp", "Select",
-        "ShuffleOff", "ShuffleOn", "StartOver", "Stop", "Yes",
+        "Cancel", "Fallback", "Help", "LoopOff", "LoopOn", "More", "NavigateHome",
+        "NavigateSettings", "Next", "No", "PageDown", "PageUp", "Pause", "Previous", "Repeat",
+        "Resume", "ScrollDown", "ScrollLeft", "ScrollRight", "ScrollUp", "Select", "ShuffleOff",
+        "ShuffleOn", "StartOver", "Stop", "Yes",
     )
 )  # fmt: skip
 PHRASE_TYPES = frozenset({"AMAZON.SearchQuery"})
 CERTIFICATES = ("Wildcard", "Trusted", "SelfSigned")
 VALUE_CHARACTERS = 140
-NAME_CHARACTERS, SUMMARY_CHARACTERS, DESCRIPTION_CHARACTERS, KEYWORDS, PHRASES = (
-    50,
-    160,
-    4000,
-    30,
-    3,
-)
+NAME_CHARACTERS, SUMMARY_CHARACTERS, DESCRIPTION_CHARACTERS = 50, 160, 4000
+KEYWORDS, PHRASES = 30, 3
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z_]*")
 _SLOT = re.compile(r"\{([^{}]*)\}")
@@ -44,7 +41,7 @@ _CONNECTS = r"(?:to|about|for|that|if|whether|and)"
 
 
 def model_faults(document: Any) -> list[str]:
-    """List what the console would refuse in an interaction model."""
+    """Return what the console would refuse in an interaction model."""
     try:
         model = document["interactionModel"]
         language = model["languageModel"]
@@ -70,21 +67,25 @@ def model_faults(document: Any) -> list[str]:
             .get("level", "LOW")
         )
     except (KeyError, TypeError, AttributeError) as error:
-        return [f"it has not the shape of an interaction model ({type(error).__name__}: {error})"]
+        return [f"it is not shaped like an interaction model ({type(error).__name__}: {error})"]
     if configuration not in ("LOW", "MEDIUM", "HIGH"):
-        found.append(f"fallbackIntentSensitivity is {configuration!r}; it is LOW, MEDIUM or HIGH")
+        found.append(
+            f"fallbackIntentSensitivity is {configuration!r}; it must be LOW, MEDIUM or HIGH"
+        )
     return found
 
 
 def _intent_faults(intents: list[dict[str, Any]], types: set[str]) -> Iterator[str]:
     names = [intent["name"] for intent in intents]
-    yield from (f"intent {name} stands twice" for name in _twice(name.lower() for name in names))
+    yield from (
+        f"intent {name} is defined twice" for name in _twice(name.lower() for name in names)
+    )
     yield from (f"{name} is missing" for name in REQUIRED if name not in names)
     for intent in intents:
         name, slots = intent["name"], intent.get("slots", [])
         if name.startswith("AMAZON."):
             if name not in BUILT_INS:
-                yield f"intent {name} is none of Alexa's"
+                yield f"intent {name} is not one of Alexa's"
             if slots:
                 yield f"intent {name}: a built-in intent has no slots"
             continue
@@ -93,16 +94,19 @@ def _intent_faults(intents: list[dict[str, Any]], types: set[str]) -> Iterator[s
         if not intent.get("samples"):
             yield f"intent {name} has no sample"
         yield from (
-            f"intent {name}: slot {slot} stands twice"
+            f"intent {name}: slot {slot} is defined twice"
             for slot in _twice(slot["name"] for slot in slots)
         )
         if len([slot for slot in slots if slot["type"] in PHRASE_TYPES]) > 1:
-            yield f"intent {name}: one phrase slot an intent, no more"
+            yield f"intent {name}: an intent may have only one phrase slot"
         for slot in slots:
             if not _NAME.fullmatch(slot["name"]):
                 yield f"intent {name}: slot {slot['name']!r}: letters and underscores only"
             if not slot["type"].startswith("AMAZON.") and slot["type"] not in types:
-                yield f"intent {name}: slot {slot['name']} is of the type {slot['type']}, which is not declared"
+                yield (
+                    f"intent {name}: slot {slot['name']} has the type {slot['type']}, "
+                    "which is not declared"
+                )
 
 
 def _sample_faults(intents: list[dict[str, Any]]) -> Iterator[str]:
@@ -111,26 +115,24 @@ def _sample_faults(intents: list[dict[str, Any]]) -> Iterator[str]:
         slots = {slot["name"]: slot["type"] for slot in intent.get("slots", [])}
         for sample in intent.get("samples", []):
             said.setdefault(_plain(sample), []).append(intent["name"])
-            yield from (
-                f"intent {intent['name']}: sample {sample!r}: {fault}"
-                for fault in _faults_of(sample, slots)
-            )
+            place = f"intent {intent['name']}: sample {sample!r}"
+            yield from (f"{place}: {fault}" for fault in _faults_of(sample, slots))
             used = _SLOT.findall(sample)
             if any(slots.get(slot) in PHRASE_TYPES for slot in used):
                 if len(used) > 1:
-                    yield f"intent {intent['name']}: sample {sample!r}: a phrase slot stands beside no other slot"
+                    yield f"{place}: a phrase slot must be the only slot"
                 if not _SLOT.sub("", sample).strip():
-                    yield f"intent {intent['name']}: sample {sample!r}: a phrase slot has words around it"
+                    yield f"{place}: a phrase slot must have words around it"
         for slot in intent.get("slots", []):
             for sample in slot.get("samples", []):
                 place = f"intent {intent['name']}: slot {slot['name']}: sample {sample!r}"
                 yield from (f"{place}: {fault}" for fault in _faults_of(sample, slots))
             yield from (
-                f"intent {intent['name']}: slot {slot['name']}: sample {sample!r} stands twice"
+                f"intent {intent['name']}: slot {slot['name']}: sample {sample!r} is defined twice"
                 for sample in _twice(map(_plain, slot.get("samples", [])))
             )
     yield from (
-        f"sample {s!r} stands twice, in {' and '.join(names)}"
+        f"sample {s!r} is defined twice, in {' and '.join(names)}"
         for s, names in said.items()
         if len(names) > 1
     )
@@ -142,7 +144,7 @@ def _faults_of(sample: str, slots: dict[str, str]) -> Iterator[str]:
     if _NO_SAMPLE.search(sample):
         yield "letters, spaces and ' . - _ {} only (numbers spelt out)"
     if re.search(r"[{}]", _SLOT.sub("", sample)):
-        yield "a brace without its other"
+        yield "a brace is unmatched"
     yield from (
         f"the slot {slot!r} is not declared in the intent"
         for slot in _SLOT.findall(sample)
@@ -151,7 +153,7 @@ def _faults_of(sample: str, slots: dict[str, str]) -> Iterator[str]:
 
 
 def _type_faults(types: list[dict[str, Any]]) -> Iterator[str]:
-    yield from (f"type {name} stands twice" for name in _twice(kind["name"] for kind in types))
+    yield from (f"type {name} is defined twice" for name in _twice(kind["name"] for kind in types))
     for kind in types:
         name = kind["name"]
         if not name.startswith("AMAZON.") and not _NAME.fullmatch(name):
@@ -168,7 +170,9 @@ def _type_faults(types: list[dict[str, Any]]) -> Iterator[str]:
                 yield f"type {name}: an empty value"
             if len(text) > VALUE_CHARACTERS:
                 yield f"type {name}: {text[:20]!r}...: at most {VALUE_CHARACTERS} characters"
-        yield from (f"type {name}: {text!r} stands twice" for text in _twice(map(_plain, values)))
+        yield from (
+            f"type {name}: {text!r} is defined twice" for text in _twice(map(_plain, values))
+        )
 
 
 def _dialog_faults(
@@ -179,12 +183,15 @@ def _dialog_faults(
         for intent in intents
     }
     yield from (
-        f"dialog: intent {name} stands twice"
+        f"dialog: intent {name} is defined twice"
         for name in _twice(intent["name"] for intent in dialog["intents"])
     )
     for strategy in (dialog, *dialog["intents"]):
         if strategy.get("delegationStrategy", "ALWAYS") not in ("ALWAYS", "SKILL_RESPONSE"):
-            yield f"dialog: delegationStrategy is {strategy['delegationStrategy']!r}; it is ALWAYS or SKILL_RESPONSE"
+            yield (
+                f"dialog: delegationStrategy is {strategy['delegationStrategy']!r}; "
+                "it must be ALWAYS or SKILL_RESPONSE"
+            )
     for intent in dialog["intents"]:
         place = f"dialog: intent {intent['name']}"
         if intent["name"] not in declared:
@@ -198,39 +205,45 @@ def _dialog_faults(
             if kind is None:
                 yield f"{place}: slot {slot['name']} is not declared"
             elif kind != slot["type"]:
-                yield f"{place}: slot {slot['name']} is of the type {slot['type']}, and {kind} in the intent"
+                yield (
+                    f"{place}: slot {slot['name']} has the type {slot['type']}, "
+                    f"but {kind} in the intent"
+                )
             of_slot = f"{place}: slot {slot['name']}"
             asked += [("elicitation", slot, of_slot), ("confirmation", slot, of_slot)]
         for kind, node, where in asked:
             prompt = node.get("prompts", {}).get(kind)
             if node.get(f"{kind}Required") and not prompt:
-                yield f"{where}: {kind} is required, and has no prompt"
+                yield f"{where}: {kind} is required but has no prompt"
             if prompt and prompt not in prompts:
                 yield f"{where}: the prompt {prompt} is not defined"
 
 
 def _prompt_faults(prompts: list[dict[str, Any]]) -> Iterator[str]:
     yield from (
-        f"prompt {name} stands twice" for name in _twice(prompt["id"] for prompt in prompts)
+        f"prompt {name} is defined twice" for name in _twice(prompt["id"] for prompt in prompts)
     )
     for prompt in prompts:
         if not prompt.get("variations"):
             yield f"prompt {prompt['id']} has no variation"
         for variation in prompt.get("variations", []):
             if variation["type"] not in ("PlainText", "SSML"):
-                yield f"prompt {prompt['id']}: a variation is PlainText or SSML, not {variation['type']}"
+                yield (
+                    f"prompt {prompt['id']}: a variation must be PlainText or SSML, "
+                    f"not {variation['type']}"
+                )
             if not variation["value"].strip():
                 yield f"prompt {prompt['id']}: an empty variation"
 
 
 def manifest_faults(document: Any, models: dict[str, Any]) -> list[str]:
-    """List what the console would refuse in a manifest. models: the interaction models by locale."""
+    """Return what the console would refuse in a manifest. models: those of each locale."""
     try:
         manifest = document["manifest"]
         locales = manifest["publishingInformation"]["locales"]
         found = [f"{locale} has no interaction model" for locale in locales if locale not in models]
         found += [
-            f"{locale} has an interaction model, and stands in no manifest"
+            f"{locale} has an interaction model but is not in the manifest"
             for locale in models
             if locale not in locales
         ]
@@ -243,14 +256,14 @@ def manifest_faults(document: Any, models: dict[str, Any]) -> list[str]:
                 ]
         found += _endpoint_faults(manifest["apis"]["custom"]["endpoint"])
     except (KeyError, TypeError, AttributeError) as error:
-        return [f"it has not the shape of a manifest ({type(error).__name__}: {error})"]
+        return [f"it is not shaped like a manifest ({type(error).__name__}: {error})"]
     return found
 
 
 def phrase_faults(phrases: list[str], model: Any) -> Iterator[str]:
-    """Yield what is wrong with example phrases: they open this skill, or ask it a sample."""
+    """Yield what is wrong with the example phrases, which must open this skill or ask a sample."""
     if not 1 <= len(phrases) <= PHRASES:
-        yield f"1 to {PHRASES} example phrases, and there are {len(phrases)}"
+        yield f"there must be 1 to {PHRASES} example phrases, not {len(phrases)}"
     language = model["interactionModel"]["languageModel"]
     name = re.escape(language["invocationName"])
     samples = [
@@ -261,12 +274,15 @@ def phrase_faults(phrases: list[str], model: Any) -> Iterator[str]:
             rf"alexa,? {_LAUNCH} {name}(?:,? (?P<said>.+?))?[.?!]?", phrase, re.IGNORECASE
         )
         if asked is None:
-            yield f"example phrase {phrase!r}: 'Alexa, open' or 'Alexa, ask', the invocation name, and what is asked"
+            yield (
+                f"example phrase {phrase!r}: it must be 'Alexa, open' or 'Alexa, ask', "
+                "the invocation name, and what is asked"
+            )
         elif said := asked["said"]:
             plain = _plain(re.sub(r"[,?!]", "", said))
             spoken = {plain, re.sub(rf"^{_CONNECTS} ", "", plain)}
             if not any(sample.fullmatch(text) for sample in samples for text in spoken):
-                yield f"example phrase {phrase!r}: {said!r} is no sample of an intent"
+                yield f"example phrase {phrase!r}: {said!r} is not a sample of an intent"
 
 
 def _pattern(sample: str) -> re.Pattern[str]:
@@ -297,9 +313,11 @@ def _endpoint_faults(endpoint: dict[str, Any]) -> Iterator[str]:
     except ValueError:
         plain = False
     if not plain:
-        yield f"endpoint {endpoint['uri']!r}: an https address on port 443"
-    if endpoint.get("sslCertificateType") not in CERTIFICATES:
-        yield f"endpoint: sslCertificateType is {endpoint.get('sslCertificateType')!r}; it is one of {', '.join(CERTIFICATES)}"
+        yield f"endpoint {endpoint['uri']!r}: it must be an https address on port 443"
+    if (kind := endpoint.get("sslCertificateType")) not in CERTIFICATES:
+        yield (
+            f"endpoint: sslCertificateType is {kind!r}; it must be one of {', '.join(CERTIFICATES)}"
+        )
 
 
 def _plain(sample: str) -> str:

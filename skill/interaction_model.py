@@ -1,7 +1,7 @@
-"""python -m skill.interaction_model: write the skill package's files, or with --check look for faults in them.
+"""python -m skill.interaction_model: write the skill package's files, or check them with --check.
 
-What Alexa listens for is built here out of interaction_models/settings.toml; beside it stand the files that the ASK tools
-read.
+The interaction models and the manifest are built from interaction_models/settings.toml and written
+beside it, where the ASK tools read them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ FREE_SPEECH_LINES = PACKAGE / "free_speech.txt"
 FREE_SPEECH_TYPE = "FREE_SPEECH"
 ENDPOINT_PLACEHOLDER = "https://your-domain.ngrok-free.app/"
 BUILT_INS = (
-    "AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.HelpIntent", "AMAZON.NavigateHomeIntent", "AMAZON.FallbackIntent",
-    "AMAZON.RepeatIntent", "AMAZON.StartOverIntent", "AMAZON.YesIntent", "AMAZON.NoIntent",
+    "AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.HelpIntent", "AMAZON.NavigateHomeIntent",
+    "AMAZON.FallbackIntent", "AMAZON.RepeatIntent", "AMAZON.StartOverIntent", "AMAZON.YesIntent",
+    "AMAZON.NoIntent",
 )  # fmt: skip
 
 
 def model_file(locale: str) -> str:
-    """Name a locale's interaction model by its place in the package."""
+    """Return the path of a locale's interaction model in the package."""
     return f"interactionModels/custom/{locale}.json"
 
 
@@ -49,10 +50,10 @@ def interaction_model(settings: InteractionSettings) -> dict[str, Any]:
 
 
 def _elicited(settings: InteractionSettings) -> dict[str, Any]:
-    """Build what hears whole utterances into a slot that each response elicits.
+    """Build intents and a dialog that take whole utterances in a slot that every response elicits.
 
-    The first sample of the intent is for whoever has not been asked yet, and loses nothing; so
-    are the carriers' intents.
+    An utterance that no response has elicited, such as a one-shot request, is taken by the intent's
+    own sample and by the carrier words' intents, again without losing a word.
     """
     bare, slot = f"{{{settings.slot}}}", {"name": settings.slot, "type": "AMAZON.SearchQuery"}
     intents = [
@@ -87,7 +88,7 @@ def _elicited(settings: InteractionSettings) -> dict[str, Any]:
 
 
 def _caught(settings: InteractionSettings) -> dict[str, Any]:
-    """Build what hears free speech into a slot of a type that is made of real talk, in one intent."""
+    """Build one intent whose slot type takes free speech: its values are lines of real talk."""
     slot = {"name": settings.slot, "type": FREE_SPEECH_TYPE}
     intent = {"name": settings.intent, "slots": [slot], "samples": [f"{{{settings.slot}}}"]}
     values = [{"name": {"value": line}} for line in read_lines(FREE_SPEECH_LINES) if line]
@@ -108,8 +109,8 @@ def manifest(
     locale = {
         "name": settings.name,
         "summary": "Someone to talk with about anything.",
-        "description": "An open conversation: about your day, your pets, your plans, or a good film. "
-        "Talk as you would to a friend; say stop to leave.",
+        "description": "An open conversation: about your day, your pets, your plans, "
+        "or a good film. Talk as you would to a friend; say stop to leave.",
         "examplePhrases": [f"Alexa, open {called}", f"Alexa, ask {called} what about movies"],
         "keywords": ["talk", "chat", "conversation"],
     }
@@ -134,7 +135,7 @@ def manifest(
 
 
 def package(settings: InteractionSettings) -> dict[str, dict[str, Any]]:
-    """Build the package's documents by their place in it."""
+    """Return the package's documents by their paths."""
     model = interaction_model(settings)
     return {
         **{model_file(locale): model for locale in settings.locales},
@@ -143,7 +144,7 @@ def package(settings: InteractionSettings) -> dict[str, dict[str, Any]]:
 
 
 def package_faults(documents: dict[str, dict[str, Any]]) -> list[str]:
-    """List what Alexa's console would refuse in a package's documents; each fault names its file."""
+    """Return what Alexa's console would refuse in a package's documents, each with its file."""
     models = {name: document for name, document in documents.items() if name != MANIFEST_FILE}
     found = [f"{name}: {fault}" for name, model in models.items() for fault in model_faults(model)]
     if MANIFEST_FILE in documents:
@@ -156,7 +157,7 @@ def package_faults(documents: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def check_package(settings: InteractionSettings, folder: Path = PACKAGE) -> list[str]:
-    """List the faults of the files in a folder, and which are not what the settings make."""
+    """Return the faults of a folder's files, including those that differ from the settings."""
     expected, there = package(settings), {}
     found = []
     for name in expected:
@@ -167,7 +168,7 @@ def check_package(settings: InteractionSettings, folder: Path = PACKAGE) -> list
     found += package_faults(there)
     stale = [name for name, document in there.items() if document != expected[name]]
     found += [
-        f"{name} is not what the settings make; run python -m skill.interaction_model"
+        f"{name} does not match the settings; run python -m skill.interaction_model"
         for name in stale
     ]
     known = {folder / name for name in expected}
@@ -176,12 +177,12 @@ def check_package(settings: InteractionSettings, folder: Path = PACKAGE) -> list
         for path in (folder / "interactionModels" / "custom").glob("*.json")
         if path not in known
     )
-    return [*found, *(f"{path.name} is of no locale of the settings; remove it" for path in others)]
+    return [*found, *(f"{path.name} is not a locale of the settings; remove it" for path in others)]
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Write or check the package from the command line."""
+    """Write or check the skill package from the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m skill.interaction_model", description="Write the skill package's files."
     )
@@ -193,12 +194,12 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="*",
         type=Path,
         metavar="FILE",
-        help="with --check: interaction models to look at instead",
+        help="with --check: interaction models to check instead",
     )
     add_options(parser)
     options = parser.parse_args(arguments)
     if options.files and not options.check:
-        parser.error("FILE goes with --check")
+        parser.error("FILE needs --check")
     settings = chosen(options)
     if options.files:
         found = [

@@ -1,4 +1,4 @@
-"""How the skill is called and how Alexa hears free speech: interaction_models/settings.toml."""
+"""The skill's names and how it takes free speech, from interaction_models/settings.toml."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ SETTINGS = PACKAGE / "settings.toml"
 FreeSpeech = Literal["elicit", "catchall"]
 
 LOCALES = ("en-US", "en-GB", "en-CA", "en-AU", "en-IN")
-# Outside elicitation Alexa wants words around the slot, and hands over what stands in the slot
-# alone. So each word that utterances begin with has an intent of its own, from whose name the
-# handler knows the word that Alexa kept.
+# Unless a slot is being elicited, Alexa requires words around it and passes on only what is in the
+# slot. So each word that utterances often begin with has an intent of its own; the intent's name
+# gives the handler back the word that Alexa kept.
 _CARRIERS = (
-    "what", "what's", "who", "who's", "whose", "where", "where's", "when", "why", "how", "how's", "which",
-    "is", "isn't", "are", "aren't", "am", "was", "were", "do", "don't", "does", "did", "can", "can't", "could", "will", "would",
-    "should", "have", "haven't", "has", "had", "i", "i'm", "i've", "i'll", "i'd", "my", "you", "you're", "your", "he", "he's",
-    "she", "she's", "it", "it's", "that", "that's", "this", "there", "there's", "they", "they're", "we", "we're", "the", "some",
-    "let's", "tell", "give", "talk", "because", "but", "and", "or", "so", "if", "well", "yeah", "yes", "no", "not", "maybe",
-    "never", "today", "yesterday", "actually", "also", "oh", "okay", "hey", "hi", "hello", "thanks", "sorry", "please",
+    "what", "what's", "who", "who's", "whose", "where", "where's", "when", "why", "how", "how's",
+    "which", "is", "isn't", "are", "aren't", "am", "was", "were", "do", "don't", "does", "did",
+    "can", "can't", "could", "will", "would", "should", "have", "haven't", "has", "had", "i", "i'm",
+    "i've", "i'll", "i'd", "my", "you", "you're", "your", "he", "he's", "she", "she's", "it",
+    "it's", "that", "that's", "this", "there", "there's", "they", "they're", "we", "we're", "the",
+    "some", "let's", "tell", "give", "talk", "because", "but", "and", "or", "so", "if", "well",
+    "yeah", "yes", "no", "not", "maybe", "never", "today", "yesterday", "actually", "also", "oh",
+    "okay", "hey", "hi", "hello", "thanks", "sorry", "please",
 )  # fmt: skip
 
 
@@ -56,7 +58,8 @@ class InteractionSettings:
             )
         if self.free_speech not in get_args(FreeSpeech):
             raise ValueError(
-                f"free_speech is {self.free_speech!r}; it is one of {', '.join(get_args(FreeSpeech))}"
+                f"free_speech is {self.free_speech!r}; "
+                f"it must be one of {', '.join(get_args(FreeSpeech))}"
             )
         for name in ("intent", "slot"):
             if not re.fullmatch(r"[A-Za-z][A-Za-z_]*", getattr(self, name)):
@@ -65,59 +68,61 @@ class InteractionSettings:
                 )
         if unknown := set(self.locales) - set(LOCALES):
             raise ValueError(
-                f"locales has {', '.join(sorted(unknown))}; the skill speaks English: {', '.join(LOCALES)}"
+                f"locales has {', '.join(sorted(unknown))}; "
+                f"the skill speaks English: {', '.join(LOCALES)}"
             )
         if self.intent in _carrier_intents():
             raise ValueError(
-                f"intent is {self.intent!r}, which is the name of another intent of this skill; choose another"
+                f"intent is {self.intent!r}, which is the name of another intent of this skill; "
+                "choose another"
             )
 
     @property
     def name(self) -> str:
-        """The invocation name as one writes it: "chatty friend" is "Chatty Friend"."""
+        """The invocation name in title case: "chatty friend" is "Chatty Friend"."""
         return " ".join(word[:1].upper() + word[1:] for word in self.invocation_name.split())
 
     @cached_property
     def carrier_of(self) -> dict[str, str]:
-        """The intents of free speech, each with the word that Alexa keeps from its slot."""
+        """The free-speech intents, each with the word that Alexa keeps out of the slot."""
         return {**(_carrier_intents() if self.free_speech == "elicit" else {}), self.intent: ""}
 
 
 def load(path: Path = SETTINGS) -> InteractionSettings:
-    """Read the settings. Raises ValueError that names the file where they cannot be used."""
+    """Load the settings. Raises ValueError that names the file if they cannot be used."""
     try:
         found = tomllib.loads(read_text(path))
         names = {field.name for field in fields(InteractionSettings)}
         if found.keys() != names:
             odd = ", ".join(sorted(found.keys() ^ names))
-            raise ValueError(f"{odd} is missing, or is none of {', '.join(sorted(names))}")
+            raise ValueError(f"{odd} is missing, or is not one of {', '.join(sorted(names))}")
         listed: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in found.items()
         }
         return InteractionSettings(**listed)
-    except ValueError as error:  # a broken TOML is one, too
+    except ValueError as error:  # TOMLDecodeError is a ValueError
         raise ValueError(f"{path}: {error}") from None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add --invocation-name and --free-speech, which win over the file."""
+    """Add --invocation-name and --free-speech, which override the file."""
     parser.add_argument(
         "--invocation-name",
         metavar="NAME",
-        help="what one says to open it (default: settings.toml's)",
+        help="what people say to open the skill (default: settings.toml's)",
     )
     parser.add_argument(
         "--free-speech",
         choices=get_args(FreeSpeech),
-        help="how Alexa hands over free speech (default: settings.toml's)",
+        help="how Alexa passes on free speech (default: settings.toml's)",
     )
 
 
 def chosen(options: argparse.Namespace) -> InteractionSettings:
-    """Return the file's settings with what the command line says.
+    """Return the file's settings, overridden by the command line.
 
-    Raises ValueError where they cannot be used.
+    Raises ValueError if they cannot be used.
     """
     asked = {"invocation_name": options.invocation_name, "free_speech": options.free_speech}
     return replace(load(), **{name: value for name, value in asked.items() if value is not None})

@@ -1,4 +1,4 @@
-"""What Alexa's console wants of an invocation name.
+"""Alexa's rules for an invocation name.
 
 https://developer.amazon.com/docs/alexa/custom-skills/choose-the-invocation-name-for-a-custom-skill.html
 """
@@ -44,19 +44,20 @@ _WORD = re.compile(r"[a-z]+(?:'s|s')?")
 
 
 def name_faults(name: str) -> list[str]:
-    """List what is wrong with an invocation name; nothing: it can be used."""
+    """Return the rules that an invocation name breaks; none if it can be used."""
     words = name.split()
     found = []
     if name != " ".join(words):
         found.append("one space between words, and none around them")
     if not MIN_CHARACTERS <= len(name) <= MAX_CHARACTERS:
-        found.append(f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters, and it has {len(name)}")
+        found.append(f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters, but it has {len(name)}")
     if len(words) < 2:
         found.append("two words or more")
     if name != name.lower():
         found.append("lower case")
     found += [
-        f"{word!r} is neither letters (numbers spelt out, an apostrophe for a possessive only) nor an abbreviation (a. b. c.)"
+        f"{word!r} is neither letters (numbers spelt out, an apostrophe only for a possessive) "
+        "nor an abbreviation (a. b. c.)"
         for word in words
         if not (_WORD.fullmatch(word.lower()) or _ABBREVIATION.fullmatch(word.lower()))
     ]

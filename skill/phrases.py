@@ -1,6 +1,7 @@
-"""Every fixed sentence of the skill. What safety answers stands in dialogue/safety.
+"""Every fixed sentence of the skill; safety's answers are in dialogue/safety.
 
-Wordings of one kind are taken in turn, from one that the session chooses: see `session.wording`.
+The wordings of one kind take turns, starting from one that the session picks: see
+`skill.session.wording`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ FRESH_START = (
     "I've forgotten all of it. What would you like to begin with?",
 )
 HELP = (
-    "Just talk to me as you would to a friend. You could say: my cat is being silly, or: I had a long day. "
-    "Say stop when you want to leave. What would you like to talk about?",
+    "Just talk to me as you would to a friend. You could say: my cat is being silly, "
+    "or: I had a long day. Say stop when you want to leave. What would you like to talk about?",
     "We can talk about anything: say, I'm baking a cake, or: my sister is coming to visit. "
     "I can repeat, start over, or stop. What's on your mind?",
-    "You talk, I answer. Try: do you have a favorite animal, or: I can't sleep. Say stop to leave. Where shall we begin?",
+    "You talk, I answer. Try: do you have a favorite animal, or: I can't sleep. "
+    "Say stop to leave. Where shall we begin?",
 )
 NOT_HEARD = (
     "Sorry, I didn't catch that. Could you say it again?",
@@ -34,8 +36,8 @@ REPROMPT = (
     "What else is on your mind?",
     "Go ahead, I'm listening. What would you like to say?",
 )
-# What follows a reply that leaves nothing to say, by what it was said to: see questions.py. {who} is
-# somebody of whom was spoken.
+# Questions that follow a reply which leaves nothing to say, by what the person said: see
+# questions.py. {who} stands for a person or pet that was mentioned.
 ASK_HOW_ARE_YOU = (
     "How are you today?",
     "How is your day going?",

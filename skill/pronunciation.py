@@ -1,4 +1,4 @@
-"""Text as it is written -> text as one says it: numbers, abbreviations, symbols, and what people type in chats."""
+"""Turn written text into spoken text: numbers, abbreviations, symbols, and chat language."""
 
 from __future__ import annotations
 
@@ -7,24 +7,17 @@ import unicodedata
 from collections.abc import Callable
 
 _ONES = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
-    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen",
 )  # fmt: skip
-_TENS = [
-    "zero",
-    "ten",
-    "twenty",
-    "thirty",
-    "forty",
-    "fifty",
-    "sixty",
-    "seventy",
-    "eighty",
-    "ninety",
-]
+_TENS = (
+    "zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
+)  # fmt: skip
 _SCALES = ((10**9, "billion"), (10**6, "million"), (1000, "thousand"), (100, "hundred"))
 _IRREGULAR = {
-    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth", "twelve": "twelfth",
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth",
+    "nine": "ninth", "twelve": "twelfth",
 }  # fmt: skip
 _MONEY = {"$": ("dollar", "cents"), "£": ("pound", "pence"), "€": ("euro", "cents")}
 _FRACTIONS = {
@@ -36,20 +29,22 @@ _FRACTIONS = {
 }
 
 _TYPED = {
-    "lol": "haha", "lmao": "haha", "rofl": "haha", "xd": "haha", "idk": "I don't know", "omg": "oh my gosh",
-    "btw": "by the way", "imo": "in my opinion", "imho": "in my opinion", "tbh": "to be honest", "brb": "be right back",
-    "ttyl": "talk to you later", "ikr": "I know, right", "np": "no problem", "nvm": "never mind", "irl": "in real life",
-    "afaik": "as far as I know", "fyi": "for your information", "rn": "right now", "thx": "thanks", "pls": "please",
-    "plz": "please", "ppl": "people", "b/c": "because", "cuz": "because", "w/": "with", "w/o": "without", "u": "you",
-    "ur": "your", "r": "are", "im": "I'm", "ive": "I've", "dont": "don't", "mr": "mister", "mrs": "missus", "dr": "doctor",
-    "prof": "professor", "jr": "junior", "sr": "senior", "vs": "versus", "etc": "et cetera", "approx": "approximately",
-    "e.g": "for example", "i.e": "that is",
+    "lol": "haha", "lmao": "haha", "rofl": "haha", "xd": "haha", "idk": "I don't know",
+    "omg": "oh my gosh", "btw": "by the way", "imo": "in my opinion", "imho": "in my opinion",
+    "tbh": "to be honest", "brb": "be right back", "ttyl": "talk to you later",
+    "ikr": "I know, right", "np": "no problem", "nvm": "never mind", "irl": "in real life",
+    "afaik": "as far as I know", "fyi": "for your information", "rn": "right now", "thx": "thanks",
+    "pls": "please", "plz": "please", "ppl": "people", "b/c": "because", "cuz": "because",
+    "w/": "with", "w/o": "without", "u": "you", "ur": "your", "r": "are", "im": "I'm",
+    "ive": "I've", "dont": "don't", "mr": "mister", "mrs": "missus", "dr": "doctor",
+    "prof": "professor", "jr": "junior", "sr": "senior", "vs": "versus", "etc": "et cetera",
+    "approx": "approximately", "e.g": "for example", "i.e": "that is",
 }  # fmt: skip
 _WITH_A_DOT = ("mr", "mrs", "dr", "prof", "jr", "sr", "vs", "etc", "approx", "e.g", "i.e")
 _UNITS = {
-    "km": "kilometers", "cm": "centimeters", "mm": "millimeters", "mi": "miles", "ft": "feet", "kg": "kilograms", "lb": "pounds",
-    "lbs": "pounds", "oz": "ounces", "mph": "miles per hour", "hr": "hours", "hrs": "hours", "min": "minutes", "mins": "minutes",
-    "yrs": "years",
+    "km": "kilometers", "cm": "centimeters", "mm": "millimeters", "mi": "miles", "ft": "feet",
+    "kg": "kilograms", "lb": "pounds", "lbs": "pounds", "oz": "ounces", "mph": "miles per hour",
+    "hr": "hours", "hrs": "hours", "min": "minutes", "mins": "minutes", "yrs": "years",
 }  # fmt: skip
 
 _QUOTES = str.maketrans(
@@ -57,14 +52,14 @@ _QUOTES = str.maketrans(
 )
 _NUMBER = r"\d{1,3}(?:,\d{3})+|\d+"
 _SPACED_STOP = re.compile(r" (?=[.,!?;:](?:\s|[.,!?;:]|$))")
-# Letters, digits, and the marks that a voice can do something with; emoji and the rest are not said.
+# All but letters, digits and the marks that shape a voice: emoji and the rest are not spoken.
 _UNSPOKEN = re.compile(r"""[^\w\s.,!?;:'"()-]|_""")
 
 
 def as_said(text: str) -> str:
-    """Write out a text the way that one says it; what cannot be said (emoji, stray marks) is left out.
+    """Return a text as people say it, without what cannot be said (emoji, stray marks).
 
-    The cases of letters stay as they are. Empty where no word is left.
+    Upper and lower case are kept. The result is empty if no word is left.
     """
     text = unicodedata.normalize("NFKC", text.translate(_QUOTES)).replace("\u2044", "/")
     for pattern, said in _RULES:
@@ -74,7 +69,7 @@ def as_said(text: str) -> str:
 
 
 def cardinal(number: int) -> str:
-    """Write out a number below a trillion: 1984 is one thousand nine hundred eighty-four."""
+    """Return a number below a trillion in words: 1984 is one thousand nine hundred eighty-four."""
     if number < 20:
         return _ONES[number]
     if number < 100:
@@ -85,7 +80,7 @@ def cardinal(number: int) -> str:
 
 
 def ordinal(number: int) -> str:
-    """Write out a place in a row: 21 is twenty-first."""
+    """Return an ordinal number in words: 21 is twenty-first."""
     words = cardinal(number)
     cut = max(words.rfind(" "), words.rfind("-")) + 1
     last = words[cut:]
@@ -95,11 +90,15 @@ def ordinal(number: int) -> str:
 
 
 def year(number: int) -> str:
-    """Write out a number of four digits as the year that it most likely is: nineteen eighty-four, two thousand five."""
+    """Return a four-digit number in words, as the year that it most likely is.
+
+    1984 is nineteen eighty-four, and 2005 is two thousand five.
+    """
     century, rest = divmod(number, 100)
     if not 11 <= century <= 20 or 2000 <= number < 2010:
         return cardinal(number)
-    return f"{cardinal(century)} {'hundred' if not rest else f'oh {_ONES[rest]}' if rest < 10 else cardinal(rest)}"
+    ending = "hundred" if not rest else f"oh {_ONES[rest]}" if rest < 10 else cardinal(rest)
+    return f"{cardinal(century)} {ending}"
 
 
 def _whole(digits: str) -> str:
@@ -154,7 +153,7 @@ def _any_of(words: dict[str, str]) -> str:
     )
 
 
-# In this order: what stands first would be torn apart by what follows.
+# The order matters: a later rule would break up what an earlier one matches as a whole.
 _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE | re.ASCII), said)
     for pattern, said in (

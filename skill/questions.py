@@ -1,9 +1,10 @@
-"""The question that follows a reply which leaves nothing to say; the only place that adds one.
+"""Choose the question that follows a reply which leaves nothing to say.
 
 An open microphone must not leave people at a loss. After "hello", "okay" or "thank you", after a
-reply of a few words, and after two answers in a row without a question, one is added that fits what
-was said. Elsewhere a statement is left to work by itself: people talk on, and who does not hears the
-reprompt, which asks. None follows a question, nor what asks for words by itself ("tell me about it").
+reply of only a few words, and after two answers in a row without a question, a question is added
+that fits what was said. Otherwise a statement stands alone: most people talk on, and the others
+hear the reprompt, which is a question. Nothing is added to a question, or to a reply that invites
+an answer in other words ("tell me about it"). No other module adds questions.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from dialogue.words import words
 from skill import phrases
 
 ASKED, LED, QUIET, GENTLE = "asked", "led", "quiet", "gentle"  # session attributes
-REMEMBERED = 6  # the last questions, none of which comes again before the others of its kind
-GENTLE_TURNS = 3  # after a crisis or sorrow nobody is asked for small talk
-LEADS = 2  # so many questions of their own in a row, and somebody leads the talk
-QUIET_TURNS = 2  # after so many answers in a row without a question any that fits loosely is asked
-FLAT_WORDS = 4  # a reply of no more gives nothing to take up
-BRIEF_WORDS = 9  # who says no more than hello or "okay" does so in no more; longer texts would take long to match
+REMEMBERED = 6  # none of the last so many questions is repeated before the others of its kind
+GENTLE_TURNS = 3  # for this many turns after a crisis or sorrow there is no small talk
+LEADS = 2  # somebody who asks this many questions in a row is leading the conversation
+QUIET_TURNS = 2  # after this many answers without a question, even a loosely fitting one is asked
+FLAT_WORDS = 4  # a reply of at most this many words gives people nothing to respond to
+# Greetings and replies such as "okay" have at most this many words. Longer texts are not matched
+# against those patterns, which would take long.
+BRIEF_WORDS = 9
 
 _AUXILIARY = (
     r"(?:do|does|did|is|are|am|was|were|can|could|will|would|shall|should|have|has|had|may|might)"
@@ -37,12 +40,14 @@ _ASKS = re.compile(
     rf"(?:what|who|whom|whose|when|where|why|how|which)(?:'s|'re|'d)?(?: \w+){{0,3}}? {_AUXILIARY} "
     rf"{_SUBJECT}\b|(?:what|who|where|how|when|why)(?:'s|'re| is| are| was) |"
     rf"who (?!(?:knows|cares)$)\w|what (?:happen(?:s|ed)|makes|made|came|comes)\b|"
-    rf"(?:how|what) about |why not\b|what (?:kind|sort|else|for)\b|(?:why|who|what|where|how come)$)"
+    r"(?:how|what) about |why not\b|what (?:kind|sort|else|for)\b|(?:why|who|what|where|how "
+    r"come)$)"
     rf"|.* (?:isn't it|aren't you|don't you|right|or not|and you|how about you|what about you)$"
 )
 _INVITES = re.compile(
     r"(?:(?:please|so|well|and|but|ok|okay|oh|yes|sure|then|now|just|go on|go ahead|come on) )*"
-    r"(?:tell me|let me (?:know|hear)|go (?:on|ahead)|keep (?:going|talking)|say (?:more|it|something)|"
+    r"(?:tell me|let me (?:know|hear)|go (?:on|ahead)|keep (?:going|talking)|say (?:more|it|"
+    r"something)|"
     r"ask me|describe|guess|give me|try me|name|pick|choose|start|continue|teach me|show me|sing|"
     r"explain|surprise me|remind me|talk to me|let's hear|say)\b"
     r"|.*\b(?:(?:so|and|but|please|now|then|or|just) tell me|i'd (?:love|like) to (?:hear|know)|"
@@ -50,39 +55,45 @@ _INVITES = re.compile(
     r"i want to (?:hear|know)|i'm listening|i'm all ears|i wonder|i'm (?:here|with you)(?: if.*)?$|"
     r"you (?:can|could|may|must) (?:\w+ )?(?:tell|give|ask|name|call|say))\b"
 )
-# The same to somebody who has said no more than hello or "okay": they were not asked for anything.
+# These invite only people who have a topic: after a mere hello or "okay", a question still follows.
 _VAGUE = re.compile(
-    r".*\b(?:go (?:on|ahead)|i'm (?:here|with you|listening|all ears)|i wonder|keep (?:going|talking)|continue)\b"
+    r".*\b(?:go (?:on|ahead)|i'm (?:here|with you|listening|all ears)|i wonder|keep (?:going|"
+    r"talking)|continue)\b"
 )
 _SENTENCE_END = re.compile(r"[.!;:]+(?:\s|$)")
 
 _LEAD = (
-    r"(?:(?:oh|well|and|but|so|yes|yeah|no|ok|okay|ah|um|hm|hmm|hey|hi|hello|alexa|actually|then|just|really|"
+    r"(?:(?:oh|well|and|but|so|yes|yeah|no|ok|okay|ah|um|hm|hmm|hey|hi|hello|alexa|actually|then|"
+    r"just|really|"
     r"i think|i guess|maybe|because|today|yesterday) )*"
 )
-# Said to anybody, or before anything: it changes nothing of what is said.
+# Words that may come before anything and do not change its meaning.
 _ASIDE = (
-    r"(?:(?:oh|well|why|so|ah|um|uh|hm|hmm|wow|ha|haha|lol|yes|yeah|yep|no|and|but|just|really|actually|alexa|chatty friend|"
+    r"(?:(?:oh|well|why|so|ah|um|uh|hm|hmm|wow|ha|haha|lol|yes|yeah|yep|no|and|but|just|really|"
+    r"actually|alexa|chatty friend|"
     r"(?:my )?(?:friend|buddy|pal|dear)) )*"
 )
 _PART_OF_DAY = r"(?:morning|afternoon|evening)"
 _HELLO = (
-    rf"(?:hi|hello|hey|hiya|howdy|yo|greetings|g'day|good day|good {_PART_OF_DAY}|top of the morning|welcome|"
-    r"(?:nice|good|great|lovely|pleased|glad|happy) to (?:meet|see|hear) you|long time no see|i'm back|it's me)"
+    rf"(?:hi|hello|hey|hiya|howdy|yo|greetings|g'day|good day|good {_PART_OF_DAY}|top of the "
+    r"morning|welcome|"
+    r"(?:nice|good|great|lovely|pleased|glad|happy) to (?:meet|see|hear) you|long time no see|i'm "
+    r"back|it's me)"
 )
 _GREETING = re.compile(
-    rf"{_ASIDE}{_HELLO}(?: (?:{_HELLO}|there|to you|you|again|back|too|alexa|everybody|everyone|all|partner|chatty friend|"
+    rf"{_ASIDE}{_HELLO}(?: (?:{_HELLO}|there|to you|you|again|back|too|alexa|everybody|everyone|"
+    r"all|partner|chatty friend|"
     r"(?:my |dear |old )*(?:friend|buddy|pal)))*"
 )
-_OF_DAY = re.compile(
-    rf"{_ASIDE}{_PART_OF_DAY}(?: (?:alexa|to you|all|friend))*"
-)  # a greeting where it is answered as one
+# A greeting only if it is answered by one.
+_OF_DAY = re.compile(rf"{_ASIDE}{_PART_OF_DAY}(?: (?:alexa|to you|all|friend))*")
 _GREETS = re.compile(rf"{_ASIDE}(?:{_HELLO}|{_PART_OF_DAY})\b")
 _HOW_MUCH = (
     r"(?:(?:so|too|very|really|pretty|quite|just|all|doing|going|feeling|only|rather|fairly) )*"
 )
 _THEN = (
-    r"(?: (?:thanks|thank you|for asking|today|tonight|now|too|and you|here|there|actually|so far|really|overall|mostly|then|"
+    r"(?: (?:thanks|thank you|for asking|today|tonight|now|too|and you|here|there|actually|so far|"
+    r"really|overall|mostly|then|"
     r"i (?:guess|think|suppose|must say)|as always|as usual|enough|alexa|with me))*"
 )
 _UNWELL = re.compile(
@@ -92,10 +103,13 @@ _UNWELL = re.compile(
 )
 _WELL = re.compile(
     rf"{_ASIDE}(?:"
-    r"(?:i'm|i am|i'm doing|i feel|i've been|it's|it is|everything's|everything is|things are|all is|all's|i slept|slept|"
+    r"(?:i'm|i am|i'm doing|i feel|i've been|it's|it is|everything's|everything is|things are|all "
+    r"is|all's|i slept|slept|"
     r"doing|life is) (?:not (?:too |so |that )?bad|"
-    rf"{_HOW_MUCH}(?:fine|good|great|well|okay|ok|all right|alright|so so|wonderful|fantastic|awesome))|"
-    rf"{_HOW_MUCH}(?:fine|good|great|all right|alright|so so)|(?:very|pretty|quite|all|really) (?:well|okay|ok)|"
+    rf"{_HOW_MUCH}(?:fine|good|great|well|okay|ok|all right|alright|so so|wonderful|fantastic|"
+    r"awesome))|"
+    rf"{_HOW_MUCH}(?:fine|good|great|all right|alright|so so)|(?:very|pretty|quite|all|really) "
+    r"(?:well|okay|ok)|"
     r"not (?:too |so |that )?bad|(?:can't|cannot) complain|(?:couldn't be|never) better|meh|"
     r"(?:(?:nothing|not) (?:much|really|special|new|a lot)|nothing)(?: going on| happening)?|"
     r"same(?: old same old| old| as (?:always|ever|usual))|(?:just )?the usual"
@@ -103,7 +117,8 @@ _WELL = re.compile(
 )
 _FAREWELL = re.compile(
     r"(?:.* )?(?:bye|goodbye|good night|goodnight|see you(?: \w+)?|talk to you (?:later|soon|then)|"
-    r"take care|have a (?:good|great|nice) \w+|(?:nice|good|great) (?:talking|chatting) (?:to|with) you)"
+    r"take care|have a (?:good|great|nice) \w+|(?:nice|good|great) (?:talking|chatting) (?:to|"
+    r"with) you)"
     r"(?: too| then)?"
 )
 _THANKS = re.compile(
@@ -113,57 +128,79 @@ _WELCOME = re.compile(
     r"(?:you're|you are) (?:very |so |most )?welcome|no problem|any time|my pleasure"
 )
 _SORRY = re.compile(
-    r"(?:(?:oh|no|dear|that's|that is|how|what|then|well) )*(?:(?:i'm|i am) (?:so |really |very )?sorry|sorry|a pity|"
-    r"a shame|too bad|(?:so |very |really )?(?:sad|hard|tough|terrible|awful)|poor (?!at)\w+|oh no|oh dear)\b"
+    r"(?:(?:oh|no|dear|that's|that is|how|what|then|well) )*(?:(?:i'm|i am) (?:so |really |very "
+    r")?sorry|sorry|a pity|"
+    r"a shame|too bad|(?:so |very |really )?(?:sad|hard|tough|terrible|awful)|poor (?!at)\w+|oh "
+    r"no|oh dear)\b"
 )
-# What ends a stretch of talk: what comes next is open.
+# Short reactions that end a topic, so that the next one is open.
 _ADJECTIVE = (
-    r"(?:ok|okay|sure|fine|right|cool|nice|great|good|true|funny|awesome|amazing|interesting|perfect|wonderful|lovely|sweet|"
-    r"neat|impressive|fair|fun|crazy|hilarious|weird|strange|beautiful|excellent|brilliant|fantastic|alright|all right|nice of you)"
+    r"(?:ok|okay|sure|fine|right|cool|nice|great|good|true|funny|awesome|amazing|interesting|"
+    r"perfect|wonderful|lovely|sweet|"
+    r"neat|impressive|fair|fun|crazy|hilarious|weird|strange|beautiful|excellent|brilliant|"
+    r"fantastic|alright|all right|nice of you)"
 )
 _BARE_WORD = (
-    rf"(?:(?:(?:that's|that is|it's|it is|you're|how|what|sounds|that sounds|looks|all) )?{_HOW_MUCH}(?:a )?{_ADJECTIVE}"
+    r"(?:(?:(?:that's|that is|it's|it is|you're|how|what|sounds|that sounds|looks|all) "
+    rf")?{_HOW_MUCH}(?:a )?{_ADJECTIVE}"
     r"(?: (?:enough|one|idea|point|plan|thing|job|to (?:know|hear)))?|"
     r"(?:that )?makes (?:perfect |total )?sense|(?:sounds )?like a plan|"
-    r"i (?:see|know|get it|got it|guess(?: so)?|suppose(?: so)?|think so|hope so|don't know|do not know|"
-    r"didn't know(?: that)?|had no idea)|wow|oh(?: well)?|ah|hm|hmm|mm|mhm|uh huh|huh|ha|haha|lol|really|of course|you too|"
-    r"whatever|got it|gotcha|if you say so|who knows|no way|no idea|right on|sure thing|you bet|will do|good for you|"
+    r"i (?:see|know|get it|got it|guess(?: so)?|suppose(?: so)?|think so|hope so|don't know|do "
+    r"not know|"
+    r"didn't know(?: that)?|had no idea)|wow|oh(?: well)?|ah|hm|hmm|mm|mhm|uh huh|huh|ha|haha|lol|"
+    r"really|of course|you too|"
+    r"whatever|got it|gotcha|if you say so|who knows|no way|no idea|right on|sure thing|you bet|"
+    r"will do|good for you|"
     r"exactly|absolutely|definitely|indeed|totally|"
     r"you're (?:right|funny|welcome))"
 )
 _BARE = re.compile(rf"{_ASIDE}{_BARE_WORD}(?: (?:{_BARE_WORD}|then|too|to me|alexa))*")
 _FEELING = re.compile(
-    rf"{_LEAD}(?:i'm|i am|i feel|i've been|i felt|i'm feeling|i get|i got) (?:(?:so|very|really|a bit|a little|kind of|quite|"
-    r"pretty|too|feeling|just|still|always|often|all|totally) )*(?:sad|lonely|down|nervous|anxious|worried|scared|afraid|"
-    r"angry|mad|upset|bored|tired|exhausted|stressed|happy|excited|proud|glad|jealous|homesick|depressed|ashamed|"
-    r"embarrassed|confused|disappointed|frustrated|overwhelmed|hurt|guilty|restless|relieved|grumpy|blue|awful|terrible|"
-    r"miserable)(?: (?:today|now|right now|lately|again|about (?:it|that|everything)|because .*|sometimes|too))*"
+    rf"{_LEAD}(?:i'm|i am|i feel|i've been|i felt|i'm feeling|i get|i got) (?:(?:so|very|really|a "
+    r"bit|a little|kind of|quite|"
+    r"pretty|too|feeling|just|still|always|often|all|totally) )*(?:sad|lonely|down|nervous|"
+    r"anxious|worried|scared|afraid|"
+    r"angry|mad|upset|bored|tired|exhausted|stressed|happy|excited|proud|glad|jealous|homesick|"
+    r"depressed|ashamed|"
+    r"embarrassed|confused|disappointed|frustrated|overwhelmed|hurt|guilty|restless|relieved|"
+    r"grumpy|blue|awful|terrible|"
+    r"miserable)(?: (?:today|now|right now|lately|again|about (?:it|that|everything)|because .*|"
+    r"sometimes|too))*"
 )
 _LIKES = re.compile(
     rf"{_LEAD}(?:i|we|my \w+ and i) (?:(?:really|also|still|just|always|do|absolutely) )*"
     r"(?:like|love|enjoy|adore|prefer)\b(?! you).*"
 )
 _DISLIKES = re.compile(
-    rf"{_LEAD}(?:i|we) (?:(?:really|also|still|just|always|absolutely) )*(?:hate|dislike|can't stand|don't (?:really )?like|"
+    rf"{_LEAD}(?:i|we) (?:(?:really|also|still|just|always|absolutely) )*(?:hate|dislike|can't "
+    r"stand|don't (?:really )?like|"
     r"am (?:sick|tired) of)\b(?! you).*"
 )
 _PLANS = re.compile(
-    rf"{_LEAD}(?:(?:i'm|we're|i am|we are) (?:going|getting|planning|about|hoping|starting|moving|having)|"
-    r"(?:i|we) (?:(?:really|also|just|still) )*(?:want to|plan|hope to|will|have to|need to|must|should|start)|i'll|we'll|"
+    rf"{_LEAD}(?:(?:i'm|we're|i am|we are) (?:going|getting|planning|about|hoping|starting|moving|"
+    r"having)|"
+    r"(?:i|we) (?:(?:really|also|just|still) )*(?:want to|plan|hope to|will|have to|need to|must|"
+    r"should|start)|i'll|we'll|"
     r"i'd like to|i would like to|going to)\b.*"
 )
 _PAST = (
-    r"went|got|made(?! (?:of|from))|took|came|saw|said|told|found|lost|gave|ate|fell|broke|ran|sat|slept|left|put|hit|"
-    r"bought|brought|thought|caught|kept|met|won|wrote|read|sang|spoke|stole|threw|flew|grew(?! up)|knew|drew|drove|rode|swam|"
-    r"began|forgot|heard|held|paid|sent|spent|stood|wore|woke|bit|cut|shut|let|became|taught|sold|built|hid|"
-    r"(?!used to|named|shaped|covered|filled|need|feed|red\b|bed\b|tired|scared|bored|liked|loved|wanted|worked)\w{2,}ed"
+    r"went|got|made(?! (?:of|from))|took|came|saw|said|told|found|lost|gave|ate|fell|broke|ran|"
+    r"sat|slept|left|put|hit|"
+    r"bought|brought|thought|caught|kept|met|won|wrote|read|sang|spoke|stole|threw|flew|grew(?! "
+    r"up)|knew|drew|drove|rode|swam|"
+    r"began|forgot|heard|held|paid|sent|spent|stood|wore|woke|bit|cut|shut|let|became|taught|sold|"
+    r"built|hid|"
+    r"(?!used to|named|shaped|covered|filled|need|feed|red\b|bed\b|tired|scared|bored|liked|loved|"
+    r"wanted|worked)\w{2,}ed"
 )
 _STORY = re.compile(
-    rf"{_LEAD}(?:(?:i|we|he|she|they|it|somebody|someone|(?:my|the|our|his|her|their|a|an|this|that) (?:\w+ )?\w+)"
+    rf"{_LEAD}(?:(?:i|we|he|she|they|it|somebody|someone|(?:my|the|our|his|her|their|a|an|this|"
+    r"that) (?:\w+ )?\w+)"
     rf"(?: (?:also|just|always|once|finally|almost|even|then|only|both|really))* (?:{_PAST}))\b.*"
 )
 _ENDED = re.compile(
-    r"\b(?:died?|dead|passed away|lost|gone|funeral|miss(?:es|ed)?|sick|ill|ex|hospital|broke up|divorced?|left|late|"
+    r"\b(?:died?|dead|passed away|lost|gone|funeral|miss(?:es|ed)?|sick|ill|ex|hospital|broke up|"
+    r"divorced?|left|late|"
     r"killed|hurts?|ran away|moved out)\b"
 )
 _LOST = re.compile(r"\b(?:died|dead|passed away|funeral|i miss (?:my|him|her|them))\b")
@@ -171,26 +208,36 @@ _BEREAVED = re.compile(
     r"\b(?:died|passed away|funeral|had to put (?:him|her|\w+ \w+) (?:down|to sleep))\b"
 )
 _WHOM = re.compile(
-    r"(?<!than )(?<!as )(?<!like )\b(?:my|our) (?:(?:little|big|older|younger|oldest|youngest|best|new|old|twin|baby|great) )*"
-    r"(?P<who>(?:(?:step|grand)?(?:mother|father|mom|mum|dad|son|daughter)|grandma|grandpa|granny|nana|sister|brother|aunt|uncle|cousin|niece|nephew|wife|husband|"
-    r"girlfriend|boyfriend|partner|friend|neighbor|neighbour|roommate|boss|teacher|coach|dog|cat|puppy|kitten|rabbit|"
+    r"(?<!than )(?<!as )(?<!like )\b(?:my|our) (?:(?:little|big|older|younger|oldest|youngest|"
+    r"best|new|old|twin|baby|great) )*"
+    r"(?P<who>(?:(?:step|grand)?(?:mother|father|mom|mum|dad|son|daughter)|grandma|grandpa|granny|"
+    r"nana|sister|brother|aunt|uncle|cousin|niece|nephew|wife|husband|"
+    r"girlfriend|boyfriend|partner|friend|neighbor|neighbour|roommate|boss|teacher|coach|dog|cat|"
+    r"puppy|kitten|rabbit|"
     r"hamster|parrot|horse|bird|turtle|fish))\b(?!'s \w| in law)"
 )
-# What a reply's last sentence is: advice, a guess at the person's life, or something that holds for all.
+# Kinds of a reply's last sentence: advice, a guess about the person, or a wish or praise.
 _VERBS = (
-    "draw|hug|paint|plant|cut|visit|cook|bake|invite|thank|try|take|make|let|give|put|go|wear|turn|start|begin|keep|look|ask|tell|write|call|rest|drink|eat|have|save|enjoy|wait|"
-    "listen|hold|hide|fry|add|use|show|bring|buy|come|get|hang|leave|read|sing|sleep|stay|stop|talk|wash|practi[cs]e|"
-    "be|do|don't|just|never|always|only|warm|open|close|set|check|drive|walk|run|play|help|send|find|see|sit|stand|watch"
+    "draw|hug|paint|plant|cut|visit|cook|bake|invite|thank|try|take|make|let|give|put|go|wear|"
+    "turn|start|begin|keep|look|ask|tell|write|call|rest|drink|eat|have|save|enjoy|wait|"
+    "listen|hold|hide|fry|add|use|show|bring|buy|come|get|hang|leave|read|sing|sleep|stay|stop|"
+    "talk|wash|practi[cs]e|"
+    "be|do|don't|just|never|always|only|warm|open|close|set|check|drive|walk|run|play|help|send|"
+    "find|see|sit|stand|watch"
 )
 _ADVICE = re.compile(
-    rf"(?:(?:then|so|well|and|but|or|next time|first|maybe|please|perhaps|just|good|now|oh|yes|no) )*(?:please )?(?:{_VERBS})\b.*"
-    r"|.*\b(?:(?:maybe|perhaps|then|and) (?:you|he|she|they|the|a|your|another|some(?:one|body)?)\b.*\b"
+    r"(?:(?:then|so|well|and|but|or|next time|first|maybe|please|perhaps|just|good|now|oh|yes|"
+    rf"no) )*(?:please )?(?:{_VERBS})\b.*"
+    r"|.*\b(?:(?:maybe|perhaps|then|and) (?:you|he|she|they|the|a|your|another|some(?:one|"
+    r"body)?)\b.*\b"
     r"(?:could|should|can|might|may|will do|helps?)\b(?!')|"
-    r"(?:may|might|can|could|should|would) help|please|you should|you could|why not|would be (?:nice|good|great))\b.*"
+    r"(?:may|might|can|could|should|would) help|please|you should|you could|why not|would be "
+    r"(?:nice|good|great))\b.*"
 )
 _GUESS = re.compile(
     r"(?:(?:so|and|but|well|oh) )*(?:then|i bet|i'm sure|maybe|perhaps|no wonder|probably)\b.*"
-    r"|.*\b(?:must (?:be|have)|you must|you(?:'re| are|'ve| have)|you (?:were|look|sound|know|did|had|got|earned|made|played))\b.*"
+    r"|.*\b(?:must (?:be|have)|you must|you(?:'re| are|'ve| have)|you (?:were|look|sound|know|did|"
+    r"had|got|earned|made|played))\b.*"
 )
 _WISH = re.compile(
     r"(?:then |so |and )?(?:feel|enjoy|have (?:fun|a)|get well|good luck|sleep well|sweet dreams|"
@@ -200,20 +247,25 @@ _PRAISE = re.compile(r"(?:(?:and|but|so|oh|right) )*you (?:can|could|do|know how
 _OWN = re.compile(r"\b(?:i|i'm|i've|i'd|i'll|my|me|mine)\b")
 
 _ABOUT_YOU = re.compile(
-    rf"{_LEAD}(?:(?:do|did|can|could|would|have|are|were) you\b(?! (?:mean|want|know (?:what|how|why|where|who|when|if|that)|"
-    r"say|tell|call|hear|help|give|explain|repeat|remember|sure|ok|okay|there|still|serious|kidding|joking|listening))|"
-    r"(?:what|who|which|where)(?: \w+){0,2}? (?:do|did|would|are) you (?:like|love|prefer|do|doing|eat|drink|want|listen|"
-    r"watch|read|live|enjoy|think about|hate|miss|wish|dream)|(?:what's|who's|what is|who is|which is) your (?:favou?rite|own))"
+    rf"{_LEAD}(?:(?:do|did|can|could|would|have|are|were) you\b(?! (?:mean|want|know (?:what|how|"
+    r"why|where|who|when|if|that)|"
+    r"say|tell|call|hear|help|give|explain|repeat|remember|sure|ok|okay|there|still|serious|"
+    r"kidding|joking|listening))|"
+    r"(?:what|who|which|where)(?: \w+){0,2}? (?:do|did|would|are) you (?:like|love|prefer|do|"
+    r"doing|eat|drink|want|listen|"
+    r"watch|read|live|enjoy|think about|hate|miss|wish|dream)|(?:what's|who's|what is|who is|"
+    r"which is) your (?:favou?rite|own))"
 )
 
 
 @dataclass(frozen=True)
 class Asking:
-    """What a session remembers of its questions; small, for it travels with every request.
+    """What a session remembers about its questions; kept small, as it travels in every request.
 
-    asked: the last ones that were added, with {who} where somebody was named. led: how many
-    questions the person has asked in a row. quiet: how many answers in a row had no question; those
-    of a new session begin as after one. gentle: for how many more turns only what is gentle is asked.
+    asked: the last added questions, with {who} in place of a person. led: how many questions the
+    person has asked in a row. quiet: how many answers in a row had no question; a new session
+    starts at the limit, so that its first answer may get one. gentle: for how many more turns only
+    gentle questions are asked.
     """
 
     asked: tuple[str, ...] = ()
@@ -223,7 +275,7 @@ class Asking:
 
     @classmethod
     def read(cls, attributes: Mapping[str, object]) -> Asking:
-        """Read what `written` wrote; whatever does not fit counts as nothing."""
+        """Load what `written` returned, ignoring whatever is malformed."""
         asked = attributes.get(ASKED)
         known = (
             [text for text in asked if isinstance(text, str) and text in _ALL]
@@ -238,7 +290,7 @@ class Asking:
         )
 
     def written(self) -> dict[str, object]:
-        """Return the session attributes, without those that say nothing."""
+        """Return the session attributes, without the empty ones."""
         found: dict[str, object] = {ASKED: list(self.asked), LED: self.led, GENTLE: self.gentle}
         return {name: value for name, value in found.items() if value} | {QUIET: self.quiet}
 
@@ -246,9 +298,10 @@ class Asking:
 def follow_up(
     reply: str, utterance: str, *, about: str, before: Asking, seed: str
 ) -> tuple[str, Asking]:
-    """Choose the question to follow a reply, "" for none, and return what is to be remembered.
+    """Return the question to follow a reply ("" for none) and what the session must remember.
 
-    about: why the reply is a fixed one, as dialogue.safety names it; else "". seed: chooses.
+    about: the reason for a fixed reply, as dialogue.safety names it, else "". seed: picks among
+    the wordings.
     """
     said, heard = _plain(reply), _plain(utterance)
     is_heavy = about in ("crisis", "sorrow") or bool(
@@ -278,35 +331,39 @@ def follow_up(
 
 
 def asks(text: str) -> bool:
-    """Tell whether the last sentence of a text is a question, with a mark or without."""
+    """Return whether a text's last sentence is a question, with a question mark or without."""
     if text.rstrip().endswith("?"):
         return True
     return bool(_ASKS.match(_last_sentence(text)))
 
 
 def invites(reply: str, *, vaguely: bool = True) -> bool:
-    """Return whether a reply's last sentence asks for words without being a question.
+    """Return whether a reply's last sentence invites an answer without being a question.
 
-    vaguely: "go ahead" does, too.
+    vaguely: "go ahead" and the like count as invitations.
     """
     last = _last_sentence(reply)
     return bool(_INVITES.match(last)) and (vaguely or not _VAGUE.match(last))
 
 
 def is_added(text: str) -> bool:
-    """Tell whether a text is one of the questions that are added."""
+    """Return whether a text is one of the questions that this module adds."""
     return bool(_ADDED.fullmatch(text))
 
 
 def _is_opening(heard: str) -> bool:
-    """Return whether somebody has said no more than hello, how they are, or "okay"."""
+    """Return whether somebody said only hello, how they are, or "okay"."""
     return not heard or any(
         pattern.fullmatch(_if_brief(heard)) for pattern in (_GREETING, _UNWELL, _WELL, _BARE)
     )
 
 
 def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, ...], int]:
-    """Return the questions for what was said and heard, and how many quiet answers they wait for."""
+    """Return the fitting questions, and how many quiet answers must come before one is asked.
+
+    The order matters: what the person said goes from the most to the least specific, and only then
+    is the reply considered.
+    """
     if about:
         return phrases.ASK_NEXT, 0
     last = _last_sentence(reply)
@@ -331,8 +388,11 @@ def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, 
     if asks(heard):
         return phrases.ASK_WHETHER, QUIET_TURNS
     told = (
-        (_DISLIKES, phrases.ASK_DISLIKE), (_LIKES, phrases.ASK_LIKING), (_PLANS, phrases.ASK_PLAN), (_STORY, phrases.ASK_STORY),
-    )  # fmt: skip
+        (_DISLIKES, phrases.ASK_DISLIKE),
+        (_LIKES, phrases.ASK_LIKING),
+        (_PLANS, phrases.ASK_PLAN),
+        (_STORY, phrases.ASK_STORY),
+    )
     if _LOST.search(heard):
         return phrases.ASK_GENTLY, 1
     if _SORRY.match(said) and " but " not in said:
@@ -379,9 +439,10 @@ def _count(value: object, limit: int) -> int:
 _ALL = frozenset(
     question
     for wordings in (
-        phrases.ASK_HOW_ARE_YOU, phrases.ASK_FIRST, phrases.ASK_OR_GO_ON, phrases.ASK_NEXT, phrases.ASK_OFFER,
-        phrases.ASK_FEELING, phrases.ASK_KINDLY, phrases.ASK_BACK, phrases.ASK_WHETHER, phrases.ASK_LIKING,
-        phrases.ASK_DISLIKE, phrases.ASK_ABOUT, phrases.ASK_PLAN, phrases.ASK_STORY, phrases.ASK_ON, phrases.ASK_GENTLY,
+        phrases.ASK_HOW_ARE_YOU, phrases.ASK_FIRST, phrases.ASK_OR_GO_ON, phrases.ASK_NEXT,
+        phrases.ASK_OFFER, phrases.ASK_FEELING, phrases.ASK_KINDLY, phrases.ASK_BACK,
+        phrases.ASK_WHETHER, phrases.ASK_LIKING, phrases.ASK_DISLIKE, phrases.ASK_ABOUT,
+        phrases.ASK_PLAN, phrases.ASK_STORY, phrases.ASK_ON, phrases.ASK_GENTLY,
         phrases.ASK_ADVICE, phrases.ASK_RIGHT, phrases.ASK_AGREE,
     )
     for question in wordings

@@ -1,4 +1,4 @@
-"""What must not be told: tokens, account names and addresses, taken out of another program's words."""
+"""Redact another program's output: remove tokens, account names and addresses."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ _IP = re.compile(
     r"|\b(?:[0-9a-f]{1,4}:){4,7}[0-9a-f]{0,4}|(?<![\w:])(?:[0-9a-f]{0,4}:)*:(?::?[0-9a-f]{1,4})+",
     re.IGNORECASE,
 )
-_PUBLIC = re.compile(r"(?:.*\.)?ngrok(?:-agent)?\.com", re.IGNORECASE)  # its own pages and servers
+# ngrok's own pages and servers: these may be shown.
+_PUBLIC = re.compile(r"(?:.*\.)?ngrok(?:-agent)?\.com", re.IGNORECASE)
 _FILE = re.compile(r".*\.(?:ya?ml|json|log|exe|py|sh|txt)", re.IGNORECASE)
 _ERROR_CODE = re.compile(r"ERR_NGROK_\d+")
 
 
 def redact(text: str, secrets: tuple[str, ...]) -> str:
-    """Replace tokens, account names and addresses, but for those of ngrok's own pages."""
+    """Replace tokens, account names and addresses, except the addresses of ngrok's own pages."""
     text = redact_secrets(text, secrets)
     text = _LABEL.sub(r"\1<token>", text)
     text = _ACCOUNT_NAME.sub(r"\1<name>", text)
@@ -40,7 +41,7 @@ def redact(text: str, secrets: tuple[str, ...]) -> str:
 
 
 def redact_secrets(text: str, secrets: tuple[str, ...]) -> str:
-    """Replace what is known to be secret; a short one only where it is a whole word."""
+    """Replace known secrets; a short secret is replaced only as a whole word."""
     for secret in sorted(secrets, key=len, reverse=True):
         whole = re.escape(secret)
         text = re.sub(whole if len(secret) > 7 else rf"(?<!\w){whole}(?!\w)", "<token>", text)
@@ -66,7 +67,7 @@ def _host(url: str) -> str:
 
 
 class Redacting(logging.Filter):
-    """Takes tokens and addresses out of all that a logger is given."""
+    """A logging filter that redacts every record."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         super().__init__()
@@ -79,7 +80,10 @@ class Redacting(logging.Filter):
 
 
 def redact_logs(package: str, secrets: tuple[str, ...]) -> None:
-    """Have all loggers of a package redact; the filter of one does not see what its children log."""
+    """Make all loggers of a package redact; a logger's filter does not see its children's records.
+
+    Loggers that are created later are not covered.
+    """
     names = [
         name for name in list(logging.root.manager.loggerDict) if name.split(".")[0] == package
     ]

@@ -1,7 +1,8 @@
-"""python -m skill.replay FILE...: hold recorded conversations again, show what has changed, and check what is expected.
+"""python -m skill.replay FILE...: replay recorded conversations, show changes, check expectations.
 
-docs/simulator.md describes the file: {"locale": ..., "turns": [{"say": ..., "expect": {...}}]}. ask-cli's replay files, requests
-as the Alexa console shows them, and plain text (an utterance a line, an empty line between conversations) are read, too.
+docs/simulator.md describes the file: {"locale": ..., "turns": [{"say": ..., "expect": {...}}]}.
+Other formats are ask-cli's replay files, requests as the Alexa console shows them, and plain text
+(one utterance per line, an empty line between conversations).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from skill.endpoint import mount
 from skill.interaction_settings import InteractionSettings, load
 
 SESSION = "amzn1.echo-api.session.replay"
-SILENCE = "(silence)"  # in plain text: nothing was understood
+SILENCE = "(silence)"  # in plain text, an utterance that was not understood
 REPEATED_WORDS = 3
 ASK_CLI_QUITS = ".quit"
 _EXPECTED: dict[str, tuple[type, str]] = {
@@ -47,9 +48,9 @@ _FILE = {"locale", "user", "session", "settings", "turns"}
 
 @dataclass(frozen=True)
 class Turn:
-    """One thing that is done: something said (None: a launch), an intent, a session's end, or a whole request.
+    """One step: something said (None: a launch), an intent, a session's end, or a whole request.
 
-    answer: what the skill said to it when it was recorded; None: that is not known. expect: see `faults`.
+    answer: the recorded answer, or None if it is not known. expect: see `faults`.
     """
 
     say: str | None = None
@@ -60,7 +61,7 @@ class Turn:
     expect: Mapping[str, Any] = field(default_factory=dict)
 
     def to(self, session: Session, interaction: InteractionSettings) -> dict[str, Any]:
-        """Build its request."""
+        """Build the turn's request."""
         if self.request is not None:
             return self.request
         if self.end:
@@ -73,7 +74,7 @@ class Turn:
 
     @property
     def shown(self) -> str:
-        """What it is, in a few words."""
+        """The turn in a few words."""
         if self.request is not None:
             return f"({self.request['request']['type']})"
         if self.intent or self.end:
@@ -89,7 +90,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Talk:
-    """A recorded conversation. settings: of the search, by name. goes_on: whether a session that has ended is opened again."""
+    """A recorded conversation.
+
+    settings: search settings by name. goes_on: whether a session that ends is opened again.
+    """
 
     name: str
     turns: tuple[Turn, ...]
@@ -100,7 +104,7 @@ class Talk:
 
 @dataclass(frozen=True)
 class Told:
-    """What a turn came to: the speech, and what was expected of it in vain."""
+    """The outcome of a turn: the speech, and the expectations that it did not meet."""
 
     turn: Turn
     text: str
@@ -108,12 +112,12 @@ class Told:
 
     @property
     def has_changed(self) -> bool:
-        """Whether it was recorded with another answer."""
+        """Whether the recorded answer was a different one."""
         return self.turn.answer is not None and self.turn.answer != self.text
 
 
 class Skill:
-    """The whole skill in this process; a response that breaks the contract comes with the rules that it breaks."""
+    """The whole skill in this process; it also reports the rules that a response breaks."""
 
     def __init__(
         self,
@@ -124,13 +128,16 @@ class Skill:
     ) -> None:
         self.interaction = interaction or load()
         app = Flask(__name__)
-        app.testing = True  # so that a broken contract is raised, and not a page about an error
+        app.testing = True  # so that a broken contract is raised instead of becoming an error page
         skill = build_skill(agent, interaction=self.interaction, safety=safety)
         mount(app, skill, verifier=None, interaction=self.interaction)
         self._client = app.test_client()
 
     def post(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Send a request; return the response and the rules it breaks. Raises ValueError where the skill refuses the request."""
+        """Send a request, and return the response and the rules that it breaks.
+
+        Raises ValueError if the skill refuses the request.
+        """
         try:
             reply = self._client.post("/", json=request)
         except contract.BrokenContract as broken:
@@ -142,7 +149,7 @@ class Skill:
 
 
 def replay(skill: Skill, talk: Talk) -> Iterator[Told]:
-    """Hold a conversation again, turn by turn."""
+    """Replay a conversation turn by turn."""
     session, said, number = talk.session, list[str](), 1
     for turn in talk.turns:
         request = turn.to(session, skill.interaction)
@@ -157,7 +164,7 @@ def replay(skill: Skill, talk: Talk) -> Iterator[Told]:
         if was_open and not session.is_open:
             if not talk.goes_on:
                 return
-            number += 1  # what comes next is said to a new session
+            number += 1  # the next turn opens a new session
             session = Session(
                 f"{talk.session.id}.{number}", session.locale, session.user, session.interfaces
             )
@@ -172,10 +179,12 @@ def faults(
     before: Sequence[str],
     broken: Sequence[str],
 ) -> Iterator[str]:
-    """Say what a response lacks of what is expected of it. before: what was said earlier. broken: rules of the contract.
+    """Yield the expectations that a response does not meet.
 
-    text: the speech, to the letter. pattern: found in it. listens, ends: whether the session stays open. max_words: at most.
-    no_repetition: no three words in a row twice, and nothing that was said before. contract: kept; as always, unless false.
+    before: what was said earlier. broken: the rules of the contract that the response breaks.
+    The expectations are: text, the exact speech; pattern, found in the speech; listens and ends,
+    whether the session stays open; max_words; no_repetition, no three words in a row twice and
+    nothing that was said before; contract, no broken rules (expected unless it is false).
     """
     text, listens = device.spoken(response), response["response"].get("shouldEndSession") is False
     if expect.get("contract", True):
@@ -186,21 +195,22 @@ def faults(
         yield f"expected the pattern {expect['pattern']!r}"
     for name, is_so in (("listens", listens), ("ends", not listens)):
         if name in expect and expect[name] != is_so:
-            yield f"expected that it {'listens' if expect[name] == (name == 'listens') else 'ends the session'}"
+            wanted = "listens" if expect[name] == (name == "listens") else "ends the session"
+            yield f"expected that it {wanted}"
     if "max_words" in expect and len(words(text)) > expect["max_words"]:
         yield f"expected at most {expect['max_words']} words, found {len(words(text))}"
     if expect.get("no_repetition"):
         if repeats_ngram(text, REPEATED_WORDS):
             yield f"expected no {REPEATED_WORDS} words in a row twice"
         if text and text in before:
-            yield "expected nothing that was said before"
+            yield "expected something that was not said before"
 
 
-# --- files ---------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def read_talks(path: Path) -> list[Talk]:
-    """Read a file of any of the kinds. Raises ValueError that names the file and what is wrong with it."""
+    """Load a file in any of the formats. Raises ValueError that names the file and its fault."""
     try:
         return parse(read_text(path), path.name)
     except ValueError as error:
@@ -208,16 +218,16 @@ def read_talks(path: Path) -> list[Talk]:
 
 
 def parse(text: str, name: str) -> list[Talk]:
-    """Read the text of a file. Raises ValueError where it is of no kind."""
+    """Parse a file's text. Raises ValueError if it is in none of the formats."""
     if name.endswith(".json") or text.lstrip().startswith(("{", "[")):
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"it is no JSON ({error})") from None
+            raise ValueError(f"it is not JSON ({error})") from None
         return [_talk(found, name)]
     scripts = [part.splitlines() for part in re.split(r"\n\s*\n", text.strip())]
     if not any(scripts):
-        raise ValueError("it holds no utterance; expected one a line")
+        raise ValueError("it holds no utterance; expected one per line")
     return [
         Talk(
             f"{name} {number}",
@@ -260,7 +270,7 @@ def _talk(found: Any, name: str) -> Talk:
     )
     settings = found.get("settings", {})
     if not isinstance(settings, dict):
-        raise ValueError("settings are an object: names of DecodeConfig with values")
+        raise ValueError("settings must be an object of DecodeConfig's names and values")
     settings_of(settings)
     return Talk(
         name,
@@ -273,7 +283,7 @@ def _talk(found: Any, name: str) -> Talk:
 def _of_ask_cli(found: dict[str, Any], name: str) -> Talk:
     said = found["userInput"]
     if not isinstance(said, list) or not said or not all(isinstance(line, str) for line in said):
-        raise ValueError("userInput is a list of utterances")
+        raise ValueError("userInput must be a list of utterances")
     if found.get("type", "text") != "text":
         raise ValueError(f"the type is {found['type']!r}; only text is read")
     session = Session(SESSION, locale=found.get("locale", "en-US"))
@@ -287,17 +297,18 @@ def _of_ask_cli(found: dict[str, Any], name: str) -> Talk:
 def _request(found: Any, where: str) -> Turn:
     request = found.get("request") if isinstance(found, dict) else None
     if not isinstance(request, dict) or not isinstance(request.get("type"), str):
-        raise ValueError(f"{where} is no request with a type, as the Alexa console shows it")
+        raise ValueError(f"{where} is not a request with a type, as the Alexa console shows it")
     if not isinstance(found.get("session", {}), dict):
-        raise ValueError(f"{where}: its session is no object")
+        raise ValueError(f"{where}: its session must be an object")
     return Turn(request=found)
 
 
 def turn_of(found: Any, where: str) -> Turn:
-    """Read one turn. Raises ValueError where it is none."""
+    """Return one turn from JSON. Raises ValueError if it is malformed."""
     if not isinstance(found, dict) or len(found.keys() & {"say", "intent", "end", "request"}) != 1:
         raise ValueError(
-            f'{where}: expected an object with "say" (null for a launch), or one of intent, end and request'
+            f'{where}: expected an object with "say" (null for a launch), '
+            "or one of intent, end and request"
         )
     _only(found, _TURN, where)
     if "request" in found:
@@ -324,7 +335,7 @@ def turn_of(found: Any, where: str) -> Turn:
 def _expect(found: dict[str, Any], where: str) -> dict[str, Any]:
     expect = found.get("expect", {})
     if not isinstance(expect, dict):
-        raise ValueError(f"{where}: expect is an object")
+        raise ValueError(f"{where}: expect must be an object")
     _only(expect, set(_EXPECTED), f"{where}, expect")
     for name, value in expect.items():
         kind, expected = _EXPECTED[name]
@@ -334,7 +345,7 @@ def _expect(found: dict[str, Any], where: str) -> dict[str, Any]:
         re.compile(expect.get("pattern", ""))
     except re.error as error:
         raise ValueError(
-            f"{where}: pattern {expect['pattern']!r} is no regular expression ({error})"
+            f"{where}: pattern {expect['pattern']!r} is not a regular expression ({error})"
         ) from None
     return expect
 
@@ -347,13 +358,13 @@ def _only(found: dict[str, Any], known: set[str], where: str) -> None:
 
 
 def settings_of(values: Mapping[str, Any]) -> DecodeConfig:
-    """Build settings of the search from JSON. Raises ValueError on an unknown name or a value out of range."""
+    """Return search settings from JSON. Raises ValueError on unknown names and bad values."""
     names = {setting.name for setting in fields(DecodeConfig)}
     _only(dict(values), names, "settings")
     if values.get("block_list"):
-        raise ValueError("settings: block_list names a file; give it on the command line")
+        raise ValueError("settings: block_list names a file; set it on the command line")
     if ":" in str(values.get("ranker", "")):
-        raise ValueError("settings: this ranker is code of its own; name it on the command line")
+        raise ValueError("settings: this ranker is custom code; set it on the command line")
     whole: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
@@ -363,11 +374,11 @@ def settings_of(values: Mapping[str, Any]) -> DecodeConfig:
         raise ValueError(f"settings: {error}") from None
 
 
-# --- the command ---------------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 def show(talk: Talk, told: Sequence[Told]) -> str:
-    """Lay out a conversation as a table of Markdown, with what has changed and what failed."""
+    """Return a conversation as a Markdown table that marks changed answers and failures."""
     lines = [f"## {talk.name}", "", "| you | it |", "|---|---|"]
     for one in told:
         notes = [f"**was** {one.turn.answer}"] * one.has_changed + [
@@ -383,16 +394,16 @@ def _cell(text: str) -> str:
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Replay from the command line."""
+    """Replay conversations from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m skill.replay", description="Hold recorded conversations again."
+        prog="python -m skill.replay", description="Replay recorded conversations."
     )
     parser.add_argument(
         "files",
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="JSON, ask-cli's too, or an utterance a line",
+        help="JSON (also ask-cli's), or plain text with one utterance per line",
     )
     add_model(parser)
     add_options(parser)

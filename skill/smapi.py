@@ -1,7 +1,8 @@
-"""Amazon's skill management API (SMAPI), through `ask` or through HTTPS. The only file that knows either.
+"""Amazon's skill management API (SMAPI), through `ask` or HTTPS. Only this file knows either.
 
 https://developer.amazon.com/docs/alexa/smapi/smapi-overview.html
-JSON goes out and comes in as it is: PyPI's ask-smapi-sdk drops the manifest fields that it does not know.
+JSON is sent and received unchanged: PyPI's ask-smapi-sdk drops manifest fields that it does not
+know.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from skill.verify import roots_file
 API, TOKENS = "https://api.amazonalexa.com", "https://api.amazon.com/auth/o2/token"
 STAGE = "development"
 SECONDS, ASK_SECONDS = 30.0, 180.0
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # before what was refused for now is tried again
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each retry of a call refused for now
 LONGEST_PAUSE = 60.0
 LOGIN_KEYS = ("client_id", "client_secret", "refresh_token")
 
 _SKILL = "/v1/skills/{skill_id}"
 _MODEL = _SKILL + "/stages/{stage}/interactionModel/locales/{locale}"
-OPERATIONS = {  # by the names that `ask smapi` has for them
+OPERATIONS = {  # by their names in `ask smapi`
     "get-vendor-list": ("GET", "/v1/vendors"),
     "list-skills-for-vendor": ("GET", "/v1/skills"),
     "create-skill-for-vendor": ("POST", "/v1/skills"),
@@ -48,7 +49,7 @@ _QUERY = {
 
 
 class SmapiError(ValueError):
-    """A call that was refused, or had no answer. status: of HTTP; 0: there was none."""
+    """A call that was refused or not answered. status: the HTTP status; 0 without an answer."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -56,14 +57,14 @@ class SmapiError(ValueError):
 
 
 class Answer(NamedTuple):
-    """The JSON of an answer, and its ETag where there is one."""
+    """An answer's JSON and its ETag, if it has one."""
 
     body: dict[str, Any]
     etag: str = ""
 
 
 class Client(Protocol):
-    """What deploys."""
+    """A way to call the API."""
 
     name: str
 
@@ -75,13 +76,13 @@ class Client(Protocol):
         etag: str = "",
         **parameters: str,
     ) -> Answer:
-        """Call an operation. Raises SmapiError where it is refused."""
+        """Call an operation. Raises SmapiError if it is refused."""
 
 
 def find_client() -> Client | None:
-    """Return `ask` where it is on PATH and logged in, else HTTPS where a login was given; None: there is neither.
+    """Return `ask` if it is on PATH and logged in, else HTTPS if there is a login, else None.
 
-    Raises ValueError where the login's file is broken.
+    Raises ValueError if the login's file is broken.
     """
     ask = Ask()
     if shutil.which("ask") and ask.is_logged_in():
@@ -91,15 +92,15 @@ def find_client() -> Client | None:
 
 
 class Https:
-    """Calls the API itself, with a refresh token of a Login-with-Amazon profile of the owner's."""
+    """Calls the API directly, with a refresh token of the owner's Login-with-Amazon profile."""
 
     name = "the skill management API"
 
     def __init__(self, login: dict[str, str]) -> None:
-        """Take the login. Raises ValueError where something of it is missing."""
+        """Take the login. Raises ValueError if a part of it is missing."""
         if missing := [key for key in LOGIN_KEYS if not login.get(key)]:
             raise ValueError(
-                f"the login lacks {', '.join(missing)}: python -m skill.deploy --login"
+                f"the login lacks {', '.join(missing)}; run python -m skill.deploy --login"
             )
         self._login, self._token, self._vendor = login, "", ""
 
@@ -111,7 +112,7 @@ class Https:
         etag: str = "",
         **parameters: str,
     ) -> Answer:
-        """Call an operation; what is refused for now is tried again, and a token that has run out renewed once."""
+        """Call an operation: retry what is refused for now, and renew an expired token once."""
         method, path = OPERATIONS[operation]
         query = [
             (name, part)
@@ -131,7 +132,7 @@ class Https:
             )
             try:
                 answer = _send(method, url, params=query, json=body, headers=headers)
-            except SmapiError:  # no answer; a skill that may have been created is not created twice
+            except SmapiError:  # no answer; a POST may have created the skill, so do not repeat it
                 if pause is None or method == "POST":
                     raise
                 time.sleep(pause)
@@ -149,7 +150,8 @@ class Https:
             vendors = self.call("get-vendor-list").body.get("vendors") or []
             if not vendors:
                 raise SmapiError(
-                    "this account has no vendor id: register as a developer at https://developer.amazon.com first"
+                    "this account has no vendor id: "
+                    "register as a developer at https://developer.amazon.com first"
                 )
             self._vendor = str(vendors[0]["id"])
         return self._vendor
@@ -164,7 +166,8 @@ class Https:
                 found = None
             if answer.status_code != 200 or not found:
                 raise SmapiError(
-                    f"Amazon does not accept the login any more ({answer.status_code}): python -m skill.deploy --login",
+                    f"Amazon no longer accepts the login ({answer.status_code}); "
+                    "run python -m skill.deploy --login",
                     401,
                 )
             self._token = str(found)
@@ -172,12 +175,12 @@ class Https:
 
 
 class Ask:
-    """Has the ASK command line interface call the API, with its own login, which it may not share."""
+    """Calls the API through the ASK command line, which has its own login and need not share it."""
 
     name = "ask"
 
     def is_logged_in(self) -> bool:
-        """Return whether a profile is configured that works."""
+        """Return whether a working profile is configured."""
         try:
             return bool(self.call("get-vendor-list").body.get("vendors"))
         except SmapiError:
@@ -191,7 +194,7 @@ class Ask:
         etag: str = "",
         **parameters: str,
     ) -> Answer:
-        """Call an operation by `ask smapi`. It knows no ETags, and adds the vendor's id by itself."""
+        """Call an operation through `ask smapi`, which adds the vendor's id and has no ETags."""
         options = [
             text
             for name, value in parameters.items()
@@ -199,7 +202,7 @@ class Ask:
         ]
         program = shutil.which("ask")
         if program is None:
-            raise SmapiError("ask is not on PATH any more")
+            raise SmapiError("ask is no longer on PATH")
         with tempfile.TemporaryDirectory(prefix="voice-skill-") as folder:
             if body is not None:
                 file = Path(folder) / "body.json"
@@ -211,13 +214,11 @@ class Ask:
             try:
                 done = subprocess.run(
                     [program, "smapi", operation, *options],
-                    stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
-                    timeout=ASK_SECONDS, check=False,
+                    stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
+                    errors="replace", timeout=ASK_SECONDS, check=False,
                 )  # fmt: skip
             except (OSError, subprocess.TimeoutExpired) as error:
-                raise SmapiError(
-                    f"ask smapi {operation} did not work ({type(error).__name__})"
-                ) from None
+                raise SmapiError(f"ask smapi {operation} failed ({type(error).__name__})") from None
         if done.returncode:
             said = done.stderr or done.stdout
             status = re.search(r'"statusCode":\s*(\d+)', said)
@@ -239,12 +240,15 @@ def _send(method: str, url: str, **options: Any) -> requests.Response:
     except requests.RequestException as error:
         host = url.split("/")[2]
         raise SmapiError(
-            f"{host} does not answer ({type(error).__name__}): see that this machine is online"
+            f"{host} does not answer ({type(error).__name__}): make sure this machine is online"
         ) from None
 
 
 def _is_for_now(status: int, method: str) -> bool:
-    """Return whether the same call may be accepted later: too many calls, another change under way, a fault of theirs."""
+    """Return whether the same call may succeed later.
+
+    That is so after too many calls, during another change, or on a server error.
+    """
     return status in (409, 429) or (status >= 500 and method != "POST")
 
 

@@ -1,4 +1,8 @@
-"""Reply text -> what Alexa speaks: as one says it, sentence case, no repetition, well-formed SSML of bounded length."""
+"""Turn a reply's text into what Alexa speaks.
+
+The result is well-formed SSML of bounded length: as people say it, in sentence case, and without
+repetition.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,8 @@ from dialogue.vocabulary import CONTINUED
 from dialogue.words import words
 from skill.pronunciation import as_said
 
-MAX_CHARACTERS = (
-    600  # of what is said, well below what Alexa allows: nobody listens to more in one go
-)
-REPEATED_WORDS = 3  # so many words in a row are never said twice in one speech
+MAX_CHARACTERS = 600  # far fewer than Alexa allows, but nobody listens to more in one go
+REPEATED_WORDS = 3  # this many words in a row are never said twice in one speech
 PAUSE = '<break time="300ms"/>'
 # What XML 1.0 does not allow, and halves of surrogate pairs.
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -24,10 +26,10 @@ _SENTENCE_END = re.compile(r"[.!?][\"')]*(?= |$)")
 
 
 def to_speech(text: str) -> str:
-    """Turn a reply into the inside of a <speak> element; empty where nothing in it can be said.
+    """Return a reply as the content of a <speak> element, or "" if nothing in it can be said.
 
-    "<continued_utterance>" becomes a short pause. A text that would repeat itself is cut before it does, a long one at
-    the end of a sentence.
+    "<continued_utterance>" becomes a short pause. A text that repeats itself is cut before the
+    repetition, and a long one at the end of a sentence.
     """
     said: list[str] = []
     for part in ILLEGAL.sub(" ", text).split(CONTINUED):
@@ -43,7 +45,7 @@ def _sentence_case(text: str) -> str:
 
 
 def _without_repeats(said: list[str], part: str) -> str:
-    """Cut a part at the last sentence end, else word, before it repeats itself or what was said."""
+    """Cut a part before it repeats itself or what was said: after a sentence, else after a word."""
     spoken = words(" ".join(said))
     grams = set(zip(*(spoken[start:] for start in range(REPEATED_WORDS)), strict=False))
     pieces = part.split(" ")
@@ -65,7 +67,7 @@ def _whole_sentences(text: str) -> str:
 
 
 def _capped(parts: list[str]) -> list[str]:
-    """Cut what passes the limit at a sentence end; at a word where the first sentence alone is too long."""
+    """Cut the parts at the limit: after a sentence, or after a word if the first is too long."""
     kept: list[str] = []
     room = MAX_CHARACTERS
     for part in parts:

@@ -1,7 +1,8 @@
-"""A public address for development: ngrok, through pyngrok. What cannot be opened is one plain sentence, never an end.
+"""A public address for development: ngrok, through pyngrok.
 
-Another program's agent speaks here, and another library's code reads its file: what either says is told without
-tokens and addresses, and whatever either raises is a reason to go on without a tunnel.
+A tunnel that cannot be opened is one plain sentence, never the end of the server. Both ngrok's
+agent and pyngrok are other people's code: their messages are shown without tokens and addresses,
+and whatever they raise only means that the server goes on without a tunnel.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ GOES_ON = "the skill goes on without a tunnel"
 DASHBOARD = "https://dashboard.ngrok.com"
 TOKEN_PAGE = f"{DASHBOARD}/get-started/your-authtoken"
 _TOKEN = f"copy your account's token from {TOKEN_PAGE} into NGROK_AUTHTOKEN"
-_ACCOUNT = f"look into your account at {DASHBOARD}"
+_ACCOUNT = f"check your account at {DASHBOARD}"
 _UPDATE = "update the agent with `ngrok update`, or delete it, so that a new one is fetched"
 _NETWORK = "start from a network that ngrok and your account allow"
-_DOMAIN = f"pass a domain of your account ({DASHBOARD}/domains) as --domain, or none"
+_DOMAIN = f"pass a domain of your account ({DASHBOARD}/domains) as --domain, or leave it out"
 _ENDPOINT = f"stop what holds the address ({DASHBOARD}/endpoints) and start again"
 ADVICE = {  # https://ngrok.com/docs/errors
     **dict.fromkeys((102, 103), _ACCOUNT),
@@ -50,15 +51,14 @@ ADVICE = {  # https://ngrok.com/docs/errors
     **dict.fromkeys((119, 120, 121), _UPDATE),
     **dict.fromkeys((313, 314, 319, 320, 354, 401, 412, 7117, 7118), _DOMAIN),
     **dict.fromkeys((334, 6030, 18016, 18017), _ENDPOINT),
-    8012: "see that this server still runs, and that nothing else uses its port",
+    8012: "make sure that this server is still running and that nothing else uses its port",
     9009: "unset http_proxy and https_proxy, which free accounts may not use for the agent",
 }
 
 _CODE = re.compile(r"ERR_NGROK_(\d+)")
 _URL = re.compile(r"https?://\S+")
-_ERR = re.compile(
-    r'"?\berr"?[=:]\s?"((?:[^"\\]|\\.)*)'
-)  # of a line that pyngrok could not take apart
+# The error in a line that pyngrok could not parse.
+_ERR = re.compile(r'"?\berr"?[=:]\s?"((?:[^"\\]|\\.)*)')
 _CONFIGURED = re.compile(
     r"""^[^#\n]*\bauthtoken["']?[ \t]*:[ \t]*["']?(?!null\b|~)[^\s"'#}]""", re.MULTILINE
 )
@@ -73,16 +73,19 @@ class NoTunnel(RuntimeError):
 
 
 def is_configured() -> bool:
-    """Tell whether an ngrok token is configured, by NGROK_AUTHTOKEN or in ngrok's own file, however odd that is."""
+    """Return whether an ngrok token is configured, in NGROK_AUTHTOKEN or in ngrok's own file.
+
+    The file is searched as text, so that a broken one does no harm.
+    """
     if os.environ.get("NGROK_AUTHTOKEN", "").strip():
         return True
     return _CONFIGURED.search(_config_text()) is not None
 
 
 def domain_name(text: str) -> str:
-    """Return the host name of an ngrok domain, which may be written as its https address.
+    """Return the host name of an ngrok domain, which may be written as an https address.
 
-    Raises ValueError where it is none, or more than that.
+    Raises ValueError if the text is anything else.
     """
     found = text.strip()
     try:
@@ -97,7 +100,7 @@ def domain_name(text: str) -> str:
     if not _HOST_NAME.fullmatch(host):
         shown = redact_tokens(found)[:80]
         raise ValueError(
-            f"{shown!r} is not the domain of a tunnel: it must be a host name alone, such as "
+            f"{shown!r} is not the domain of a tunnel: it must be just a host name, such as "
             f"your-name.ngrok-free.app ({DASHBOARD}/domains)"
         )
     return host
@@ -106,11 +109,11 @@ def domain_name(text: str) -> str:
 def open_tunnel(port: int, *, domain: str = "", seconds: float = SECONDS) -> str:
     """Open a tunnel to a local port and return its https address.
 
-    domain: the host name of a fixed domain; none: ngrok chooses. Raises NoTunnel where it cannot be opened, or takes
-    too long.
+    domain: the host name of a fixed domain; empty: ngrok chooses. Raises NoTunnel if the tunnel
+    cannot be opened or takes too long.
     """
     try:
-        from pyngrok import process  # where it does not know the system, this raises
+        from pyngrok import process  # raises on a system that it does not know
     except Exception as odd:
         raise NoTunnel(f"ngrok cannot be used here ({type(odd).__name__}); {GOES_ON}") from None
     outcome: list[str | Exception] = []
@@ -121,7 +124,7 @@ def open_tunnel(port: int, *, domain: str = "", seconds: float = SECONDS) -> str
     def connect() -> None:
         try:
             outcome.append(_connect(port, domain, _listener(secrets, opened)))
-        except Exception as error:  # whatever it is: the server goes on
+        except Exception as error:  # no error of pyngrok's may stop the server
             outcome.append(error)
 
     thread = threading.Thread(target=connect, name="ngrok", daemon=True)
@@ -131,7 +134,7 @@ def open_tunnel(port: int, *, domain: str = "", seconds: float = SECONDS) -> str
         opened.set()
         return outcome[0]
     late = not outcome
-    close()  # a silent agent, or one that refused the tunnel
+    close()  # end an agent that is silent or refused the tunnel
     thread.join(END_SECONDS)
     error = outcome[0] if outcome and isinstance(outcome[0], Exception) else None
     said = _complaint(error)
@@ -143,9 +146,10 @@ def open_tunnel(port: int, *, domain: str = "", seconds: float = SECONDS) -> str
 
 
 def close() -> None:
-    """End the agent, which a signal would leave behind.
+    """End the agent, which would outlive this process on a signal.
 
-    pyngrok holds its lock as long as a silent agent is starting, so the agent is ended first, and pyngrok told then.
+    pyngrok holds its lock while it waits for a silent agent to start. So end the agent's process
+    first, then let pyngrok clean up.
     """
     from pyngrok import ngrok
 
@@ -157,17 +161,18 @@ def close() -> None:
 
 
 def _running() -> Any:
-    """Return pyngrok's record of the agent's process; None: there is none."""
+    """Return pyngrok's record of the agent's process, or None if no agent runs."""
     from pyngrok import conf, process
 
     return getattr(process, "_current_processes", {}).get(conf.get_default().ngrok_path)
 
 
 class _Agent(subprocess.Popen[str]):
-    """The agent's process; what it writes on stderr, the token for one, is read with the rest rather than shown.
+    """The agent's process, with two leaks closed.
 
-    pyngrok would hand over the token as an argument, which everybody on this machine can read in
-    the list of processes; the agent takes it from its environment as well.
+    Its stderr, where it may print the token, is read together with stdout instead of being shown.
+    And pyngrok would pass the token as an argument, which every user of this machine can read in
+    the process list; here it goes into the environment, from which the agent takes it as well.
     """
 
     def __init__(self, command: list[str], **options: Any) -> None:
@@ -197,9 +202,10 @@ class Ngrok:
 
 
 def _connect(port: int, domain: str, listener: Callable[[NgrokLog], None]) -> str:
-    """Open the tunnel by pyngrok, with stand-ins for what it would do otherwise.
+    """Open the tunnel with pyngrok, after replacing its `subprocess` and `urlopen`.
 
-    It would show the agent's stderr, and ask the agent through http_proxy, at times without a limit.
+    Left alone, pyngrok would show the agent's stderr, and would call the agent's API through
+    http_proxy, in some places without a timeout.
     """
     from pyngrok import conf, ngrok, process
 
@@ -216,14 +222,14 @@ def _connect(port: int, domain: str, listener: Callable[[NgrokLog], None]) -> st
     settings.log_event_callback = listener
     settings.auth_token = (settings.auth_token or "").strip() or None
     options = {"url": f"https://{domain}"} if domain else {}
-    # a full URL: from a bare host:port the agent would build a broken upstream
+    # A full URL, because from a bare host:port the agent would build a broken upstream.
     upstream = f"http://127.0.0.1:{port}"
     tunnel = ngrok.connect(upstream, name="alexa-skill", pyngrok_config=settings, **options)
     return str(tunnel.public_url)
 
 
 def _listener(secrets: tuple[str, ...], opened: threading.Event) -> Callable[[NgrokLog], None]:
-    """Return what hears the agent's lines, and logs what goes wrong after the tunnel was opened, once."""
+    """Return a callback for the agent's log that logs each new error once the tunnel is open."""
     last = [""]
 
     def hear(line: NgrokLog) -> None:
@@ -240,12 +246,12 @@ def _listener(secrets: tuple[str, ...], opened: threading.Event) -> Callable[[Ng
 
 
 def _complaint(error: Exception | None) -> str:
-    """Return what the agent itself said of an error, most telling first, or nothing."""
+    """Return what the agent itself said about an error, preferring a line with a code; or ""."""
     from pyngrok.exception import PyngrokNgrokError, PyngrokNgrokHTTPError
 
     if isinstance(error, PyngrokNgrokHTTPError):
         said = error.body.strip()
-        words = said if re.search(r"\w", said) else ""  # "[]" tells nobody anything
+        words = said if re.search(r"\w", said) else ""  # "[]" explains nothing
         return _refusal(said) or words or f"its API answered {error.status_code}"
     if not isinstance(error, PyngrokNgrokError):
         return ""
@@ -269,7 +275,7 @@ def _complaint(error: Exception | None) -> str:
 
 
 def _refusal(body: str) -> str:
-    """Return the reason in what the agent's API answered, or nothing."""
+    """Return the reason in an answer of the agent's API, or ""."""
     try:
         answer = json.loads(body)
         return str((answer.get("details") or {}).get("err") or answer.get("msg") or "")
@@ -278,7 +284,7 @@ def _refusal(body: str) -> str:
 
 
 def _sentence(said: str, secrets: tuple[str, ...]) -> str:
-    """Make one sentence of what the agent said: its code, its reason, and what to do."""
+    """Return what the agent said as one sentence: its code, its reason, and what to do."""
     plain = re.sub(r"\\[rnt]|[\x00-\x1f\x7f]", "\n", said).replace('\\"', '"')
     code = _CODE.search(plain)
     lines = [line.strip() for line in plain.split("\n")]
@@ -296,7 +302,7 @@ def _sentence(said: str, secrets: tuple[str, ...]) -> str:
 
 
 def _why(error: Exception) -> str:
-    """Say why the agent could not be started: its file, its program, or what else."""
+    """Return why the agent could not be started: its file, its program, or something else."""
     from pyngrok import conf
     from pyngrok.exception import PyngrokNgrokInstallError, PyngrokNgrokURLError
 
@@ -304,39 +310,47 @@ def _why(error: Exception) -> str:
     path, agent = conf.get_config_path(default), default.ngrok_path
     if isinstance(error, UnicodeError):
         return f"ngrok's file {path} is not UTF-8 (PowerShell writes UTF-16): save it as UTF-8"
-    if (
-        type(error).__module__.split(".")[0] == "yaml"
-    ):  # its text may hold a line, and with it the token
+    # A YAML error's own message may quote a line of the file, and with it the token.
+    if type(error).__module__.split(".")[0] == "yaml":
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = "" if line is None else f"line {line + 1} of "
-        return f"{where}ngrok's file {path} is not YAML (a tab, perhaps, where spaces should be): correct it"
+        return (
+            f"{where}ngrok's file {path} is not YAML "
+            "(perhaps a tab is used instead of spaces): correct it"
+        )
     if isinstance(error, OSError) and str(error.filename) == agent:
-        return f"ngrok's agent {agent} cannot be started ({error.strerror}): install it from https://ngrok.com/download"
+        return (
+            f"ngrok's agent {agent} cannot be started ({error.strerror}): "
+            "install it from https://ngrok.com/download"
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return (
             f"ngrok's file {error.filename} cannot be used ({error.strerror}): correct or remove it"
         )
     if isinstance(error, PyngrokNgrokInstallError):
-        return "ngrok's agent is not there and could not be fetched: install it from https://ngrok.com/download"
+        return (
+            "ngrok's agent is not installed and could not be downloaded: "
+            "install it from https://ngrok.com/download"
+        )
     if isinstance(error, PyngrokNgrokURLError):
         return "ngrok's agent did not answer when it was asked for a tunnel: start again"
     return (
-        f"ngrok could not be started ({type(error).__name__}): see that its file {path} is right, and its agent there "
-        "(https://ngrok.com/download)"
+        f"ngrok could not be started ({type(error).__name__}): make sure that its file {path} is "
+        "correct and its agent installed (https://ngrok.com/download)"
     )
 
 
 def _config_text() -> str:
-    """Return ngrok's own file as text, whatever its encoding; nothing where it cannot be read."""
+    """Return ngrok's own file as text, whatever its encoding, or "" if it cannot be read."""
     try:
         from pyngrok import conf
 
         path = Path(conf.get_config_path(conf.get_default()))
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             return ""
         with path.open("rb") as file:
             data = file.read(CONFIG_BYTES)
-    except Exception:  # another program's file, and another library's idea of where it is
+    except Exception:  # neither the file nor the library that finds it is ours
         return ""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
@@ -346,7 +360,7 @@ def _config_text() -> str:
 
 
 def _secrets(domain: str) -> tuple[str, ...]:
-    """Return what must not be told: tokens of the environment, of pyngrok and of ngrok's file; the domain."""
+    """Return what must not be shown: the domain, and the tokens that ngrok may use."""
     from pyngrok import conf
 
     default = conf.get_default()

@@ -1,4 +1,4 @@
-"""A tunnel by a program that prints its https address: cloudflared, or a command of one's own."""
+"""A tunnel run by a program that prints its https address: cloudflared, or your own command."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from skill.redaction import redact
 from skill.tunnel import END_SECONDS, GOES_ON, REASON_CHARACTERS, SECONDS, NoTunnel
 
 CLOUDFLARED = "cloudflared tunnel --no-autoupdate --url http://127.0.0.1:{port}"
-FIXED_SECONDS = 2.0  # that a command with a fixed domain has to live
+FIXED_SECONDS = 2.0  # a command with a fixed domain counts as working once it has run this long
 _INSTALL = {
-    "cloudflared": "install it from https://developers.cloudflare.com/cloudflare-one/connections/connect-networks/downloads/"
+    "cloudflared": "install it from https://developers.cloudflare.com/"
+    "cloudflare-one/connections/connect-networks/downloads/"
 }
-# An address alone: pages that such programs mention have a path.
+# Only an address without a path: such programs also mention web pages, which have one.
 _ADDRESS = re.compile(
     r"https://((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,})/?(?![\w/:?#.-])", re.IGNORECASE
 )
@@ -28,7 +29,7 @@ _QUICK = re.compile(
 
 
 class CommandTunnel:
-    """A running program and the address that it printed."""
+    """A running tunnel program and its address."""
 
     def __init__(
         self, process: subprocess.Popen[str], reader: threading.Thread, address: str
@@ -40,16 +41,17 @@ class CommandTunnel:
         return self._process.poll() is None
 
     def close(self) -> None:
-        """End the program and what it has started."""
+        """End the program and every process that it started."""
         _end(self._process, self._reader)
 
 
 def open_by_command(
     command: str, port: int, *, domain: str = "", seconds: float = SECONDS
 ) -> CommandTunnel:
-    """Start a program, {port} in whose command is the local port, and wait for its address.
+    """Start a command and wait for its address; {port} in the command stands for the local port.
 
-    domain: of a fixed address, which it need not print. Raises NoTunnel where it cannot be started, ends, or prints none.
+    domain: the domain of a fixed address, which the command need not print. Raises NoTunnel if the
+    command cannot be started, ends, or prints no address.
     """
     arguments = [part.replace("{port}", str(port)) for part in shlex.split(command)]
     pattern = _QUICK if command == CLOUDFLARED else _ADDRESS
@@ -59,7 +61,7 @@ def open_by_command(
             encoding="utf-8", errors="replace", start_new_session=True,
         )  # fmt: skip
     except OSError as error:
-        advice = _INSTALL.get(arguments[0], "see that it is installed and on PATH")
+        advice = _INSTALL.get(arguments[0], "make sure that it is installed and on PATH")
         raise NoTunnel(
             f"{arguments[0]} cannot be started ({error.strerror}): {advice}; {GOES_ON}"
         ) from None
@@ -70,7 +72,7 @@ def open_by_command(
     def read() -> None:
         assert process.stdout is not None
         with process.stdout as output:
-            for line in output:  # to its end, or the program would wait for a reader
+            for line in output:  # to the end: the program would block on a full pipe
                 last[0] = line.strip() or last[0]
                 if not found and (address := pattern.search(line)):
                     found.append(f"https://{address[1].lower()}")
@@ -88,7 +90,7 @@ def open_by_command(
     _end(process, reader)
     said = redact(last[0], ())[:REASON_CHARACTERS]
     what = (
-        f"ended, and said last: {said or 'nothing'}"
+        f"ended; its last output was: {said or 'nothing'}"
         if ended
         else f"printed no https address within {seconds:.0f} s"
     )

@@ -1,12 +1,13 @@
-"""Is this request Alexa's? The only file that knows certificates.
+"""Verify that a request comes from Alexa. Only this file knows about certificates.
 
-The checks of https://developer.amazon.com/docs/alexa/custom-skills/host-a-custom-skill-as-a-web-service.html, on the
-bytes as they came, before anything of them is parsed. The SDK's own verifier is not used: it parses first, and its
-dependencies do not load with OpenSSL 3.0.10 and later.
+It makes the checks of
+https://developer.amazon.com/docs/alexa/custom-skills/host-a-custom-skill-as-a-web-service.html
+on the raw bytes, before parsing any of them. The SDK's own verifier is not used: it parses first,
+and its dependencies do not load with OpenSSL 3.0.10 and later.
 
-Whoever is not verified yet can cost little: few chains are fetched at a time, all who need the
-same one share its fetch, nobody waits longer than a fetch may take, and all that is remembered is
-bounded.
+Unverified callers must not be able to tie up the server. So only a few chains are fetched at a
+time, requests that need the same chain share its fetch, no request waits longer than a fetch may
+take, and all memory is bounded.
 """
 
 from __future__ import annotations
@@ -41,31 +42,31 @@ from skill.envelope import moment, parse
 
 T = TypeVar("T")
 
-ALEXA_HOST = "echo-api.amazon.com"  # whom the certificate must be for
-CHAIN_HOST = "s3.amazonaws.com"  # where the chain must come from, and from which folder
-_BUSY = frozenset({408, 425, 429, *range(500, 600)})  # what S3 answers when it cannot answer
+ALEXA_HOST = "echo-api.amazon.com"  # the certificate must be for this host
+CHAIN_HOST = "s3.amazonaws.com"  # the chain must come from this host, and from this path
 _CHAIN_PATH = re.compile(r"/echo\.api/[\w./~-]+", re.ASCII)
+_BUSY = frozenset({408, 425, 429, *range(500, 600)})  # statuses after which to try again
 TOLERANCE, EVENT_TOLERANCE = timedelta(seconds=150), timedelta(hours=1)
 FETCH_SECONDS, FETCH_BYTES, URL_CHARACTERS = 3.0, 64 * 1024, 500
-FETCHES = 4  # chains that are fetched at a time
-QUEUED, TURN_SECONDS = 2, 1.0  # how many more addresses wait for their turn, and how long
-RETRY_SECONDS = 0.2  # the pause before a chain is asked for once more
+FETCHES = 4  # how many chains are fetched at the same time
+QUEUED, TURN_SECONDS = 2, 1.0  # how many more requests wait for their turn, and how long
+RETRY_SECONDS = 0.2  # the pause before the one retry
 CACHED_LEAVES, CACHED_FOR = 8, timedelta(hours=24)
-# A key that is a day old is renewed, by one request a minute, which waits a second for it.
+# A key that is a day old is renewed: one request per minute tries, and waits a second for it.
 REFRESH_SECONDS, REFRESHED_EVERY = 1.0, timedelta(seconds=60)
 REMEMBERED_FAILURES, FAILED_FOR = 256, timedelta(seconds=10)
 
 
 class NotAlexa(ValueError):
-    """A request that is not to be answered; the message says why."""
+    """A request that must not be answered; the message says why."""
 
 
 class Unavailable(NotAlexa):
-    """A chain that cannot be had at the moment, through no fault of its address."""
+    """A chain that cannot be fetched at the moment, although its address may be right."""
 
 
 class Leaf(NamedTuple):
-    """A verified key, when to ask for it again, and until when its certificate is valid."""
+    """A verified key, when to fetch it again, and when its certificate expires."""
 
     key: rsa.RSAPublicKey
     refresh: datetime
@@ -73,7 +74,7 @@ class Leaf(NamedTuple):
 
 
 class Fetch:
-    """One fetch of a chain; what it finds is there for all who wait for it."""
+    """One fetch of a chain, whose outcome all waiting requests share."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
@@ -81,7 +82,7 @@ class Fetch:
 
 
 class Verifier:
-    """Checks requests; one for all threads."""
+    """Checks requests. All threads share one verifier."""
 
     def __init__(
         self,
@@ -89,27 +90,27 @@ class Verifier:
         skill_ids: tuple[str, ...] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Take the skill ids that are answered (none: all), and for tests the clock.
+        """Take the ids of the skills to answer (none: all) and, for tests, the clock.
 
-        Raises ValueError where the trust roots cannot be read.
+        Raises ValueError if the trust roots cannot be read.
         """
         self._skill_ids, self._now = skill_ids, now
         self._roots = verification.Store(_read_roots(roots_file()))
         self._leaves: OrderedDict[str, Leaf] = OrderedDict()
         self._failures: OrderedDict[str, datetime] = OrderedDict()
         self._fetches: dict[str, Fetch] = {}
-        self._fetching = 0  # threads, those included that nobody waits for any more
+        self._fetching = 0  # fetching threads, including those that nobody waits for any more
         self._queued = 0
-        self._changed = threading.Condition()  # guards all of these
+        self._changed = threading.Condition()  # guards all of the above
 
     def answer_only(self, *skill_ids: str) -> None:
-        """Answer these skills from now on, and no others."""
+        """Answer only these skills from now on."""
         self._skill_ids = skill_ids
 
     def check(self, body: bytes, headers: Mapping[str, str] | Headers) -> dict[str, Any]:
-        """Check signature, time and skill id of a request and return its JSON.
+        """Check a request's signature, time and skill id, and return its JSON.
 
-        Raises NotAlexa where one of them is wrong or missing, Junk where the body is no request.
+        Raises NotAlexa if one of them is wrong or missing, and Junk if the body is not a request.
         """
         self._check_signature(body, headers)
         envelope = parse(body)
@@ -133,10 +134,10 @@ class Verifier:
             raise NotAlexa("the signature does not fit the body") from None
 
     def _key(self, url: str) -> rsa.RSAPublicKey:
-        """Return the public key of the chain at a URL, checked against the trust roots.
+        """Return the public key of the chain at a URL, verified against the trust roots.
 
-        A key is asked for again after a day. Where that fails it is believed as long as its
-        certificate is valid.
+        A key is fetched again after a day. If that fails, the old one is used until its
+        certificate expires.
         """
         deadline = time.monotonic() + FETCH_SECONDS
         with self._changed:
@@ -153,12 +154,13 @@ class Verifier:
     def _await_turn(self, url: str) -> None:
         """Wait until a chain may be fetched.
 
-        Few wait: most of a server's threads have to stay free for those whose chain is known.
-        Raises NotAlexa where it failed just now, or where too many others are being fetched.
+        Only a few requests wait: most of the server's threads must stay free for requests whose
+        chain is known. Raises NotAlexa if the chain failed a moment ago, or if too many others are
+        being fetched.
         """
         now = self._now()
         if self._failures.get(url, now) > now:
-            raise NotAlexa("the certificate chain could not be had a moment ago")
+            raise NotAlexa("the certificate chain could not be fetched a moment ago")
         if self._can_fetch(url):
             return
         has_turn = False
@@ -170,12 +172,12 @@ class Verifier:
             raise NotAlexa("too many other certificate chains are being fetched; try again")
 
     def _known(self, url: str) -> Leaf | None:
-        """Return what is remembered of a chain, unless its certificate has expired."""
+        """Return a chain's remembered leaf, unless its certificate has expired."""
         leaf = self._leaves.get(url)
         return leaf if leaf is not None and self._now() < leaf.expires else None
 
     def _fresh(self, url: str, leaf: Leaf) -> Leaf:
-        """Ask for a leaf again that is a day old; return the old one where that fails or lasts."""
+        """Renew a leaf that is a day old; return the old one if that fails or takes too long."""
         now = self._now()
         if now < leaf.refresh or not self._can_fetch(url):
             return leaf
@@ -189,16 +191,17 @@ class Verifier:
         return self._fetching < FETCHES or self._under_way(url) is not None
 
     def _under_way(self, url: str) -> Fetch | None:
-        """Return the fetch of a chain that others have begun, unless it takes too long already."""
+        """Return the running fetch of a chain, unless it is already taking too long."""
         fetch = self._fetches.get(url)
         if fetch is None or time.monotonic() - fetch.began > FETCH_SECONDS:
             return None
         return fetch
 
     def _fetch(self, url: str) -> Fetch:
-        """Join the fetch of a chain, or begin it, in a thread of its own.
+        """Join the running fetch of a chain, or start one in a new thread.
 
-        Nothing else bounds name lookup, connection, handshake and headers together.
+        It needs a thread because only waiting for one can bound the whole of name lookup,
+        connection, handshake and headers; the timeout of `requests` bounds each part alone.
         """
         fetch = self._under_way(url)
         if fetch is None:
@@ -211,13 +214,13 @@ class Verifier:
         return fetch
 
     def _run(self, url: str, fetch: Fetch) -> None:
-        """Fetch and verify a chain, remember what came of it, and tell those who wait."""
+        """Fetch and verify a chain, remember the outcome, and wake the waiting requests."""
         outcome: Leaf | NotAlexa
         try:
             outcome = self._leaf_of(fetch_chain(url))
         except NotAlexa as finding:
             outcome = finding
-        except Exception as error:  # odd certificates raise more than the errors that one expects
+        except Exception as error:  # malformed certificates raise more than the documented errors
             outcome = NotAlexa(f"the certificate chain cannot be read: {type(error).__name__}")
         with self._changed:
             self._fetching -= 1
@@ -231,7 +234,7 @@ class Verifier:
             self._changed.notify_all()
 
     def _leaf_of(self, chain: bytes) -> Leaf:
-        """Verify a chain and return what is remembered of it."""
+        """Verify a chain and return its leaf."""
         certificate = self._verified_leaf(chain)
         public, expires = certificate.public_key(), certificate.not_valid_after_utc
         if not isinstance(public, rsa.RSAPublicKey):
@@ -249,9 +252,8 @@ class Verifier:
             raise NotAlexa("the certificate chain does not verify") from None
         if not may_sign:
             raise NotAlexa("the certificate chain does not verify: its key is not for signatures")
-        if ALEXA_HOST not in [
-            name.lower() for name in names.get_values_for_type(x509.DNSName)
-        ]:  # a wildcard is not enough
+        # The verification above would accept a wildcard; Alexa's own name must be listed.
+        if ALEXA_HOST not in [name.lower() for name in names.get_values_for_type(x509.DNSName)]:
             raise NotAlexa("the certificate chain does not verify: it is for another name")
         return leaf
 
@@ -264,7 +266,7 @@ class Verifier:
             raise NotAlexa(f"the timestamp is more than {tolerance.seconds} s off")
 
     def _check_skill(self, envelope: dict[str, Any]) -> None:
-        """Check the id in the context and in the session; what is not there at all (events have no session) names none."""
+        """Check the skill id in the session and the context, of which events lack the session."""
         if not self._skill_ids:
             return
         session, context = envelope.get("session"), envelope.get("context")
@@ -279,7 +281,7 @@ class Verifier:
 
 
 def _may_sign(leaf: x509.Certificate) -> bool:
-    """Tell whether a certificate lets its key sign. Amazon's say so; what says nothing may."""
+    """Return whether a certificate allows signatures; one without a key usage does."""
     try:
         return leaf.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
     except x509.ExtensionNotFound:
@@ -287,7 +289,7 @@ def _may_sign(leaf: x509.Certificate) -> bool:
 
 
 def chain_url(url: str) -> str:
-    """Return a certificate URL in its normal form. Raises NotAlexa where it is not Amazon's."""
+    """Return a certificate URL in its normal form. Raises NotAlexa if it is not Amazon's."""
     try:
         parts = urlsplit(url[: URL_CHARACTERS + 1])
         host, port = (parts.hostname or "").lower(), parts.port
@@ -312,10 +314,10 @@ def chain_url(url: str) -> str:
 
 
 def fetch_chain(url: str) -> bytes:
-    """Fetch a certificate chain, bounded in time and size, without redirects.
+    """Return a certificate chain, fetched without redirects and bounded in time and size.
 
-    A chain that is unavailable is asked for once more, since S3 now and then answers 503.
-    Raises NotAlexa where there is none, Unavailable where there may be one a moment later.
+    An unavailable chain is tried once more, since S3 now and then answers 503. Raises NotAlexa if
+    there is no chain, and Unavailable if there may be one a moment later.
     """
     deadline = time.monotonic() + FETCH_SECONDS
     try:
@@ -355,18 +357,19 @@ def _ask_for_chain(url: str, deadline: float) -> bytes:
 
 
 def roots_file() -> Path:
-    """Tell where the trust roots are: in the file that SSL_CERT_FILE names, else certifi's."""
+    """Return the file of the trust roots: the one that SSL_CERT_FILE names, else certifi's."""
     return Path(os.environ.get("SSL_CERT_FILE") or certifi.where())
 
 
 def _read_roots(path: Path) -> list[x509.Certificate]:
     try:
-        with warnings.catch_warnings():  # systems' files hold some old roots of odd form
+        with warnings.catch_warnings():  # system files hold some old roots in deprecated forms
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
             return x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"the trust roots in {path} cannot be read ({error}); set SSL_CERT_FILE to a file of PEM certificates"
+            f"the trust roots in {path} cannot be read ({error}); "
+            "set SSL_CERT_FILE to a file of PEM certificates"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Keeps a tunnel open: where its program ends or its address stops answering, another is opened and told."""
+"""Keep a tunnel open: replace it when its program ends or its address stops answering."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skill.tunnel import NoTunnel
 from skill.verify import roots_file
 
 EVERY_SECONDS, ANSWER_SECONDS = 30.0, 8.0
-MISSES = 3  # answers in a row that fail to come before an address counts as dead
+MISSES = 3  # an address counts as dead after this many missing answers in a row
 
 
 class Tunnel(Protocol):
@@ -25,7 +25,7 @@ class Tunnel(Protocol):
         """Return whether its program still runs."""
 
     def close(self) -> None:
-        """End it."""
+        """Close the tunnel."""
 
 
 def answers(address: str) -> bool:
@@ -50,10 +50,10 @@ def keep_open(
     does_answer: Callable[[str], bool] = answers,
     every: float = EVERY_SECONDS,
 ) -> None:
-    """Open a tunnel, tell its address, and open another whenever it dies, until stopped.
+    """Open a tunnel, report its address, and open another whenever it dies, until stopped.
 
-    A tunnel that cannot be opened at first is given up in one line; one that was open is tried
-    again for ever, with a line for each new reason.
+    If the first tunnel cannot be opened, give up with one line. If a later one cannot, keep trying
+    for ever, with a line for each new reason.
     """
     address, told = "", ""
     while not stopped.is_set():
@@ -82,7 +82,7 @@ def keep_open(
 def _until_it_dies(
     tunnel: Tunnel, does_answer: Callable[[str], bool], *, stopped: threading.Event, every: float
 ) -> str:
-    """Watch a tunnel and say why it is dead; "" where one is to stop."""
+    """Watch a tunnel and return why it died, or "" if stopped."""
     missed = 0
     while not stopped.wait(every):
         if not tunnel.is_alive():

@@ -223,7 +223,7 @@ def test_the_held_out_text_is_read_and_text_that_is_none_is_refused(tmp_path):
         read_exchanges(path)
     path.write_text("one\ttwo\nalone\n")
     with pytest.raises(
-        ValueError, match=r"talk\.tsv, line 2: found 1 turns; expected two or more, apart by tabs"
+        ValueError, match=r"talk\.tsv, line 2: found 1 turns; expected two or more, tab-separated"
     ):
         read_exchanges(path)
     path.write_text("")

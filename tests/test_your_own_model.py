@@ -140,7 +140,7 @@ def test_a_foreign_model_is_loaded_where_the_caller_names_it_and_nowhere_else(
     assert DialogueAgent.load(tmp_path, model_name=name).respond(["a"], ["hi"])
     with pytest.raises(
         ValueError,
-        match=rf"to load it is to run its code: if you trust it, name it yourself by --model {name}",
+        match=rf"loading it runs its code: if you trust it, name it yourself with --model {name}",
     ):
         checkpoint.load(tmp_path)
     with pytest.raises(ValueError, match=rf"names the model {name}, not other:Model"):
@@ -155,7 +155,7 @@ def test_what_a_checkpoint_names_is_not_imported_before_the_caller_agrees(
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = json.loads((tmp_path / "checkpoint" / CONFIG).read_text())
     (tmp_path / "checkpoint" / CONFIG).write_text(json.dumps(settings | {"class": "trap:Model"}))
-    with pytest.raises(ValueError, match="trap:Model, which is not of this project"):
+    with pytest.raises(ValueError, match="trap:Model, which is not one of this project"):
         checkpoint.load(tmp_path / "checkpoint")
     with pytest.raises(SystemExit, match="imported"):
         checkpoint.load(tmp_path / "checkpoint", model_name="trap:Model")
@@ -170,7 +170,7 @@ def test_what_a_checkpoint_names_is_not_imported_before_the_caller_agrees(
         ("no_such_module:Talker", "there is no model no_such_module:Talker"),
         ("dialogue.models.hred:LSTM", "there is no model dialogue.models.hred:LSTM"),
         ("dialogue.models.layers:GRU", "lacks from_config, encode_turn, start, log_likelihood"),
-        ("dialogue.models.hred:FOLDED_BYTES", "is no model: it lacks"),
+        ("dialogue.models.hred:FOLDED_BYTES", "is not a model: it lacks"),
     ],
 )
 def test_a_name_that_is_no_models_is_refused(name, says):
@@ -220,4 +220,4 @@ def test_the_commands_of_the_page_train_measure_and_talk(
     assert reply[1].strip() != FALLBACK
     status, _, complaints = run(talk.replace(" --model lstm:Talker", ""))
     assert status == 2
-    assert f"name it yourself by --model {NAME}:Talker" in complaints
+    assert f"name it yourself with --model {NAME}:Talker" in complaints

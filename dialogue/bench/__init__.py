@@ -1,8 +1,9 @@
-"""How long a reply takes, beside the bare operations it is made of: python -m dialogue.bench (__main__.py says what it shows).
+"""Time replies beside their bare operations: python -m dialogue.bench (see __main__.py).
 
-timing.py    calls, timed in turns, so that a noisy machine is noisy for all alike
+timing.py    times calls in interleaved rounds, so that a noisy machine affects all of them alike
 floor.py     the bare operations of a reply
-replies.py   what is timed: the reference model and a checkpoint, by precision, method, batch and length
-memory.py    the most memory that a process with an agent takes
-fidelity.py  what a precision changes in what a checkpoint says about real text
+replies.py   the timed replies: of the reference model and of a checkpoint, by precision, method,
+             batch and length
+memory.py    the peak memory of a process with an agent
+fidelity.py  how a precision changes what a checkpoint says about real text
 """

@@ -1,14 +1,15 @@
-"""python -m dialogue.bench: how long a reply takes, what precisions and batches change, and how much memory it takes.
+"""python -m dialogue.bench: measure the time and memory of replies, by precision and batch.
 
-Everything is timed in turns: trust ratios within one run. The last line is JSON:
+Everything is timed in interleaved rounds, so trust ratios within one run. The last line is JSON:
 
-    rows            a line of the table each; ratio is ms over floor_ms, and floor.py says what floor and bound are
+    rows            the rows of the table; ratio is ms / floor_ms, and floor.py defines floor and
+                    bound
     relations       ratios of rows
-    fidelity        what each precision changes in what the checkpoint says
-    auto            the precision that --precision auto would choose for the checkpoint just now
-    peak_memory_mb  of a process that loads the checkpoint's agent in each precision and answers
+    fidelity        how each precision changes what the checkpoint says
+    auto            the precision that --precision auto would choose for the checkpoint right now
+    peak_memory_mb  for each precision, of a process that loads the checkpoint's agent and answers
 
-Pin it to compare: taskset -c 0 env OMP_NUM_THREADS=1 python -m dialogue.bench
+Pin it to one core to compare runs: taskset -c 0 env OMP_NUM_THREADS=1 python -m dialogue.bench
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     add_model(parser)
-    add("--full", action="store_true", help="every method of DecodeConfig, too")
+    add("--full", action="store_true", help="also time every method of DecodeConfig")
     add(
         "--text",
         type=Path,
         default=HELD_OUT,
         metavar="FILE",
-        help="conversations for the fidelity, one a line, turns apart by tabs",
+        help="conversations for the fidelity, one per line, turns tab-separated",
     )
     add("--rounds", type=int, default=7, help="(default: %(default)s)")
     add("--device", default="cpu", help="(default: %(default)s)")
@@ -96,7 +97,7 @@ def time_rows(
     rounds: int,
     console: Console,
 ) -> dict[str, Any]:
-    """Time all rows and their bare operations in turns, and give the JSON's rows and relations."""
+    """Time all rows and their bare operations, and return the JSON's rows and relations."""
     model = replies.reference_model(device)
     prepared = {name: model.prepare(name) for name in there}
     searches = replies.reference_rows(prepared, device) | replies.length_rows(prepared, device)

@@ -1,4 +1,4 @@
-"""What a precision changes in what a checkpoint says: real conversations, each precision beside fp32."""
+"""Measure how precisions change what a checkpoint says, on real conversations, against fp32."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.models.history import stack_histories
 from dialogue.text_files import read_lines
 
-HELD_OUT = Path(__file__).with_name(
-    "heldout.tsv"
-)  # of chitchat-dataset's test split (MIT), which the shipped model has not read
+# From chitchat-dataset's test split (MIT), which the shipped model was not trained on.
+HELD_OUT = Path(__file__).with_name("heldout.tsv")
 
 
 def read_exchanges(path: Path = HELD_OUT) -> list[list[str]]:
-    """Read conversations, one a line, their turns apart by tabs; the last turn is what was really replied.
+    """Load conversations, one per line with tab-separated turns; the last turn is the true reply.
 
-    Raises ValueError where a line has no two turns, or where there is no such file.
+    Raises ValueError if a line has fewer than two turns, or if the file cannot be read.
     """
     exchanges = [
         [turn.strip() for turn in line.split("\t") if turn.strip()] for line in read_lines(path)
@@ -29,11 +28,12 @@ def read_exchanges(path: Path = HELD_OUT) -> list[list[str]]:
     for number, turns in enumerate(exchanges, 1):
         if len(turns) < 2:
             raise ValueError(
-                f"{path}, line {number}: found {len(turns)} turns; expected two or more, apart by tabs"
+                f"{path}, line {number}: found {len(turns)} turns; "
+                "expected two or more, tab-separated"
             )
     if not exchanges:
         raise ValueError(
-            f"{path} is empty; expected a conversation a line, its turns apart by tabs"
+            f"{path} is empty; expected one conversation per line, its turns tab-separated"
         )
     return exchanges
 
@@ -42,15 +42,15 @@ def read_exchanges(path: Path = HELD_OUT) -> list[list[str]]:
 def fidelity(
     agents: dict[str, DialogueAgent], exchanges: Sequence[Sequence[str]]
 ) -> dict[str, dict[str, float]]:
-    """Compare precisions with fp32 on the tokens that were really said, and on the replies that the agent gives.
+    """Compare precisions with fp32, on the tokens of the true replies and on the agent's replies.
 
-    kl: mean over tokens of the Kullback-Leibler divergence KL(fp32 || precision), in nats; top_1: share of tokens whose likeliest
-    is the same; changed: share of replies that are not the same word by word.
+    kl: the Kullback-Leibler divergence KL(fp32 || precision) in nats, averaged over tokens. top_1:
+    the fraction of tokens at which both find the same one likeliest. changed: the fraction of
+    replies that differ in any word.
     """
     before, utterances = _heard(agents["fp32"], exchanges)
-    tables = {
-        name: _log_probs(agent, before, exchanges) for name, agent in agents.items()
-    }  # (tokens, V) each
+    # One (tokens, V) table of log probabilities per precision.
+    tables = {name: _log_probs(agent, before, exchanges) for name, agent in agents.items()}
     replies = {
         name: [reply.text for reply in agent.answer(before, utterances)]
         for name, agent in agents.items()
@@ -73,7 +73,7 @@ def fidelity(
 def _heard(
     agent: DialogueAgent, exchanges: Sequence[Sequence[str]]
 ) -> tuple[list[Conversation], list[str]]:
-    """Take in all but the last two turns, and give the turn that is answered apart."""
+    """Return conversations that have heard all but the last two turns, and the turns to answer."""
     conversations = [Conversation() for _ in exchanges]
     for row, turns in enumerate(exchanges):
         for number, text in enumerate(turns[:-2]):
@@ -85,7 +85,11 @@ def _heard(
 def _log_probs(
     agent: DialogueAgent, before: Sequence[Conversation], exchanges: Sequence[Sequence[str]]
 ) -> torch.Tensor:
-    """Read the true replies token by token and give what the decoder makes of each: (tokens, V)."""
+    """Return the decoder's log probabilities at each token of the true replies: (tokens, V).
+
+    All replies are read in step; a reply that has ended repeats its last token, and its rows are
+    left out.
+    """
     heard = agent.hear(before, [Turn("user", turns[-2]) for turns in exchanges])
     state = agent.prepared.start(
         stack_histories([c.history for c in heard if c.history is not None])

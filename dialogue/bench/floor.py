@@ -1,12 +1,14 @@
-"""The bare operations of a reply, by size and precision: what a decoder is measured against.
+"""The bare operations of a reply, by size and precision, as a yardstick for decoders.
 
-floor   a step as PyTorch's own parts do it: a GRU cell, the output layer by the fastest engine that PyTorch offers for the
-        precision, log_softmax, one flat top-k over (batch, beam * vocabulary). A decoder that does its parts better is below.
-bound   the same four in the cheapest form that this project knows (weights in a packed layout, input gates from a table,
-        log_softmax in place, top-k in two stages): nothing that is written with these operations can be below.
+floor   a step made of PyTorch's own operations: a GRU cell, the output layer by the fastest engine
+        that PyTorch offers for the precision, log_softmax, and one flat top-k over (batch,
+        beam * vocabulary). A decoder with faster operations of its own can be below the floor.
+bound   the same four in the cheapest form that this project knows: weights in a packed layout,
+        input gates from a table, log_softmax in place, and top-k in two stages. No decoder made of
+        these operations can be below the bound.
 
-Neither has an embedding lookup, bookkeeping, or an encoder. Every operation is timed alone, over and over, so that its weights
-stay in the cache as well as they can.
+Neither includes an embedding lookup, bookkeeping, or an encoder. Every operation is timed alone and
+repeatedly, so that its weights are in the cache as far as possible.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from dialogue.bench.timing import Call
 from dialogue.config import ModelConfig
 from dialogue.models.projection import adds_int8_exactly, engines, lay_out, prepack_int8
 
-BLOCKS = 24  # of the two-stage top-k; they divide the reference's vocabulary
+BLOCKS = 24  # blocks of the two-stage top-k; must divide the reference's vocabulary
 
 
 class Part(NamedTuple):
@@ -37,7 +39,7 @@ class Part(NamedTuple):
 def parts(
     size: tuple[int, int], config: ModelConfig, *, precisions: list[str], device: torch.device
 ) -> dict[Part, Call]:
-    """List the operations of a step of batch * beam rows, each in all its ways."""
+    """Return the operations of a step of batch * beam rows, each done in every way."""
     batch, beam = size
     rows, hidden, vocabulary = batch * beam, config.hidden, config.vocab_size
     generator = torch.Generator().manual_seed(0)
@@ -81,7 +83,7 @@ def parts(
 def _offered(
     weight: torch.Tensor, bias: torch.Tensor, rows: torch.Tensor, *, device: torch.device
 ) -> dict[tuple[str, str], Call]:
-    """List the engines that PyTorch offers for the output layer, by precision."""
+    """Return PyTorch's own engines for the output layer, by precision and name."""
     transposed, half, half_bias = weight.t().contiguous(), weight.bfloat16(), bias.bfloat16()
     found: dict[tuple[str, str], Call] = {
         ("fp32", "linear"): lambda: F.linear(rows, weight, bias),
@@ -102,7 +104,10 @@ def _offered(
 def reply_ms(
     kind: str, size: tuple[int, int], precision: str, *, times: Mapping[Part, float], tokens: int
 ) -> float | None:
-    """Add up a reply of so many tokens, each operation in its fastest way; None where one of them was not timed."""
+    """Return the time of a reply with each operation done in its fastest way.
+
+    The result is None if one of the operations was not timed.
+    """
     total = 0.0
     for operation in ("recurrent", precision, "softmax", "top"):
         ways = [ms for part, ms in times.items() if part[:3] == (size, kind, operation)]

@@ -1,4 +1,4 @@
-"""The most memory that a process takes which loads an agent and answers, and does nothing else."""
+"""Measure the peak memory of a process that only loads an agent and answers once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from dialogue.agent import DialogueAgent
 def peak_mb(
     folder: Path, precision: str, *, model_name: str | None, device: torch.device
 ) -> int | None:
-    """Answer in a process of its own and give its peak in MB, on the GPU where it computes there; None on Windows.
+    """Return the peak memory in MB of a new process that answers; None on Windows.
 
-    A child's peak begins with the memory of its parent: call this before anything large is there.
+    If it computes on a GPU, that is the GPU's memory. A child's peak includes the memory of its
+    parent, so call this before loading anything large.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:

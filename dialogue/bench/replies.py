@@ -1,7 +1,8 @@
-"""What is timed: replies of a reference model of fixed sizes, to compare machines and versions, and of a checkpoint.
+"""The replies to time: of a reference model, to compare machines and versions, and of a checkpoint.
 
-The reference (vocabulary 10,008, all vectors 300) is untrained and made to say 20 tokens; encoding is timed apart. The
-checkpoint goes through the agent, at its default settings, or made to say as many tokens after any number of turns.
+The reference (vocabulary 10,008, all vectors 300) is untrained and forced to say 20 tokens;
+encoding is timed separately. The checkpoint answers through the agent, either at its default
+settings or forced to say the same number of tokens after any number of turns.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ REPLY_TOKENS, UTTERANCE_TOKENS = 20, 12
 SIZES = ((1, 1), (1, 5), (1, 20), (8, 5), (32, 5))  # batch x beam
 LENGTHS = (5, 10, 20, 40)
 TURNS = (2, 20, 200)
-MANY = 32  # replies in one call, or in as many calls
+MANY = 32  # replies, in one call or in as many calls
 BOS, EOS = 2, 3
 FORCED = "checkpoint, forced"
 TALK = (
@@ -44,7 +45,7 @@ PreparedModels = dict[str, PreparedModel[Any]]  # by precision
 
 @dataclass(frozen=True)
 class Row:
-    """What a line of the table is about."""
+    """What one row of the table times."""
 
     method: str
     model: str
@@ -58,24 +59,24 @@ class Row:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Give batch and beam."""
+        """Batch and beam."""
         return self.batch, self.beam
 
     def figures(self, **more: float | None) -> dict[str, Any]:
-        """Give the row as the JSON has it, with more figures."""
+        """Return the row as a dict for JSON, with more figures."""
         return asdict(self) | {
             name: None if value is None else round(value, 3) for name, value in more.items()
         }
 
 
 def reference_model(device: torch.device) -> HRED:
-    """Build the reference, with the same weights every time."""
+    """Build the reference model, with the same weights every time."""
     torch.manual_seed(0)
     return HRED.from_config(REFERENCE, bos_id=BOS).eval().to(device)
 
 
 def reference_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Call]:
-    """List beams by precision and size, without blocking and with all of it; and 32 replies in as many calls."""
+    """Return beams by precision and size, without and with all blocking; and 32 separate calls."""
     beams = [
         Row("greedy" if size[1] == 1 else "beam", "reference", p, *size)
         for size in SIZES
@@ -87,7 +88,7 @@ def reference_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, 
 
 
 def length_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Call]:
-    """List replies of several lengths."""
+    """Return replies of several lengths."""
     return {row: _reference_reply(row, prepared, device) for row in map(_of_length, LENGTHS)}
 
 
@@ -96,7 +97,7 @@ def _of_length(tokens: int) -> Row:
 
 
 def method_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Call]:
-    """List every method of DecodeConfig, for one talker and for 32."""
+    """Return every method of DecodeConfig, for one conversation and for 32."""
     rows = [
         Row(method, "reference", "fp32", batch, 10) for method in METHODS for batch in (1, MANY)
     ]
@@ -141,7 +142,7 @@ def _reference_reply(row: Row, prepared: PreparedModels, device: torch.device) -
 
 
 def encoding(model: HRED, batch: int, device: torch.device) -> Call:
-    """Take an utterance of 12 tokens into each of some histories of the reference."""
+    """Return a call that encodes an utterance of 12 tokens into each history of a batch."""
     histories = torch.zeros(batch, REFERENCE.context, device=device)
     heard = torch.full((batch, UTTERANCE_TOKENS), 4, device=device)
     return partial(model.encode_turn, heard, torch.full((batch,), UTTERANCE_TOKENS), histories)
@@ -150,9 +151,10 @@ def encoding(model: HRED, batch: int, device: torch.device) -> Call:
 def checkpoint_rows(
     agents: dict[str, DialogueAgent], forced: DialogueAgent
 ) -> dict[Row, tuple[Call, Call]]:
-    """List a checkpoint's own, the search and the encoding of each: at the default settings, and after 2, 20 and 200 turns.
+    """Return a checkpoint's rows, with the calls of search and encoding for each.
 
-    agents: at the default settings, by precision. forced: says as many tokens whatever it heard.
+    They are at the default settings, and after 2, 20 and 200 turns. agents: at the default
+    settings, by precision. forced: an agent that always says the same number of tokens.
     """
     found: dict[Row, tuple[Call, Call]] = {}
     for precision, agent in agents.items():
@@ -191,9 +193,11 @@ def _agent_row(
 
 
 def relations(times: dict[Row, list[float]]) -> dict[str, dict[str, float]]:
-    """Compare rows: all blockings over none, many calls over one, ms a token by length of the reply, ms by turns before it.
+    """Compare rows, and return the comparisons by name.
 
-    times: ms of each row, round by round. Ratios are medians of those within a round.
+    They are: all blocking over none; many calls over one; ms per token by the length of the reply;
+    ms by the number of turns before it. times: ms of each row, round by round. A ratio is the
+    median of the ratios within each round.
     """
 
     def ratio(row: Row, other: Row) -> float:

@@ -1,4 +1,4 @@
-"""Timing many calls in turns."""
+"""Time many calls in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import torch
 
 Key = TypeVar("Key", bound=Hashable)
 Call = Callable[[], object]
-SHORTEST = 0.005  # seconds: what is shorter is called several times and divided
+SHORTEST = 0.005  # seconds; a shorter call is repeated, and the time divided
 
 
 @torch.no_grad()
 def time_in_turns(
     calls: Mapping[Key, Call], rounds: Iterable[int], *, device: torch.device
 ) -> dict[Key, list[float]]:
-    """Give the milliseconds of each call, round by round. A round times every call once; two calls before the first warm up.
+    """Return the milliseconds of each call, round by round.
 
-    Where one thread computes, its own time on the processor counts: what other processes take of a shared core does not.
+    A round times every call once; each call is warmed up twice before the first round. If a single
+    thread computes, its own CPU time is measured, so that other processes on a shared core do not
+    count.
     """
     clock = (
         time.thread_time
@@ -38,7 +40,7 @@ def time_in_turns(
 
 
 def _seconds(call: Call, repeats: int, clock: Callable[[], float], device: torch.device) -> float:
-    """Give the mean seconds of a call, waiting for the device before and after."""
+    """Return the mean seconds of a call, waiting for the device before and after."""
     _wait(device)
     start = clock()
     for _ in range(repeats):

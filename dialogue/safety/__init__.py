@@ -1,4 +1,7 @@
-"""What may be said: lists of words, what is answered with a fixed sentence, the filter of the n-best. Knows no model."""
+"""Decide what may be said: word lists, topics with a fixed answer, the filter of candidates.
+
+This package knows no model.
+"""
 
 from dialogue.safety.guard import (
     LEVELS,
@@ -14,6 +17,6 @@ from dialogue.safety.play import Play
 from dialogue.safety.topics import TOPICS, topic
 
 __all__ = [
-    "BLOCKED", "LEVELS", "OFFENSIVE", "TOPICS", "Guarded", "Hit", "Level", "Play", "fixed_answer", "hits",
-    "is_offensive", "level_from_environment", "may_say", "never_say", "topic", "version",
+    "BLOCKED", "LEVELS", "OFFENSIVE", "TOPICS", "Guarded", "Hit", "Level", "Play", "fixed_answer",
+    "hits", "is_offensive", "level_from_environment", "may_say", "never_say", "topic", "version",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from dialogue.text_files import decoded, read_text
 
 
 def findings(lines: Iterable[str]) -> Iterator[tuple[int, str, str, str]]:
-    """Yield number, category, listed word and text of each hit; a topic is a category without a word."""
+    """Yield line number, category, listed word and text of each hit; a topic has no listed word."""
     for number, line in enumerate(lines, start=1):
         text = line.rstrip("\n")
         for hit in lists.hits(text):
@@ -25,24 +25,24 @@ def findings(lines: Iterable[str]) -> Iterator[tuple[int, str, str, str]]:
 
 
 def read_input(file: str) -> str:
-    """Read a file, or standard input where it is -.
+    """Return the text of a file, or of standard input if the file is -.
 
-    Raises ValueError where either cannot be read.
+    Raises ValueError if it cannot be read.
     """
     if file != "-":
         return read_text(file)
-    content = getattr(sys.stdin, "buffer", None)  # the bytes, whatever encoding the terminal has
+    content = getattr(sys.stdin, "buffer", None)  # raw bytes, whatever the terminal's encoding
     return sys.stdin.read() if content is None else decoded(content.read())
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Report from the command line; 1 where anything was found, 2 where the file cannot be read."""
+    """Report from the command line; return 1 if anything was found, 2 if the file is unreadable."""
     parser = argparse.ArgumentParser(
         prog="python -m dialogue.safety", description="Report what the lists find in a text."
     )
     parser.add_argument(
-        "file", metavar="FILE", help="a text file, one utterance a line; - reads standard input"
+        "file", metavar="FILE", help="a text file, one utterance per line; - reads standard input"
     )
     options = parser.parse_args(arguments)
     lines = read_input(options.file).splitlines()
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(table)
     affected = len({number for number, *_ in found})
     versions = f"version {lists.version()} of the lists and {topics.version()} of the topics"
-    console.print(f"{affected} of {len(lines)} lines hold something, by {versions}")
+    console.print(f"{affected} of {len(lines)} lines have hits, by {versions}")
     return 1 if found else 0
 
 

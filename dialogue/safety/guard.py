@@ -1,4 +1,4 @@
-"""What is answered without the model, and what the model may say: the two questions that a conversation asks of safety."""
+"""Answer the two questions of a conversation: is the answer a fixed one, and what may be said."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ LEVELS: tuple[Level, ...] = ("strict", "standard", "off")
 
 @dataclass(frozen=True)
 class Guarded:
-    """A fixed answer to an utterance, and why: a topic, or "offensive". Neither enters the history of a conversation."""
+    """A fixed answer to an utterance, and its reason: a topic, or "offensive".
+
+    Neither the utterance nor the answer is added to the history.
+    """
 
     reason: str
     text: str
 
 
 def level_from_environment() -> Level:
-    """Read SAFETY: strict, standard (the default) or off. Raises ValueError on another word."""
+    """Return the level in SAFETY: strict, standard (the default) or off. Raises ValueError else."""
     value = os.environ.get("SAFETY") or "standard"
     for level in LEVELS:
         if value == level:
@@ -38,10 +41,11 @@ def level_from_environment() -> Level:
 def fixed_answer(
     utterance: str, *, seed: str, locale: str = "", level: Level = "standard", play: Play = NO_PLAY
 ) -> Guarded | None:
-    """Answer an utterance for which nothing may be generated; None: the model may.
+    """Return the fixed answer to an utterance, or None if the model may answer it.
 
-    seed: chooses the wording. locale: whose crisis line is named, such as en-US. A crisis is answered at every level; at
-    `off` nothing else is, at `strict` mild words are offensive, too. play: what the turns before tell of a game.
+    A crisis is answered at every level; at `off` nothing else is, and at `strict` mild words are
+    offensive, too. seed: picks the wording. locale: picks the crisis line, such as en-US. play:
+    what the earlier turns tell about a game.
     """
     about = topic(utterance, play=play)
     if about == "crisis":
@@ -56,10 +60,10 @@ def fixed_answer(
 
 
 def may_say(level: Level) -> Callable[[str, str], bool] | None:
-    """Build the filter of the n-best: (utterance, reply) -> whether that reply may be said. None at `off`.
+    """Return the filter of candidates: (utterance, reply) -> whether to allow it. None at `off`.
 
-    A reply holds no listed word, mild ones included, touches no topic that has a fixed answer, and does not agree where
-    the utterance spoke of something delicate.
+    An allowed reply has no listed word, not even a mild one, touches no topic that has a fixed
+    answer, and does not agree with an utterance about something delicate.
     """
     if level == "off":
         return None
@@ -69,5 +73,5 @@ def may_say(level: Level) -> Callable[[str, str], bool] | None:
 
 
 def never_say(level: Level) -> list[str]:
-    """List the phrases that a search is not to write at all, so that the beam holds better ones. None at `off`."""
+    """Return the phrases that a search must not write, to leave the beam room for better ones."""
     return [] if level == "off" else read_lines(BLOCKED)

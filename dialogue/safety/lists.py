@@ -1,4 +1,4 @@
-"""Does a text hold what should not be said? The lists of lists.toml, compiled to one pattern."""
+"""Find words in a text that should not be said: the lists of lists.toml, as one pattern."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from dialogue.safety.text import fold
 from dialogue.text_files import read_text
 
 LISTS = Path(__file__).with_name("lists.toml")
-BLOCKED = Path(__file__).with_name(
-    "blocked.txt"
-)  # listed words as a beam search forbids them: one phrase a line
-CATEGORIES = ("slur", "sexual", "profanity", "violence", "mild")  # what fits two is the first
+# Listed words in the form in which a beam search forbids them: one phrase per line.
+BLOCKED = Path(__file__).with_name("blocked.txt")
+CATEGORIES = ("slur", "sexual", "profanity", "violence", "mild")  # the first that matches counts
 OFFENSIVE = frozenset(CATEGORIES[:-1])
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A listed word in a text: its category, and how it reads folded."""
+    """A listed word in a text: its category and its folded form."""
 
     category: str
     word: str
 
 
 def hits(text: str) -> list[Hit]:
-    """List what a text holds of the lists, in the order in which it stands there; titles, names and play are left alone.
+    """Return the listed words in a text, in order, except in titles, names and talk about play.
 
-    Categories: slur, sexual, profanity, violence (threats, and encouragement of harm), mild.
+    The categories are slur, sexual, profanity, violence (threats, and encouragement of harm) and
+    mild.
     """
     allowed, listed = _compiled()
     return [
@@ -43,7 +43,7 @@ def hits(text: str) -> list[Hit]:
 
 
 def is_offensive(text: str, *, strict: bool = False) -> bool:
-    """Tell whether a text holds a slur, sexual content, profanity or violence; strict: or a mild word."""
+    """Return whether a text has a slur, sexual content, profanity or violence; strict: or mild."""
     return any(strict or hit.category in OFFENSIVE for hit in hits(text))
 
 
@@ -59,7 +59,10 @@ def _read() -> dict[str, Any]:
 
 @cache
 def _compiled() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Compile the allowed and the listed; a category stands before the next one where both fit."""
+    """Return the patterns of what is allowed and of what is listed.
+
+    The categories are alternatives in order, so that the first that matches counts.
+    """
     lists = _read()
     fragments = lists["fragments"]
     groups = [f"(?P<{name}>{joined(lists[name]['words'], fragments)})" for name in CATEGORIES]

@@ -1,4 +1,4 @@
-"""Regular expressions out of a TOML file: those of a list as one, with the file's fragments filled in."""
+"""Join a list of regular expressions from a TOML file, with the file's fragments filled in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ _FRAGMENT = re.compile(r"\{([a-z]+)\}")
 
 
 def joined(patterns: Iterable[str], fragments: Mapping[str, str]) -> str:
-    """Join patterns by "or"; a fragment's name in braces, "{game}", stands for the fragment, which may name others.
+    """Return patterns joined by "or".
 
-    Raises KeyError where a name is no fragment's.
+    A name in braces, such as "{game}", stands for a fragment, which may name others. Raises
+    KeyError if there is no such fragment.
     """
     pattern = "|".join(patterns)
     while _FRAGMENT.search(pattern):

@@ -1,7 +1,8 @@
-"""What is done in play and hurts nobody: being beaten at chess, killing a dragon. The patterns of play.toml.
+"""Recognise what happens in play and hurts nobody: being beaten at chess, killing a dragon.
 
 "He beats me every time" may be about dominoes or about a husband; only what was said just before
-tells. `Play` is what a session remembers of that, small enough for its attributes.
+can tell. `Play` is what a session remembers about that, small enough for its attributes. The
+patterns are in play.toml.
 """
 
 from __future__ import annotations
@@ -18,23 +19,24 @@ from dialogue.safety.text import fold
 from dialogue.text_files import read_text
 
 PATTERNS = Path(__file__).with_name("play.toml")
-LOOKED_AT = 300  # characters: who tells of a game does so in fewer
-TURNS = 3  # so long a game is spoken of when nothing else is
-NEVER = -1  # turns of who has been answered as in danger: no game explains anything any more
+LOOKED_AT = 300  # characters; people mention a game within fewer
+TURNS = 3  # after this many turns without a mention of it, a game is over
+NEVER = -1  # `turns` of a person who was answered as in danger: a game no longer explains anything
 
 
 @dataclass(frozen=True)
 class Play:
-    """Whether somebody speaks of a game that they play.
+    """Whether somebody is talking about a game that they play.
 
-    turns: for how many more turns what they say may be about it. rough: people hit each other in it.
+    turns: for how many more turns their words may be about it. rough: a game in which people hit
+    each other.
     """
 
     turns: int = 0
     rough: bool = False
 
     def after(self, utterance: str, *, about: str = "") -> Play:
-        """Return what is known after an utterance. about: why its answer is a fixed one, or ""."""
+        """Return what is known after an utterance. about: the reason for a fixed answer, or ""."""
         patterns, folded = _compiled(), fold(utterance[:LOOKED_AT])
         if about == "crisis" or self.turns == NEVER:
             return Play(NEVER)
@@ -49,7 +51,7 @@ class Play:
 
     @classmethod
     def read(cls, value: object) -> Play:
-        """Read what `written` wrote; whatever does not fit is no game."""
+        """Load what `written` returned; anything malformed means no game."""
         match value:
             case [bool(), bool()] | [bool(), _]:
                 return cls()
@@ -58,7 +60,7 @@ class Play:
         return cls()
 
     def written(self) -> list[int | bool]:
-        """Return it as a session attribute."""
+        """Return the value as a session attribute."""
         return [self.turns, self.rough]
 
 
@@ -66,10 +68,10 @@ NO_PLAY = Play()
 
 
 def without_play(folded: str, before: Play = NO_PLAY) -> str:
-    """Take out of a folded text what is done in play, all of it or, where the text speaks of harm, none.
+    """Return a folded text without what happens in play, or unchanged if it speaks of harm.
 
-    "my wife beat me at chess and left" is "my wife | and left". before: what is known of a game
-    from the turns before it.
+    "my wife beat me at chess and left" becomes "my wife | and left". before: what the earlier turns
+    tell about a game.
     """
     patterns = _compiled()
     if patterns.danger.search(folded):

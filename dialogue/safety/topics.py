@@ -1,4 +1,4 @@
-"""Is an utterance one that nothing may be generated for? The patterns of topics.toml."""
+"""Find the topics for which no reply may be generated, with the patterns of topics.toml."""
 
 from __future__ import annotations
 
@@ -15,24 +15,18 @@ from dialogue.text_files import read_text
 from dialogue.vocabulary import CONTINUED
 
 PATTERNS = Path(__file__).with_name("topics.toml")
-LOOKED_AT = 1000  # characters: more than anybody says in one go; the patterns look far ahead, which takes its square
-TOPICS = (
-    "crisis",
-    "medical",
-    "legal",
-    "financial",
-    "personal",
-    "drugs",
-    "sorrow",
-    "side",
-)  # what is two of them is the first
+# Examine at most this many characters, more than anybody says in one go: the patterns look far
+# ahead, so that their time grows with the square of the length.
+LOOKED_AT = 1000
+# In this order: the first that matches counts.
+TOPICS = ("crisis", "medical", "legal", "financial", "personal", "drugs", "sorrow", "side")
 _SENTENCE_END = re.compile(rf"{CONTINUED}|[.!?]")
 
 
 def topic(text: str, *, play: Play = NO_PLAY) -> str | None:
-    """Name what a text is about, of TOPICS, as far as it needs a fixed answer; None where it does not.
+    """Return the topic of a text that needs a fixed answer, one of TOPICS, else None.
 
-    play: what is known of a game from the turns before it.
+    play: what the earlier turns tell about a game.
     """
     folded = _compiled().allowed.sub("|", without_play(fold(text[:LOOKED_AT]), play))
     return next(
@@ -41,12 +35,15 @@ def topic(text: str, *, play: Play = NO_PLAY) -> str | None:
 
 
 def is_delicate(text: str) -> bool:
-    """Tell whether a text speaks of something that is not to be agreed with or cheered: what divides people, harm, grief."""
+    """Return whether a text is about something not to agree with or cheer at.
+
+    That is what divides people, harm, or grief.
+    """
     return bool(_compiled().delicate.search(fold(text[:LOOKED_AT])))
 
 
 def agrees(text: str) -> bool:
-    """Tell whether one of a reply's sentences begins by agreeing or cheering."""
+    """Return whether one of a reply's sentences begins by agreeing or cheering."""
     return any(
         _compiled().agreement.match(fold(sentence))
         for sentence in _SENTENCE_END.split(text[:LOOKED_AT])

@@ -1,6 +1,7 @@
-"""An Echo in the browser: a page on this machine that talks to the skill's own POST /, and shows what happens inside.
+"""An Echo in the browser: a local page that talks to the skill's POST / and shows what happens.
 
-It is there only where requests are not verified. Nothing that is said is kept but in the page itself; see docs/simulator.md.
+It is served only when verification is off. What is said is kept in the page only; see
+docs/simulator.md.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ KINDS = {
     ".svg": "image/svg+xml",
 }
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -43,15 +45,13 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-CHOICES = {
-    "method": METHODS,
-    "ranker": ("auto", "likelihood", "recall", "learned"),
-}  # of the settings that are words
-HISTORY = 2048  # numbers of a history that are shown at most
+# The values of the settings that are words.
+CHOICES = {"method": METHODS, "ranker": ("auto", "likelihood", "recall", "learned")}
+HISTORY = 2048  # show at most this many numbers of a history
 
 
 def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = None) -> None:
-    """Serve the page at /simulator, and beside it what it asks."""
+    """Serve the page and what it requests under /simulator."""
     hears = interaction or load()
     page = Blueprint("simulator", __name__, url_prefix="/simulator")
     files = {
@@ -123,7 +123,7 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"that is no request with its response: {type(error).__name__} {error}"
+                f"that is not a request with its response: {type(error).__name__} {error}"
             ) from None
         return jsonify(found)
 
@@ -141,7 +141,7 @@ def look_inside(
     seen: Seen | None,
     interaction: InteractionSettings,
 ) -> dict[str, Any]:
-    """Say what happened to a request: who answered it and why, from what candidates, with what history, in what time."""
+    """Return who answered a request and why, from which candidates and history, and how fast."""
     found: dict[str, Any] = {
         "contract": contract.check(response, dict(envelope), interaction),
         "seconds": [],
@@ -172,7 +172,7 @@ def look_inside(
 
 
 def _reason(asked: Mapping[str, Any], interaction: InteractionSettings) -> str:
-    """Say why the skill answered by itself: a command that came as talk, else the kind of request or the intent."""
+    """Return why the skill answered by itself: a command, the intent, or the request type."""
     intent = asked.get("intent") or {}
     said = ((intent.get("slots") or {}).get(interaction.slot) or {}).get("value")
     if intent.get("name") in interaction.carrier_of:
@@ -182,7 +182,7 @@ def _reason(asked: Mapping[str, Any], interaction: InteractionSettings) -> str:
 
 
 def _about(agents: Agents, interaction: InteractionSettings) -> dict[str, Any]:
-    """Say what the page can choose from."""
+    """Return what the page offers to choose from."""
     settings = [
         {
             "name": place.name,
@@ -222,7 +222,7 @@ def _talk(talk: Talk) -> dict[str, Any]:
 
 
 def _asked(**kinds: type) -> dict[str, Any]:
-    """Read the JSON that the page sends. Raises ValueError where it is something else."""
+    """Return the JSON object that the page sent. Raises ValueError unless it has these kinds."""
     asked = request.get_json()
     if not isinstance(asked, dict) or not all(
         isinstance(asked.get(name), kind) for name, kind in kinds.items()
@@ -238,7 +238,7 @@ def build_agents(
     load: Callable[[Path], DialogueAgent],
     runs: Path = Path("runs"),
 ) -> Agents:
-    """Put the agent behind the simulator, with the checkpoints of the runs on this machine to compare it with."""
+    """Return the simulator's agents: the served one, and this machine's runs to compare it with."""
     found = {
         path.parent.name: path
         for path in sorted(runs.glob("*/checkpoint"))

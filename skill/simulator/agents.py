@@ -1,4 +1,4 @@
-"""The agent as the skill calls it, with other settings for some sessions of the simulator, and an eye on what it answers."""
+"""The agent that the skill calls, with settings for each simulator session and a look inside."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     AnAgent = DialogueAgent | BatchingAgent
 
-WATCHED = "amzn1.echo-api.session.simulator."  # what the ids of the page's sessions begin with
-KEPT_ANSWERS = 16  # until the page asks for them, once
-KEPT_SESSIONS = 64  # with settings of their own
-KEPT_CHECKPOINTS = 2  # beside the one that is served
+WATCHED = "amzn1.echo-api.session.simulator."  # the ids of the page's sessions begin with this
+KEPT_ANSWERS = 16  # answers are kept until the page fetches them, which it does once
+KEPT_SESSIONS = 64  # sessions that have settings of their own
+KEPT_CHECKPOINTS = 2  # loaded checkpoints besides the served one
 
 
 class Seen(NamedTuple):
-    """What answered a request, and of the agent's answers what they were chosen from, and why."""
+    """The answer to a request and, if the agent gave it, the agent and its whole reply."""
 
     answer: Answer
     agent: AnAgent | None
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
 
 
 class Agents:
-    """Answers for the agent. Other sessions than the page's reach it directly, and leave nothing here."""
+    """Stands in for the agent. Sessions other than the page's go straight to it; none is kept."""
 
     def __init__(
         self,
@@ -42,22 +42,21 @@ class Agents:
         checkpoints: Mapping[str, Path],
         load: Callable[[Path], DialogueAgent],
     ) -> None:
-        """Take the agent, and the checkpoints that one may choose by name, each loaded when it is first asked for."""
+        """Take the agent, and the checkpoints to choose from by name, loaded on first use."""
         self._agent, self.checkpoints, self._load = agent, dict(checkpoints), load
         self._chosen: OrderedDict[str, AnAgent] = OrderedDict()  # session -> its agent
         self._loaded: OrderedDict[str, AnAgent] = OrderedDict()
-        self._replies: OrderedDict[str, tuple[AnAgent, Reply]] = (
-            OrderedDict()
-        )  # session -> its last one
-        self._seen: OrderedDict[str, Seen] = OrderedDict()  # request -> what answered it
+        # session -> its last reply, and the agent that gave it
+        self._replies: OrderedDict[str, tuple[AnAgent, Reply]] = OrderedDict()
+        self._seen: OrderedDict[str, Seen] = OrderedDict()  # request -> its answer
         self._lock = threading.Lock()
 
-    # --- as the skill calls it ---------------------------------------------------------------------------------------
+    # --- called by the skill --------------------------------------------------------------------
 
     def respond(
         self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float
     ) -> list[str]:
-        """Answer as the agent does; in a session of the page, as the agent that was chosen for it does."""
+        """Answer with the agent or, in a session of the page, with the agent chosen for it."""
         if not all(name.startswith(WATCHED) for name in conversations):
             return self._agent.respond(conversations, utterances, deadline=deadline)
         replies = []
@@ -70,11 +69,11 @@ class Agents:
         return replies
 
     def note(self, conversation: str, utterance: str, reply: str) -> None:
-        """Take into a conversation what was answered elsewhere."""
+        """Add an exchange to a conversation whose reply did not come from the agent."""
         self._of(conversation).note(conversation, utterance, reply)
 
     def add(self, conversation: str, said: str) -> None:
-        """Take into a conversation what was said after a reply."""
+        """Add to a conversation what was said after the agent's own reply."""
         self._of(conversation).add(conversation, said)
 
     def forget(self, conversation: str) -> None:
@@ -84,7 +83,7 @@ class Agents:
             self._replies.pop(conversation, None)
 
     def observe(self, request: str, session: str, answer: Answer) -> None:
-        """Keep what answered a request of the page until the page asks for it."""
+        """Keep the answer to a request of the page until the page fetches it."""
         if session.startswith(WATCHED):
             with self._lock:
                 agent, reply = (
@@ -94,22 +93,22 @@ class Agents:
                 )
                 _put(self._seen, request, Seen(answer, agent, reply), limit=KEPT_ANSWERS)
 
-    # --- as the page does --------------------------------------------------------------------------------------------
+    # --- called by the page ---------------------------------------------------------------------
 
     def take(self, request: str) -> Seen | None:
-        """Return what answered a request, and keep it no longer; None: no conversation was asked."""
+        """Remove and return the answer to a request; None if the request needed no conversation."""
         with self._lock:
             return self._seen.pop(request, None)
 
     def choose(
         self, session: str, settings: Mapping[str, Any], *, checkpoint: str = ""
     ) -> DecodeConfig:
-        """Have a session of the page answered by other settings of the search, or by another checkpoint.
+        """Answer a session of the page with other search settings or another checkpoint.
 
-        Raises ValueError where there are no such settings or no such checkpoint.
+        Raises ValueError if there are no such settings or no such checkpoint.
         """
         if not session.startswith(WATCHED):
-            raise ValueError(f"{session!r:.100} is no session of the simulator")
+            raise ValueError(f"{session!r:.100} is not a session of the simulator")
         decode = settings_of(settings)
         agent = self._of_checkpoint(checkpoint).with_settings(decode)
         with self._lock:
@@ -118,7 +117,7 @@ class Agents:
 
     def _of(self, session: str) -> AnAgent:
         with self._lock:
-            # a session that was opened again, "x.2", goes on with the settings of the first, "x"
+            # A reopened session, "x.2", keeps the settings of the first, "x".
             return (
                 self._chosen.get(session)
                 or self._chosen.get(session.rpartition(".")[0])
@@ -130,7 +129,8 @@ class Agents:
             return self._agent
         if name not in self.checkpoints:
             raise ValueError(
-                f"there is no checkpoint {name!r:.100}; there are {', '.join(self.checkpoints) or 'no others'}"
+                f"there is no checkpoint {name!r:.100}; "
+                f"there are {', '.join(self.checkpoints) or 'no others'}"
             )
         if name not in self._loaded:
             agent = self._load(self.checkpoints[name])
@@ -140,7 +140,7 @@ class Agents:
 
 
 def _put(kept: OrderedDict[str, Any], name: str, value: Any, *, limit: int) -> None:
-    """Keep a value as the newest, and let the oldest go."""
+    """Keep a value as the newest, and drop the oldest beyond the limit."""
     kept[name] = value
     kept.move_to_end(name)
     while len(kept) > limit:

@@ -74,7 +74,7 @@ def test_a_checkpoint_holds_its_three_files_and_nothing_else(saved):
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG, VOCABULARY])
 def test_a_missing_file_is_named(saved, name):
     (saved / name).unlink()
-    with pytest.raises(ValueError, match=f"is no checkpoint: it lacks {name}"):
+    with pytest.raises(ValueError, match=f"is not a checkpoint: it lacks {name}"):
         checkpoint.load(saved)
 
 
@@ -152,13 +152,13 @@ def test_a_truncated_weights_file_is_refused(saved, share):
 )
 def test_a_configuration_that_is_none_is_refused_by_name(saved, content):
     (saved / CONFIG).write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"config\.json is no configuration of this project"):
+    with pytest.raises(ValueError, match=r"config\.json is not a configuration of this project"):
         checkpoint.load(saved)
 
 
 def test_a_configuration_in_another_encoding_is_refused(saved):
     (saved / CONFIG).write_bytes(b"\xff\xfe{\x00")
-    with pytest.raises(ValueError, match=r"config\.json is no configuration of this project"):
+    with pytest.raises(ValueError, match=r"config\.json is not a configuration of this project"):
         checkpoint.load(saved)
 
 
@@ -180,11 +180,11 @@ def test_a_damaged_size_is_named_before_any_memory_is_taken(talker, tmp_path, si
     [
         (
             lambda weights: weights.index_fill(0, torch.tensor([0]), float("nan")),
-            "holds what is no number",
+            "holds NaN or infinity",
         ),
         (
             lambda weights: weights.index_fill(0, torch.tensor([0]), float("-inf")),
-            "holds what is no number",
+            "holds NaN or infinity",
         ),
         (
             lambda weights: weights.round().to(torch.int8),

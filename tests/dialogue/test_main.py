@@ -31,8 +31,8 @@ def test_one_talks_looks_at_the_beam_begins_anew_and_leaves(talker, monkeypatch)
     (reply,) = agent.respond(["x"], ["hi"])
     assert f"bot  {reply}" in shown
     assert "log p(reply | history)" in shown
-    assert shown.count("Nothing was said yet.") == 2
-    assert "/what is no command" in shown
+    assert shown.count("Nothing has been said yet.") == 2
+    assert "/what is not a command" in shown
     assert "never read" not in shown
 
 

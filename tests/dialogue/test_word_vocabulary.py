@@ -81,9 +81,9 @@ def test_ids_come_back_out_of_text_of_words_apart_by_spaces(ids):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["<unk>", "a", "a"], "'a' stands twice"),
-        (["<unk>", "a b"], "'a b' is no word"),
-        (["<unk>", ""], "'' is no word"),
+        (["<unk>", "a", "a"], "'a' is in the list twice"),
+        (["<unk>", "a b"], "'a b' is not a word"),
+        (["<unk>", ""], "'' is not a word"),
         (["a"], "has no <unk>"),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_list_that_is_none_is_refused(words, complaint):
 
 @pytest.mark.parametrize("serialised", [b"[", b"[1, 2]", b"[" * 100_000, b"[\xff]"])
 def test_a_file_that_is_no_list_is_refused(serialised):
-    with pytest.raises(ValueError, match="no list of words"):
+    with pytest.raises(ValueError, match="not a list of words"):
         Vocabulary(serialised)
 
 

@@ -264,7 +264,7 @@ def test_a_file_that_is_none_is_one_line(visit, tmp_path):
     page = visit()
     (tmp_path / "x.json").write_text("{")
     page.set_input_files("#file", tmp_path / "x.json")
-    page.get_by_text("x.json cannot be read, 400: it is no JSON").wait_for()
+    page.get_by_text("x.json cannot be read, 400: it is not JSON").wait_for()
     visit.complaints.clear()
 
 

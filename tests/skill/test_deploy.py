@@ -169,7 +169,7 @@ def test_a_login_that_is_not_accepted_any_more_is_one_line_and_nothing_is_change
     run(status=2)
     said = capsys.readouterr().err
     assert (
-        "Amazon does not accept the login any more (400): python -m skill.deploy --login; nothing was changed"
+        "Amazon no longer accepts the login (400); run python -m skill.deploy --login; nothing was changed"
         in said
     )
     assert "another" not in said
@@ -238,7 +238,7 @@ def test_a_build_that_fails_is_told_with_what_is_half_done(logged_in, capsys):
     run(status=2)
     said = capsys.readouterr()
     assert (
-        "Alexa refused en-GB: the sample is invalid; she goes on with what she had before; done so far: skill"
+        "Alexa refused en-GB: the sample is invalid; the previous version stays in use; done so far: skill"
         in said.err
     )
     assert "run it again to finish" in said.err
@@ -260,7 +260,7 @@ def test_a_machine_that_is_offline_is_told(amazon, capsys, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     run(status=2)
     assert (
-        "api.amazon.com does not answer (ProxyError): see that this machine is online; nothing was changed"
+        "api.amazon.com does not answer (ProxyError): make sure this machine is online; nothing was changed"
         in capsys.readouterr().err
     )
 
@@ -342,7 +342,7 @@ def test_a_dry_run_needs_no_login_and_no_network_and_prints_what_it_would_send(
     assert {name for name in sent if name != "skill.json"} == {
         im.model_file(locale) for locale in OURS.locales
     }
-    assert "what would change cannot be said" in printed.err
+    assert "what would change is unknown" in printed.err
     assert not (state.folder() / state.DEPLOYED).exists()
 
 

@@ -181,7 +181,7 @@ def test_interaction_models_that_are_not_those_of_the_settings_are_named():
 
 def test_a_port_is_free_or_has_the_skill_or_another_program(serve, elsewhere):
     port = serve()
-    assert doctor.check_port(at(port=port)) == Finding(True, f"the skill answers at port {port}")
+    assert doctor.check_port(at(port=port)) == Finding(True, f"the skill answers on port {port}")
     other = elsewhere(200, b"hello")
     found = doctor.check_port(at(port=other))
     assert not found.ok
@@ -221,7 +221,7 @@ def test_a_certificate_of_another_type_than_the_deployed_one_is_found(internet, 
     internet.put(HOST, serve())
     found = doctor.check_endpoint(PLACE)
     assert not found.ok
-    assert found.found == "its certificate is of the type Trusted, and Wildcard was deployed"
+    assert found.found == "its certificate has the type Trusted, but Wildcard was deployed"
     assert found.todo == f"python -m skill.deploy --endpoint https://{HOST}/ --certificate trusted"
 
 
@@ -246,7 +246,7 @@ def test_an_endpoint_behind_which_is_no_skill_is_found(internet, elsewhere, stat
     internet.put(HOST, elsewhere(status, body), names=("*.ngrok-free.app",))
     found = doctor.check_endpoint(PLACE)
     assert not found.ok
-    assert f"it answers {status}, not as the skill does" in found.found
+    assert f"it answers {status}, which is not how the skill answers" in found.found
 
 
 def test_an_endpoint_that_is_unknown_or_cannot_be_reached_is_found(internet):
@@ -266,7 +266,7 @@ def test_a_clock_that_is_off_is_found(internet, elsewhere, seconds, ok):
 
 
 def test_a_clock_without_another_to_compare_with_is_no_success(internet, elsewhere):
-    assert doctor.check_clock(PLACE).todo == "see that this machine is online"
+    assert doctor.check_clock(PLACE).todo == "make sure this machine is online"
     internet.put("api.amazonalexa.com", elsewhere(200, Date="yesterday"))
     assert not doctor.check_clock(PLACE).ok
 
@@ -274,11 +274,11 @@ def test_a_clock_without_another_to_compare_with_is_no_success(internet, elsewhe
 @pytest.mark.parametrize(
     ("changes", "ok", "told"),
     [
-        ({"tunnel": f"https://{HOST}"}, True, "is open, and deployed"),
+        ({"tunnel": f"https://{HOST}"}, True, "is open and deployed"),
         (
             {"tunnel": "https://new.ngrok-free.app"},
             False,
-            "open is new.ngrok-free.app, and deployed ann.ngrok-free.app",
+            "new.ngrok-free.app is open, but ann.ngrok-free.app was deployed",
         ),
         ({}, False, "none is open"),
         ({"endpoint": ""}, False, "none is open"),
@@ -301,7 +301,7 @@ def test_a_tunnel_that_is_not_the_deployed_one_is_found(changes, ok, told):
         ({"skill_ids": ()}, "no skill id is set", f"SKILL_ID={rig.SKILL}"),
         (
             {"skill_ids": ("amzn1.ask.skill.x",)},
-            f"set is amzn1.ask.skill.x; deployed is {rig.SKILL}",
+            f"amzn1.ask.skill.x is set; {rig.SKILL} was deployed",
             "skill.deploy",
         ),
         ({"deployed_id": ""}, "nothing was deployed from this machine", "skill.deploy"),

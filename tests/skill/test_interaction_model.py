@@ -50,7 +50,7 @@ def test_the_files_are_what_the_module_writes(capsys):
     assert im.main(["--check"]) == 0
     assert im.main(["--check", "--invocation-name", "night owl"]) == 1
     said = capsys.readouterr().err
-    assert [name for name in FILES if f"{name} is not what the settings make" in said] == FILES
+    assert [name for name in FILES if f"{name} does not match the settings" in said] == FILES
 
 
 def test_the_five_locales_have_one_model_and_the_manifest_names_them():
@@ -72,7 +72,7 @@ def test_a_file_that_is_missing_or_no_json_or_of_another_locale_is_named(tmp_pat
     found = im.check_package(OURS, tmp_path)
     assert any(FILES[0] in fault and "cannot read" in fault for fault in found)
     assert any(FILES[1] in fault for fault in found)
-    assert any("de-DE.json is of no locale" in fault for fault in found)
+    assert any("de-DE.json is not a locale" in fault for fault in found)
 
 
 # --- the linter ----------------------------------------------------------------------------------
@@ -126,14 +126,14 @@ OF_THE_MODEL = {
     "an intent with a digit": (lambda m: _first(m).update(name="Chat2"), "letters and underscores"),
     "an intent twice": (
         lambda m: m["languageModel"]["intents"].append(copy.deepcopy(_first(m))),
-        "stands twice",
+        "is defined twice",
     ),
     "an intent without samples": (lambda m: _first(m).update(samples=[]), "no sample"),
     "a built-in that is none": (
         lambda m: m["languageModel"]["intents"].append(
             {"name": "AMAZON.StoppIntent", "samples": []}
         ),
-        "none of Alexa's",
+        "not one of Alexa's",
     ),
     "a built-in with a slot": (
         lambda m: _built_in(m, "AMAZON.HelpIntent").update(
@@ -150,7 +150,7 @@ OF_THE_MODEL = {
     ),
     "a slot twice": (
         lambda m: _first(m)["slots"].append({"name": "raw_input", "type": "AMAZON.NUMBER"}),
-        "stands twice",
+        "is defined twice",
     ),
     "two phrase slots": (
         lambda m: _first(m)["slots"].append({"name": "other", "type": "AMAZON.SearchQuery"}),
@@ -162,11 +162,14 @@ OF_THE_MODEL = {
     ),
     "a slot that no intent has": (_sample("say {other}"), "'other' is not declared"),
     "a bare phrase slot": (_sample("{raw_input}"), "words around it"),
-    "a phrase slot beside another": (_sample("say {raw_input} {raw_input}"), "beside no other"),
-    "a sample twice": (_sample("say  {raw_input}"), "stands twice"),
+    "a phrase slot beside another": (
+        _sample("say {raw_input} {raw_input}"),
+        "must be the only slot",
+    ),
+    "a sample twice": (_sample("say  {raw_input}"), "is defined twice"),
     "a sample in two intents, in other letters": (
         _sample("What {raw_input}"),
-        "stands twice, in ChatIntent and WhatIntent",
+        "is defined twice, in ChatIntent and WhatIntent",
     ),
     "a sample with a question mark": (_sample("say? {raw_input}"), "letters, spaces"),
     "a sample with a digit": (_sample("say 2 {raw_input}"), "numbers spelt out"),
@@ -180,7 +183,7 @@ OF_THE_MODEL = {
     "a type without values": (_type(values=[]), "has no value"),
     "a value twice": (
         _type(values=[{"name": {"value": "cat", "synonyms": ["Cat"]}}]),
-        "stands twice",
+        "is defined twice",
     ),
     "a value that is too long": (_type(values=[{"name": {"value": "c" * 141}}]), "at most 140"),
     "a dialog of an intent that is not there": (
@@ -197,7 +200,7 @@ OF_THE_MODEL = {
     ),
     "a dialog slot of another type": (
         lambda m: _dialog(m)["slots"][0].update(type="AMAZON.NUMBER"),
-        "of the type",
+        "has the type",
     ),
     "an elicitation without a prompt": (
         lambda m: _dialog(m)["slots"][0].update(prompts={}),
@@ -215,7 +218,7 @@ OF_THE_MODEL = {
         ),
         "LOW, MEDIUM or HIGH",
     ),
-    "no language model": (lambda m: m.pop("languageModel"), "not the shape"),
+    "no language model": (lambda m: m.pop("languageModel"), "not shaped like"),
 }
 
 
@@ -248,7 +251,7 @@ OF_THE_MANIFEST = {
     ),
     "a phrase that asks what is no sample": (
         _texts(examplePhrases=["Alexa, open chatty friend", "Alexa, ask chatty friend elephants"]),
-        "'elephants' is no sample",
+        "'elephants' is not a sample",
     ),
     "a phrase without the wake word": (
         _texts(examplePhrases=["open chatty friend"]),
@@ -273,7 +276,7 @@ OF_THE_MANIFEST = {
     ),
     "a model without a locale": (
         lambda m: m["publishingInformation"]["locales"].pop("en-IN"),
-        "stands in no manifest",
+        "is not in the manifest",
     ),
 }
 

@@ -96,7 +96,7 @@ RESPONSE = {
         ({"ends": True}, "expected that it ends the session"),
         ({"max_words": 4}, None),
         ({"max_words": 3}, "expected at most 3 words, found 4"),
-        ({"no_repetition": True}, "expected nothing that was said before"),
+        ({"no_repetition": True}, "expected something that was not said before"),
         ({"no_repetition": False}, None),
     ],
 )
@@ -123,7 +123,7 @@ def test_three_words_twice_are_a_repetition():
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("{", "it is no JSON"),
+        ("{", "it is not JSON"),
         ("{}", 'expected {"turns"'),
         ('{"turns": []}', 'expected {"turns"'),
         ('{"turns": [{}]}', 'turn 1: expected an object with "say"'),
@@ -137,7 +137,7 @@ def test_three_words_twice_are_a_repetition():
             '{"turns": [{"say": "hi", "expect": {"max_words": true}}]}',
             "max_words is True; expected a number",
         ),
-        ('{"turns": [{"say": "hi", "expect": {"pattern": "("}}]}', "is no regular expression"),
+        ('{"turns": [{"say": "hi", "expect": {"pattern": "("}}]}', "is not a regular expression"),
         ('{"locale": "en US!", "turns": [{"say": "hi"}]}', "the locale is 'en US!'"),
         ('{"settings": {"beam": 3}, "turns": [{"say": "hi"}]}', "settings has beam"),
         ('{"settings": {"beam_size": 0}, "turns": [{"say": "hi"}]}', "beam_size is 0"),
@@ -147,10 +147,10 @@ def test_three_words_twice_are_a_repetition():
         ),
         (
             '{"settings": {"ranker": "antigravity:fly"}, "turns": [{"say": "hi"}]}',
-            "this ranker is code of its own",
+            "this ranker is custom code",
         ),
-        ('{"userInput": "hi"}', "userInput is a list"),
-        ('{"request": {"no": "type"}}', "request 1 is no request"),
+        ('{"userInput": "hi"}', "userInput must be a list"),
+        ('{"request": {"no": "type"}}', "request 1 is not a request"),
         (" \n", "it holds no utterance"),
     ],
 )

@@ -185,9 +185,13 @@ def test_settings_hold_for_their_session_alone_and_for_what_follows_it(served):
         (
             "settings",
             {"session": SESSION, "settings": {"ranker": "antigravity:fly"}},
-            "this ranker is code of its own",
+            "this ranker is custom code",
         ),
-        ("settings", {"session": "someone else's", "settings": {}}, "no session of the simulator"),
+        (
+            "settings",
+            {"session": "someone else's", "settings": {}},
+            "not a session of the simulator",
+        ),
         (
             "settings",
             {"session": SESSION, "settings": {}, "checkpoint": "../.."},
@@ -197,16 +201,16 @@ def test_settings_hold_for_their_session_alone_and_for_what_follows_it(served):
         (
             "request",
             {"session": {"id": "x", "more": 1}, "turn": {"say": "hi"}},
-            "a session is an object",
+            "a session must be an object",
         ),
         ("request", {"session": {"id": "x"}, "turn": {}}, "expected an object with"),
         ("request", [], "expected an object with session, turn"),
         (
             "inside",
             {"session": {"id": "x"}, "request": {}, "response": {}},
-            "no request with its response",
+            "not a request with its response",
         ),
-        ("read", {"name": "x.json", "text": "{"}, "it is no JSON"),
+        ("read", {"name": "x.json", "text": "{"}, "it is not JSON"),
     ],
 )
 def test_what_the_page_may_not_ask_is_one_plain_line(served, path, asked, complaint):

@@ -451,7 +451,7 @@ def test_slots_nested_without_end_are_refused(client):
     envelope["request"]["intent"]["slots"]["raw_input"]["slotValue"] = "deep"
     deep = '{"type": "List", "values": [' * 400 + "]}" * 400
     answer = client.post("/", data=json.dumps(envelope).replace('"deep"', deep))
-    assert (answer.status_code, answer.text) == (400, "the body is nested too deep\n")
+    assert (answer.status_code, answer.text) == (400, "the body is nested too deeply\n")
 
 
 @pytest.mark.parametrize(

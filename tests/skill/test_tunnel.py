@@ -173,7 +173,7 @@ FAILURES = {  # code: what ngrok writes, what of it is told, and of the advice
         "Traffic was tunneled to the agent, but it failed to connect to the upstream at http://localhost:5000: "
         "dial tcp [::1]:5000: connect: connection refused",
         "failed to connect to the upstream at <address> dial tcp <address>: connect: connection refused;",
-        "this server still runs",
+        "this server is still running",
     ),
     9009: (
         "Your account may not run agents over http_proxy 10.1.2.3:3128.",
@@ -538,7 +538,7 @@ def test_what_is_no_domain_is_refused_in_one_sentence(monkeypatch, written):
         (["--tunnel", "ngrok"], "NGROK_DOMAIN"),
         ([f"--domain={written}"], "--domain"),
     ):
-        with pytest.raises(ValueError, match="a host name alone") as caught:
+        with pytest.raises(ValueError, match="just a host name") as caught:
             settings_of(arguments)
         assert str(caught.value).startswith(f"{name}: ")
         assert CANARY not in str(caught.value)

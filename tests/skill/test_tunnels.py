@@ -120,7 +120,7 @@ def test_a_program_that_ends_is_told_with_its_last_words_but_no_secret(program):
     with pytest.raises(NoTunnel) as caught:
         tunnel_command.open_by_command("mine {port}", 5000, seconds=20)
     assert str(caught.value).startswith(
-        "mine ended, and said last: cannot log in with token <token> at <address>;"
+        "mine ended; its last output was: cannot log in with token <token> at <address>;"
     )
     for command in ("mine {port}", "mine"):
         with pytest.raises(NoTunnel):

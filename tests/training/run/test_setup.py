@@ -22,7 +22,7 @@ def test_a_run_is_not_begun_over_another(options, tmp_path, capsys):
 
 def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path, capsys):
     assert fit.main(["--resume", f"--out={tmp_path}"]) == 2
-    assert "is no checkpoint: it lacks model.safetensors" in capsys.readouterr().err
+    assert "is not a checkpoint: it lacks model.safetensors" in capsys.readouterr().err
 
 
 def test_a_run_is_not_resumed_with_other_sizes(options, tmp_path, capsys):
