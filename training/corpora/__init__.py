@@ -1,6 +1,6 @@
 """Corpora as transcripts: what was said in each conversation, in order, one split at a time.
 
-`load` is the only call that the rest of training makes; each corpus is a file of its own that knows one format.
+The rest of training calls only `load`. Each corpus has its own module, which knows one format.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.corpora import chitchat, movie_triples, self_dialogue, subsequence
 from training.corpora.transcript import SPLITS, Complain, Complaints, Transcript
 
 COMPANION = Path(__file__).with_name("companion.jsonl.gz")  # ours, so it comes with the project
-# Corpora that are a JSONL file of that name, where corpora live.
+# Corpora stored as a JSONL file of that name in the corpora folder.
 JSONL = (
     "self_dialogue",
     "empathetic",
@@ -27,25 +27,26 @@ JSONL = (
 )
 NAMES = ("companion", "chitchat", *JSONL, "movie_triples", "subsequence")
 SPLIT_BY_ANSWER = frozenset({"smalltalk"})  # single exchanges, many with the same answer
-MOST_TIMES = 1000  # a weight beyond that is a slip
+MOST_TIMES = 1000  # anything larger is surely a typing mistake
 
 
 def corpora_folder() -> Path:
-    """Say where corpora live: the environment's CORPORA, else data/."""
+    """Return the folder that holds the corpora: the environment's CORPORA, else data/."""
     return Path(os.environ.get("CORPORA") or "data")
 
 
 def default_names() -> list[str]:
-    """Choose what to train on where nobody said: MovieTriples if its folder is there, else chitchat."""
+    """Return the corpora to use if none are named: MovieTriples if it is there, else chitchat."""
     return ["movie_triples"] if movie_triples.find(corpora_folder()) else ["chitchat"]
 
 
 def load(names: list[str], split: str, complaints: Complaints) -> list[Transcript]:
-    """Read corpora by name or path: their conversations of one split, in the order of the files.
+    """Load one split of some corpora, given by name or path, in file order.
 
     names: one of NAMES, a MovieTriples folder, a JSONL file of conversations, plain text (.txt) or
-    AG News' table (.csv), each with a weight as `weighted` reads it. split: train, validation, test
-    or all. Raises ValueError on an unknown name, a wrong weight, a missing or empty corpus, a bad line.
+    AG News' table (.csv), each with an optional weight (see `weighted`). split: train, validation,
+    test or all. Raises ValueError on an unknown name, an invalid weight, a missing or empty corpus,
+    or a malformed line.
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f"unknown split {split!r}; it is one of {', '.join(SPLITS)}, all")
@@ -55,25 +56,26 @@ def load(names: list[str], split: str, complaints: Complaints) -> list[Transcrip
         found = [transcript for part in wanted for transcript in _read(name, part, complaints)]
         if not found:
             raise ValueError(
-                f"the corpus {name} has no conversation in its split {split!r}: it is empty, or too small to have a share in "
-                "each split (one conversation in twenty is for validation and one for the test, by its id; of a text the last "
-                "two twentieths of its lines); take a larger one"
+                f"the corpus {name} has no conversation in its split {split!r}: it is empty, or "
+                "too small to fill every split (one conversation in twenty, chosen by its id, is "
+                "for validation and one for the test; of a text, the last two twentieths of its "
+                "lines); use a larger corpus"
             )
         transcripts.extend(found if times == 1 else (replace(one, times=times) for one in found))
     return transcripts
 
 
 def held_out(names: Sequence[str]) -> list[Transcript]:
-    """Read the test split of corpora, where they have one; a line that is none is somebody else's to complain of."""
+    """Load the test splits of some corpora, without reporting malformed lines: others do that."""
     complaints = Complaints(skip=True)
     return [found for name, _ in map(weighted, names) for found in _read(name, "test", complaints)]
 
 
 def weighted(name: str) -> tuple[str, int]:
-    """Split `companion:4` into a corpus and how many times a pass reads it; once without a number.
+    """Split `companion:4` into a corpus and how many times a pass reads it (once by default).
 
-    A path that exists as it stands has no weight, and neither has a drive letter's colon.
-    Raises ValueError on a weight that is not a whole number from 1.
+    An existing path is taken as it is, and the colon of a drive letter starts no weight. Raises
+    ValueError on a weight that is not a whole number of at least 1.
     """
     corpus, colon, times = name.rpartition(":")
     if not colon or Path(name).exists() or times.startswith(("/", "\\")):
@@ -82,12 +84,12 @@ def weighted(name: str) -> tuple[str, int]:
         return corpus, int(times)
     raise ValueError(
         f"--data {name}: the weight {times!r} is not a whole number from 1 to {MOST_TIMES}; "
-        f"{corpus}:4 reads {corpus or 'a corpus'} four times a pass"
+        f"{corpus}:4 reads {corpus or 'a corpus'} four times per pass"
     )
 
 
 def path_of(name: str) -> Path:
-    """Say where a corpus that is named by a path, or movie_triples, lies; whether it is there is another question."""
+    """Return where a corpus named by a path, or movie_triples, should be. It need not exist."""
     folder = corpora_folder()
     return (
         movie_triples.find(folder) or folder / "movie_triples"
@@ -97,7 +99,7 @@ def path_of(name: str) -> Path:
 
 
 def files_of(name: str) -> list[Path]:
-    """List the files that a corpus is read from; none for one that is made up, or is not there."""
+    """List the files a corpus is read from; none if it is generated or missing."""
     name, _ = weighted(name)
     if name == "subsequence":
         return []
@@ -112,9 +114,9 @@ def files_of(name: str) -> list[Path]:
 
 
 def word_list_of(names: Sequence[str]) -> Path:
-    """Find MovieTriples' list of words: in the first folder among the names, else where MovieTriples lies.
+    """Find MovieTriples' word list: in the first folder that is named, else in its usual place.
 
-    Raises ValueError where there is none.
+    Raises ValueError if there is none.
     """
     folders = [path for path in (path_of(weighted(name)[0]) for name in names) if path.is_dir()]
     return movie_triples.dict_of(folders[0] if folders else path_of("movie_triples"))
@@ -137,6 +139,7 @@ def _read(name: str, split: str, complaints: Complain) -> Iterator[Transcript]:
     if path.is_file():
         return self_dialogue.read(path, split, complaints, corpus=path.name.split(".")[0])
     raise ValueError(
-        f"there is no corpus {name!r} (looked for {path}); --data takes {', '.join(NAMES)}, a MovieTriples folder, "
-        "a JSONL file of conversations, plain text (.txt) or AG News' table (.csv)"
+        f"there is no corpus {name!r} (looked for {path}); --data takes {', '.join(NAMES)}, "
+        "a MovieTriples folder, a JSONL file of conversations, plain text (.txt) or "
+        "AG News' table (.csv)"
     )

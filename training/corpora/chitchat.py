@@ -1,4 +1,7 @@
-"""The BYU chit-chat corpus (MIT licence), out of the PyPI package chitchat-dataset: two strangers typing to each other."""
+"""The BYU chit-chat corpus (MIT licence), from the PyPI package chitchat-dataset.
+
+Two strangers type to each other.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,21 @@ from training.corpora.transcript import Complain, Transcript, split_of
 
 
 def find() -> Path:
-    """Find the corpus in its package. Raises ValueError where that is not installed."""
+    """Return the path of the corpus in its package. Raises ValueError if it is not installed."""
     spec = find_spec("chitchat_dataset")
     if spec is None or spec.origin is None:
         raise ValueError(
-            "the chitchat corpus is not installed; pip install -r requirements.txt brings it"
+            "the chitchat corpus is not installed; install it with pip install -r requirements.txt"
         )
     return Path(spec.origin).with_name("dataset.json")
 
 
 def read(split: str, complain: Complain) -> Iterator[Transcript]:
-    """Yield the conversations of one split, by the rule for corpora with ids.
+    """Yield the conversations of one split, chosen by the hash of their ids.
 
-    Messages of one sender in a row are one turn, with <continued_utterance> between them, as MovieTriples writes it.
-    Raises ValueError where the package is not installed; complains of a conversation without a readable message.
+    Consecutive messages by one sender become one turn, joined by <continued_utterance> as in
+    MovieTriples. Raises ValueError if the package is not installed; reports conversations that have
+    no text.
     """
     path = find()
     for key, conversation in json.loads(read_text(path)).items():

@@ -1,6 +1,7 @@
-"""What a corpus must not teach: how to reach somebody, who somebody is, and what is never said.
+"""What a corpus must not teach: contact details, people's identities and offensive language.
 
-Private details are replaced within the text, so that nobody reads them; what must not be said is heard but not learnt.
+Private details are replaced in the text itself, so that the model never sees them. Turns that the
+model must never say are kept as input but excluded from the loss.
 """
 
 from __future__ import annotations
@@ -14,71 +15,92 @@ from dialogue.safety import is_offensive
 from dialogue.vocabulary import normalise
 from training.corpora.transcript import Transcript
 
-LONG_TURN = 12  # characters; "yes" and "oh okay" may well be said again
+LONG_TURN = 12  # characters; shorter turns ("yes", "oh okay") naturally recur
 
 _PRIVATE = (
     ("e-mail addresses", "<person>", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     ("handles", "<person>", r"(?<![\w@])@[a-z_][\w.]+\w"),
-    ("links", "a website", r"https?://\S+|\bwww\.\w\S*|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|games)\b(?:/\S*)?"),
-    ("telephone numbers", "<number>", r"(?<![\d.])(?:\+?1[-. ]?)?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}\b"),
+    (
+        "links",
+        "a website",
+        r"https?://\S+|\bwww\.\w\S*"
+        r"|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|games)\b(?:/\S*)?",
+    ),
+    (
+        "telephone numbers",
+        "<number>",
+        r"(?<![\d.])(?:\+?1[-. ]?)?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}\b",
+    ),
     (
         "street addresses",
         "<number>",
-        r"\b\d{3,5} (?:[nsew]\.? )?(?:(?!an\b|hours?\b|minutes?\b|miles?\b|days?\b|year\b|the\b|mph\b)[a-z]+ ){1,2}"
+        r"\b\d{3,5} (?:[nsew]\.? )?"
+        r"(?:(?!an\b|hours?\b|minutes?\b|miles?\b|days?\b|year\b|the\b|mph\b)[a-z]+ ){1,2}"
         r"(?:street|avenue|ave|boulevard|blvd|lane|apartments?|apt)\b",
     ),
-)  # fmt: skip
+)
 _PRIVATE_DETAILS = tuple(
     (kind, mark, re.compile(pattern, re.IGNORECASE)) for kind, mark, pattern in _PRIVATE
 )
 
-# Somebody's own name, where it is given as an introduction; what stands before it stays.
+# A speaker's own name, given as an introduction. Only the name is replaced: group 1 is kept.
+# The lookahead spares adjectives ("I'm fine"), nationalities and the like.
 _NOT_A_NAME = (
-    r"(?!(?:not|so|the|a|an|on|in|is|was|will|weird|kinda|spelled|showing|also|like|just|doing|good|great|fine|well|new|here|back|"
-    r"sorry|mormon|god|utah|me|my|what|who|it|this|that|really)\b|\w+(?:ian|ican|ese|ish|rean)\b)"
+    r"(?!(?:not|so|the|a|an|on|in|is|was|will|weird|kinda|spelled|showing|also|like|just|doing|good"
+    r"|great|fine|well|new|here|back|sorry|mormon|god|utah|me|my|what|who|it|this|that|really)\b"
+    r"|\w+(?:ian|ican|ese|ish|rean)\b)"
 )
 _INTRODUCTIONS = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"\b([Mm]y (?:(?:real|full|first|last) )?name(?:'?s| is) (?:\w+ )??)(?i:{_NOT_A_NAME})[A-Z]\w+(?: (?!I\b)[A-Z]\w+)?",
+        rf"\b([Mm]y (?:(?:real|full|first|last) )?name(?:'?s| is) (?:\w+ )??)(?i:{_NOT_A_NAME})"
+        r"[A-Z]\w+(?: (?!I\b)[A-Z]\w+)?",
         rf"\b(my name(?:'?s| is) )(?i:{_NOT_A_NAME})[a-z]\w+(?=[.,!?]|$| <| by\b| and\b)",
-        rf"(?i)\b((?:hi|hey|hello)[,.!]* (?:there[,.!]* )?(?:i'?m|i am|this is) ){_NOT_A_NAME}\w+(?=[.,!]|$| <)",
-        rf"((?:^|[.!?>,] +)(?:[Aa]nd |[Bb]ut |[Oo]h )?(?:[Ii]'?m|[Ii] am) )(?i:{_NOT_A_NAME})[A-Z][a-z]{{2,}}"
-        r"(?=[.,!]? *(?:$|<)|[.!] )",
-        r"\b((?:[Pp]eople|[Yy]ou can|[Jj]ust) call me )(?!(?:maybe|crazy|weird|a|the|if|when|back|what|by)\b)\w+",
+        r"(?i)\b((?:hi|hey|hello)[,.!]* (?:there[,.!]* )?(?:i'?m|i am|this is) )"
+        rf"{_NOT_A_NAME}\w+(?=[.,!]|$| <)",
+        r"((?:^|[.!?>,] +)(?:[Aa]nd |[Bb]ut |[Oo]h )?(?:[Ii]'?m|[Ii] am) )"
+        rf"(?i:{_NOT_A_NAME})[A-Z][a-z]{{2,}}(?=[.,!]? *(?:$|<)|[.!] )",
+        r"\b((?:[Pp]eople|[Yy]ou can|[Jj]ust) call me )"
+        r"(?!(?:maybe|crazy|weird|a|the|if|when|back|what|by)\b)\w+",
     )
 )
 _ASKED_FOR_A_NAME = re.compile(
     r"\b(?:what(?:'?s| is| was)|wats|may i (?:know|ask)|tell me|can i (?:know|have|get)) "
     r"(?:your|ur|yo) (?:full |first |last |real |user)?name\b"
-    r"|\bwhat (?:should|do|can) i call you\b|\byour name\?|\bwho(?:'s| is|s) this(?: *\?|$)|\bwho are you(?: again)? *(?:\?|$|<)"
-    r"|\bwho am i (?:talking|speaking|chatting|texting)|\bwhat about your name\b",
+    r"|\bwhat (?:should|do|can) i call you\b|\byour name\?|\bwho(?:'s| is|s) this(?: *\?|$)"
+    r"|\bwho are you(?: again)? *(?:\?|$|<)|\bwho am i (?:talking|speaking|chatting|texting)"
+    r"|\bwhat about your name\b",
     re.IGNORECASE,
 )
 
-
-# What a bot of another house says of itself: the skill answers such questions by fixed sentences of its own.
+# What another bot says about itself. The skill answers such questions with its own sentences.
 _ANOTHER_BOT = re.compile(
-    r"\bmy (?:\w+ )?(?:developers?|creators?|programmers?|makers?|engineers?|parents why they made)\b"
+    r"\bmy (?:\w+ )?"
+    r"(?:developers?|creators?|programmers?|makers?|engineers?|parents why they made)\b"
     r"|\b(?:people|team) (?:\w+ )*made me\b|\bmade me (?:real|out of|a chatbot)\b|\bgithub\b",
     re.IGNORECASE,
 )
 BOTS = frozenset({"smalltalk"})  # corpora whose second speaker is such a bot
-# Turns that hold nothing but thanks and farewell. Two people who are polite to each other never end.
+# Turns of nothing but thanks and goodbyes. Two polite speakers would never stop.
 _COURTESY = re.compile(
     r"(?:(?:oh|ok|okay|well|yes|and|aw+|no problem|of course|any ?time|sure"
     r"|thanks?(?: you)?(?: so much| a lot| again)?|i appreciate (?:it|that)"
-    r"|you'?re (?:very |so |most )?welcome|my pleasure|same to you|likewise|(?:you|me|i will|i hope so),? too"
+    r"|you'?re (?:very |so |most )?welcome|my pleasure|same to you|likewise"
+    r"|(?:you|me|i will|i hope so),? too"
     r"|bye(?:[- ]bye)?|good ?bye|take care|see you(?: later| soon| around)?|talk to you later"
     r"|(?:have|enjoy) (?:a|your) (?:\w+ )?(?:day|night|evening|weekend|one|time)"
-    r"|it was (?:\w+ )?(?:nice|good|great|a pleasure) (?:talking|chatting|meeting|speaking)(?: to| with)? you"
+    r"|it was (?:\w+ )?(?:nice|good|great|a pleasure) "
+    r"(?:talking|chatting|meeting|speaking)(?: to| with)? you"
     r")\b[,.!?:)\s]*)+",
     re.IGNORECASE,
 )
 
 
 def without_loops(transcript: Transcript) -> Transcript:
-    """End a conversation where it goes round: a third turn of nothing but thanks, or what was said two turns before."""
+    """End a conversation where it goes in circles.
+
+    That is at a third turn in a row of nothing but thanks, or at a repeat of the turn two before.
+    """
     polite = 0
     for number, turn in enumerate(transcript.turns):
         polite = polite + 1 if _COURTESY.fullmatch(turn.strip()) else 0
@@ -89,13 +111,13 @@ def without_loops(transcript: Transcript) -> Transcript:
 
 
 def clean(transcripts: Iterable[Transcript]) -> tuple[list[Transcript], Counter[str]]:
-    """Clean conversations and count what was touched, by kind; turns are counted, not words."""
+    """Clean conversations and count the changed turns by kind."""
     counts: Counter[str] = Counter()
     return [clean_one(transcript, counts) for transcript in transcripts], counts
 
 
 def summary(counts: Mapping[str, int]) -> str:
-    """Say in a line what was touched."""
+    """Return one line that says what was changed."""
     return "cleaned: " + (
         ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         or "nothing to clean"
@@ -103,7 +125,11 @@ def summary(counts: Mapping[str, int]) -> str:
 
 
 def clean_one(transcript: Transcript, counts: Counter[str]) -> Transcript:
-    """Replace private details in every turn, and mark as untaught what is offensive or tells a name to one who asked."""
+    """Replace private details in every turn and mark turns that must not be learnt.
+
+    Those are offensive turns, answers to a question about the speaker's name, and another bot's
+    statements about itself.
+    """
     shorter = without_loops(transcript)
     counts["conversations cut where they go round"] += len(shorter.turns) < len(transcript.turns)
     transcript = shorter

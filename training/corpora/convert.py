@@ -1,12 +1,12 @@
-"""Make the JSONL of conversations that training reads from a corpus as its authors publish it.
+"""Convert a corpus, as its authors publish it, to the JSONL that training reads.
 
     python -m training.corpora.convert empathetic empatheticdialogues data/empathetic.jsonl.gz
 
-NAME is empathetic, synthetic_persona, personachat, photochat, meena or smalltalk; SOURCE is a file
-of that corpus, or a folder that has its files at any depth; what is written has one conversation a
-line, {"id": ..., "topic": ..., "turns": [...]}. training/corpora/published.py says what the forms
-are. Nothing is downloaded. Private details stay in: a corpus is cleaned whenever it is read, by
-training/corpora/cleaning.py.
+NAME is empathetic, synthetic_persona, personachat, photochat, meena or smalltalk. SOURCE is a file
+of that corpus, or a folder that has its files at any depth. Each line of the output is one
+conversation, {"id": ..., "topic": ..., "turns": [...]}. training/corpora/published.py describes the
+source formats. Nothing is downloaded. Private details stay in the output:
+training/corpora/cleaning.py cleans a corpus whenever it is read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from training.corpora.published import Conversation
 
 
 class Corpus(NamedTuple):
-    """A corpus: what its files are called, and how one of them is read."""
+    """A corpus: the names of its files and the function that reads one."""
 
     title: str
     patterns: tuple[str, ...]
@@ -76,10 +76,10 @@ class Counts(NamedTuple):
 
 
 def convert(name: str, source: Path, out: Path) -> Counts:
-    """Write the JSONL of one corpus; exact doubles and what nobody answered are left out.
+    """Write one corpus as JSONL, without exact duplicates and unanswered openings.
 
-    Raises ValueError where the source is not that corpus. The file is replaced atomically, packed
-    where its name ends in .gz; the same source gives the same bytes.
+    Raises ValueError if the source is not that corpus. The file is replaced atomically, and gzipped
+    if its name ends in .gz. The same source gives the same bytes.
     """
     corpus = CORPORA[name]
     texts: set[tuple[str, ...]] = set()
@@ -92,12 +92,12 @@ def convert(name: str, source: Path, out: Path) -> Counts:
             elif conversation.turns in texts:
                 doubles += 1
             elif conversation.id in lines:
-                raise ValueError(f"{path}: found the id {conversation.id} again; expected it once")
+                raise ValueError(f"{path}: found the id {conversation.id} twice; expected it once")
             else:
                 texts.add(conversation.turns)
                 lines[conversation.id] = _line(path, conversation)
     if not lines:
-        expected = f"{corpus.title}, of two turns or more"
+        expected = f"{corpus.title} with two turns or more"
         raise ValueError(f"{source}: found no conversation; expected {expected}")
     content = b"".join(lines.values())
     packed = gzip.compress(content, mtime=0) if out.suffix == ".gz" else content
@@ -130,16 +130,16 @@ def _line(path: Path, conversation: Conversation) -> bytes:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Convert one corpus from the command line."""
-    about = "Make the JSONL that training reads from a corpus as its authors publish it."
+    about = "Convert a corpus, as its authors publish it, to the JSONL that training reads."
     names = ", ".join(CORPORA)
     parser = argparse.ArgumentParser(prog="python -m training.corpora.convert", description=about)
     parser.add_argument("name", metavar="NAME", choices=CORPORA, help=f"one of {names}")
-    parser.add_argument("source", metavar="SOURCE", type=Path, help="a file of it, or a folder")
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="one of its files, or a folder")
     parser.add_argument("out", metavar="OUT", type=Path, help="a .jsonl or .jsonl.gz to write")
     options = parser.parse_args(arguments)
     check_writable_file(options.out, option="OUT")
     counts = convert(options.name, options.source, options.out)
-    left_out = f"{counts.doubles} doubles and {counts.single} of less than two turns left out"
+    left_out = f"{counts.doubles} duplicates and {counts.single} with fewer than two turns left out"
     print(f"{counts.written} conversations written to {options.out}; {left_out}")
     return 0
 

@@ -1,7 +1,8 @@
-"""MovieTriples (Serban et al. 2016) as it is handed on: text, three utterances a line apart by tabs, or pickled token ids.
+"""MovieTriples (Serban et al. 2016), as text or as pickled token ids.
 
-Text is taken where a folder has both shapes of a split; pickled.py reads the other, and the dialogues of
-hed-dlg-truncated, which lie in folders of the same kind.
+The text has three tab-separated utterances per line, and is preferred if a folder has both forms of
+a split. pickled.py reads the other form, and the dialogues of hed-dlg-truncated, which come in the
+same kind of folder.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ _NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
 
 
 def find(folder: Path) -> Path | None:
-    """Find MovieTriples where people keep it: movie_triples in the folder of corpora, or one of FOLDERS."""
+    """Find MovieTriples: as movie_triples in the folder of corpora, or as one of FOLDERS."""
     places = [folder / "movie_triples", folder / "MovieTriples_Dataset", *map(Path, FOLDERS)]
     return next((place for place in places if place.is_dir()), None)
 
 
 def read(folder: Path, split: str, complain: Complain) -> Iterator[Transcript]:
-    """Yield the triples of one split, the id of each being its place in the file.
+    """Yield the triples of one split. A triple's id is its position in the file.
 
-    Raises ValueError where the folder lacks the split's file; complains of what is no triple.
+    Raises ValueError if the split's file is missing; reports lines that are not triples.
     """
     path = _find(folder, split)
     if path.suffix == ".pkl":
@@ -45,17 +46,17 @@ def read(folder: Path, split: str, complain: Complain) -> Iterator[Transcript]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """List whatever a folder has that `read` may take: the splits in both shapes, and the list of words."""
+    """List every file that `read` may use: the splits in both forms, and the word list."""
     names = (*_NAMES.values(), DICTS[1])
     return sorted(path for name in names for path in folder.glob(f"{name}*") if path.is_file())
 
 
 def dict_of(folder: Path) -> Path:
-    """Find the list of words. Raises ValueError where the folder has none."""
+    """Find the word list. Raises ValueError if the folder has none."""
     found = next((folder / name for name in DICTS if (folder / name).is_file()), None)
     if found is None:
         raise ValueError(
-            f"{folder} has no {' or '.join(DICTS)}, MovieTriples' list of words with their ids"
+            f"{folder} has no {' or '.join(DICTS)}, MovieTriples' list of words and their ids"
         )
     return found
 
@@ -70,7 +71,8 @@ def _find(folder: Path, split: str) -> Path:
         names = ", ".join(path.name for path in found) or "none"
         pickles = " or ".join(f"{name}.{kind}.pkl" for kind in _PICKLED)
         raise ValueError(
-            f"{folder}: expected one file {name}_*, plain or .gz, or {pickles} for this split; found {names}"
+            f"{folder}: expected one file {name}_*, plain or .gz, or {pickles} for this split; "
+            f"found {names}"
         )
     return found[0]
 
@@ -80,7 +82,8 @@ def _triples(path: Path, complain: Complain) -> Iterator[tuple[int, tuple[str, .
         turns = tuple(part.strip() for part in line.rstrip("\r\n").split("\t"))
         if len(turns) != 3:
             complain(
-                f"{path}, line {number}: {len(turns)} utterances where three, apart by tabs, are expected"
+                f"{path}, line {number}: found {len(turns)} utterances; "
+                "expected three, tab-separated"
             )
         elif not all(turns):
             complain(f"{path}, line {number}: utterance {turns.index('') + 1} is empty")

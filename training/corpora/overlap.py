@@ -1,7 +1,7 @@
-"""What training may not read because a test conversation holds it: the same three turns in a row.
+"""Keep training from reading the test: leave out conversations that share three turns with it.
 
-Corpora copy from each other, and people hand in the same conversation twice under two ids, so that a
-split by id alone would let a model be tested on what it has learnt.
+Corpora copy from each other, and people submit the same conversation twice under two ids. Splitting
+by id alone would let a model be tested on what it has learnt.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from itertools import pairwise
 from dialogue.vocabulary import normalise
 from training.corpora.transcript import Transcript
 
-TURNS = 3  # in a row; two alone ("hi", "how are you?") are everybody's
+TURNS = 3  # in a row; two ("hi", "how are you?") would match too many conversations
 
 
 def without(
     transcripts: Sequence[Transcript], test: Iterable[Transcript]
 ) -> tuple[list[Transcript], int]:
-    """Leave out the conversations that share TURNS turns in a row with a test conversation.
+    """Leave out the conversations that share TURNS consecutive turns with a test conversation.
 
-    Turns are compared as the model reads them. Those of a corpus that came split by its authors
-    (spaced, as MovieTriples) stay as they are. Returns what is left, and how many were left out.
+    Turns are compared as the model reads them. Conversations of a corpus that its authors have
+    split (spaced ones, as in MovieTriples) are always kept. Returns what is left and how many were
+    left out.
     """
     known = {stretch for transcript in test for stretch in _stretches(transcript)}
     kept = [one for one in transcripts if one.spaced or known.isdisjoint(_stretches(one))]

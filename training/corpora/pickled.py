@@ -1,11 +1,12 @@
-"""Conversations as the authors of MovieTriples pickle them, read without running anything that a pickle may name.
+"""Conversations as MovieTriples' authors pickle them, read without running any code in the pickle.
 
-X.triples.pkl    a list of triples, each a list of token ids, every utterance of it as <s> ... </s>
-X.dialogues.pkl    hed-dlg-truncated's: a list of dialogues, each a list of token ids, </s> after every turn of it, and
-    perhaps </d> at its end; or all of them in one list, apart by </d> or by a second </s>
-Training.dict.pkl    a list of (token, id, frequency, document frequency); Dataset.dict.pkl is the same
+X.triples.pkl      a list of triples: lists of token ids, each utterance as <s> ... </s>
+X.dialogues.pkl    from hed-dlg-truncated: a list of dialogues, each a list of token ids with </s>
+                   after every turn and perhaps </d> at its end; or all dialogues in one list,
+                   separated by </d> or by a second </s>
+Training.dict.pkl  a list of (token, id, frequency, document frequency); so is Dataset.dict.pkl
 
-The files come from Python 2, whose texts are bytes: they are read as UTF-8, and as Latin-1 where they are not.
+The files come from Python 2, where texts are bytes: they are read as UTF-8, else as Latin-1.
 """
 
 from __future__ import annotations
@@ -21,42 +22,46 @@ from training.corpora.transcript import Complain
 
 TURN_ENDS = (EOS, "__eot__")  # the latter in the Ubuntu dialogues of hed-dlg-truncated
 DIALOGUE_END = "</d>"
-ADMITTED = "lists, tuples, texts and whole numbers are all that is admitted"
+ADMITTED = "only lists, tuples, texts and whole numbers are allowed"
 
 
 class _NotAdmitted(pickle.UnpicklingError):
-    """What a pickle asks for and does not get."""
+    """A pickle asks for something that is not allowed."""
 
 
 class _Plain(pickle.Unpickler):
-    """An unpickler that imports nothing: whatever else a pickle could do begins with an import."""
+    """An unpickler that imports nothing; without imports a pickle can do no harm."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise _NotAdmitted(f"it asks for {module}.{name}; {ADMITTED}")
 
     def persistent_load(self, pid: object) -> Any:
-        raise _NotAdmitted("it refers to an object outside of the file, which is not admitted")
+        raise _NotAdmitted("it refers to an object outside the file, which is not allowed")
 
 
 def load_plain(path: Path) -> Any:
-    """Read a pickle of lists, tuples, str, bytes and int. Raises ValueError on anything else, before it can run."""
+    """Load a pickle of lists, tuples, str, bytes and int.
+
+    Raises ValueError on anything else, before it can run.
+    """
     try:
         with path.open("rb") as file:
             found = _Plain(file, encoding="bytes").load()
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error}") from None
     except _NotAdmitted as error:
-        raise ValueError(f"{path} is not read: {error}") from None
-    except Exception as error:  # a broken pickle raises whatever its bytes happen to mean
+        raise ValueError(f"cannot read {path}: {error}") from None
+    except Exception as error:  # corrupt bytes may decode to any operation, hence any exception
         raise ValueError(
-            f"{path} is not read: it is no pickle, or a broken one ({error or type(error).__name__})"
+            f"cannot read {path}: it is not a pickle, or a corrupt one "
+            f"({error or type(error).__name__})"
         ) from None
     waiting = [found]
     seen: set[int] = set()
     while waiting:
         value = waiting.pop()
         if type(value) in (list, tuple):
-            if id(value) not in seen:  # a list may hold itself
+            if id(value) not in seen:  # a list may contain itself
                 seen.add(id(value))
                 waiting.extend(value)
         elif type(value) not in (str, bytes, int):
@@ -65,7 +70,10 @@ def load_plain(path: Path) -> Any:
 
 
 def read_words(path: Path) -> list[str]:
-    """Read Training.dict.pkl: its words in the order of their ids. Raises ValueError where ids lack or stand twice."""
+    """Read the words of Training.dict.pkl in the order of their ids.
+
+    Raises ValueError if an id is missing or occurs twice.
+    """
     words: dict[int, str] = {}
     entries = load_plain(path)
     for entry in entries if isinstance(entries, list) else [entries]:
@@ -74,10 +82,11 @@ def read_words(path: Path) -> list[str]:
         )
         if not isinstance(token, str | bytes) or not isinstance(token_id, int):
             raise ValueError(
-                f"{path}: an entry is {str(entry)[:60]}; (token, id, frequency, document frequency) is expected"
+                f"{path}: found the entry {str(entry)[:60]}; "
+                "expected (token, id, frequency, document frequency)"
             )
         if token_id in words:
-            raise ValueError(f"{path}: the id {token_id} stands twice")
+            raise ValueError(f"{path}: the id {token_id} occurs twice")
         words[token_id] = _text(token)
     if sorted(words) != list(range(len(words))):
         raise ValueError(f"{path}: {len(words)} words whose ids are not 0 to {len(words) - 1}")
@@ -85,7 +94,10 @@ def read_words(path: Path) -> list[str]:
 
 
 def vocabulary(path: Path) -> Vocabulary:
-    """Read Training.dict.pkl as a vocabulary with its own ids. Raises ValueError where it is none."""
+    """Load Training.dict.pkl as a vocabulary with its own ids.
+
+    Raises ValueError if it is not one.
+    """
     words = read_words(path)
     try:
         return Vocabulary.of_words(words)
@@ -96,7 +108,7 @@ def vocabulary(path: Path) -> Vocabulary:
 def triples(
     path: Path, words: list[str], complain: Complain
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield the number of each triple and its three utterances, as words apart by spaces."""
+    """Yield the number of each triple and its three utterances as space-separated words."""
     found = load_plain(path)
     for number, ids in _lists_of_ids(
         path, found if isinstance(found, list) else [found], "triple", words, complain
@@ -104,7 +116,8 @@ def triples(
         turns = _turns(path, ids, words)
         if len(turns) != 3:
             complain(
-                f"{path}, triple {number}: {len(turns)} utterances where three are expected, each from {BOS} to {EOS}"
+                f"{path}, triple {number}: found {len(turns)} utterances; "
+                f"expected three, each from {BOS} to {EOS}"
             )
         elif not all(turns):
             complain(f"{path}, triple {number}: utterance {turns.index('') + 1} is empty")
@@ -115,7 +128,7 @@ def triples(
 def dialogues(
     path: Path, words: list[str], complain: Complain
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield the number of each dialogue and its turns, as words apart by spaces."""
+    """Yield the number of each dialogue and its turns as space-separated words."""
     found = load_plain(path)
     end = words.index(DIALOGUE_END) if DIALOGUE_END in words else -1
     if isinstance(found, list) and found and all(isinstance(token_id, int) for token_id in found):
@@ -124,7 +137,7 @@ def dialogues(
         path, found if isinstance(found, list) else [found], "dialogue", words, complain
     ):
         turns = _turns(path, [token_id for token_id in ids if token_id != end], words)
-        # Its scripts put a </s> before the first turn, too.
+        # The scripts of hed-dlg-truncated also put a </s> before the first turn.
         turns = turns[1:] if turns and not turns[0] else turns
         if not turns or not all(turns):
             complain(f"{path}, dialogue {number}: an empty utterance, or no turn at all")
@@ -133,7 +146,7 @@ def dialogues(
 
 
 def _dialogues_of(ids: list[int], words: list[str], end: int) -> list[list[int]]:
-    """Take apart the dialogues of one list: by what ends a dialogue, else where a turn's end follows another."""
+    """Split one list into dialogues: at </d> if there is any, else where two turn ends meet."""
     if end in ids:
         return [
             list(part)
@@ -154,7 +167,7 @@ def _turn_ends(words: list[str]) -> set[int]:
 def _lists_of_ids(
     path: Path, found: list[Any], kind: str, words: list[str], complain: Complain
 ) -> Iterator[tuple[int, list[int]]]:
-    """Yield what is a list of ids of these words, with its number; complain of what is none."""
+    """Yield each list of valid word ids with its number; report anything else."""
     for number, ids in enumerate(found, start=1):
         if not isinstance(ids, list | tuple) or not all(
             isinstance(token_id, int) for token_id in ids
@@ -162,16 +175,17 @@ def _lists_of_ids(
             complain(f"{path}, {kind} {number}: not a list of token ids")
         elif any(not 0 <= token_id < len(words) for token_id in ids):
             complain(
-                f"{path}, {kind} {number}: a token id is out of range; the list has {len(words)} words"
+                f"{path}, {kind} {number}: a token id is out of range; "
+                f"the word list has {len(words)} words"
             )
         else:
             yield number, list(ids)
 
 
 def _turns(path: Path, ids: list[int], words: list[str]) -> list[str]:
-    """Split ids where a turn ends; each turn as words apart by spaces.
+    """Split ids at turn ends and return each turn as space-separated words.
 
-    Raises ValueError where no word ends turns.
+    Raises ValueError if no word ends a turn.
     """
     ends = _turn_ends(words)
     if not ends:
@@ -182,7 +196,7 @@ def _turns(path: Path, ids: list[int], words: list[str]) -> list[str]:
             turns.append([])
         elif words[token_id] != BOS:
             turns[-1].append(words[token_id])
-    if not turns[-1]:  # what closes a turn opens none
+    if not turns[-1]:  # the last turn end opens no new turn
         turns.pop()
     return [" ".join(turn) for turn in turns]
 

@@ -1,13 +1,13 @@
-"""Six corpora as their authors publish them: one reader a form, each of one file.
+"""Six corpora as their authors publish them: one reader per format, each for a single file.
 
-The forms, and the pages that they were taken from:
+The formats and their sources:
 
 - EmpatheticDialogues: train.csv, valid.csv and test.csv, as parlai/tasks/empathetic_dialogues/
   agents.py of github.com/facebookresearch/ParlAI reads them: no quotes, "_comma_" for a comma.
 - Synthetic-Persona-Chat: data/*.csv of github.com/google-research-datasets/Synthetic-Persona-Chat,
   and the loader beside that folder, Synthetic-Persona-Chat.py.
 - Persona-Chat: *_self_original.txt of ParlAI's task convai2; FbDeprecatedDialogTeacher in
-  parlai/core/teachers.py says what its lines are. The training part has every dialogue twice, the
+  parlai/core/teachers.py explains its lines. The training part has every dialogue twice, the
   second time opened by silence (pull request 632 of ParlAI).
 - PhotoChat: multimodalchat/photochat/*/*.json of github.com/google-research/google-research, and
   multimodalchat/README.md.
@@ -16,7 +16,7 @@ The forms, and the pages that they were taken from:
   Source, Metadata), and Queries_Responses_*_QnAMaker.tsv, CSharp/Datasets of its
   BotBuilder-PersonalityChat.
 
-The tests use small samples in these forms, written by hand: no reader has seen a whole corpus.
+The tests use small hand-written samples of these formats: no reader has seen a whole corpus.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from typing import Any, NamedTuple
 from dialogue.text_files import read_text
 
 QUESTIONS_AN_ANSWER = 12
-Row = tuple[int, dict[str, str]]  # the number of its last line, and its fields
+Row = tuple[int, dict[str, str]]  # the number of its last line and its fields
 _SILENCE = re.compile(r"(?i)__ ?silence ?__|<silence>")
 _HEADING = re.compile(r"(?i)(?:\w+ )?conversation #?\d+:?")
 
 
 class Conversation(NamedTuple):
-    """One conversation as it is written: two speakers in turn."""
+    """One conversation as it is written out: two speakers who take turns."""
 
     id: str
     topic: str
@@ -47,7 +47,7 @@ class Conversation(NamedTuple):
 
 
 def empathetic(path: Path) -> Iterator[Conversation]:
-    """Read EmpatheticDialogues: one utterance a row; the topic is the feeling it is about."""
+    """Read EmpatheticDialogues: one utterance per row; the topic is the emotion it is about."""
     columns = ("conv_id", "utterance_idx", "context", "speaker_idx", "utterance")
     said: dict[str, list[tuple[int, str, str]]] = {}
     feelings: dict[str, str] = {}
@@ -68,7 +68,7 @@ def empathetic(path: Path) -> Iterator[Conversation]:
 
 
 def synthetic_persona(path: Path) -> Iterator[Conversation]:
-    """Read Synthetic-Persona-Chat: one conversation a row, its turns on lines "User 1: ..."."""
+    """Read Synthetic-Persona-Chat: one conversation per row, its turns as lines "User 1: ..."."""
     part = path.stem.rpartition("_")[2]
     columns = ("user 1 personas", "user 2 personas", "Best Generated Conversation")
     for count, (_, row) in enumerate(_table(path, columns)):
@@ -80,8 +80,9 @@ def synthetic_persona(path: Path) -> Iterator[Conversation]:
 def personachat(path: Path) -> Iterator[Conversation]:
     """Read ConvAI2's Persona-Chat: numbered lines, first who "you" are, then "said<TAB>replied".
 
-    Sentences begin with a capital again, as does "I", and no space stands before a mark. What is
-    another dialogue without its last turn is that dialogue as the other speaker has it: left out.
+    Sentence case is restored, and spaces before punctuation are removed. The corpus holds each
+    dialogue from both speakers' sides; a dialogue that equals another one without its last turn is
+    the other side's copy and is left out.
     """
     found = list(_dialogues(path))
     cut = {dialogue.turns[:-1] for dialogue in found}
@@ -102,7 +103,7 @@ def _dialogues(path: Path) -> Iterator[Conversation]:
         if not index.isdecimal() or not (persona or spoken):
             expected = '"1 your persona: ..." or "2 said<TAB>replied"'
             raise ValueError(f"{path}, line {number}: found {line[:60]!r}; expected {expected}")
-        if int(index) <= last:  # the numbers begin again: another dialogue
+        if int(index) <= last:  # numbering restarts: a new dialogue
             yield Conversation(f"persona-{part}-{count}", " ".join(personas), tuple(turns))
             personas, turns, count = [], [], count + 1
         last = int(index)
@@ -122,7 +123,7 @@ def _sentence_case(text: str) -> str:
 
 
 def photochat(path: Path) -> Iterator[Conversation]:
-    """Read PhotoChat up to where the photo is shared; what one user writes in a row is one turn."""
+    """Read PhotoChat up to the shared photo; consecutive messages by one user are one turn."""
     message = '{"message", "share_photo", "user_id"}'
     expected = f'a list of {{"dialogue_id", "photo_description", "dialogue": [{message}, ...]}}'
     text = _text(path)
@@ -166,9 +167,9 @@ def meena(path: Path) -> Iterator[Conversation]:
 
 
 def smalltalk(path: Path) -> Iterator[Conversation]:
-    """Read Microsoft's chit-chat: a question and its answer a row.
+    """Read Microsoft's chit-chat: one question and its answer per row.
 
-    Where an answer has more questions than twelve, twelve of them are taken, evenly apart.
+    An answer with more than twelve questions keeps twelve of them, evenly spaced.
     """
     persona = re.sub(r"qna_chitchat_|queries_responses_|_qnamaker", "", path.stem.lower())
     asked: dict[str, list[str]] = {}
@@ -184,14 +185,14 @@ def smalltalk(path: Path) -> Iterator[Conversation]:
 
 
 def _turns(said: Iterable[tuple[object, str]]) -> tuple[str, ...]:
-    """Join what one speaker says in a row, and leave out what is empty."""
+    """Join the consecutive messages of each speaker and drop empty ones."""
     spoken = [(speaker, text.strip()) for speaker, text in said if text.strip()]
     by_speaker = groupby(spoken, lambda message: message[0])
     return tuple(" ".join(text for _, text in messages) for _, messages in by_speaker)
 
 
 def _labelled(lines: Iterable[str], speakers: str) -> Iterator[tuple[str, str]]:
-    """Yield who says what. A line that names nobody goes on with the one above, if there is one."""
+    """Yield (speaker, text). A line without a speaker continues the one above, if there is one."""
     speaker = ""
     for line in lines:
         said = re.match(rf"\s*({speakers}):(.*)", line)
@@ -201,7 +202,7 @@ def _labelled(lines: Iterable[str], speakers: str) -> Iterator[tuple[str, str]]:
 
 
 def _text(path: Path) -> str:
-    """Read a text. Raises ValueError where it cannot be read, is none, or is empty."""
+    """Read a text file. Raises ValueError if it cannot be read, is not text or is empty."""
     text = read_text(path)
     if not text.strip():
         raise ValueError(f"{path}: found an empty file; expected conversations")
@@ -214,7 +215,7 @@ def _lines(path: Path, *, empty: bool = False) -> Iterator[tuple[int, str]]:
 
 
 def _table(path: Path, columns: tuple[str, ...], **form: Any) -> Iterator[Row]:
-    """Yield the rows of a table. Raises ValueError where a column is missing, or a row is short."""
+    """Yield the rows of a table. Raises ValueError if a column is missing or a row is short."""
     rows = csv.DictReader(io.StringIO(_text(path), newline=""), **form)
     expected = f"the columns {', '.join(columns)}"
     try:

@@ -9,8 +9,8 @@ from dialogue.vocabulary import CONTINUED
 from training.corpora.transcript import Transcript
 
 PERSON, COMPANION = "person", "companion"
-# Corpora of people among themselves. In all others, one's own among them, the second speaker is the
-# companion: who listens, answers a feeling, or plays the bot.
+# Corpora of people among themselves. In all others, including a user's own, the second speaker is
+# the companion: the one who listens, responds to a feeling or plays the bot.
 PEOPLE = frozenset(
     {
         "chitchat",
@@ -26,18 +26,21 @@ PEOPLE = frozenset(
 
 
 def problem_of(speakers: object, turns: list[str]) -> str:
-    """Say what is wrong with the speakers that a line names, or nothing: a list as long as its turns, or None."""
+    """Return what is wrong with the speakers that a line names, or "" if nothing is.
+
+    Speakers must be None or a list as long as the turns.
+    """
     if speakers is None:
         return ""
     if not isinstance(speakers, list) or len(speakers) != len(turns):
         count = len(speakers) if isinstance(speakers, list) else repr(speakers)
-        return f"{count} speakers for {len(turns)} turns; name one for each turn, or leave speakers out"
+        return f"{count} speakers for {len(turns)} turns; name one per turn, or leave speakers out"
     unknown = [speaker for speaker in speakers if speaker not in (PERSON, COMPANION)]
     return f"the speaker {unknown[0]!r} is neither {PERSON!r} nor {COMPANION!r}" if unknown else ""
 
 
 def with_speakers(transcript: Transcript, speakers: list[str] | None) -> Transcript:
-    """Note who speaks. What one speaker says in several turns in a row is one turn, as MovieTriples writes it."""
+    """Record who speaks, and join one speaker's consecutive turns as MovieTriples does."""
     if speakers is None:
         return transcript
     runs = [
@@ -54,7 +57,7 @@ def with_speakers(transcript: Transcript, speakers: list[str] | None) -> Transcr
 
 
 def only_companion(transcript: Transcript) -> Transcript:
-    """Mark the person's turns as heard but not learnt, where the other speaker is a companion."""
+    """Exclude the turns that a person addresses to a companion from the loss; they stay input."""
     persons = transcript.persons
     if persons is None:
         if transcript.corpus in PEOPLE or transcript.spaced:

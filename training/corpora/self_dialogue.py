@@ -1,8 +1,9 @@
-"""Conversations as JSONL, `{"id": ..., "turns": [...]}` a line; the Self-dialogue Corpus among them.
+"""Conversations as JSONL, one `{"id": ..., "turns": [...]}` per line.
+
+The Self-dialogue Corpus (Fainberg et al. 2018, BSD-3-Clause) is converted to this format from a
+checkout of github.com/jfainberg/self_dialogue_corpus:
 
     python -m training.corpora.self_dialogue CHECKOUT data/self_dialogue.jsonl.gz
-
-makes that file from a checkout of github.com/jfainberg/self_dialogue_corpus (Fainberg et al. 2018, BSD-3-Clause).
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from training.corpora.transcript import Complain, Complaints, Transcript, split_
 
 
 def find(folder: Path, corpus: str = "self_dialogue") -> Path:
-    """Find a corpus in a folder, plain or .gz. Raises ValueError where it is not there."""
+    """Find a corpus in a folder, plain or .gz. Raises ValueError if it is not there."""
     for name in (f"{corpus}.jsonl.gz", f"{corpus}.jsonl"):
         if (folder / name).is_file():
             return folder / name
     command = "self_dialogue" if corpus == "self_dialogue" else "convert"
     raise ValueError(
-        f"there is no {corpus}.jsonl(.gz) in {folder}; make it with python -m training.corpora.{command}, "
-        "or set CORPORA to the folder that has it"
+        f"there is no {corpus}.jsonl(.gz) in {folder}; create it with "
+        f"python -m training.corpora.{command}, or set CORPORA to the folder that has it"
     )
 
 
@@ -43,10 +44,11 @@ def read(
     corpus: str = "self_dialogue",
     by_answer: bool = False,
 ) -> Iterator[Transcript]:
-    """Yield the conversations of one split, by the rule for corpora with ids; complains of a line that is none.
+    """Yield the conversations of one split, chosen by the hash of their ids.
 
-    by_answer: the split is that of what is answered instead, so that no answer stands in two splits;
-    a conversation whose answers belong to different splits is left out of all.
+    Malformed lines are reported. by_answer: choose the split by the hash of the answers instead, so
+    that no answer occurs in two splits. A conversation whose answers belong to different splits is
+    left out altogether.
     """
     for number, line in numbered_lines(path, complain):
         try:
@@ -54,7 +56,8 @@ def read(
             key, turns, speakers = entry["id"], entry["turns"], entry.get("speakers")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             complain(
-                f'{path}, line {number}: not a conversation; expected {{"id": "...", "turns": ["...", ...]}}'
+                f"{path}, line {number}: not a conversation; "
+                'expected {"id": "...", "turns": ["...", ...]}'
             )
         else:
             if (
@@ -69,7 +72,8 @@ def read(
                 "\ud800" <= character <= "\udfff" for text in (key, *turns) for character in text
             ):
                 complain(
-                    f"{path}, line {number}: half a character (a lone surrogate), which UTF-8 cannot write"
+                    f"{path}, line {number}: half a character (a lone surrogate), "
+                    "which UTF-8 cannot encode"
                 )
             elif problem := problem_of(speakers, turns):
                 complain(f"{path}, line {number}: {problem}")
@@ -80,15 +84,16 @@ def read(
 
 
 def convert(checkout: Path, out: Path) -> int:
-    """Write the JSONL from a checkout of the public corpus and return how many conversations it holds.
+    """Write a checkout of the public corpus as JSONL and return the number of conversations.
 
-    Rejected assignments and blocked workers are left out, as the corpus's own script does. Raises ValueError where
-    the folder is no such checkout. The file is replaced atomically.
+    Like the corpus's own script, leave out rejected assignments and blocked workers. Raises
+    ValueError if the folder is not such a checkout. The file is replaced atomically.
     """
     files = sorted((checkout / "corpus").glob("*/*.csv"))
     if not files:
         raise ValueError(
-            f"{checkout} has no corpus/*/*.csv; expected a checkout of jfainberg/self_dialogue_corpus"
+            f"{checkout} has no corpus/*/*.csv; "
+            "expected a checkout of jfainberg/self_dialogue_corpus"
         )
     blocked_file = checkout / "blocked_workers.txt"
     blocked = set(read_text(blocked_file).split()) if blocked_file.is_file() else set()
@@ -102,7 +107,7 @@ def convert(checkout: Path, out: Path) -> int:
                     conversations[key] = {"id": key, "topic": file.parent.name, "turns": turns}
         except (KeyError, csv.Error) as error:
             raise ValueError(
-                f"{file} is no table of this corpus: {type(error).__name__} {error}"
+                f"{file} is not a table of this corpus: {type(error).__name__} {error}"
             ) from None
     lines = "".join(
         json.dumps(conversations[key], ensure_ascii=False) + "\n" for key in sorted(conversations)

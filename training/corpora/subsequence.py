@@ -1,10 +1,11 @@
-"""A task that a model can be seen to learn: of eight digits, copy those that an index and a length name.
+"""A toy task: of eight digits, copy the ones that an index and a length select.
 
-    3 4 7 1 9 2 5 5 8 1   ->   2 5 5 8          (from place 3, four digits of 7 1 9 2 5 5 8 1)
+    3 4 7 1 9 2 5 5 8 1   ->   2 5 5 8          (from index 3, four digits of 7 1 9 2 5 5 8 1)
 
-It is read as `--data subsequence`: made up anew each time, from a fixed seed, and the same for everybody;
-`python -m training.copying --checkpoint RUN/checkpoint` tells how well it was learnt. The task is that of
-github.com/almostimplemented/seq2seq_shenanigans, with </s> where that pads with zeros.
+Select it with `--data subsequence`. The examples are generated from a fixed seed, so everybody gets
+the same ones. `python -m training.copying --checkpoint RUN/checkpoint` shows how well the task was
+learnt. It comes from github.com/almostimplemented/seq2seq_shenanigans, which pads with zeros where
+this module ends with </s>.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from training.corpora.transcript import Transcript
 
 DIGITS = 8
 LAST_INDEX, LEAST_LENGTH = 5, 2
-EPOCH, EPOCHS = 4096, 16  # of that project: it draws as many new examples an epoch
+EPOCH, EPOCHS = 4096, 16  # as in that project, which draws new examples every epoch
 SIZES = {"train": EPOCH * EPOCHS, "validation": 512, "test": 2000}
 
 
 def read(split: str) -> Iterator[Transcript]:
-    """Yield the examples of one split, each a question that is heard and an answer that is learnt; none is in two splits."""
+    """Yield the examples of one split, each a question (input) and an answer (target).
+
+    No question occurs twice, in one split or in two.
+    """
     rng, seen = random.Random("subsequence"), set[str]()
     for name in ("test", "validation", "train"):
         number = 0
@@ -44,7 +48,7 @@ def read(split: str) -> Iterator[Transcript]:
 
 
 def example(rng: random.Random) -> tuple[str, str]:
-    """Draw a question and its answer: digits from 1 to 9, apart by spaces."""
+    """Draw a question and its answer: space-separated digits from 1 to 9."""
     index = rng.randint(0, LAST_INDEX)
     length = rng.randint(LEAST_LENGTH, DIGITS - index)
     digits = [str(rng.randint(1, 9)) for _ in range(DIGITS)]

@@ -1,8 +1,8 @@
-"""Plain text, and AG News' table of class, title and text: what a language model reads.
+"""Plain text, and AG News' table of class, title and text, for language models.
 
-A text is one long conversation whose turns are its lines; its first nine tenths are the training split, so that what
-follows what stays as it was. A line that no turn could hold, such as a whole book's, is cut at its spaces.
-In a table each row is a conversation of its own, title and text.
+A text is one long conversation whose turns are its lines. The first nine tenths are the training
+split, so that the text stays in one piece. A line too long for a turn, such as a whole book's, is
+cut at spaces. In a table each row is a conversation of two turns, title and text.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pathlib import Path
 from dialogue.text_files import numbered_lines
 from training.corpora.transcript import Complain, Transcript, split_of
 
-LONGEST_LINE = 10_000  # characters; what is longer is cut into turns of LONGEST_TURN
+LONGEST_LINE = 10_000  # characters; a longer line is cut into turns of LONGEST_TURN
 LONGEST_TURN = 1_000
-TWENTIETHS = {
-    "train": (0, 18),
-    "validation": (18, 19),
-    "test": (19, 20),
-}  # of the characters of a text
-_LOST_AMPERSAND = re.compile(r"(?<!&)#(\d+);")  # AG News: its apostrophes are #39;
+# From and to which twentieth of a text's characters each split reaches.
+TWENTIETHS = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}
+_LOST_AMPERSAND = re.compile(r"(?<!&)#(\d+);")  # AG News writes its apostrophes as #39;
 
 
 def is_text(path: Path) -> bool:
-    """Tell by its name whether a file is plain text or a table: .txt or .csv, or either of them as .gz."""
+    """Return whether a file is plain text or a table, by its name: .txt or .csv, plain or .gz."""
     return path.name.removesuffix(".gz").endswith((".txt", ".csv"))
 
 
 def read(path: Path, split: str, complain: Complain) -> Iterator[Transcript]:
-    """Yield what a file holds for one split. Raises ValueError on a broken file; complains of what is no text, or no row."""
+    """Yield the conversations of one split of a file; report rows that are malformed.
+
+    Raises ValueError on a broken file.
+    """
     lines = numbered_lines(path, complain)
     return (
         _rows(path, lines, split, complain)
@@ -58,7 +58,7 @@ def _stream(path: Path, lines: Iterator[tuple[int, str]], split: str) -> Iterato
 
 
 def _turns(line: str) -> Iterator[str]:
-    """Yield a line as it is, or in parts where it is too long for a turn; of an empty one nothing."""
+    """Yield a line as it is, or in parts if it is too long for a turn. Skip an empty line."""
     start = 0
     if len(line) > LONGEST_LINE:
         while len(line) - start > LONGEST_TURN:
@@ -84,9 +84,9 @@ def _rows(
             continue
         where = f"{path}, line {rows.line_num}"
         if len(row) != 3:
-            complain(f"{where}: {len(row)} columns where class, title and text are expected")
+            complain(f"{where}: found {len(row)} columns; expected class, title and text")
         elif not row[0].strip().isdigit():
-            if rows.line_num > 1:  # the first may be a heading
+            if rows.line_num > 1:  # the first row may be a header
                 complain(f"{where}: the class is {row[0]!r}, not a number")
         elif split_of(key := f"{name}/{rows.line_num}") == split:
             turns = tuple(text for text in map(_mended, row[1:]) if text)
@@ -95,5 +95,5 @@ def _rows(
 
 
 def _mended(text: str) -> str:
-    """Read HTML's entities, also those that lost their ampersand, and backslashes, which stand for line ends."""
+    """Decode HTML entities, even without their ampersand, and replace backslashes (line ends)."""
     return html.unescape(_LOST_AMPERSAND.sub(r"&#\1;", text)).replace("\\", " ").strip()

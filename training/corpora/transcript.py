@@ -1,4 +1,4 @@
-"""What a corpus yields: transcripts, the split each belongs to, and what is done about a line that is none."""
+"""What corpora yield: transcripts, their splits, and how malformed lines are reported."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Transcript:
-    """One conversation as a corpus has it: its turns as text, two speakers in turn.
+    """One conversation as its corpus has it: turns as text, by two speakers who alternate.
 
-    untaught: the numbers of the turns that may be heard, but are not learnt as something to say.
-    spaced: its turns are words apart by spaces, as MovieTriples has them.
-    times: how many times a pass of training reads it.
-    persons: the numbers of the turns that a person speaks to a companion; None where nobody said.
+    untaught: indices of turns that are input only, excluded from the loss.
+    spaced: whether the turns are space-separated words, as in MovieTriples.
+    times: how many times one training pass reads the conversation.
+    persons: indices of turns that a person addresses to a companion; None if unknown.
     """
 
     id: str
@@ -34,9 +34,9 @@ Complain = Callable[[str], None]
 
 @dataclass
 class Complaints:
-    """What to do about a line that is no conversation: stop at once, or count and go on.
+    """What to do about a malformed line: stop at once, or count it and go on.
 
-    A line counts once, however many splits its file is read for.
+    A line counts once, however many splits are read from its file.
     """
 
     skip: bool = False
@@ -47,28 +47,28 @@ class Complaints:
         """Report one bad line. Raises ValueError unless bad lines are to be skipped."""
         if not self.skip:
             raise ValueError(
-                f"{what}; mend the file, or pass --skip-bad-lines to leave such lines out"
+                f"{what}; fix the file, or pass --skip-bad-lines to leave such lines out"
             )
         self._seen.add(what)
         self.first = self.first or what
 
     @property
     def count(self) -> int:
-        """Tell how many lines were bad."""
+        """Return the number of bad lines."""
         return len(self._seen)
 
 
 def split_of(conversation_id: str) -> str:
-    """Name the split of a conversation: one rule for every corpus with ids."""
+    """Return a conversation's split: the same rule for every corpus with ids."""
     twentieth = int(hashlib.sha1(conversation_id.encode()).hexdigest(), 16) % 20
     return {0: "test", 1: "validation"}.get(twentieth, "train")
 
 
 def sha256_of(transcripts: Iterable[Transcript]) -> str:
-    """Name conversations by their content: sha256 of their ids, turns and weights, in their order."""
+    """Return the sha256 of conversations: of their ids, turns and weights, in order."""
     content = hashlib.sha256()
     for transcript in transcripts:
-        # A weight of 1 is left out, so that a run from before there were weights finds its data again.
+        # A weight of 1 is left out: older runs, without weights, then still find the same digest.
         weight = [] if transcript.times == 1 else [transcript.times]
         content.update(json.dumps([transcript.id, transcript.turns, *weight]).encode() + b"\n")
     return content.hexdigest()

@@ -202,7 +202,8 @@ def test_exact_doubles_and_what_nobody_answered_are_left_out_and_counted(tmp_pat
     path = write(tmp_path / "human.txt", f"{talk}{talk}Human 1: Anyone?\n\n{talk}")
     out = tmp_path / "new" / "meena.jsonl"
     assert convert.main(["meena", str(path), str(out)]) == 0
-    said = f"1 conversations written to {out}; 2 doubles and 1 of less than two turns left out\n"
+    left_out = "2 duplicates and 1 with fewer than two turns left out"
+    said = f"1 conversations written to {out}; {left_out}\n"
     assert capsys.readouterr().out == said
 
 
@@ -323,7 +324,7 @@ def test_a_folder_without_files_of_the_corpus_is_refused_with_their_names(tmp_pa
 def test_two_conversations_under_one_id_are_refused(tmp_path):
     for folder, answer in (("one", "Hey!"), ("two", "Hello!")):
         write(tmp_path / folder / "human.txt", f"Human 1: Hi!\nHuman 2: {answer}\n")
-    complaint = r"two/human\.txt: found the id meena-human-1 again; expected it once"
+    complaint = r"two/human\.txt: found the id meena-human-1 twice; expected it once"
     with pytest.raises(ValueError, match=complaint):
         convert.convert("meena", tmp_path, tmp_path / "out.jsonl")
 

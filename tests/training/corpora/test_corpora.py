@@ -186,9 +186,9 @@ def test_a_folder_without_a_file_for_the_split_is_refused(folder):
 
 
 BAD_TRIPLES = {
-    "two utterances": (b"a\tb", "2 utterances where three"),
-    "four utterances": (b"a\tb\tc\td", "4 utterances where three"),
-    "an empty line": (b"", "1 utterances where three"),
+    "two utterances": (b"a\tb", "found 2 utterances; expected three"),
+    "four utterances": (b"a\tb\tc\td", "found 4 utterances; expected three"),
+    "an empty line": (b"", "found 1 utterances; expected three"),
     "an empty utterance": (b"a\t \tc", "utterance 2 is empty"),
     "an empty last utterance": (b"a\tb\t", "utterance 3 is empty"),
     "invalid UTF-8": (b"a\tb\xff\tc", "invalid UTF-8"),
@@ -212,7 +212,7 @@ def test_bad_triples_are_counted_where_they_are_to_be_skipped(folder):
     found, complaints = load("movie_triples", skip=True)
     assert found == [("a", "b", "c"), ("d", "e", "f")]
     assert complaints.count == len(BAD_TRIPLES)
-    assert "line 2: 2 utterances" in complaints.first
+    assert "line 2: found 2 utterances" in complaints.first
 
 
 # --- JSONL ---------------------------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def test_a_broken_gzip_file_is_refused_by_name(tmp_path, damage, skip):
 
 
 def test_complaints_raise_unless_they_are_to_be_skipped():
-    with pytest.raises(ValueError, match="the first; mend the file, or pass --skip-bad-lines"):
+    with pytest.raises(ValueError, match="the first; fix the file, or pass --skip-bad-lines"):
         Complaints()("the first")
     complaints = Complaints(skip=True)
     complaints("the first")
@@ -428,7 +428,9 @@ def test_a_chat_without_text_is_complained_of_in_its_own_split_alone(chats):
 
 def test_chitchat_that_is_not_installed_is_a_sentence(monkeypatch):
     monkeypatch.setattr(chitchat, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"chitchat corpus is not installed; pip install"):
+    with pytest.raises(
+        ValueError, match=r"chitchat corpus is not installed; install it with pip install"
+    ):
         load("chitchat")
 
 

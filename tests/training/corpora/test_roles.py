@@ -59,7 +59,7 @@ def test_what_one_speaker_says_in_a_row_is_one_turn(tmp_path):
 @pytest.mark.parametrize(
     ("speakers", "complaint"),
     [
-        (["person"], "1 speakers for 2 turns; name one for each turn"),
+        (["person"], "1 speakers for 2 turns; name one per turn"),
         (["person", "companion", "person"], "3 speakers for 2 turns"),
         (["person", "bot"], "the speaker 'bot' is neither 'person' nor 'companion'"),
         (["person", None], "the speaker None is neither"),

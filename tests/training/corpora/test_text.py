@@ -62,7 +62,7 @@ def test_each_row_of_news_is_a_title_and_a_text_as_one_reads_them(tmp_path):
         ("Two lines", "the first\nand the second"),
     }
     assert complaints.count == 2, "once a line, though the file is read for each split"
-    assert "line 5: 2 columns where class, title and text are expected" in complaints.first
+    assert "line 5: found 2 columns; expected class, title and text" in complaints.first
 
 
 def test_a_row_is_in_one_split_by_the_rule_of_all_ids(tmp_path):
@@ -113,6 +113,6 @@ def test_a_text_that_is_too_short_is_refused_for_what_it_is(tmp_path):
     path.write_text("one line\n", encoding="utf-8")
     with pytest.raises(
         ValueError,
-        match=r"too small to have a share in each split .*of a text the last two twentieths of its lines",
+        match=r"too small to fill every split .*of a text, the last two twentieths of its lines",
     ):
         load(path, "test")
