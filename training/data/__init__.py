@@ -1,1 +1,1 @@
-"""Transcripts -> batches: encoded, cut and collated, kept between runs; vocabularies, and what is carried over to a new one."""
+"""Transcripts -> batches: encode, cut, collate and cache them; build and transfer vocabularies."""

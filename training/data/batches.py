@@ -1,4 +1,8 @@
-"""Conversations -> tensors: encoded once, cut into windows (or one running text), gathered into batches of about as many tokens."""
+"""Conversations -> batches of tensors.
+
+Conversations are encoded once, cut into windows (or joined into one running text) and grouped into
+batches of roughly equal numbers of tokens.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,16 @@ from dialogue.recognised import as_recognised, as_written
 from dialogue.vocabulary import CONTINUED, Vocabulary
 from training.corpora.transcript import Transcript
 
-WINDOW_TURNS = 20  # the longest stretch of a conversation that is trained on at once
-POOL_BATCHES = 32  # windows of like length are gathered within pools of this many batches
+WINDOW_TURNS = 20  # the longest part of a conversation in one training example
+POOL_BATCHES = 32  # windows are sorted by length within pools of this many batches
 
 
 class Utterance(list[int]):
-    """Token ids closed by </s>; what a recogniser would have heard of them, where that is known; whether they are learnt."""
+    """The token ids of a turn, ending with </s>.
+
+    heard: the ids a speech recogniser would have produced, if known. taught: whether the turn
+    counts in the loss.
+    """
 
     __slots__ = ("heard", "taught")
 
@@ -33,9 +41,9 @@ class Utterance(list[int]):
 
 @dataclass(frozen=True)
 class Encoded:
-    """Conversations as token ids, and how many of their utterances were cut at the limit.
+    """Conversations as token ids, and how many of their utterances were truncated.
 
-    times: how many times a pass reads each conversation.
+    times: how many times one pass reads each conversation.
     """
 
     conversations: list[list[Utterance]]
@@ -45,7 +53,7 @@ class Encoded:
 
     @property
     def as_read(self) -> list[list[Utterance]]:
-        """The conversations of one pass: each as many times as it is read."""
+        """Return the conversations of one pass, each as many times as it is read."""
         return [
             conversation
             for conversation, times in zip(self.conversations, self.times, strict=True)
@@ -60,9 +68,10 @@ def encode(
     truncate: int | None,
     heard: bool = False,
 ) -> Encoded:
-    """Encode every turn and close it with </s>; a turn of more than `truncate` tokens loses its end.
+    """Encode every turn and append </s>; truncate turns to `truncate` tokens.
 
-    heard: encode it a second time as it comes out of a recogniser and `as_written`, for `collate` to choose from.
+    heard: also encode each turn as a speech recogniser would write it, passed through `as_written`.
+    `collate` then chooses between the two.
     """
 
     def closed(ids: list[int]) -> list[int]:
@@ -70,7 +79,7 @@ def encode(
             ids = ids[: truncate - 1]
         return [*ids, vocabulary.eos_id]
 
-    # All turns in one call each: sentencepiece starts its threads anew at every call.
+    # One call for all turns: sentencepiece starts its threads anew for every call.
     written = _encoded(vocabulary, transcripts)
     spoken = iter(_as_spoken(vocabulary, transcripts) if heard else [])
     cut, conversations = 0, []
@@ -108,7 +117,10 @@ def _as_spoken(vocabulary: Vocabulary, transcripts: Sequence[Transcript]) -> lis
 def windows(
     conversation: list[Utterance], *, turns: int = WINDOW_TURNS
 ) -> Iterator[list[Utterance]]:
-    """Cut a conversation into stretches; each begins with the last turn of the one before, so that no answer is lost."""
+    """Cut a conversation into overlapping windows.
+
+    Each begins with the last turn of the one before, so that every answer has a turn to answer.
+    """
     start = 0
     while True:
         yield conversation[start : start + turns]
@@ -124,9 +136,10 @@ def collate(
     without_history: Tensor | None = None,
     recognised: Tensor | None = None,
 ) -> Batch:
-    """Lay conversations out as a batch: utterances one below the other, padded to the longest.
+    """Collate conversations into a batch: all utterances as rows, padded to the longest.
 
-    recognised (M,) bool: the utterances that are read as a recogniser would have written them.
+    recognised: (M,) bool, which utterances the encoder reads as a recogniser would have written
+    them.
     """
     utterances = [utterance for conversation in conversations for utterance in conversation]
     token_ids, lengths = _padded(utterances, pad_id)
@@ -156,9 +169,11 @@ def collate(
 
 
 def recognised_turns(turns: Sequence[int], share: float) -> Tensor:
-    """Choose the utterances that are read as recognised: in a `share` of the conversations every other one, as with a user.
+    """Choose the utterances to read as recognised, and return them as (M,) bool.
 
-    turns: how many utterances each conversation has. Returns (M,) bool; random by torch's global generator.
+    In a fraction `share` of the conversations it is every other utterance, because only one of the
+    two speakers talks through a recogniser. turns: the number of utterances of each conversation.
+    Draws from torch's global generator.
     """
     user = torch.randint(2, (len(turns),))
     chosen = torch.rand(len(turns)) < share
@@ -178,12 +193,14 @@ def _padded(utterances: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, T
 def plan(
     conversations: Sequence[list[Utterance]], *, batch_tokens: int, rng: random.Random
 ) -> list[list[list[Utterance]]]:
-    """Gather all windows into batches of about `batch_tokens` tokens, in random order.
+    """Group all windows into batches of about `batch_tokens` tokens, in random order.
 
-    Within a pool, windows whose longest utterances are alike go together: a recurrent layer takes as many steps as the
-    longest utterance has tokens, so that one long utterance makes a whole batch slow.
+    A recurrent layer takes as many steps as the longest utterance has tokens, so one long utterance
+    slows a whole batch down. Within a pool, windows are therefore sorted by their longest
+    utterance.
     """
     stretches = [window for conversation in conversations for window in windows(conversation)]
+    # Sorting within a pool, not overall, keeps the batches of an epoch different from the last.
     rng.shuffle(stretches)
     batches: list[list[list[Utterance]]] = []
     for pool in fill(stretches, POOL_BATCHES * batch_tokens):
@@ -196,11 +213,11 @@ def plan(
 def contiguous(
     conversations: Sequence[list[Utterance]], *, batch_tokens: int, length: int
 ) -> list[list[list[Utterance]]]:
-    """Cut all that is taught, one turn after the other, into rows of equal length that go on from batch to batch.
+    """Cut all turns that are learnt, as one text, into rows that continue from batch to batch.
 
-    Each batch is a stretch of `length` tokens of every row, as one utterance; the last may be shorter. There are as many rows
-    as batch_tokens has room for; of the text fewer tokens than there are rows stay unread.
-    Raises ValueError where the text is shorter than there are rows.
+    Each batch has the next `length` tokens of every row as one utterance; the last batch may be
+    shorter. batch_tokens sets the number of rows. The text's last tokens, fewer than there are
+    rows, are dropped. Raises ValueError if the text is shorter than the number of rows.
     """
     text = [
         token
@@ -213,7 +230,8 @@ def contiguous(
     each = len(text) // rows
     if not each:
         raise ValueError(
-            f"{len(text)} tokens cannot be cut into {rows} rows; lower --batch-tokens, or raise --bptt"
+            f"{len(text)} tokens cannot be cut into {rows} rows; "
+            "lower --batch-tokens, or raise --bptt"
         )
     streams = [text[begin : begin + each] for begin in range(0, rows * each, each)]
     return [
@@ -223,9 +241,10 @@ def contiguous(
 
 
 def shares(windows: Sequence[Sequence[list[int]]], count: int) -> list[list[int]]:
-    """Deal a batch out to `count` processes: the places of the windows that each takes, in order; some may get none.
+    """Split a batch among `count` processes: return the window indices of each, in order.
 
-    The longest first, each to the process that has the fewest tokens so far.
+    The longest window goes first, always to the process with the fewest tokens so far. A process
+    may get none.
     """
     sizes = [sum(map(len, window)) for window in windows]
     taken: list[list[int]] = [[] for _ in range(count)]
@@ -238,7 +257,10 @@ def shares(windows: Sequence[Sequence[list[int]]], count: int) -> list[list[int]
 
 
 def fill(stretches: list[list[Utterance]], tokens: int) -> Iterator[list[list[Utterance]]]:
-    """Gather stretches, in their order, into groups of at most `tokens` tokens; a longer one stands alone."""
+    """Group windows, in order, into batches of at most `tokens` tokens.
+
+    A window longer than that gets a batch of its own.
+    """
     taken: list[list[Utterance]] = []
     room = tokens
     for window in stretches:

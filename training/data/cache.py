@@ -1,8 +1,9 @@
-"""Corpora as they were tokenised before, so that a run begins at once: one safetensors file for each way to prepare them.
+"""Cache tokenised corpora, so that a run can start at once: one safetensors file per preparation.
 
-Its name is a sha256 of all that decides what is in it: the corpora's files, the vocabulary, the settings, and the code and
-lists that read, clean and encode, so that no change of those meets an old file. It lies beside the runs, because it holds the
-text of conversations: who deletes the runs deletes it as well.
+The file name is a sha256 of everything its content depends on: the corpora's files, the vocabulary,
+the settings, and the code and lists that read, clean and encode. A change to any of them never
+finds an old file. The cache lies beside the runs because it holds the text of conversations:
+whoever deletes the runs deletes it too.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from dialogue.vocabulary import Vocabulary
 from training.data.batches import Encoded, Utterance
 
 FOLDER = Path("runs/.cache")
-KEPT = 8  # files; the one that was not used for longest goes first
-# What reads, cleans and encodes is among these files; the tests follow the imports of training.run.dataset to make sure.
+KEPT = 8  # files; the least recently used one goes first
+# These files include all code that reads, cleans and encodes. The tests follow the imports of
+# training.run.dataset to make sure.
 CODE = (
     "training/__init__.py",
     "training/corpora/*",
@@ -44,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tokenised:
-    """What becomes of a run's corpora. said: what was to be told about it, a line each."""
+    """A run's corpora after preparation. said: the lines to print about it."""
 
     vocabulary: Vocabulary
     splits: Mapping[str, Encoded]
@@ -53,9 +55,9 @@ class Tokenised:
 
 
 def key_of(files: Iterable[Path], settings: Mapping[str, Any]) -> str:
-    """Name a way to prepare corpora. settings: whatever else it depends on, as JSON has it.
+    """Return the cache key of a preparation. settings: everything else it depends on, as JSON.
 
-    Raises ValueError where a file cannot be read.
+    Raises ValueError if a file cannot be read.
     """
     whole = hashlib.sha256(
         json.dumps(
@@ -76,7 +78,7 @@ def key_of(files: Iterable[Path], settings: Mapping[str, Any]) -> str:
 
 
 def load(folder: Path, key: str) -> Tokenised | None:
-    """Read what `save` wrote under this key; None where there is nothing, or what is there is broken or another's."""
+    """Load what `save` wrote under this key; None if there is nothing, or the file is damaged."""
     path = folder / f"{key}.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
@@ -89,16 +91,16 @@ def load(folder: Path, key: str) -> Tokenised | None:
                 about["sha256"],
                 tuple(about["said"]),
             )
-        os.utime(path)  # it was of use
+        os.utime(path)  # mark it as recently used
         return found
     except (SafetensorError, OSError, LookupError, TypeError, ValueError):
         return None
 
 
 def save(folder: Path, key: str, tokenised: Tokenised) -> None:
-    """Write it, replacing the file atomically, and let the oldest of more than KEPT go.
+    """Write a cache file atomically, and delete the least recently used beyond KEPT.
 
-    Raises OSError where the file cannot be written; nothing is left behind.
+    Raises OSError if the file cannot be written; nothing is left behind.
     """
     tensors = {"vocabulary": torch.tensor(list(tokenised.vocabulary.serialised), dtype=torch.uint8)}
     for split, encoded in tokenised.splits.items():
@@ -114,7 +116,7 @@ def save(folder: Path, key: str, tokenised: Tokenised) -> None:
         folder / f"{key}.safetensors",
         lambda path: save_file(tensors, path, metadata={"about": json.dumps(about)}),
     )
-    with suppress(OSError):  # another run may be faster
+    with suppress(OSError):  # another run may have deleted it already
         for path in sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[
             :-KEPT
         ]:
@@ -122,9 +124,11 @@ def save(folder: Path, key: str, tokenised: Tokenised) -> None:
 
 
 def _tensors(encoded: Encoded) -> dict[str, Tensor]:
-    """Lay conversations out flat: turns and times (conversations,); lengths, heard_lengths, taught (utterances,); the ids of all.
+    """Flatten conversations into tensors.
 
-    heard_lengths is -1 where it is not known what a recogniser would have heard.
+    turns and times are (conversations,); lengths, heard_lengths and taught are (utterances,). ids
+    and heard_ids hold all tokens in a row. heard_lengths is -1 if the recogniser's version is
+    unknown.
     """
     utterances = [utterance for conversation in encoded.conversations for utterance in conversation]
     heard = [utterance.heard for utterance in utterances]
@@ -163,7 +167,7 @@ def _encoded(file: Any, split: str, truncated: int) -> Encoded:
 
 
 def _cut(flat: list[T], lengths: list[int]) -> list[list[T]]:
-    """Cut a list into pieces of these lengths. Raises ValueError where they do not add up to it."""
+    """Cut a list into pieces of these lengths. Raises ValueError if they do not add up."""
     if sum(lengths) != len(flat):
-        raise ValueError(f"pieces of {sum(lengths)} in all, out of {len(flat)}")
+        raise ValueError(f"lengths add up to {sum(lengths)}, not {len(flat)}")
     return [flat[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]

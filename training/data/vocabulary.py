@@ -1,4 +1,4 @@
-"""The vocabulary of a run: built from texts by sentencepiece, read from a file, and how far it fits a text."""
+"""A run's vocabulary: built from texts by sentencepiece or loaded, and checked against a text."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from training.corpora import pickled
 from training.corpora.transcript import Transcript
 from training.data.batches import Encoded
 
-THREADS = 4  # a constant: the pieces may depend on it
+THREADS = 4  # fixed, because the pieces may depend on it
 MODEL_TYPES = ("unigram", "bpe", "word", "char")
-# What sentencepiece leaves out: texts of more bytes, and texts with the character that it marks
-# unknown words by inside.
+# sentencepiece silently skips texts of more than LONGEST bytes, and texts that contain the
+# character it uses internally to mark unknown words.
 LONGEST, BYTES_A_CHARACTER, RESERVED = 1 << 16, 4, "\u2585"
-MUCH_FOREIGN, MOST_FOREIGN = (
-    0.05,
-    0.4,
-)  # shares of tokens; a list of words has some unknown ones in its own language, too
+# Fractions of tokens. Even in its own language a word list leaves some words unknown.
+MUCH_FOREIGN, MOST_FOREIGN = 0.05, 0.4
 
 
 def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram") -> Vocabulary:
     """Fit a vocabulary of at most `size` pieces to texts.
 
-    Unigram, bpe and char fall back on bytes, so that any text can be read; words cannot (their pieces would leak a
-    space mark into decoded text). Raises ValueError on an unknown type, a size out of reach, or no text at all.
+    Unigram, bpe and char fall back on bytes, so that they can encode any text. word cannot: its
+    byte pieces would leak a space mark into decoded text. Raises ValueError on an unknown type, an
+    impossible size, or if there is no text.
     """
     check_type(model_type)
     sentences = [part for text in map(normalise, texts) for part in _learnable(text)]
@@ -44,24 +43,27 @@ def build(texts: Iterable[str], *, size: int = 8000, model_type: str = "unigram"
             model_writer=written,
             vocab_size=size,
             model_type=model_type,
-            hard_vocab_limit=False,  # a small corpus may have fewer pieces to give
+            hard_vocab_limit=False,  # a small corpus may not yield that many pieces
             use_all_vocab=model_type == "char",
             byte_fallback=model_type != "word",
             character_coverage=0.9995,
-            normalization_rule_name="identity",  # dialogue.vocabulary.normalise is the one place that changes text
-            pad_id=0, pad_piece=PAD, unk_id=1, unk_piece=UNK, bos_id=2, bos_piece=BOS, eos_id=3, eos_piece=EOS,
-            user_defined_symbols=[f"\u2581{mark}" if model_type == "word" else mark for mark in PLACEHOLDERS],
+            normalization_rule_name="identity",  # only dialogue.vocabulary.normalise changes text
+            pad_id=0, pad_piece=PAD, unk_id=1, unk_piece=UNK,
+            bos_id=2, bos_piece=BOS, eos_id=3, eos_piece=EOS,
+            user_defined_symbols=[
+                f"\u2581{mark}" if model_type == "word" else mark for mark in PLACEHOLDERS
+            ],
             max_sentence_length=LONGEST,
             num_threads=THREADS,
             minloglevel=2,
         )  # fmt: skip
-    except (RuntimeError, ValueError) as error:  # the latter of a size that no computer counts to
+    except (RuntimeError, ValueError) as error:  # ValueError: the size overflows an integer
         raise ValueError(_why_not(str(error), size=size, model_type=model_type)) from None
     return Vocabulary(written.getvalue())
 
 
 def turns_of(transcripts: Iterable[Transcript]) -> Iterator[str]:
-    """Yield the turns of conversations, each as many times as a pass reads it."""
+    """Yield the turns of conversations, each as many times as one pass reads it."""
     return (
         turn
         for transcript in transcripts
@@ -71,7 +73,7 @@ def turns_of(transcripts: Iterable[Transcript]) -> Iterator[str]:
 
 
 def check_type(model_type: str) -> None:
-    """Make sure that there is such a type of vocabulary. Raises ValueError where there is none."""
+    """Raise ValueError on an unknown vocabulary type."""
     if model_type not in MODEL_TYPES:
         raise ValueError(
             f"unknown vocabulary type {model_type!r}; it is one of {', '.join(MODEL_TYPES)}"
@@ -79,7 +81,7 @@ def check_type(model_type: str) -> None:
 
 
 def _learnable(text: str) -> Iterator[str]:
-    """Cut a normalised text where sentencepiece would leave all of it out, without a word."""
+    """Cut a normalised text into parts that sentencepiece does not silently skip."""
     for part in text.split(RESERVED):
         start = 0
         while len(part[start : start + LONGEST].encode()) > LONGEST or len(part) - start > LONGEST:
@@ -93,16 +95,17 @@ def _learnable(text: str) -> Iterator[str]:
 
 
 def _why_not(reason: str, *, size: int, model_type: str) -> str:
-    """Say why sentencepiece built no vocabulary, and what to do, in whichever command it was to."""
+    """Explain why sentencepiece built no vocabulary, and what to do, whichever command was used."""
     needed = re.search(r"required_chars\. \d+ vs (\d+)", reason)
     what = f"sentencepiece cannot build a {model_type} vocabulary of {size} pieces"
     if not needed and "vocab_size" not in reason:
         return f"{what}: {reason}"
     least = f"at least {needed[1]}" if needed else f"more than {size}"
     return (
-        f"{what}: the marks, 256 bytes (but for words) and every common character of the texts come first, {least} in all; "
-        f"build one with python -m training.build_vocabulary --type {model_type} --size {needed[1] if needed else 'N'} "
-        "or more, which training.fit takes by --vocabulary"
+        f"{what}: the marks, 256 bytes (except for type word) and every common character of the "
+        f"texts come first, {least} in all; build one with python -m training.build_vocabulary "
+        f"--type {model_type} --size {needed[1] if needed else 'N'} or more, "
+        "and pass it to training.fit with --vocabulary"
     )
 
 
@@ -113,9 +116,10 @@ def save(vocabulary: Vocabulary, path: Path) -> None:
 
 
 def load_vocabulary(file: Path, names: Sequence[str]) -> Vocabulary:
-    """Read a vocabulary, or MovieTriples' list of words as one: `dict`, where the corpora of these names lie, or its file.
+    """Load a vocabulary from a file, or build one from MovieTriples' word list.
 
-    Raises ValueError where there is none.
+    `dict` stands for the word list that belongs to these corpora; a .pkl file is read as one.
+    Raises ValueError if it is missing.
     """
     if str(file) == "dict":
         file = corpora.word_list_of(names)
@@ -123,18 +127,22 @@ def load_vocabulary(file: Path, names: Sequence[str]) -> Vocabulary:
 
 
 def foreign(encoded: Encoded, vocabulary: Vocabulary) -> list[str]:
-    """Say how much of a text the vocabulary can only spell in bytes, where that is much.
+    """Return warnings if the vocabulary can only spell much of a text in bytes.
 
-    Raises ValueError where it is most: what is spelt so is read, but never said.
+    Raises ValueError if that is most of the text: a model reads such tokens but never says them.
     """
     unwritable = vocabulary.byte_ids | {vocabulary.unk_id}
     tokens = [
         token for conversation in encoded.conversations for turn in conversation for token in turn
     ]
     share = sum(token in unwritable for token in tokens) / max(1, len(tokens))
-    found = f"{share:.0%} of the tokens are bytes or unknown: this vocabulary does not know the language or the signs of the text"
+    found = (
+        f"{share:.0%} of the tokens are bytes or unknown: this vocabulary does not fit the "
+        "language or script of the text"
+    )
     if share > MOST_FOREIGN:
         raise ValueError(
-            f"{found}; build one with python -m training.build_vocabulary, and name it with --vocabulary"
+            f"{found}; build one with python -m training.build_vocabulary, "
+            "and pass it with --vocabulary"
         )
     return [f"{found}, and a model with it never says them"] if share > MUCH_FOREIGN else []

@@ -1,7 +1,7 @@
-"""Weights of one vocabulary for another: what a token meant goes on meaning it (`--start-from` with `--vocabulary`).
+"""Transfer weights to another vocabulary (`--start-from` with `--vocabulary`).
 
-A token that both vocabularies have keeps its rows; a new one begins with the mean of the rows of the
-old tokens that write it, as fast vocabulary transfer does (Gee et al. 2022, arXiv 2402.09977).
+A token in both vocabularies keeps its rows. A new token starts with the mean of the rows of the old
+tokens that spell it, as in fast vocabulary transfer (Gee et al. 2022, arXiv 2402.09977).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dialogue.vocabulary import Vocabulary
 def transfer(source: Checkpoint, vocabulary: Vocabulary) -> Checkpoint:
     """Return the checkpoint's model with another vocabulary.
 
-    Every parameter with a row a token, (V, ...), gets the rows of the new vocabulary; the others stay.
-    Raises ValueError where the model has others that depend on the vocabulary.
+    Every parameter with one row per token, (V, ...), gets rows for the new vocabulary; the others
+    stay. Raises ValueError if the model has others that depend on the vocabulary.
     """
     old, model = source.vocabulary, source.model
     config = replace(source.config, vocab_size=len(vocabulary))
@@ -35,7 +35,8 @@ def transfer(source: Checkpoint, vocabulary: Vocabulary) -> Checkpoint:
         fresh.load_state_dict(weights)
     except RuntimeError:
         raise ValueError(
-            f"{type(model).__name__} keeps its vocabulary in weights that have no row a token; leave --vocabulary out"
+            f"{type(model).__name__} has weights that depend on the vocabulary but do not have "
+            "one row per token; leave --vocabulary out"
         ) from None
     return replace(
         source,
@@ -46,7 +47,7 @@ def transfer(source: Checkpoint, vocabulary: Vocabulary) -> Checkpoint:
 
 
 def old_tokens(old: Vocabulary, new: Vocabulary) -> list[list[int]]:
-    """List for each new token the old ones that write it: itself, its longest parts, or <unk>."""
+    """For each new token, list the old ones that spell it: itself, its longest parts, or <unk>."""
     ids = {old.piece(token_id): token_id for token_id in range(len(old))}
     longest = max(map(len, ids))
 

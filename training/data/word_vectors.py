@@ -1,4 +1,4 @@
-"""Word vectors out of a text file, as the first embedding of a model: the formats of word2vec and of GloVe."""
+"""Initialise an embedding from word vectors in the text formats of word2vec and GloVe."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from dialogue.vocabulary import Vocabulary
 from training.corpora.transcript import Complain, Complaints
 
 _SPACE_MARK = "\u2581"  # sentencepiece's, before a piece that begins a word
-_BEGINNING = 100  # lines by which the size of a file's vectors is told
+_BEGINNING = 100  # lines to infer the size of a file's vectors from
 
 
 def initialise(
     embedding: Tensor, path: Path, vocabulary: Vocabulary, left_out: Complaints | None = None
 ) -> float:
-    """Put the vectors of a file into the rows of an embedding (V, E), in place, and return the share of tokens found.
+    """Copy a file's vectors into an embedding (V, E), in place; return the share of tokens found.
 
-    A line is a word and its E numbers; word2vec's first line, "words numbers", may stand before them; .gz is read, too.
-    What stands before the last E numbers is the word, spaces in it or not. left_out: counts the lines that hold no vector.
-    A token takes the vector of its word, where one is written so, in capitals or not. The vectors are moved and scaled as a
-    whole to the mean and standard deviation that the embedding has already: those are what its layers were built for.
-    Raises ValueError where the file is missing, is no such file, of another size, or has no word of the vocabulary.
+    Each line is a word and its E numbers. word2vec's header, "words numbers", is skipped; .gz works
+    too. Everything before the last E numbers is the word, even with spaces in it. left_out counts
+    the lines without a vector. A token takes the vector of its word, preferably in the same case.
+    All vectors are then shifted and scaled together to the embedding's current mean and standard
+    deviation, which the layers above it were initialised for. Raises ValueError if the file is
+    missing, is not in this format, has vectors of another size, or has no word of the vocabulary.
     """
     rows: dict[str, list[int]] = {}
     for token_id in range(len(vocabulary)):
@@ -37,7 +38,7 @@ def initialise(
     check(path, size)
     left_out = left_out or Complaints(skip=True)
     vectors = np.zeros(embedding.shape, dtype=np.float32)
-    found = np.zeros(len(vocabulary), dtype=np.int8)  # 2: written just so, 1: found in other case
+    found = np.zeros(len(vocabulary), dtype=np.int8)  # 2: exact match, 1: match in another case
     for where, word, numbers in _entries(path, size, left_out):
         waiting = [(token_id, 2) for token_id in rows.get(word, ())] + [
             (token_id, 1) for token_id in rows.get(word.lower(), ())
@@ -59,7 +60,8 @@ def initialise(
     taken = torch.from_numpy(vectors)[known]
     if not len(taken) or not float(taken.std()) > 0:
         raise ValueError(
-            f"{path} has no word of this vocabulary, or no vectors that differ; is it of another language or format?"
+            f"{path} has no word of this vocabulary, or all its vectors are the same; "
+            "is it in another language or format?"
             + (
                 f" {left_out.count:,} lines were left out, the first: {left_out.first}"
                 if left_out.count
@@ -75,9 +77,9 @@ def initialise(
 
 
 def check(path: Path, size: int) -> None:
-    """Make sure by its first lines that a file holds vectors of this size.
+    """Check from its first lines that a file holds vectors of this size.
 
-    Raises ValueError where it does not.
+    Raises ValueError if it does not.
     """
     lines = islice(numbered_lines(path, Complaints(skip=True)), _BEGINNING)
     parts = [
@@ -89,16 +91,18 @@ def check(path: Path, size: int) -> None:
     width = max(widths, key=widths.__getitem__, default=0)
     if not width:
         raise ValueError(
-            f"{path}: no word and its numbers in the first lines; the text format of word2vec or GloVe is expected"
+            f"{path}: found no words with numbers in the first lines; "
+            "expected the text format of word2vec or GloVe"
         )
     if width != size:
         raise ValueError(
-            f"{path}: {width} numbers a word; --embedding asks for {size}: take --embedding {width}, or other vectors"
+            f"{path}: found {width} numbers per word; --embedding asks for {size}: "
+            f"use --embedding {width}, or other vectors"
         )
 
 
 def _entries(path: Path, size: int, complain: Complain) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield where a vector stands, its word and its numbers."""
+    """Yield where each vector is, its word and its numbers."""
     for number, line in numbered_lines(path, complain):
         if not line.strip() or (number == 1 and _is_heading(line)):
             continue
@@ -107,18 +111,19 @@ def _entries(path: Path, size: int, complain: Complain) -> Iterator[tuple[str, s
             yield f"{path}, line {number}", word.strip(), numbers
         else:
             complain(
-                f"{path}, line {number}: {len(numbers) + 1} parts where a word and {size} numbers are expected"
+                f"{path}, line {number}: found {len(numbers) + 1} parts; "
+                f"expected a word and {size} numbers"
             )
 
 
 def _is_heading(line: str) -> bool:
-    """Tell whether a first line is word2vec's: how many words there are, and how many numbers each."""
+    """Return whether a first line is word2vec's header, "words numbers-per-word"."""
     parts = line.split()
     return len(parts) == 2 and all(part.isdecimal() for part in parts)
 
 
 def _numbers_at_the_end(parts: list[str]) -> int:
-    """Count the numbers that end a line, of which the first part is none: it is the word."""
+    """Count the numbers that end a line; its first part is the word."""
     count = 0
     for part in reversed(parts[1:]):
         if _vector([part]) is None:
@@ -128,7 +133,7 @@ def _numbers_at_the_end(parts: list[str]) -> int:
 
 
 def _vector(numbers: list[str]) -> np.ndarray | None:
-    """Read numbers; None where they are none, or none that are finite."""
+    """Parse numbers; None if they are not numbers, or not finite."""
     try:
         vector = np.asarray(numbers, dtype=np.float32)
     except ValueError:

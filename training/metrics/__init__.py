@@ -1,4 +1,5 @@
-"""What is measured of a model on held-out conversations: how well it predicts, answers and ranks.
+"""How well a model predicts, answers and ranks, measured on held-out conversations.
 
-Each module lists its figures with their meanings beside the code that computes them; shares are fractions from 0 to 1.
+Each module lists its figures and their meanings beside the code that computes them. Shares are
+fractions from 0 to 1.
 """

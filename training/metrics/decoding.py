@@ -1,4 +1,4 @@
-"""What ways to decode make of the same held-out histories, side by side."""
+"""Compare decoding settings on the same held-out histories."""
 
 from __future__ import annotations
 
@@ -19,20 +19,25 @@ from training.metrics.exchanges import Exchange, Metrics
 from training.metrics.prediction import score
 from training.metrics.replies import answers, overlap_metrics, reply_metrics
 
-REPLIES = 250  # to compare ways to decode by
+REPLIES = 250  # to compare decoding settings by
 COLUMNS = (
-    "token_f1", "bleu", "unique_replies", "distinct_1", "distinct_2", "repeated_2gram", "repeated_3gram", "mean_length",
-    "fallbacks", "reply_perplexity", "nats_a_word", "ms",
+    "token_f1", "bleu", "unique_replies", "distinct_1", "distinct_2", "repeated_2gram",
+    "repeated_3gram", "mean_length", "fallbacks", "reply_perplexity", "nats_a_word", "ms",
 )  # fmt: skip
 MEANINGS = {
-    "reply_perplexity": "a token's, of the replies given their histories, by the model itself, </s> included",
-    "nats_a_word": "by how much the history raises the log-likelihood of a reply, over its words",
-    "ms": "milliseconds a reply takes, in batches",
+    "reply_perplexity": (
+        "the model's own per-token perplexity of the replies given their histories, </s> included"
+    ),
+    "nats_a_word": "how much the history raises the log-likelihood of a reply, per word",
+    "ms": "milliseconds per reply, in batches",
 }
 
 
 def settings_of(text: str, default: DecodeConfig) -> DecodeConfig:
-    """Read `name=value,name=value` over the defaults. Raises ValueError on a name or value that is none."""
+    """Parse `name=value,name=value` over the defaults.
+
+    Raises ValueError on an unknown name or an invalid value.
+    """
     kinds: dict[str, Any] = {"int": int, "float": float, "str": str}
     known = {
         setting.name: kinds[str(setting.type)]
@@ -50,7 +55,7 @@ def settings_of(text: str, default: DecodeConfig) -> DecodeConfig:
             changed[name] = known[name](value)
         except ValueError:
             raise ValueError(
-                f"--try {text}: {value!r} is no {known[name].__name__} for {name}"
+                f"--try {text}: {value!r} is not a valid {known[name].__name__} for {name}"
             ) from None
     return replace(default, **changed)
 
@@ -62,7 +67,11 @@ def measure(
     exchanges: Sequence[Exchange],
     transcripts: Sequence[Transcript],
 ) -> tuple[Metrics, list[Reply]]:
-    """Answer the chosen histories by the agent's settings: the figures of its replies, and how likely it finds them itself."""
+    """Answer the chosen histories with the agent's settings.
+
+    Return the figures of its replies, including how likely the model itself finds them, and the
+    replies.
+    """
     begun = time.perf_counter()
     replies = answers(agent, chosen, exchanges=exchanges, transcripts=transcripts)
     seconds = time.perf_counter() - begun
@@ -95,7 +104,10 @@ def side_by_side(
     exchanges: Sequence[Exchange],
     transcripts: Sequence[Transcript],
 ) -> Iterator[tuple[dict[str, Any], list[Reply]]]:
-    """Measure agents, by the names of their settings, on the same histories: a row of COLUMNS for each, and its replies."""
+    """Measure agents, keyed by their settings, on the same histories.
+
+    Yield a row of COLUMNS and the replies for each.
+    """
     for name, agent in agents.items():
         figures, replies = measure(agent, chosen, exchanges=exchanges, transcripts=transcripts)
         yield (
@@ -105,7 +117,7 @@ def side_by_side(
 
 
 def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print what was measured of each way to decode, side by side."""
+    """Print the figures of all decoding settings in one table."""
     table = Table("settings", *COLUMNS)
     for row in rows:
         table.add_row(row["settings"], *(f"{row[name]:.3g}" for name in COLUMNS))

@@ -24,8 +24,9 @@ MEANINGS = prediction.MEANINGS | ranking.MEANINGS | replies.MEANINGS | talks.MEA
 class Evaluation:
     """What was measured, and on what.
 
-    exchanges: every turn but the first of each conversation. chosen: those of them that were answered and ranked, with the
-    replies and the true reply's rank among 20, (M,). bleu_signature: how sacrebleu computed BLEU.
+    exchanges: every turn but the first of each conversation. chosen: the exchanges that were
+    answered and ranked. replies: the answers to them. ranks: (M,), each true reply's rank among 20.
+    bleu_signature: how sacrebleu computed BLEU.
     """
 
     figures: Metrics
@@ -39,16 +40,16 @@ class Evaluation:
     bleu_signature: str
 
     def turn(self, exchange: Exchange, *, before: int = 0) -> str:
-        """Give the text of an exchange's turn, or of one before it."""
+        """Return the text of an exchange's turn, or of one `before` turns earlier."""
         return self.transcripts[exchange.conversation].turns[exchange.turn - before]
 
 
 def evaluate(
     agent: DialogueAgent, transcripts: Iterable[Transcript], *, limit: int | None = None
 ) -> Evaluation:
-    """Compute all figures; answer and rank `limit` exchanges at most. Nothing of the text is cut.
+    """Compute all figures; answer and rank at most `limit` exchanges. No text is truncated.
 
-    Raises ValueError where the conversations are too few or too short for a figure.
+    Raises ValueError if the conversations are too few or too short for a figure.
     """
     transcripts = by_hash(transcripts)
     encoded = batches.encode(transcripts, agent.vocabulary, truncate=None, heard=True).conversations

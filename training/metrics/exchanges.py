@@ -30,7 +30,7 @@ class Exchange:
 
 
 def by_hash(transcripts: Iterable[Transcript]) -> list[Transcript]:
-    """Order conversations by sha1 of their ids: the same order for everybody, corpora interleaved."""
+    """Sort conversations by the sha1 of their ids: a fixed order that interleaves the corpora."""
     return sorted(
         transcripts, key=lambda transcript: hashlib.sha1(transcript.id.encode()).hexdigest()
     )
@@ -63,7 +63,10 @@ def exchanges_of(
 def chosen_exchanges(
     exchanges: Sequence[Exchange], transcripts: Sequence[Transcript], *, limit: int | None
 ) -> list[Exchange]:
-    """Choose one exchange a conversation, after at least two turns, at a place that its id's hash tells; the first `limit`."""
+    """Choose one exchange per conversation, after at least two turns; return the first `limit`.
+
+    Which turn it is follows from the hash of the conversation's id.
+    """
     at = {(exchange.conversation, exchange.turn): exchange for exchange in exchanges}
     chosen = []
     for index, transcript in enumerate(transcripts):

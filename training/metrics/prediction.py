@@ -1,4 +1,4 @@
-"""How well a model predicts what was said, given what was said before: perplexities, and shares of right words."""
+"""How well a model predicts each turn from the turns before it: perplexity and accuracy."""
 
 from __future__ import annotations
 
@@ -21,22 +21,32 @@ from training.data import batches
 from training.data.batches import Utterance
 from training.metrics.exchanges import Metrics, exchanges_of
 
-BATCH_TOKENS, BATCH_ROWS = (
-    6000,
-    256,
-)  # more rows are no faster, and a Transformer's history takes a megabyte of each
+# More rows are not faster, and a Transformer's history takes a megabyte per row.
+BATCH_TOKENS, BATCH_ROWS = 6000, 256
 STRETCH_TURNS = 100
 MEANINGS = {
     "perplexity_per_token": "of every turn but a conversation's first, given the turns before it",
-    "perplexity_per_word": "the same over runs of letters, numbers and other marks, each one word, and one end a turn",
-    "perplexity_per_word_recognised": "the same with the history as a speech recogniser would have handed it over",
-    "perplexity_per_word_shuffled_history": "the same after turns of another conversation of its corpus: what the history is worth",
+    "perplexity_per_word": (
+        "the same per word: a run of letters or digits, any other mark, and the end of each turn"
+    ),
+    "perplexity_per_word_recognised": (
+        "the same with the history as a speech recogniser would have transcribed it"
+    ),
+    "perplexity_per_word_shuffled_history": (
+        "the same after the turns of another conversation of the corpus: shows the value of the "
+        "history"
+    ),
     "token_accuracy": "share of those tokens that the model finds the likeliest",
-    "perplexity_per_word_all": "of all turns, the first from nothing; spaces part MovieTriples' words (Serban et al. 2016)",
-    "perplexity_per_word_u3": "of third turns alone (Serban et al. 2016, @U3), words as in _all",
-    "perplexity_per_word_from_u4": "of fourth turns and all after them, words as in _all",
-    "word_error_rate": "share of those words and ends of all turns of which the model does not find every token the likeliest",
-    "word_error_rate_u3": "the same of third turns alone",
+    "perplexity_per_word_all": (
+        "of all turns, the first without history; MovieTriples' words are separated by spaces "
+        "(Serban et al. 2016)"
+    ),
+    "perplexity_per_word_u3": "of third turns only (Serban et al. 2016, @U3), words as in _all",
+    "perplexity_per_word_from_u4": "of fourth and later turns, words as in _all",
+    "word_error_rate": (
+        "share of those words and ends of turns with a token that is not the model's likeliest"
+    ),
+    "word_error_rate_u3": "the same of third turns only",
 }
 _COUNTED_WORD = re.compile(r"<\w+>|[a-z']+|\d+|[^\sa-z'\d]")
 _SPACED_WORD = re.compile(r"\S+")
@@ -44,26 +54,29 @@ _SPACED_WORD = re.compile(r"\S+")
 
 @dataclass(frozen=True)
 class Prediction:
-    """All turns of conversations, in their order, and how a model predicted each. Every tensor is (M,); counts include </s>.
+    """How a model predicted all turns, in order. Every tensor is (M,); counts include </s>.
 
-    log_probs, recognised, shuffled: log p after what was said before, after what a speech recogniser would have made of that,
-    and after as many turns of another conversation, float64. counted: words as _COUNTED_WORD finds them. words: the same, but
-    what stands between spaces where the corpus is spaced, as MovieTriples is: its own count, </s> among them, which its authors'
-    model predicts as any other word. wrong: those of `words` of which some token is not the model's likeliest.
+    log_probs, recognised, shuffled: log p given the true history, given what a speech recogniser
+    would have made of it, and given as many turns of another conversation; float64.
+    counted: the number of words as _COUNTED_WORD finds them.
+    words: the same, except that words of a spaced corpus (MovieTriples) are separated by spaces.
+    That is its authors' count; </s> is one of them, since their model predicts it like any other
+    word.
+    wrong: how many of `words` have a token that is not the model's likeliest.
     """
 
-    turn: Tensor  # its number in the conversation, from 0
+    turn: Tensor  # index in the conversation, from 0
     log_probs: Tensor
     recognised: Tensor
     shuffled: Tensor
     tokens: Tensor
-    correct: Tensor  # of the tokens
+    correct: Tensor  # tokens that are the model's likeliest
     counted: Tensor
     words: Tensor
     wrong: Tensor
 
     def where(self, chosen: Tensor) -> Prediction:
-        """Keep the turns that are chosen, (M,) bool."""
+        """Keep the turns selected by (M,) bool."""
         return Prediction(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
@@ -74,7 +87,10 @@ def predict(
     transcripts: Sequence[Transcript],
     vocabulary: Vocabulary,
 ) -> Prediction:
-    """Predict all turns of conversations, which are the transcripts encoded. Raises ValueError where a corpus has one alone."""
+    """Predict all turns of conversations, which are the transcripts encoded.
+
+    Raises ValueError if a corpus has only one conversation.
+    """
     spoken = [
         [turn if turn.heard is None else Utterance(turn.heard) for turn in turns]
         for turns in conversations
@@ -106,7 +122,10 @@ def predict(
 
 
 def prediction_metrics(prediction: Prediction) -> Metrics:
-    """Measure a prediction of all turns of conversations, their first ones included. What no conversation reaches is left out."""
+    """Compute the figures of a prediction of all turns, first turns included.
+
+    Figures about third or later turns are left out if no conversation has any.
+    """
     turn = prediction.turn
     later, third, from_fourth = (
         prediction.where(chosen) for chosen in (turn > 0, turn == 2, turn > 2)
@@ -131,7 +150,7 @@ def prediction_metrics(prediction: Prediction) -> Metrics:
 
 
 def perplexity(log_probs: Tensor, counts: Tensor) -> float:
-    """Give exp of minus the log-probability of some turns over how many tokens, or words, they have: (M,) each."""
+    """Return exp(-log p / count) over some turns. log_probs and counts of tokens or words: (M,)."""
     return math.exp(-log_probs.sum().item() / counts.sum().item())
 
 
@@ -143,12 +162,15 @@ def likelihoods(
     after: Sequence[list[Utterance]],
     name: str,
 ) -> tuple[Tensor, list[list[bool]]]:
-    """Score all turns, each after the turns that stand before its place in `after`: the conversations, or one as long for each.
+    """Score all turns, each given the turns before its position in `after`.
 
-    -> log p of every turn, (M,) float64, and of each of its tokens whether the model would have chosen it.
+    after: the conversations themselves, or one other conversation of the same length for each.
+    Return log p of every turn, (M,) float64, and for each turn whether each token was the
+    likeliest.
     """
     device = next(model.parameters()).device
-    # A long text is cut into stretches, each of which goes on from the history before it.
+    # A long text is cut into stretches. Each starts from the history vector at its beginning, so
+    # the vectors of the turns before it are needed, but no gradient or log-probability of them.
     before = [turns[: 1 + (len(turns) - 1) // STRETCH_TURNS * STRETCH_TURNS] for turns in after]
     histories = {
         (found.conversation, found.turn): found.history
@@ -194,20 +216,22 @@ def likelihoods(
 def others(
     conversations: Sequence[list[Utterance]], transcripts: Sequence[Transcript]
 ) -> list[list[Utterance]]:
-    """Give each conversation as many turns of another one of its corpus, so that the two differ in what is talked of alone.
+    """Give each conversation as many turns of another one of its corpus, to serve as its history.
 
-    That is the next longer one; for the longest, the next shorter again and again. Raises ValueError where there is no other.
+    It is the next longer conversation, so that the histories differ in content rather than length.
+    For the longest it is the next shorter one, repeated. Raises ValueError if a corpus has only one
+    conversation.
     """
     found: list[list[Utterance]] = [[]] * len(conversations)
     by_corpus: dict[str, list[int]] = {}
-    for index in sorted(
-        range(len(conversations)), key=lambda index: len(conversations[index])
-    ):  # stable: else as they came
+    # sorted() is stable: conversations of equal length keep their order.
+    for index in sorted(range(len(conversations)), key=lambda index: len(conversations[index])):
         by_corpus.setdefault(transcripts[index].corpus, []).append(index)
     for corpus, order in by_corpus.items():
         if len(order) < 2:
             raise ValueError(
-                f"the split has one conversation of {corpus} only: there is no other history to shuffle in"
+                f"the split has only one conversation of {corpus}: "
+                "there is no other history to shuffle in"
             )
         for index, other in zip(order, [*order[1:], order[-2]], strict=True):
             found[index] = list(
@@ -219,13 +243,15 @@ def others(
 def right_words(
     text: str, hits: Sequence[bool], *, vocabulary: Vocabulary, spaced: bool
 ) -> list[bool]:
-    """Tell of each word of a turn whether all of its tokens are right. hits: of each token, </s> left out.
+    """Return for each word of a turn whether all its tokens are right.
 
-    Words and tokens need not end at the same places ("don ' t" is read as "don't"): a token belongs to every word that it
-    shares a character with.
+    hits: the same for each token, without </s>. Words and tokens need not share boundaries ("don '
+    t" is read as "don't"): a token belongs to every word it shares a character with.
     """
-    wrong = bytearray()  # for each character of the turn, spaces left out
-    unread = False  # a space mark alone, or a byte within a character: it belongs to the character after it
+    # Per character of the turn, without spaces: was a token that covers it wrong? A token without
+    # a character of its own (a lone space mark, a byte within a character) counts towards the next.
+    wrong = bytearray()
+    unread = False
     for width, hit in zip(vocabulary.widths(text, spaced=spaced), hits, strict=True):
         unread = unread or not hit
         wrong += bytes([unread]) * width
@@ -233,7 +259,8 @@ def right_words(
     lowered = text.lower()
     rule = _SPACED_WORD if spaced else _COUNTED_WORD
     ends = [len(spaceless(lowered[: word.end()])) for word in rule.finditer(lowered)]
-    # two quotes are read as one: the second is the character that the first is
+    # normalise() reads two quotes as one, so the second word may be empty: it then takes the
+    # character of the first.
     return [
         not any(wrong[max(0, min(begin, end - 1)) : end])
         for begin, end in zip([0, *ends], ends, strict=False)
@@ -263,7 +290,7 @@ def score(
 
 
 def _by_tokens(order: Sequence[int], sizes: Sequence[int], *, name: str) -> Iterator[list[int]]:
-    """Gather rows, in an order, into groups of at most BATCH_TOKENS tokens and BATCH_ROWS rows; show how far it is."""
+    """Yield groups of at most BATCH_TOKENS tokens and BATCH_ROWS rows, in order; show progress."""
     groups: list[list[int]] = []
     room = 0
     for row in order:

@@ -18,7 +18,9 @@ from training.metrics.prediction import score
 
 CANDIDATES = 20
 MEANINGS = {
-    "hits_at_1_of_20": "share of true replies ranked first of 20, by log p(reply | history) - log p(reply)",
+    "hits_at_1_of_20": (
+        "share of true replies ranked first of 20, by log p(reply | history) - log p(reply)"
+    ),
     "hits_at_5_of_20": "the same among the first five",
     "mean_reciprocal_rank": "mean of 1 / rank of the true reply among 20: 1 is perfect, 0.18 is chance",
     "hits_at_1_of_20_ranker": "share of true replies that the agent's own ranker puts first of 20",

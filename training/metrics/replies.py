@@ -1,4 +1,4 @@
-"""What an agent answers: variety, repetition and length of its replies, and how near they come to the true ones."""
+"""What an agent answers: variety, repetition and length, and overlap with the true replies."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from training.metrics.exchanges import Exchange, Metrics
 
 BATCH_REPLIES = 32
 MEANINGS = {
-    "distinct_1": "different words over all words of the replies",
-    "distinct_2": "different pairs of words in a row over all of them",
-    "unique_replies": "different replies over all replies",
-    "repeated_2gram": "share of replies that hold some two words in a row twice",
-    "repeated_3gram": "share of replies that hold some three words in a row twice",
+    "distinct_1": "distinct words over all words of the replies",
+    "distinct_2": "distinct pairs of consecutive words over all such pairs",
+    "unique_replies": "distinct replies over all replies",
+    "repeated_2gram": "share of replies that contain the same two consecutive words twice",
+    "repeated_3gram": "share of replies that contain the same three consecutive words twice",
     "placeholders": "share of replies with a mark such as <person>",
-    "mean_length": "words of a reply",
-    "fallbacks": "share of fixed sentences, said where nothing else may be",
+    "mean_length": "words per reply",
+    "fallbacks": "share of fixed sentences, used only when every candidate is rejected",
     "listed_words": "replies with a word of the safety lists, mild ones included",
-    "replies": "how many were given, one a conversation, after two true turns or more",
-    "token_f1": "words that a reply shares with the true one: harmonic mean of both shares (as ParlAI has it), mean of all replies",
-    "bleu": "corpus BLEU of all replies against the true ones, from 0 to 100 (sacrebleu, in lower case)",
+    "replies": "number of replies, one per conversation, after two true turns or more",
+    "token_f1": (
+        "words shared with the true reply: harmonic mean of precision and recall, as in ParlAI, "
+        "averaged over all replies"
+    ),
+    "bleu": "corpus BLEU of all replies against the true ones, 0 to 100 (sacrebleu, lower case)",
 }
 _MARK = re.compile(r"<\w+>")
 _PUNCTUATION = re.compile(r"[!\"#$%&()*+,\-./:;<=>?@\[\]\\^`{|}~_']")  # ParlAI's, and no other
@@ -44,7 +47,7 @@ def answers(
     exchanges: Sequence[Exchange],
     transcripts: Sequence[Transcript],
 ) -> list[Reply]:
-    """Let the agent answer gold histories, in its own words, at the places of the chosen ones among all exchanges."""
+    """Let the agent answer the true histories before the chosen exchanges."""
     histories = {(exchange.conversation, exchange.turn): exchange.history for exchange in exchanges}
     replies: list[Reply] = []
     for begin in tqdm(
@@ -53,7 +56,7 @@ def answers(
         conversations, utterances = [], []
         for exchange in chosen[begin : begin + BATCH_REPLIES]:
             *said, utterance = transcripts[exchange.conversation].turns[: exchange.turn]
-            # the last speaker is the user, and speakers alternate
+            # The last speaker is the user; speakers alternate.
             turns = (
                 Turn("bot" if (len(said) - i) % 2 else "user", text) for i, text in enumerate(said)
             )
@@ -66,7 +69,7 @@ def answers(
 
 
 def reply_metrics(replies: Sequence[Reply]) -> Metrics:
-    """Measure variety, repetition and length of replies, on their words as dialogue.words has them."""
+    """Measure variety, repetition and length of replies; dialogue.words splits them into words."""
     texts = [reply.text.replace(CONTINUED, " ") for reply in replies]
     spoken = [words(text) for text in texts]
 
@@ -89,12 +92,15 @@ def reply_metrics(replies: Sequence[Reply]) -> Metrics:
 
 
 def ngrams(spoken: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
-    """Give all n words in a row."""
+    """Return all n-grams: every n consecutive words."""
     return zip(*(spoken[start:] for start in range(n)), strict=False)
 
 
 def overlap_metrics(replies: Sequence[Reply], truth: Sequence[str]) -> tuple[Metrics, str]:
-    """Measure how near replies come to the true ones, brought to the form that replies have; say how BLEU was computed."""
+    """Measure the replies' overlap with the true ones, normalised like replies.
+
+    Return the figures and sacrebleu's signature.
+    """
     said, expected = (
         [reply.text for reply in replies],
         [normalise(without_marks(text)) for text in truth],
@@ -107,7 +113,10 @@ def overlap_metrics(replies: Sequence[Reply], truth: Sequence[str]) -> tuple[Met
 
 
 def token_f1(reply: str, truth: str) -> float:
-    """Compute ParlAI's F1 (Miller et al. 2017) of two texts: bags of words, without case, punctuation and articles."""
+    """Compute ParlAI's F1 (Miller et al. 2017) of bags of words, without case and punctuation.
+
+    Articles do not count either.
+    """
     said, expected = (
         _ARTICLE.sub(" ", _PUNCTUATION.sub(" ", text.lower())).split() for text in (reply, truth)
     )

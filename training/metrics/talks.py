@@ -1,4 +1,4 @@
-"""Whole conversations that an agent holds, and what it says again in them."""
+"""Whole conversations that an agent holds, and how often it repeats itself in them."""
 
 from __future__ import annotations
 
@@ -14,34 +14,38 @@ from training.corpora.transcript import Transcript
 from training.metrics.exchanges import Metrics
 from training.metrics.replies import BATCH_REPLIES, ngrams
 
-TALKS, TALK_TURNS = (
-    50,
-    12,
-)  # how many the agent holds, and turns that a transcript must have for that
+TALKS = 50  # conversations that the agent holds
+TALK_TURNS = 12  # turns that a transcript needs for that
 MEANINGS = {
-    "repeated_replies": "share of replies said before in their conversation, where the agent holds whole ones",
-    "repeated_4grams_across_turns": "share of their four words in a row that an earlier reply of the same conversation has",
-    "replies_in_conversations": "how many were given in whole conversations, against what one speaker truly said",
+    "repeated_replies": (
+        "share of replies already given in the same conversation, when the agent holds whole ones"
+    ),
+    "repeated_4grams_across_turns": (
+        "share of their 4-grams that an earlier reply of the same conversation contains"
+    ),
+    "replies_in_conversations": (
+        "number of replies in whole conversations, to the true turns of one speaker"
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Talk:
-    """A conversation that the agent held: what one speaker of a transcript said, and what it answered to each."""
+    """A conversation that the agent held: the true turns of one speaker and its reply to each."""
 
     transcript: Transcript
     replies: tuple[Reply, ...]
 
     @property
     def heard(self) -> tuple[str, ...]:
-        """What the agent heard: every other turn of the transcript."""
+        """Return what the agent heard: every other turn of the transcript."""
         return self.transcript.turns[::2]
 
 
 def hold_talks(
     agent: DialogueAgent, transcripts: Sequence[Transcript], *, limit: int = TALKS
 ) -> list[Talk]:
-    """Let the agent hold whole conversations, against what one speaker of each long enough transcript said."""
+    """Let the agent hold whole conversations with one speaker of each long transcript."""
     talks = [
         Talk(transcript, ()) for transcript in transcripts if len(transcript.turns) >= TALK_TURNS
     ][:limit]
@@ -64,7 +68,7 @@ def hold_talks(
 
 
 def talk_metrics(talks: Sequence[Talk]) -> Metrics:
-    """Measure what the agent says again within its conversations, by the words of dialogue.words."""
+    """Measure how much the agent repeats itself, with words as dialogue.words splits them."""
     replies = said_again = grams = grams_again = 0
     for talk in talks:
         said: set[tuple[str, ...]] = set()

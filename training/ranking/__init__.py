@@ -1,1 +1,1 @@
-"""What a ranker is fitted to: exchanges of corpora, and readers' judgements of candidates."""
+"""What a ranker is fitted to: conversations from corpora, and readers' judgements of candidates."""

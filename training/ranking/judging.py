@@ -1,4 +1,4 @@
-"""The second step: judges that learn what readers said of candidates; and how well any ranker agrees with readers."""
+"""The second step: judges learn from readers' judgements; rankers are compared with readers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from training.reading.judgements import Judged
 from training.reading.sheet import one_form
 
 EPOCHS, CONTEXTS, LEARNING_RATE, WEIGHT_DECAY = 20, 32, 2e-3, 0.1
-SPECIFIC = 0.3  # weight of that loss beside sensible's
-RECALLED = 80  # remembered replies among which a judged one is looked for
-HELD_OUT = 5  # one context in so many is not learnt
+SPECIFIC = 0.3  # weight of the loss for "specific" relative to "sensible"
+RECALLED = 80  # remembered replies to search for a judged one
+HELD_OUT = 5  # one context in five is held out
 
 
 @dataclass(frozen=True)
 class Example:
-    """A conversation, its candidates and what was found of each: (R, 2), sensible and specific, 0 or 1."""
+    """A conversation, its candidates, and their judgements: (R, 2), sensible and specific."""
 
     conversation: Conversation
     candidates: tuple[Candidate, ...]
@@ -39,9 +39,10 @@ class Example:
 
 
 def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
-    """Score judged candidates by the agent's model and memory, as it would score its own.
+    """Score judged candidates with the agent's model and memory, as it would score its own.
 
-    True replies are left out: the model has read them in this very place, and so they look likelier than any other.
+    True replies are left out: the model was trained on them in this very context, so they would
+    look likelier than any other candidate.
     """
     made = []
     for context in tqdm(judged, desc="scoring", unit="context", disable=None):
@@ -65,7 +66,7 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
         found = torch.tensor(
             [[reply.sensible, reply.specific] for reply in replies], dtype=torch.float
         )
-        # The texts suffice from here on.
+        # From here on only the texts are needed, not the history vectors.
         made.append(
             Example(
                 Conversation(turns=tuple(turns)),
@@ -79,7 +80,10 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
 
 
 def turns_of(context: Judged) -> list[Turn]:
-    """Say whose each turn is, the last one the person's; what the person said has been through a recogniser."""
+    """Return a context's turns with their speakers, the person's last.
+
+    The person's turns have been through a speech recogniser.
+    """
     last = len(context.turns) - 1
     return [
         Turn("bot", text) if (last - at) % 2 else Turn("user", as_written(as_recognised(text)))
@@ -88,12 +92,12 @@ def turns_of(context: Judged) -> list[Turn]:
 
 
 def is_held_out(context: Judged) -> bool:
-    """Return by the hash of a conversation's id whether it is kept from the judges, to measure them by."""
+    """Return whether a context is kept for measuring, by the hash of its conversation's id."""
     return int(hashlib.sha1(f"judged {context.id}".encode()).hexdigest(), 16) % HELD_OUT == 0
 
 
 def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
-    """Fit the judges of a ranker; its matcher stays as it is."""
+    """Fit a ranker's judges; its matcher stays as it is."""
     network = ranker.network
     with torch.inference_mode():
         numbers = [
@@ -108,7 +112,7 @@ def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
     ]
     for number, judge in enumerate(network.judges):
         rng = random.Random(seed + number)
-        torch.manual_seed(seed + number)  # dropout's
+        torch.manual_seed(seed + number)  # for dropout
         optimizer = torch.optim.AdamW(
             judge.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
         )
@@ -124,6 +128,7 @@ def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
             logits = judge(torch.cat([inputs for inputs, _ in some]))
             sensible, specific = torch.cat([found for _, found in some]).unbind(1)
             loss = F.binary_cross_entropy_with_logits(logits[:, 0], sensible)
+            # A reply that is not sensible is never specific, so only sensible ones teach that.
             of_sensible = (
                 F.binary_cross_entropy_with_logits(logits[:, 1], specific, reduction="none")
                 * sensible
@@ -140,8 +145,8 @@ def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
 class Agreement:
     """How well a ranker agrees with readers.
 
-    auc: the chance that a sensible candidate has a higher score than one that is not. ssa: of the
-    candidates that it puts first; oracle: of the best candidates there are.
+    auc: the probability that a sensible candidate scores higher than one that is not. ssa: of the
+    candidates ranked first. oracle: of the best candidates available.
     """
 
     contexts: int
@@ -152,7 +157,7 @@ class Agreement:
 
 
 def agreement(ranker: Ranker, held_out: Sequence[Example]) -> Agreement:
-    """Measure a ranker on judged candidates. At least one candidate sensible, and one not."""
+    """Measure a ranker on judged candidates, of which some must be sensible and some not."""
     scores, sensible, chosen, best = [], [], [], []
     for example in held_out:
         (found,) = ranker([example.conversation], [example.candidates])
@@ -171,7 +176,7 @@ def agreement(ranker: Ranker, held_out: Sequence[Example]) -> Agreement:
 
 
 def auc(scores: Sequence[float], labels: Sequence[float]) -> float:
-    """Return the area under the ROC curve, by ranks (Mann and Whitney 1947); ties count half."""
+    """Return the area under the ROC curve, from ranks (Mann and Whitney 1947); ties count half."""
     order = torch.tensor(scores, dtype=torch.double)
     positive = torch.tensor(labels) > 0
     _, places, counts = torch.unique(order, return_inverse=True, return_counts=True)

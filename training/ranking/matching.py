@@ -1,7 +1,8 @@
-"""The first step: which reply goes with which context, learnt from corpora.
+"""The first step: learn from corpora which reply goes with which context.
 
-Every context of a batch is shown all the batch's replies, its own among them, and every reply all the
-contexts; the loss is the mean of the two softmaxes' (Henderson et al. 2019, arXiv 1911.03688).
+Within a batch, every context is compared with all replies, its own among them, and every reply with
+all contexts. The loss is the mean of the two softmax losses (Henderson et al. 2019, arXiv
+1911.03688).
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ from training.corpora.transcript import Transcript
 BATCH = 256  # pairs
 LEARNING_RATE, WARMUP = 3e-3, 100
 SAVED_EVERY = 60.0  # seconds
-OTHERS = 19  # replies beside the true one, in the measure
+OTHERS = 19  # wrong replies that `hits` puts beside the true one
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Token ids of the last turns of a context, the last one first, and of its reply."""
+    """Token ids of a context's last turns, the last one first, and of its reply."""
 
     context: tuple[tuple[int, ...], ...]
     reply: tuple[int, ...]
 
 
 def pairs(transcripts: Sequence[Transcript], vocabulary: Vocabulary) -> list[Pair]:
-    """Find the replies that are learnt, with what stands before them; as often as a pass reads their corpus."""
+    """List the replies to learn with the turns before them, as often as one pass reads them."""
     places = [
         (told.turns[max(0, number - READ_TURNS) : number], told.turns[number], told.times)
         for told in map(only_companion, transcripts)
@@ -67,9 +68,10 @@ def fit(
     resume: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Fit a matcher for so many minutes; the learning rate falls to nothing at their end. Return the steps taken.
+    """Fit a matcher for a number of minutes and return the number of steps.
 
-    state: the file that it goes on from, where it is to resume; written every minute, and at the end.
+    The learning rate falls to zero over that time. state: the file to resume from, written every
+    minute and at the end.
     """
     rng, total = random.Random(seed), minutes * 60
     steps, spent = _read(matcher, state) if resume else (0, 0.0)
@@ -85,7 +87,7 @@ def fit(
         disable=None,
     )
     matcher.train()
-    # Resumed with the minutes already spent there is nothing to do.
+    # A resumed run whose minutes are already used up has nothing left to do.
     while (seconds := clock() - begun) < total:
         share = seconds / total
         optimizer.param_groups[0]["lr"] = (
@@ -99,6 +101,7 @@ def fit(
             table([pair.reply for pair in drawn], matcher.pad_id).to(device)
         )
         logits = contexts @ replies.t() * matcher.log_scale.exp().clamp_max(50)
+        # Row i of the logits is context i against all replies; its own is on the diagonal.
         own = torch.arange(len(drawn), device=device)
         loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.t(), own)) / 2
         optimizer.zero_grad()
@@ -120,7 +123,10 @@ def fit(
 
 @torch.inference_mode()
 def hits(matcher: Matcher, found: Sequence[Pair], *, seed: int = 0) -> float:
-    """Return the share of contexts whose own reply is first of 20, the others drawn from those of other contexts."""
+    """Return the share of contexts whose own reply comes first among 20.
+
+    The other replies are drawn from other contexts.
+    """
     rng, first = random.Random(seed), 0
     device = matcher.embedding.weight.device
     contexts = matcher.context_vectors(
@@ -139,13 +145,13 @@ def hits(matcher: Matcher, found: Sequence[Pair], *, seed: int = 0) -> float:
 
 
 def context_table(contexts: Sequence[Sequence[Sequence[int]]], pad_id: int) -> Tensor:
-    """Lay out contexts: (N, READ_TURNS, T)."""
+    """Pad contexts to a tensor (N, READ_TURNS, T)."""
     turns = [turn for context in contexts for turn in [*context, *[()] * READ_TURNS][:READ_TURNS]]
     return table(turns, pad_id).view(len(contexts), READ_TURNS, -1)
 
 
 def table(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """Lay out rows of token ids: (M, T)."""
+    """Pad rows of token ids to a tensor (M, T)."""
     longest = max(1, *map(len, rows))
     return torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in rows])
 
@@ -159,7 +165,10 @@ def _write(matcher: Matcher, state: Path, steps: int, seconds: float) -> None:
 
 
 def _read(matcher: Matcher, state: Path) -> tuple[int, float]:
-    """Read a state into a matcher: the steps and seconds that went into it. Raises ValueError where it is none."""
+    """Load a state into a matcher; return the steps and seconds spent on it.
+
+    Raises ValueError if it is not one.
+    """
     try:
         with safe_open(state, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -168,5 +177,5 @@ def _read(matcher: Matcher, state: Path) -> tuple[int, float]:
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"{state} is no state of this matcher ({reason}); begin again without --resume"
+            f"{state} is not a state of this matcher ({reason}); start again without --resume"
         ) from None

@@ -1,11 +1,12 @@
-"""Judgements: candidates that a reader has judged in their contexts, as a file of the project.
+"""Judgements: how readers rated candidate replies in their contexts, one context per line.
 
     {"corpus": "companion", "id": "...", "context": ["...", "..."], "candidates": [
-        {"reply": "...", "sensible": 1, "specific": 0}, {"reply": "...", "sensible": 0, "specific": 0, "fault": "asks"}]}
+        {"reply": "...", "sensible": 1, "specific": 0},
+        {"reply": "...", "sensible": 0, "specific": 0, "fault": "asks"}]}
 
-Contexts of the project's own talk stand there as text. Those of public corpora stand there as "id" and
-"turn", the index of the turn that is answered, and are joined when the file is loaded; a candidate
-that is the true reply has "true" in place of its text. So nothing of others is copied.
+Contexts from the project's own text are stored in full. Contexts from public corpora are stored as
+"id" and "turn", the index of the turn to answer, and joined on loading; a candidate that is the
+true reply has "true" instead of its text. So nobody else's text is copied.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from training import corpora
 from training.corpora.transcript import Complaints, Transcript
 
 FILE = Path(corpora.__file__).parent / "judgements.jsonl.gz"
-OWN = ("companion", "everyday")  # corpora whose text stands in the file
-MOST_TURNS = 12  # of a context that is joined
+OWN = ("companion", "everyday")  # corpora whose text is in the file
+MOST_TURNS = 12  # of a joined context
 
 
 @dataclass(frozen=True)
 class JudgedReply:
-    """A candidate and what a reader found of it. is_true: it is the corpus's own reply."""
+    """A candidate and a reader's judgement of it. is_true: it is the corpus's own reply."""
 
     text: str
     sensible: bool
@@ -41,7 +42,7 @@ class JudgedReply:
 
 @dataclass(frozen=True)
 class Judged:
-    """A context, its last turn the person's, and its judged candidates."""
+    """A context, which ends with the person's turn, and its judged candidates."""
 
     corpus: str
     id: str
@@ -50,9 +51,9 @@ class Judged:
 
 
 def load(path: Path = FILE) -> tuple[list[Judged], Counter[str]]:
-    """Read judgements. Return them, and how many contexts of which corpus are left out because it is not here.
+    """Load judgements. Also return how many contexts of each missing corpus were left out.
 
-    Raises ValueError that names the line where one is no judged context.
+    Raises ValueError, naming the line, if one is not a judged context.
     """
     entries = read_entries(path)
     wanted = {entry["corpus"] for entry in entries if "turn" in entry}
@@ -70,7 +71,7 @@ def load(path: Path = FILE) -> tuple[list[Judged], Counter[str]]:
             one = _joined(entry, transcripts)
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(
-                f"{path}, line {number}: no judged context ({error!r}); see {__name__}"
+                f"{path}, line {number}: not a judged context ({error!r}); see {__name__}"
             ) from None
         if one is None:
             missing[entry["corpus"]] += 1
@@ -80,7 +81,7 @@ def load(path: Path = FILE) -> tuple[list[Judged], Counter[str]]:
 
 
 def save(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Write entries in the form of this file, the same bytes for the same entries."""
+    """Write entries in this file's format; the same entries give the same bytes."""
     lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
     replace_file(path, lambda partial: partial.write_bytes(gzip.compress(lines.encode(), mtime=0)))
 
@@ -105,7 +106,7 @@ def read_entries(path: Path = FILE) -> list[dict[str, Any]]:
 def _joined(
     entry: Mapping[str, Any], transcripts: Mapping[tuple[str, str], Transcript]
 ) -> Judged | None:
-    """Read one entry; None where its conversation is not here."""
+    """Parse one entry; None if its conversation is not available."""
     true_reply = ""
     if "turn" in entry:
         transcript = transcripts.get((entry["corpus"], entry["id"]))

@@ -54,15 +54,16 @@ def test_pieces_of_sentencepiece_take_the_vectors_of_their_words(tmp_path):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("the 1 2 3\n", "3 numbers a word; --embedding asks for 2: take --embedding 3"),
-        ("the 1\nmovie 1\nThe 1 2\n", "1 numbers a word; --embedding asks for 2"),
-        ("the 1 b\n", "no word and its numbers in the first lines"),
+        ("the 1 2 3\n", "found 3 numbers per word; --embedding asks for 2: use --embedding 3"),
+        ("the 1\nmovie 1\nThe 1 2\n", "found 1 numbers per word; --embedding asks for 2"),
+        ("the 1 b\n", "found no words with numbers in the first lines"),
         ("quux 1 2\n", "no word of this vocabulary"),
         (
             "movie 1 1\nthe nan 2\n",
-            "no vectors that differ.* 1 lines were left out, the first: .*line 2: 'the' is not followed by 2",
+            "all its vectors are the same.* 1 lines were left out, the first: "
+            ".*line 2: 'the' is not followed by 2",
         ),
-        ("", "no word and its numbers in the first lines"),
+        ("", "found no words with numbers in the first lines"),
     ],
 )
 def test_a_file_that_is_none_is_named_and_changes_nothing(tmp_path, vocabulary, content, complaint):
@@ -109,7 +110,7 @@ def test_words_may_hold_spaces_and_tabs_and_lines_without_a_vector_are_counted(
     assert left_out.count == 4, (
         "a word without a vector; a vector cut short; bytes that are no text; a space for a word"
     )
-    assert left_out.first == f"{odd}, line 5: 2 parts where a word and 2 numbers are expected"
+    assert left_out.first == f"{odd}, line 5: found 2 parts; expected a word and 2 numbers"
 
 
 def test_vectors_of_another_size_are_refused_with_the_size_that_would_do(tmp_path, vocabulary):
@@ -118,7 +119,7 @@ def test_vectors_of_another_size_are_refused_with_the_size_that_would_do(tmp_pat
     path.write_text("4 3\n7 1 2 3\nthe 1 2 3\nnew york 1 2 3\nmovie 1 2\n", encoding="utf-8")
     with pytest.raises(
         ValueError,
-        match="3 numbers a word; --embedding asks for 2: take --embedding 3, or other vectors",
+        match="found 3 numbers per word; --embedding asks for 2: use --embedding 3, or other vectors",
     ):
         word_vectors.check(path, 2)
     word_vectors.check(path, 3)

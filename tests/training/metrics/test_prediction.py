@@ -229,5 +229,5 @@ def test_the_turns_of_another_conversation_are_of_its_corpus_and_as_many():
 
 
 def test_a_corpus_of_one_conversation_has_no_other_history():
-    with pytest.raises(ValueError, match="one conversation of b only"):
+    with pytest.raises(ValueError, match="only one conversation of b"):
         others([[Utterance([5, EOS])]] * 3, [Transcript(name, name, ()) for name in "aab"])

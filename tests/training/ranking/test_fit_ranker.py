@@ -111,7 +111,7 @@ def test_a_matcher_goes_on_where_it_was_and_rests_when_its_minutes_are_over(
     for name, tensor in rested.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     state.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="no state of this matcher"):
+    with pytest.raises(ValueError, match="not a state of this matcher"):
         matching.fit(rested, found, minutes=1, seed=0, state=state, resume=True)
 
 
@@ -277,7 +277,7 @@ def test_with_the_minutes_over_the_second_step_alone_is_done_again_the_same(plac
         (["--minutes=nan"], "--minutes is nan"),
         (["--judgements=nowhere.jsonl"], "nowhere.jsonl holds no judgements"),
         (["--json=."], "--json . is a folder"),
-        (["--resume"], "no state of this matcher"),
+        (["--resume"], "not a state of this matcher"),
     ],
 )
 def test_what_it_cannot_use_is_refused_in_one_line_and_nothing_is_written(

@@ -78,7 +78,7 @@ def test_what_is_missing_is_counted_and_the_rest_is_read(tmp_path, monkeypatch):
     ],
 )
 def test_a_line_that_is_no_judged_context_is_named(tmp_path, change):
-    with pytest.raises(ValueError, match="line 2: no judged context"):
+    with pytest.raises(ValueError, match="line 2: not a judged context"):
         load(written(tmp_path, OURS, OURS | change))
 
 

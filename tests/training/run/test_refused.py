@@ -129,7 +129,7 @@ def test_a_broken_line_of_the_log_is_named_before_the_corpora_are_read(
         (["--word-vectors=nowhere.txt"], "cannot read nowhere.txt"),
         (
             ["--word-vectors=pyproject.toml"],
-            "pyproject.toml: no word and its numbers in the first lines",
+            "pyproject.toml: found no words with numbers in the first lines",
         ),
         (["--utterance=7"], "utterance"),
         (["--recipe=pyproject.toml"], "the recipe pyproject.toml names"),
