@@ -1,4 +1,4 @@
-"""python -m training.build_vocabulary: a sentencepiece vocabulary from training splits."""
+"""python -m training.build_vocabulary: build a sentencepiece vocabulary from training splits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""python -m training.carried_state: what it is worth to a model that its state is carried on through a text.
+"""python -m training.carried_state: what carrying its state through a text is worth to a model.
 
-Of every line but the first of each text: its perplexity after all lines before it, and with nothing before it; the first also
-in bits a character, a line's end counting as one.
+Measured on every line but the first of each text: its perplexity after all lines before it, and
+without them; the former also in bits per character, where a line's end counts as one.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ from training.metrics.prediction import score
 
 
 def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> Metrics:
-    """Measure texts of two lines or more; of others there is nothing to carry. Raises ValueError where there are none."""
+    """Measure texts of two lines or more; others have no state to carry.
+
+    Raises ValueError if there are none.
+    """
     device = next(source.model.parameters()).device
     encoded = batches.encode(transcripts, source.vocabulary, truncate=None).conversations
     exchanges = exchanges_of(source.model, encoded, device)
     if not exchanges:
-        raise ValueError("no text has a second line: there is no state to carry on to one")
+        raise ValueError("no text has a second line, so there is no state to carry over")
     lines = [exchange.token_ids for exchange in exchanges]
     tokens = sum(map(len, lines))
     texts = [
@@ -47,11 +50,11 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> Metrics:
         )
     )
     return {
-        "perplexity a token, state carried": math.exp(carried / tokens),
-        "perplexity a token, state reset": math.exp(reset / tokens),
-        "perplexity a word, state carried": math.exp(carried / words),
-        "perplexity a word, state reset": math.exp(reset / words),
-        "bits a character, state carried": carried
+        "perplexity per token, state carried": math.exp(carried / tokens),
+        "perplexity per token, state reset": math.exp(reset / tokens),
+        "perplexity per word, state carried": math.exp(carried / words),
+        "perplexity per word, state reset": math.exp(reset / words),
+        "bits per character, state carried": carried
         / math.log(2)
         / sum(len(text) + 1 for text in texts),
         "lines": len(lines),
@@ -63,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure a checkpoint from the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m training.carried_state",
-        description="What a carried state is worth to a model.",
+        description="Measure what carrying its state through a text is worth to a model.",
     )
     add = parser.add_argument
     add_model(parser, required=True)

@@ -1,7 +1,8 @@
-"""python -m training.compare_decoding: ways to decode side by side, on the same held-out histories.
+"""python -m training.compare_decoding: decoding settings side by side, on held-out histories.
 
 python -m training.compare_decoding --data chitchat --data self_dialogue --limit 250
-python -m training.compare_decoding --try method=nucleus,top_p=0.8,beam_size=16 --try length_bonus=0.3
+python -m training.compare_decoding --try method=nucleus,top_p=0.8,beam_size=16 --try
+length_bonus=0.3
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from training.metrics.exchanges import by_hash, chosen_exchanges, exchanges_of
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Compare ways to decode from the command line."""
+    """Compare decoding settings from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.compare_decoding", description="Ways to decode, side by side."
+        prog="python -m training.compare_decoding",
+        description="Compare decoding settings side by side.",
     )
     add = parser.add_argument
     add_model(parser)
@@ -53,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         action="append",
         dest="tried",
         metavar="NAME=VALUE,...",
-        help="settings of DecodeConfig over the defaults, any number of times (default: every method)",
+        help="settings of DecodeConfig that override the defaults, any number of times "
+        "(default: every method)",
     )
     add(
         "--precision",
@@ -90,7 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     if not transcripts:
         raise ValueError(
-            f"no conversation of the split {options.split!r} has three turns; there is no history to answer"
+            f"no conversation of the split {options.split!r} has three turns, "
+            "so there is no history to answer"
         )
     first = agents[0]
     encoded = batches.encode(transcripts, first.vocabulary, truncate=None).conversations
@@ -102,7 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append(row)
         for exchange, reply in list(zip(chosen, replies, strict=True))[: options.replies]:
             print(
-                f"  {transcripts[exchange.conversation].turns[exchange.turn - 1]}\n    -> {reply.text}"
+                f"  {transcripts[exchange.conversation].turns[exchange.turn - 1]}\n"
+                f"    -> {reply.text}"
             )
     print(json.dumps({"replies": len(chosen), "rows": rows}), flush=True)
     show(rows, Console(stderr=True))

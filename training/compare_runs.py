@@ -1,7 +1,7 @@
-"""python -m training.compare_runs RUN...: runs of training.fit side by side, as a table and as curves.
+"""python -m training.compare_runs RUN...: runs of training.fit side by side, as a table and curves.
 
-Where a run's folder holds what `python -m training.evaluate --checkpoint RUN/checkpoint --json RUN/figures.json` has measured,
-the table has it, too.
+If a run's folder has the figures of `python -m training.evaluate --checkpoint RUN/checkpoint --json
+RUN/figures.json`, the table includes them.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ from training.run.setup import WITHOUT
 ABSENT = "–"
 EVALUATION = "figures.json"
 EVALUATED = (
-    "perplexity_per_word_all", "perplexity_per_word_u3", "perplexity_per_word_from_u4", "word_error_rate", "distinct_2",
-    "repeated_2gram", "repeated_3gram", "hits_at_1_of_20", "replies",
+    "perplexity_per_word_all", "perplexity_per_word_u3", "perplexity_per_word_from_u4",
+    "word_error_rate", "distinct_2", "repeated_2gram", "repeated_3gram", "hits_at_1_of_20",
+    "replies",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RunLog:
-    """A run as its folder tells it. settings: of model and fitting; rows: its validations, one at least; manifest: run.json.
+    """A run as its folder describes it.
 
-    figures: of training.evaluate; none where it was not evaluated.
+    settings: of model and fitting. rows: its validations, at least one. manifest: run.json.
+    figures: of training.evaluate; empty if it was not evaluated.
     """
 
     settings: dict[str, Any]
@@ -53,17 +55,18 @@ class RunLog:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The validation with the lowest perplexity."""
+        """Return the validation with the lowest perplexity."""
         return min(self.rows, key=lambda row: float(row["perplexity"]))
 
 
 def read_run(folder: Path) -> RunLog:
-    """Read a run's folder. Raises ValueError where it is none, or was not validated yet."""
+    """Read a run's folder. Raises ValueError if it is not one, or has no validation yet."""
     config, log = folder / "checkpoint" / CONFIG, folder / "log.jsonl"
     for path in (config, log, folder / "checkpoint" / WEIGHTS):
         if not path.is_file():
             raise ValueError(
-                f"{folder} is no run of training.fit that has been validated: it lacks {path.relative_to(folder)}"
+                f"{folder} is not a validated run of training.fit: "
+                f"it lacks {path.relative_to(folder)}"
             )
     try:
         written = json.loads(decoded(config.read_bytes()))
@@ -80,11 +83,12 @@ def read_run(folder: Path) -> RunLog:
             )
     except (ValueError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
         raise ValueError(
-            f"{folder} is no run of training.fit: {type(error).__name__}: {error}"
+            f"{folder} is not a run of training.fit: {type(error).__name__}: {error}"
         ) from None
     if not rows or not all(complete):
         raise ValueError(
-            f"{folder} is no run of training.fit: {log.name} has {len(rows)} lines, {sum(complete)} of them validations"
+            f"{folder} is not a run of training.fit: {log.name} has {len(rows)} lines, "
+            f"{sum(complete)} of them validations"
         )
     settings["data"] = ", ".join(settings["data"])
     vocabulary = str(written.get("vocabulary_sha256", ""))[:8]
@@ -110,7 +114,7 @@ def _figures(path: Path) -> dict[str, Any]:
 
 
 def _defaults() -> dict[str, Any]:
-    """How a run went that is older than a setting: as today's default has it, but where WITHOUT knows better."""
+    """Return settings for runs older than a setting: today's default, or what WITHOUT says."""
     every = [*fields(ModelConfig), *fields(FitConfig)]
     return {
         setting.name: setting.default for setting in every if setting.default is not MISSING
@@ -147,7 +151,7 @@ COURSE: dict[str, Callable[[RunLog], str]] = {
 
 
 def side_by_side(runs: dict[str, RunLog]) -> Table:
-    """Lay runs out by their names: what they learnt from, the settings that differ, and how it went."""
+    """Lay runs out as columns: their data, the settings that differ, and how they went."""
     table = Table("", *runs)
     for name, fact in FACTS.items():
         table.add_row(name, *map(fact, runs.values()))
@@ -179,7 +183,7 @@ def side_by_side(runs: dict[str, RunLog]) -> Table:
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """Name runs by their folders, or by whole paths where two folders are called the same."""
+    """Name runs by their folders, or by their paths if two folders have the same name."""
     short = [folder.resolve().name for folder in folders]
     return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 
@@ -188,7 +192,8 @@ def names_of(folders: Sequence[Path]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Compare runs from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.compare_runs", description="Runs of training.fit, side by side."
+        prog="python -m training.compare_runs",
+        description="Compare runs of training.fit side by side.",
     )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="a folder that training.fit has written"
@@ -202,9 +207,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.png:
         check_writable_file(options.png, option="--png")
-    folders = list(
-        {folder.resolve(): folder for folder in options.runs}.values()
-    )  # one named twice is one
+    # A folder named twice counts once.
+    folders = list({folder.resolve(): folder for folder in options.runs}.values())
     runs = {name: read_run(folder) for name, folder in zip(names_of(folders), folders, strict=True)}
     if options.png:
         drawn = plots.curves({name: run.rows for name, run in runs.items()})
@@ -213,11 +217,13 @@ def main(arguments: list[str] | None = None) -> int:
     console.print(side_by_side(runs))
     if len({run.vocabulary for run in runs.values()}) > 1:
         console.print(
-            "The vocabularies differ, so the perplexities, a token each, do not compare; training.evaluate has them a word."
+            "The vocabularies differ, so per-token perplexities cannot be compared; "
+            "training.evaluate reports them per word."
         )
     if len({run.settings["data"] for run in runs.values()}) > 1:
         console.print(
-            "The corpora differ, and with them what was validated on; training.evaluate measures all on the same."
+            "The corpora differ, and so do the validation splits; "
+            "training.evaluate can measure all runs on the same split."
         )
     return 0
 

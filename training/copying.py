@@ -1,4 +1,4 @@
-"""python -m training.copying: how well a model has learnt to copy digits, the task of training/corpora/subsequence.py."""
+"""python -m training.copying: how well a model copies digits (training/corpora/subsequence.py)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from training.corpora.transcript import Transcript
 
 @torch.no_grad()
 def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> tuple[float, list[float]]:
-    """Give the share of answers that are copied without a mistake, and the mean loss of the true token at each position.
+    """Return the share of answers copied without a mistake, and the mean loss per position.
 
-    An answer is what the likeliest token makes of it at each step, up to </s>; for the losses the true ones are read.
+    An answer is decoded greedily up to </s>; the losses are those of the true tokens after true
+    ones.
     """
     model, vocabulary = source.model, source.vocabulary
     device = next(model.parameters()).device
@@ -45,6 +46,7 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> tuple[floa
     history = model.encode_turn(
         torch.tensor(questions, device=device), torch.tensor([len(ids) for ids in questions]), None
     )
+    # Two decoders run side by side: `own` reads its own tokens, `read` the true ones.
     right, losses = torch.ones_like(rows, dtype=torch.bool), []
     own_state = read_state = model.start(history)
     own = read = torch.full_like(rows, vocabulary.bos_id)
@@ -62,7 +64,7 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> tuple[floa
 def main(arguments: list[str] | None = None) -> int:
     """Measure a checkpoint from the command line, on the 2,000 questions of the test split."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.copying", description="How well digits are copied."
+        prog="python -m training.copying", description="Measure how well a model copies digits."
     )
     add_model(parser, required=True)
     add_device(parser)

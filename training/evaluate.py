@@ -1,6 +1,6 @@
-"""python -m training.evaluate: how well a checkpoint predicts, answers and ranks, on held-out conversations.
+"""python -m training.evaluate: how well a checkpoint predicts, answers and ranks held-out turns.
 
-What each figure means stands in training/metrics/, and on the page that --report writes.
+training/metrics/ says what each figure means; so does the page that --report writes.
 """
 
 from __future__ import annotations
@@ -64,17 +64,17 @@ def main(arguments: list[str] | None = None) -> int:
             highlight=False,
         )
     if options.report:
-        console.print(f"the page is {options.report / page.FILE}", markup=False)
+        console.print(f"report written to {options.report / page.FILE}", markup=False)
     return 0
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse what would only be found to be wrong when everything is measured."""
+    """Reject early what would otherwise only fail after everything has been measured."""
     at_least(1, limit=options.limit)
     at_least(0, replies=options.replies)
     if options.json not in (None, "-"):
         if not Path(options.json).absolute().parent.is_dir():
-            raise ValueError(f"--json {options.json}: its folder is not there")
+            raise ValueError(f"--json {options.json}: its folder does not exist")
         check_writable_file(Path(options.json), option="--json")
     if options.report:
         check_writable(options.report, option="--report")
@@ -86,7 +86,7 @@ def _write(
     found: Evaluation,
     by_method: list[dict[str, Any]],
 ) -> None:
-    """Write the figures and the page where they were asked for."""
+    """Write the figures and the page if they were asked for."""
     if options.json:
         text = json.dumps(_as_json(found, by_method), indent=2)
         if options.json == "-":
@@ -120,25 +120,25 @@ def _options() -> argparse.ArgumentParser:
     add(
         "--methods",
         action="store_true",
-        help=f"measure every way to decode, too, by {decoding.REPLIES} replies each",
+        help=f"also measure every decoding method, on {decoding.REPLIES} replies each",
     )
     add(
         "--json",
         metavar="FILE|-",
-        help="write the figures as JSON; with - standard output holds nothing else",
+        help="write the figures as JSON; - writes them, and nothing else, to standard output",
     )
     add(
         "--report",
         type=Path,
         metavar="DIR",
-        help="write a page with tables, plots and conversations there: DIR/index.html",
+        help="write a page with tables, plots and conversations to DIR/index.html",
     )
     add(
         "--replies",
         type=int,
         default=10,
         metavar="N",
-        help="show so many replies (default: %(default)s)",
+        help="show N replies (default: %(default)s)",
     )
     add(
         "--skip-bad-lines",
@@ -157,14 +157,16 @@ def _load(options: argparse.Namespace, decode: DecodeConfig) -> DialogueAgent:
 
 
 def _facts(agent: DialogueAgent, options: argparse.Namespace, found: Evaluation) -> dict[str, str]:
-    """Say what was evaluated, and how, for the page."""
+    """Return what was evaluated and how, for the page."""
     parameters = sum(parameter.numel() for parameter in agent.model.parameters())
     turns = sum(len(transcript.turns) for transcript in found.transcripts)
     return {
-        "model": f"{type(agent.model).__name__}, {parameters:,} parameters, from {options.checkpoint}",
+        "model": f"{type(agent.model).__name__}, {parameters:,} parameters, "
+        f"from {options.checkpoint}",
         "vocabulary": f"{len(agent.vocabulary):,} tokens",
         "data": f"{', '.join(options.data or corpora.default_names())}, split {options.split}: "
-        f"{len(found.transcripts):,} conversations, {turns:,} turns, sha256 {sha256_of(found.transcripts)[:16]}",
+        f"{len(found.transcripts):,} conversations, {turns:,} turns, "
+        f"sha256 {sha256_of(found.transcripts)[:16]}",
         "answered and ranked": f"{len(found.chosen):,} histories",
         "decoding": ", ".join(
             f"{name} {value}"

@@ -1,10 +1,10 @@
-"""python -m training.fit_ranker: fit the ranker of a checkpoint, which chooses among the candidates of a reply.
+"""python -m training.fit_ranker: fit a checkpoint's ranker, which chooses among candidate replies.
 
 python -m training.fit_ranker --checkpoint runs/mine/checkpoint --minutes 10
 
-Two steps. A matcher learns from corpora which reply goes with which context; then judges learn from
-readers' judgements (training/corpora/judgements.jsonl.gz) which candidates make sense, with the
-likelihoods and the matcher's cosines before them. Held-out judgements show what it is worth.
+There are two steps. A matcher learns from corpora which reply goes with which context. Judges then
+learn from readers' judgements (training/corpora/judgements.jsonl.gz) which candidates make sense,
+given the likelihoods and the matcher's cosines. Held-out judgements show how good the result is.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     judged, missing = judgements.load(options.judgements)
     if not any(map(judging.is_held_out, judged)) or all(map(judging.is_held_out, judged)):
         raise ValueError(
-            f"{options.judgements}: {len(judged)} judged contexts are too few to learn from and to measure by"
+            f"{options.judgements}: {len(judged)} judged contexts are too few "
+            "to learn from some and measure on others"
         )
 
     torch.manual_seed(options.seed)
@@ -64,10 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
     found = matching.pairs(corpora.load(names, "train", complaints), source.vocabulary)
     if len(found) < 2:
         raise ValueError(
-            f"{', '.join(names)}: {len(found)} replies are too few to match contexts with"
+            f"{', '.join(names)}: {len(found)} replies are too few to learn matching from"
         )
     print(
-        f"{len(found):,} pairs of {', '.join(names)}; {sum(p.numel() for p in network.parameters()):,} parameters"
+        f"{len(found):,} pairs from {', '.join(names)}; "
+        f"{sum(p.numel() for p in network.parameters()):,} parameters"
     )
     steps = matching.fit(
         network.matcher,
@@ -89,8 +91,9 @@ def main(arguments: list[str] | None = None) -> int:
     held_out = [example for example in every if example.held_out]
     figures = {name: judging.agreement(one, held_out) for name, one in _rankers(ranker).items()}
     about = {
-        "data": names, "minutes": options.minutes, "steps": steps, "seed": options.seed, "judged": len(every),
-        "matcher_hits_at_1_of_20": hits, "held_out": {name: asdict(figure) for name, figure in figures.items()},
+        "data": names, "minutes": options.minutes, "steps": steps, "seed": options.seed,
+        "judged": len(every), "matcher_hits_at_1_of_20": hits,
+        "held_out": {name: asdict(figure) for name, figure in figures.items()},
     }  # fmt: skip
     learned_ranker.save(options.checkpoint, ranker, about)
     if options.json:  # before anything is shown
@@ -109,23 +112,26 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for name, figure in figures.items():
         table.add_row(
-            name, str(figure.contexts), str(figure.candidates), f"{figure.auc:.3f}", f"{figure.ssa:.1%}", f"{figure.oracle:.1%}"
+            name, str(figure.contexts), str(figure.candidates),
+            f"{figure.auc:.3f}", f"{figure.ssa:.1%}", f"{figure.oracle:.1%}",
         )  # fmt: skip
     Console().print(table)
     for name, count in sorted(missing.items()):
-        print(f"{count} judged contexts of {name} were left out: the corpus is not here")
+        print(f"{count} judged contexts of {name} were left out: the corpus is not available")
     if hits is not None:
         print(
-            f"the matcher finds the true reply among 20 in {hits:.1%} of {len(unseen)} contexts of the validation split"
+            f"the matcher finds the true reply among 20 in {hits:.1%} of {len(unseen)} contexts "
+            "of the validation split"
         )
     print(
-        f"the ranker is in {options.checkpoint / learned_ranker.FILE}; the agent uses it from now on"
+        f"the ranker is in {options.checkpoint / learned_ranker.FILE}; "
+        "the agent uses it from now on"
     )
     return 0
 
 
 def _rankers(ranker: LearnedRanker) -> dict[str, Ranker]:
-    """Name the rankers that are compared."""
+    """Return the rankers to compare, by name."""
     decode = DecodeConfig()
     return {
         "likelihood": LikelihoodRanker(None, decode),
@@ -147,7 +153,12 @@ def _options() -> argparse.ArgumentParser:
         metavar="NAME|PATH",
         help="a corpus, any number of times (default: companion)",
     )
-    add("--minutes", type=float, default=10.0, help="of the first step (default: %(default)s)")
+    add(
+        "--minutes",
+        type=float,
+        default=10.0,
+        help="minutes for the first step (default: %(default)s)",
+    )
     add(
         "--judgements",
         type=Path,
@@ -164,15 +175,15 @@ def _options() -> argparse.ArgumentParser:
     add(
         "--resume",
         action="store_true",
-        help="go on from that state; with the minutes over, only the second step is done",
+        help="continue from that state; if its minutes are used up, do only the second step",
     )
     add(
         "--skip-bad-lines",
         action="store_true",
         help="leave out lines that are no conversation, and count them",
     )
-    add("--seed", type=int, default=0, help="of all draws (default: %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
+    add("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     add_device(parser)
     return parser
 

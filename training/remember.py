@@ -1,9 +1,9 @@
-"""python -m training.remember: give a checkpoint replies to remember, from the training splits of corpora.
+"""python -m training.remember: give a checkpoint replies to remember, from training splits.
 
 python -m training.remember --checkpoint runs/mine/checkpoint --data companion --data my.jsonl
 
-Of corpora with a companion its turns are remembered, with what they answered. Test and validation
-splits never are, so that what is measured on them stays honest.
+From corpora with a companion, its turns are remembered, together with what they answered. Test and
+validation splits are never used, so that measurements on them stay honest.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from training.corpora import cleaning, overlap
 from training.corpora.roles import only_companion
 from training.corpora.transcript import Complaints, Transcript
 
-MOST_WORDS = 40  # of a reply: it is spoken
+MOST_WORDS = 40  # per reply: it is spoken aloud
 
 
 def exchanges(transcripts: Iterable[Transcript]) -> Iterator[Exchange]:
-    """Yield what the companion answered to what, leaving out what it should not say: marks, claims of a life, repetition."""
+    """Yield what the companion answered to what.
+
+    Replies that the agent should not say are left out: with marks, claims of a life, or repetition.
+    """
     for transcript in transcripts:
         spoken = [turn.replace(f" {CONTINUED} ", " ") for turn in transcript.turns]
         for number, reply in enumerate(spoken):
@@ -74,7 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     replace_file(options.checkpoint / FILE, recall.save)
     print(cleaning.summary(touched))
     print(
-        f"{len(recall):,} replies of {len(transcripts):,} conversations remembered in {options.checkpoint / FILE}"
+        f"{len(recall):,} replies from {len(transcripts):,} conversations "
+        f"remembered in {options.checkpoint / FILE}"
     )
     return 0
 

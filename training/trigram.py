@@ -1,16 +1,18 @@
-"""python -m training.trigram: what counting words reaches, by the figures of training.evaluate: an interpolated trigram.
+"""python -m training.trigram: an interpolated trigram model, measured like training.evaluate does.
 
-Kneser-Ney smoothing (Kneser and Ney 1995) as Chen and Goodman 1999 interpolate it, one discount D for each order:
+It shows what merely counting words achieves. Smoothing is Kneser-Ney (Kneser and Ney 1995),
+interpolated as in Chen and Goodman 1999, with one discount D per order:
 
     p(w | u v) = max(c(u v w) - D, 0) / c(u v) + what the discount left / c(u v) * p(w | v)
-    p(w | v)   = the same of c(v w) = how many different u stand before v w
-    p(w)       = the same of c(w) = how many different v stand before w, and then 1 / V
+    p(w | v)   = the same with c(v w) = the number of different u before v w
+    p(w)       = the same with c(w) = the number of different v before w, and then 1 / V
 
-The discounts are those that make validation likeliest: a corpus of triples holds most utterances three times over, so that
-counts of one and two, which discounts are usually read off, say little there.
+The discounts are those that maximise the likelihood of the validation split. They are usually
+derived from counts of one and two; but a corpus of triples contains most utterances three times, so
+such counts say little here.
 
-A conversation is one running text; its turns end with </s>, and before the first stands </s> </s>. It is a model like any
-other, with the four calls: what it keeps of a conversation are its last two tokens.
+A conversation is one running text: its turns end with </s>, and </s> </s> stand before the first.
+The model has the same four calls as any other; its history is the last two tokens.
 """
 
 from __future__ import annotations
@@ -46,13 +48,13 @@ Conversations = Sequence[Sequence[Sequence[int]]]  # turns of token ids, each cl
 
 
 class Counts(NamedTuple):
-    """One order: what is seen after each context, contexts and their words in order of their numbers."""
+    """One order: what follows each context. Contexts and their words are sorted by number."""
 
     keys: Tensor  # (K,) context * V + word
-    shares: Tensor  # (K,) what its count leaves to the word after the discount
+    shares: Tensor  # (K,) the discounted relative frequency of the word in its context
     contexts: Tensor  # (X,)
-    begins: Tensor  # (X + 1,): where the words of each context stand among the K
-    backoff: Tensor  # (X,) what is left for the lower order
+    begins: Tensor  # (X + 1,) where each context's words begin among the K
+    backoff: Tensor  # (X,) the probability mass left for the lower order
 
     @classmethod
     def of(cls, keys: Tensor, counts: Tensor, vocab_size: int, *, discount: float) -> Counts:
@@ -75,14 +77,14 @@ class Counts(NamedTuple):
         )
 
     def places(self, contexts: Tensor) -> tuple[Tensor, Tensor]:
-        """Find contexts (R,) among the X, and tell which are there: (R,), (R,) bool."""
+        """Find contexts (R,) among the X: their indices, (R,), and whether they exist, (R,) bool."""
         places = torch.searchsorted(self.contexts, contexts.contiguous()).clamp_max(
             len(self.contexts) - 1
         )
         return places, self.contexts[places] == contexts
 
     def prob(self, contexts: Tensor, words: Tensor, lower: Tensor, vocab_size: int) -> Tensor:
-        """Interpolate the probability of each word after its context with the lower order's: (P,) each."""
+        """Interpolate each word's probability in its context with the lower order's: (P,) each."""
         keys = contexts * vocab_size + words
         places = torch.searchsorted(self.keys, keys).clamp_max(len(self.keys) - 1)
         share = torch.where(self.keys[places] == keys, self.shares[places], 0)
@@ -90,9 +92,10 @@ class Counts(NamedTuple):
         return share + torch.where(known, self.backoff[places], 1) * lower
 
     def rows(self, contexts: Tensor, lower: Tensor) -> Tensor:
-        """Interpolate the probabilities of all words after each context with the lower order's: (R,), (R, V) -> (R, V)."""
+        """Interpolate all words' probabilities in each context: (R,), lower (R, V) -> (R, V)."""
         places, known = self.places(contexts)
         table = torch.where(known, self.backoff[places], 1)[:, None] * lower
+        # List the seen words of all contexts in one flat index, row by row, and add their shares.
         counts = (self.begins[places + 1] - self.begins[places]) * known
         rows = torch.arange(len(contexts)).repeat_interleave(counts)
         within = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
@@ -109,11 +112,11 @@ class LastTokens:
     tokens: Tensor
 
     def repeat(self, times: int) -> LastTokens:
-        """Give every row `times` times in a row."""
+        """Repeat every row `times` times, consecutively."""
         return LastTokens(self.tokens.repeat_interleave(times, dim=0))
 
     def select(self, rows: Tensor) -> LastTokens:
-        """Take rows (R,) in their order."""
+        """Select rows (R,) in the given order."""
         return LastTokens(self.tokens.index_select(0, rows))
 
 
@@ -129,7 +132,7 @@ class Trigram(nn.Module):
         eos_id: int,
         discounts: Sequence[float],
     ) -> None:
-        """Count trigrams (P,), as trigrams_of gives them. discounts: of trigrams, bigrams, single tokens."""
+        """Count trigrams (P,) from trigrams_of. discounts: of trigrams, bigrams and unigrams."""
         super().__init__()
         self.vocab_size, self.bos_id, self.eos_id, self.discounts = (
             vocab_size,
@@ -146,9 +149,8 @@ class Trigram(nn.Module):
         words, different = torch.unique_consecutive(
             (bigrams % vocab_size).sort().values, return_counts=True
         )
-        unigrams = Counts.of(
-            words, different, vocab_size, discount=discounts[2]
-        )  # the one context is 0
+        # Unigrams have the single, empty context 0.
+        unigrams = Counts.of(words, different, vocab_size, discount=discounts[2])
         even = torch.full((1, vocab_size), 1 / vocab_size, dtype=torch.float64)
         self.unigrams = nn.Parameter(
             unigrams.rows(torch.zeros(1, dtype=torch.long), even)[0], requires_grad=False
@@ -156,12 +158,12 @@ class Trigram(nn.Module):
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, bos_id: int) -> Trigram:
-        """Raise ValueError: there is nothing to build before anything is counted."""
+        """Raise ValueError: a trigram cannot be built before anything has been counted."""
         raise ValueError("a trigram is counted, not fitted or loaded: python -m training.trigram")
 
     @property
     def size(self) -> int:
-        """Tell how many numbers it keeps."""
+        """Return how many numbers the model stores."""
         return len(self._trigrams.keys) + len(self._bigrams.keys) + self.vocab_size
 
     def empty_history(self, count: int) -> Tensor:
@@ -179,13 +181,16 @@ class Trigram(nn.Module):
         return LastTokens(history)
 
     def step(self, token_ids: Tensor, state: LastTokens) -> tuple[Tensor, LastTokens]:
-        """Read one token a row, (R,), and give the log-probabilities of the next, (R, V). <s> is not part of the text."""
+        """Read one token per row, (R,), and return the next ones' log-probabilities, (R, V).
+
+        <s> is not part of the text.
+        """
         read = torch.stack([state.tokens[:, 1], token_ids], dim=1)
         tokens = torch.where((token_ids == self.bos_id)[:, None], state.tokens, read)
         return self._log_probs(tokens), LastTokens(tokens)
 
     def prob(self, trigrams: Tensor) -> Tensor:
-        """Give the probability of the last token of each trigram (P,) after its first two: (P,)."""
+        """Return the probability of each trigram's last token given its first two: (P,) -> (P,)."""
         pairs, words = trigrams // self.vocab_size, trigrams % self.vocab_size
         lower = self._bigrams.prob(
             pairs % self.vocab_size, words, self.unigrams[words], self.vocab_size
@@ -207,6 +212,7 @@ class Trigram(nn.Module):
         tokens = torch.stack([text[:, :-2][real], text[:, 1:-1][real]], dim=1)  # (P, 2)
         pairs = tokens[:, 0] * self.vocab_size + tokens[:, 1]
         probs = self.prob(pairs * self.vocab_size + words)
+        # The likeliest next token costs a row of V per context, so find it once per distinct pair.
         keys, order = pairs.sort()
         contexts, which = torch.unique_consecutive(keys, return_inverse=True)
         pairs = torch.stack([contexts // self.vocab_size, contexts % self.vocab_size], dim=1)
@@ -225,7 +231,7 @@ class Trigram(nn.Module):
 
 
 def trigrams_of(conversations: Conversations, *, vocab_size: int, eos_id: int) -> Tensor:
-    """Number each token with the two before it, (u * V + v) * V + w: (P,)."""
+    """Number each token together with the two before it, (u * V + v) * V + w: (P,)."""
     found = []
     for conversation in conversations:
         text = torch.tensor([eos_id, eos_id, *(token for turn in conversation for token in turn)])
@@ -234,7 +240,7 @@ def trigrams_of(conversations: Conversations, *, vocab_size: int, eos_id: int) -
 
 
 def count(train: Conversations, validation: Conversations, vocabulary: Vocabulary) -> Trigram:
-    """Count the trigrams of conversations, with the discounts that make others likeliest, one order after the other."""
+    """Count trigrams, choosing the discounts that maximise the likelihood of validation in turn."""
     size, eos_id = len(vocabulary), vocabulary.eos_id
     seen, held_out = (
         trigrams_of(part, vocab_size=size, eos_id=eos_id) for part in (train, validation)
@@ -258,7 +264,8 @@ def count(train: Conversations, validation: Conversations, vocabulary: Vocabular
 def main(arguments: list[str] | None = None) -> int:
     """Count a corpus and measure what that reaches, from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.trigram", description="An interpolated trigram's figures."
+        prog="python -m training.trigram",
+        description="Fit an interpolated trigram model and measure it.",
     )
     add = parser.add_argument
     add(
@@ -274,7 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="FILE|dict",
         help="as training.fit (default: %(default)s)",
     )
-    add("--split", default="test", help="what it is measured on (default: %(default)s)")
+    add("--split", default="test", help="the split to measure on (default: %(default)s)")
     add(
         "--limit",
         type=int,

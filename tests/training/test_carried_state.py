@@ -34,17 +34,17 @@ def test_lines_are_predicted_after_all_before_them_and_after_nothing(talker):
     found = carried_state.measure(talker, [TEXT, Transcript("another", "book", ("one line",))])
     for way, carries in (("carried", True), ("reset", False)):
         total, tokens = by_hand(talker, carries=carries)
-        assert found[f"perplexity a token, state {way}"] == pytest.approx(
+        assert found[f"perplexity per token, state {way}"] == pytest.approx(
             math.exp(total / tokens), rel=1e-5
         )
-        assert found[f"perplexity a word, state {way}"] == pytest.approx(
+        assert found[f"perplexity per word, state {way}"] == pytest.approx(
             math.exp(total / 8), rel=1e-5
         )
     total, _ = by_hand(talker, carries=True)
     characters = (
         len("how are you?") + len("i am fine") + 2
     )  # as the model reads them: one space, and the lines' ends
-    assert found["bits a character, state carried"] == pytest.approx(
+    assert found["bits per character, state carried"] == pytest.approx(
         total / math.log(2) / characters, rel=1e-5
     )
     assert found["lines"] == 2

@@ -195,7 +195,7 @@ def test_a_folder_that_is_no_run_is_named_in_one_line(run, spoil, capsys):
     spoil(bad)
     assert compare_runs.main([str(good), str(bad)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {bad} is no run of training.fit")
+    assert said.startswith(f"error: {bad} is not a run of training.fit")
     assert said.count("\n") == 1
 
 

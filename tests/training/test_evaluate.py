@@ -95,8 +95,8 @@ def test_bad_options_are_one_plain_line(arguments, talker, tmp_path, capsys):
     ("options", "complaint"),
     [
         (["--json", "."], "--json . is a folder; name a file in it"),
-        (["--json", "nowhere/figures.json"], "its folder is not there"),
-        (["--json", "pyproject.toml/figures.json"], "its folder is not there"),
+        (["--json", "nowhere/figures.json"], "its folder does not exist"),
+        (["--json", "pyproject.toml/figures.json"], "its folder does not exist"),
         (["--report", "pyproject.toml"], "name another folder with --report"),
         (["--replies", "-1"], "--replies is -1; it must be at least 0"),
         (["--limit", "0"], "--limit is 0; it must be at least 1"),

@@ -178,8 +178,8 @@ def test_the_best_checkpoint_is_the_model_that_was_validated(options, talk, tmp_
 def test_turns_above_the_limit_are_cut_and_counted(options, capsys):
     assert fit.main([*options, "--truncate=4", "--epochs=0.2"]) == 0
     said = capsys.readouterr().out
-    assert "turns cut at 4" in said
-    assert " 0 turns cut at 4" not in said
+    assert "turns truncated to 4 tokens" in said
+    assert " 0 turns truncated to 4" not in said
 
 
 def test_without_a_vocabulary_one_is_built_from_the_training_split(options, tmp_path):

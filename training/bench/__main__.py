@@ -1,6 +1,7 @@
-"""python -m training.bench: tokens a second of our training step, of a plain loop, and of the bare operations. Last line JSON.
+"""python -m training.bench: tokens per second of our training step and of two baselines.
 
-Steps are interleaved, so that a noisy machine is noisy for all: trust ratios within one run.
+They are a plain loop and the bare operations. Steps are interleaved, so that a noisy machine
+affects all alike: trust ratios within one run. The last line of standard output is JSON.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ from training.run.trainer import Trainer
 
 VOCABULARY = 8000
 SIZES = ("default", "serban2016")
-ROUNDS = 3  # runs of one process and of several
+ROUNDS = 3  # of one process and of several, in turns
 
 
 def sizes_of(name: str, vocab_size: int) -> ModelConfig:
-    """Give the sizes of a model: the default ones, or a recipe's."""
+    """Return a model's sizes: the default ones, or a recipe's."""
     written = {} if name == "default" else read_recipe(name)
     known = {field.name for field in fields(ModelConfig)}
     return ModelConfig(
@@ -52,7 +53,7 @@ def sizes_of(name: str, vocab_size: int) -> ModelConfig:
 
 
 def padding_of(some: Sequence[Batch]) -> tuple[float, float]:
-    """Give the share of padding in the (M, T) tables of batches, and in the packed rows that are computed."""
+    """Return the share of padding in (M, T) batch tables and in the packed rows computed."""
     tokens = sum(int(batch.lengths.sum()) for batch in some)
     packed = (
         pack_padded_sequence(batch.token_ids, batch.lengths, batch_first=True, enforce_sorted=False)
@@ -71,7 +72,10 @@ def time_in_turns(
     vocabulary: Vocabulary,
     device: torch.device,
 ) -> dict[str, list[float]]:
-    """Time each step of ours, of the plain loop's and of the floor's: seconds a token. On a CPU alone there is a floor."""
+    """Time our steps, the plain loop's and the floor's, interleaved: seconds per token.
+
+    There is a floor on a CPU only.
+    """
     torch.manual_seed(0)
     trainer = Trainer(
         HRED.from_config(config, bos_id=vocabulary.bos_id),
@@ -104,7 +108,7 @@ def time_in_turns(
 
 
 def row_of(name: str, times: dict[str, list[float]], ours: list[Batch]) -> dict[str, object]:
-    """Sum measurements up: medians of tokens a second, and of the ratios to the floor on the same batch."""
+    """Summarise timings: median tokens per second, and median ratios to the floor per batch."""
     rate = {key: 1 / statistics.median(found) for key, found in times.items()}
     padding, computed = padding_of(ours)
     bare = with_adam = None
@@ -134,7 +138,8 @@ def row_of(name: str, times: dict[str, list[float]], ours: list[Batch]) -> dict[
 def main(arguments: list[str] | None = None) -> int:
     """Time training steps from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.bench", description="Time training steps beside a plain loop's."
+        prog="python -m training.bench",
+        description="Time training steps and compare them with a plain loop's.",
     )
     parser.add_argument(
         "--data",
@@ -146,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--sizes",
         action="append",
         choices=SIZES,
-        help="of the model, any number of times (default: default)",
+        help="the model's sizes, any number of times (default: default)",
     )
     parser.add_argument("--batch-tokens", type=int, default=4000, help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, default=12, help="(default: %(default)s)")
@@ -155,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--processes",
         type=int,
         metavar="N",
-        help="measure N processes on N cores beside one, too (CPU)",
+        help="also compare N processes on N cores with one (CPU)",
     )
     options = parser.parse_args(arguments)
     at_least(1, steps=options.steps, batch_tokens=options.batch_tokens)
@@ -193,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
         for row in found:
             table.add_row(*map(str, row.values()))
         console = Console(stderr=True)
-        console.width = max(console.width, 140)  # a cut heading says nothing
+        console.width = max(console.width, 140)  # keep the headings readable
         console.print(table)
     return 0
 

@@ -1,7 +1,8 @@
-"""Several processes beside one, each pinned to a core of its own: `python -m training.bench --processes 2`.
+"""Compare several processes with one: `python -m training.bench --processes 2`.
 
-torchrun starts this module as it starts training.fit, with one thread a process. Runs of one process and of several take
-turns, each with the same batches, so that a noisy machine is noisy for both.
+Each process is pinned to a core of its own. torchrun starts this module as it starts training.fit,
+with one thread per process. Runs of one process and of several take turns on the same batches, so
+that a noisy machine affects both alike.
 """
 
 from __future__ import annotations
@@ -28,20 +29,22 @@ from training.run.trainer import Trainer
 
 
 def check_cores(count: int) -> None:
-    """Make sure that every process can have a core of its own. Raises ValueError where it cannot."""
+    """Check that every process can have a core of its own. Raises ValueError if it cannot."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     if not 2 <= count <= cores:
         raise ValueError(
-            f"--processes {count}: each of two or more is pinned to a core of its own, and {cores} can be had here"
+            f"--processes {count}: at least 2 are needed, each on a core of its own; "
+            f"{cores} are available"
         )
 
 
 def compare(
     count: int, plan: Sequence[Sequence[Sequence[list[int]]]], config: ModelConfig, *, rounds: int
 ) -> dict[str, float]:
-    """Time `count` processes and one in turns on the same batches: tokens a second of each, and the median of their ratios.
+    """Time `count` processes and one process in turns on the same batches.
 
-    Raises ValueError where a process fails.
+    Return the tokens per second of each and the median of their ratios. Raises ValueError if a
+    process fails.
     """
     rates: dict[int, list[float]] = {1: [], count: []}
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +74,8 @@ def _run(count: int, work: Path) -> float:
     ]
     ended = subprocess.run(
         [*torchrun, "-m", "training.bench.distributed", str(work)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, encoding="utf-8", errors="replace", check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True, encoding="utf-8", errors="replace", check=False,
     )  # fmt: skip
     if ended.returncode:
         raise ValueError(f"{count} processes failed: {ended.stderr.strip()[-2000:]}")
@@ -79,10 +83,9 @@ def _run(count: int, work: Path) -> float:
 
 
 def work_as_process(work: Path) -> None:
-    """Take this process's share of every step, and let the first print tokens a second: the median over steps."""
-    os.sched_setaffinity(
-        0, {sorted(os.sched_getaffinity(0))[int(os.environ["LOCAL_RANK"])]}
-    )  # before any thread is there
+    """Take this process's share of every step; the first one prints median tokens per second."""
+    # Before any thread starts: threads inherit the affinity.
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[int(os.environ["LOCAL_RANK"])]})
     told = json.loads(read_text(work))
     torch.manual_seed(0)
     with joined() as processes:
@@ -101,9 +104,8 @@ def work_as_process(work: Path) -> None:
                 batches.collate([planned[place] for place in places], pad_id=0) if places else None
             )
             start = time.perf_counter()
-            trainer.step(
-                batch, learning_rate=1e-3
-            )  # ends together: nobody has the gradients before all have
+            # All processes end a step together: none has its gradients before all do.
+            trainer.step(batch, learning_rate=1e-3)
             rates.append(
                 sum(len(turn) for window in planned for turn in window)
                 / (time.perf_counter() - start)

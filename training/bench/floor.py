@@ -1,12 +1,14 @@
-"""The floor: the bare operations of a step, of the same shapes, with nothing between them.
+"""The floor: the bare operations of a step, in the same shapes, with nothing in between.
 
-They are its matrix products, forward and twice as many backward (by the inputs and by the weights), one pass of exp over
-the probabilities, and of sigmoid and tanh over the gates. Their results go to memory that is there already. What is left
-out is all else that a step needs: looking words up, dropout, the other arithmetic within a GRU, the softmax's sums.
+These are the matrix products, forward and twice backward (for the inputs and for the weights), one
+exp over the probabilities, and sigmoid and tanh over the gates. Their results go to memory that is
+already allocated. Everything else a step needs is left out: embedding lookups, dropout, the other
+arithmetic of a GRU, the sums of the softmax.
 
-The optimiser's pass is a bare operation too: every parameter, gradient and both moments are read and written once a step,
-whatever the batch. But it is no part of the model, and fewer or more tokens a step would thin it out at will, so that it
-stands apart (`optimiser_of`), and the ratio is given without and with it.
+The optimiser's pass is a bare operation too: it reads and writes every parameter, gradient and both
+moments once per step, whatever the batch. But it is not part of the model, and the number of tokens
+per step would change its weight at will. So it is separate (`optimiser_of`), and the ratio is
+reported without and with it.
 """
 
 from __future__ import annotations
@@ -24,9 +26,8 @@ def floor_of(batch: Batch, config: ModelConfig, *, dtype: torch.dtype) -> Callab
     """Build the bare operations of our step on a batch."""
     tokens, utterances = int(batch.lengths.sum()), len(batch.lengths)
     each = config.utterance // (2 if config.bidirectional else 1)
-    later = (batch.turns - 1).clamp_min(
-        0
-    )  # of each conversation: the utterances that others follow, which are encoded
+    # Only utterances that another one follows are encoded.
+    later = (batch.turns - 1).clamp_min(0)
     last = batch.turns.cumsum(0) - 1
     encoded = batch.lengths[~torch.isin(torch.arange(utterances), last)]
     readout = config.embedding * (2 if config.readout == "maxout" else 1)
@@ -56,12 +57,12 @@ def optimiser_of(sizes: list[torch.Size]) -> Callable[[], None]:
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     adam = torch.optim.Adam(parameters, fused=True)
-    adam.step()  # makes its moments
+    adam.step()  # allocates its moments
     return lambda: adam.step() and None
 
 
 def _alive(lengths: Tensor) -> list[int]:
-    """Count the rows that are alive at each time step."""
+    """Count the rows that are still alive at each time step."""
     if not lengths.numel():
         return []
     return (lengths[:, None] > torch.arange(int(lengths.max()))).sum(0).tolist()
@@ -75,7 +76,7 @@ def _linear(
     *,
     activate: Callable[[Tensor], Tensor] | None = None,
 ) -> Callable[[], None]:
-    """Build a layer's three products: results, gradients of its inputs, gradients of its weight."""
+    """Build a layer's three products: its result and the gradients of its input and weight."""
     x, weight, y = (
         torch.randn(*shape).to(dtype)
         for shape in ((rows, inputs), (outputs, inputs), (rows, outputs))
@@ -93,7 +94,7 @@ def _linear(
 
 
 def _gru(inputs: int, hidden: int, alive: list[int], dtype: torch.dtype) -> Callable[[], None]:
-    """Build a GRU's: its inputs' share of the gates at once, the state's step by step, there and back."""
+    """Build a GRU's operations: all input products at once, recurrent ones by step, both ways."""
     rows = sum(alive)
     of_inputs = _linear(rows, inputs, 3 * hidden, dtype)
     states, weight, gates = (

@@ -1,7 +1,8 @@
-"""The plain loop: what one writes first.
+"""The plain loop: the implementation that one would write first.
 
-The same model, batches of as many tokens, and optimiser, with torch.nn.GRU over pack_padded_sequence, float32, shuffled
-batches without grouping by length, and a projection on real tokens only.
+It has the same model, batch size in tokens and optimiser, but uses torch.nn.GRU over
+pack_padded_sequence, float32 and shuffled batches without grouping by length. It projects real
+tokens only.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from training.run.trainer import GRADIENT_NORM
 
 
 class PlainHRED(nn.Module):
-    """The same HRED as one writes it first; every turn but a conversation's first is predicted, as is the first from nothing."""
+    """The same HRED in its plainest form. It predicts every turn, the first one without history."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class PlainHRED(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, batch: Batch, bos_id: int) -> Tensor:
-        """Give the mean loss a token."""
+        """Return the mean loss per token."""
         packed = _pack(self.dropout(self.embedding(batch.token_ids)), batch.lengths)
         _, last = self.encoder(packed)  # (directions, M, U / directions)
         vectors = self.dropout(last.transpose(0, 1).flatten(1))
@@ -71,14 +72,14 @@ def _pack(padded: Tensor, lengths: Tensor) -> Any:
 
 
 def plain_batches(conversations: list[list[batches.Utterance]], batch_tokens: int) -> list[Batch]:
-    """Gather shuffled windows into batches of as many tokens, without grouping by length."""
+    """Group shuffled windows into batches of as many tokens, regardless of length."""
     windows = [window for conversation in conversations for window in batches.windows(conversation)]
     random.Random(0).shuffle(windows)
     return [batches.collate(planned, pad_id=0) for planned in batches.fill(windows, batch_tokens)]
 
 
 class PlainLoop:
-    """Its model and optimiser, and a step."""
+    """The plain model, its optimiser and a training step."""
 
     def __init__(self, config: ModelConfig, *, bos_id: int, device: torch.device) -> None:
         self.bos_id, self.device = bos_id, device

@@ -1,6 +1,6 @@
-"""Reading replies blind: which of them make sense in their context, and which are specific to it.
+"""Blind reading: people judge which replies make sense in context and are specific to it.
 
-    contexts.py   what a reply is wanted to: contexts of everyday talk, or turns of a corpus
+    contexts.py   the contexts to reply to: everyday talk, or turns of a corpus
     sheet.py      the replies of several sources, shuffled, as text and as a page to fill in
     scores.py     what readers found, by source and set of contexts, and how far they agree
     candidates.py one model's candidates on a sheet, for a ranker to learn from

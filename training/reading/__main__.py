@@ -41,19 +41,19 @@ BATCH_REPLIES = 16
 
 @dataclass
 class Source:
-    """A checkpoint and the settings that it answers by, as the command line names them."""
+    """A checkpoint and the decoding settings it answers with, as given on the command line."""
 
     checkpoint: Path
     decode: str = ""
 
     @property
     def name(self) -> str:
-        """Name the source, for the key."""
+        """Return the source's name for the key."""
         return f"{self.checkpoint}{' ' if self.decode else ''}{self.decode}"
 
 
 class _Checkpoint(argparse.Action):
-    """Begin a source."""
+    """Start a new source."""
 
     def __call__(
         self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
@@ -62,7 +62,7 @@ class _Checkpoint(argparse.Action):
 
 
 class _Decode(argparse.Action):
-    """Give the last source its settings; a source that has some is taken again with the others."""
+    """Set the last source's settings; if it has some, start another with the same checkpoint."""
 
     def __call__(
         self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
@@ -95,7 +95,10 @@ def replies_of(agent: DialogueAgent, wanted: Sequence[Context]) -> list[Reply]:
 
 
 def write_sheet(options: argparse.Namespace) -> None:
-    """Write the sheet that the command line asks for. Raises ValueError before anything is answered where it cannot."""
+    """Write the sheet that the command line asks for.
+
+    Raises ValueError, before anything is answered, if that is impossible.
+    """
     sources = options.sources or [Source(PRETRAINED)]
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
@@ -116,12 +119,11 @@ def write_sheet(options: argparse.Namespace) -> None:
     sheet.write(options.out, wanted, replies, seed=options.seed, about=about)
     count = sum(len(context["replies"]) for context in sheet.read_key(options.out)["contexts"])
     print(
-        f"{len(wanted)} contexts with {count} different replies of {len(replies)} sources: fill in"
+        f"{len(wanted)} contexts with {count} different replies from {len(replies)} sources: "
+        f"fill in\n{options.out / sheet.SHEET}, "
+        f"or open {options.out / sheet.PAGE} and save its result in the same folder;\n"
+        f"then run python -m training.reading score {options.out}"
     )
-    print(
-        f"{options.out / sheet.SHEET}, or open {options.out / sheet.PAGE} and save what it gives you there;"
-    )
-    print(f"then python -m training.reading score {options.out}")
 
 
 def write_candidates(options: argparse.Namespace) -> None:
@@ -178,7 +180,10 @@ def _contexts(options: argparse.Namespace) -> list[Context]:
 
 
 def score(options: argparse.Namespace) -> None:
-    """Print what the readers of a sheet found. Raises ValueError where nobody has filled one in, or wrongly."""
+    """Print what the readers of a sheet found.
+
+    Raises ValueError if nobody has filled one in, or if one is filled in wrongly.
+    """
     if options.json:
         check_writable_file(options.json, option="--json")
     key = sheet.read_key(options.folder)
@@ -189,7 +194,8 @@ def score(options: argparse.Namespace) -> None:
     readers = {name: found for name, found in filled.items() if found}
     if not readers:
         raise ValueError(
-            f"no sheet in {options.folder} is filled in; write [yy], [yn] or [nn] before each reply"
+            f"no sheet in {options.folder} has been filled in; "
+            "write [yy], [yn] or [nn] before each reply"
         )
     if options.json:  # before anything is shown
         figures = {
@@ -206,14 +212,16 @@ def score(options: argparse.Namespace) -> None:
         judged = scores.scores(key, found)
         gains = scores.differences(key, found, options.base or next(iter(key["sources"])))
         table = Table(
-            "set", "source", "replies", "sensible", "specific", "SSA", "95 %", "against the base",
+            "set", "source", "replies", "sensible", "specific", "SSA", "95 %", "gain over the base",
             title=f"{reader}: {len(found)} of {len(labels)} replies judged",
         )  # fmt: skip
         for row in judged:
             gain = gains.get((row.set, row.source))
             table.add_row(
-                row.set, row.source, str(row.replies), f"{row.sensible:.1%}", f"{row.specific:.1%}", f"{row.ssa:.1%}",
-                f"{row.low:.0%} to {row.high:.0%}", f"{gain[0]:+.1%} ({gain[1]:+.0%} to {gain[2]:+.0%})" if gain else "",
+                row.set, row.source, str(row.replies),
+                f"{row.sensible:.1%}", f"{row.specific:.1%}", f"{row.ssa:.1%}",
+                f"{row.low:.0%} to {row.high:.0%}",
+                f"{gain[0]:+.1%} ({gain[1]:+.0%} to {gain[2]:+.0%})" if gain else "",
             )  # fmt: skip
         console.print(table)
         if "turns" in key["sources"]:
@@ -221,8 +229,9 @@ def score(options: argparse.Namespace) -> None:
             console.print(f"{reader}: the best candidate of each context has SSA {best:.1%}")
     for row_of_two in scores.agreement(readers):
         console.print(
-            f"{row_of_two['readers']}: {row_of_two['replies']} replies, kappa {row_of_two['kappa_sensible']:.2f} for "
-            f"sensible, {row_of_two['kappa_specific']:.2f} for specific"
+            f"{row_of_two['readers']}: {row_of_two['replies']} replies, "
+            f"kappa {row_of_two['kappa_sensible']:.2f} for sensible, "
+            f"{row_of_two['kappa_specific']:.2f} for specific"
         )
 
 
@@ -267,14 +276,14 @@ def _options() -> argparse.ArgumentParser:
         "folder",
         type=Path,
         metavar="DIR",
-        help="a sheet's folder, with one filled-in .txt a reader",
+        help="a sheet's folder, with one filled-in .txt per reader",
     )
     scored.add_argument(
         "--base",
         metavar="SOURCE",
-        help="the source that others are compared with (default: the first)",
+        help="the source to compare the others with (default: the first)",
     )
-    scored.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
+    scored.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Contexts that a reply is wanted to: what was said so far, the person's turn last, and a good reply."""
+"""Contexts to reply to: the turns so far, ending with the person's, and a good reply."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ MOST_TURNS = 11  # of a context from a corpus: a reader has to read it all
 
 @dataclass(frozen=True)
 class Context:
-    """Turns so far, the person's last, and the written or true reply. set: where it comes from."""
+    """The turns so far, ending with the person's, and the written or true reply.
+
+    set: where the context comes from.
+    """
 
     id: str
     set: str
@@ -32,7 +35,7 @@ class Context:
 
     @property
     def as_heard(self) -> tuple[str, ...]:
-        """The turns as the skill gets them: what the person said has been through a recogniser."""
+        """Return the turns as the skill gets them: the person's through a speech recogniser."""
         persons = len(self.turns) % 2
         return tuple(
             as_written(as_recognised(turn)) if number % 2 != persons else turn
@@ -43,8 +46,9 @@ class Context:
 def load(name: str, *, split: str = "test", limit: int | None = None) -> list[Context]:
     """Load contexts by name: one of OURS, a JSONL file whose lines have a reply, or a corpus.
 
-    split: of a corpus. limit: how many of each; of a corpus one a conversation, in an order that its
-    ids' hashes settle. Raises ValueError where there is no such file or corpus, or a line is no context.
+    A corpus gives one context per conversation, ordered by the hashes of their ids. split: of a
+    corpus. limit: the maximum number. Raises ValueError if there is no such file or corpus, or if a
+    line is not a context.
     """
     path = FOLDER / f"{name}.jsonl" if name in OURS else Path(name)
     if path.suffix == ".jsonl" and path.is_file() and _has_replies(path):
@@ -58,7 +62,10 @@ def load(name: str, *, split: str = "test", limit: int | None = None) -> list[Co
 
 
 def _of_transcript(transcript: Transcript) -> Iterator[Context]:
-    """Yield one context at most: a place that the id's hash tells, where the companion's turn follows, if there is one."""
+    """Yield at most one context.
+
+    It ends where the hash of the id says, before a turn of the companion if there is one.
+    """
     people = transcript.corpus in roles.PEOPLE or transcript.spaced
     places = range(1, min(len(transcript.turns), MOST_TURNS + 1), 1 if people else 2)
     if places:
@@ -85,17 +92,17 @@ def _read(path: Path) -> Iterator[Context]:
         except (ValueError, KeyError, TypeError) as error:
             expected = '{"id": "...", "turns": ["...", ...], "reply": "..."}'
             raise ValueError(
-                f"{path}, line {number}: no context ({error}); expected {expected}"
+                f"{path}, line {number}: not a context ({error}); expected {expected}"
             ) from None
         yield Context(str(entry.get("id", number)), path.stem, tuple(turns), reply)
 
 
 def check_distinct(contexts: Sequence[Context]) -> None:
-    """Make sure that no two contexts share set and id. Raises ValueError that names the first that do."""
+    """Raise ValueError on the first two contexts that share set and id."""
     seen = set()
     for context in contexts:
         if (context.set, context.id) in seen:
             raise ValueError(
-                f"two contexts of {context.set} have the id {context.id}; an id names one"
+                f"two contexts of {context.set} have the id {context.id}; ids must be unique"
             )
         seen.add((context.set, context.id))

@@ -1,4 +1,4 @@
-"""What readers found: sensible, specific and their mean by source and set, with intervals; and how far readers agree."""
+"""What readers found: sensible, specific and their mean, with intervals, and readers' agreement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Score:
-    """Shares of the replies of one source in one set; ssa is their mean, low and high its 95 % interval."""
+    """The shares for one source in one set; ssa is their mean, low to high its 95 % interval."""
 
     set: str
     source: str
@@ -29,13 +29,13 @@ class Score:
 
 
 def scores(key: Mapping[str, Any], found: Mapping[str, Judgement], *, seed: int = 0) -> list[Score]:
-    """Score every source in every set, and in all of them together, over the replies that were judged."""
+    """Score every source in every set and over all sets, from the replies that were judged."""
     by: dict[tuple[str, str], list[Judgement]] = {}
     for name, source, judgement, _ in _rows(key, found):
         by.setdefault((name, source), []).append(judgement)
         by.setdefault((ALL, source), []).append(judgement)
     sets = {name for name, _ in by}
-    if len(sets) == 2:  # one set is all there is
+    if len(sets) == 2:  # ALL and a single set would be the same
         by = {at: judged for at, judged in by.items() if at[0] != ALL}
     rng = random.Random(seed)
     return [_score(name, source, judged, rng) for (name, source), judged in sorted(by.items())]
@@ -44,7 +44,10 @@ def scores(key: Mapping[str, Any], found: Mapping[str, Judgement], *, seed: int 
 def differences(
     key: Mapping[str, Any], found: Mapping[str, Judgement], base: str, *, seed: int = 0
 ) -> dict[tuple[str, str], tuple[float, float, float]]:
-    """Compare every source with a base on the contexts that both have: (set, source) -> gain in SSA, low, high."""
+    """Compare every source with a base on the contexts that both have.
+
+    Return (set, source) -> gain in SSA, low, high.
+    """
     at: dict[tuple[str, str], dict[int, float]] = {}
     for name, source, judgement, context in _rows(key, found):
         for group in (name, ALL):
@@ -59,7 +62,10 @@ def differences(
 
 
 def kappa(one: Sequence[bool], other: Sequence[bool]) -> float:
-    """Return Cohen's kappa (1960) of two readers' marks on the same replies; 1 where chance alone would agree."""
+    """Return Cohen's kappa (1960) of two readers' marks on the same replies.
+
+    It is 1 if they would agree by chance alone.
+    """
     agreed = sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
     first, second = sum(one) / len(one), sum(other) / len(other)
     by_chance = first * second + (1 - first) * (1 - second)
@@ -67,7 +73,7 @@ def kappa(one: Sequence[bool], other: Sequence[bool]) -> float:
 
 
 def agreement(readers: Mapping[str, Mapping[str, Judgement]]) -> list[dict[str, Any]]:
-    """Compare every two readers on what both have judged."""
+    """Compare every pair of readers on what both have judged."""
     rows = []
     for (one, ours), (other, theirs) in combinations(readers.items(), 2):
         both = sorted(ours.keys() & theirs.keys())
@@ -116,6 +122,6 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _interval(values: Sequence[float], rng: random.Random) -> tuple[float, float]:
-    """Return the 95 % interval of a mean by the bootstrap (Efron 1979): contexts drawn anew, with replacement."""
+    """Return the 95 % interval of a mean by the bootstrap (Efron 1979), resampling contexts."""
     means = sorted(_mean(rng.choices(values, k=len(values))) for _ in range(RESAMPLES))
     return means[round(0.025 * RESAMPLES)], means[round(0.975 * RESAMPLES) - 1]

@@ -1,12 +1,12 @@
-"""A sheet to read: contexts with the replies of all sources, shuffled, as text and as a page; and what a reader wrote on it.
+"""Sheets to read: contexts with shuffled replies, as text and as a page, and what readers marked.
 
     ## 7
     person: my dog died last week.
     7a [  ] i'm so sorry. what was his name?
     7b [  ] that sounds like fun!
 
-Between the brackets a reader writes two letters, y or n: is it sensible, is it specific. What is not
-sensible is not specific. A word for what is wrong may follow: [nn wrong feeling].
+Between the brackets a reader writes two letters, y or n: is it sensible, is it specific. What is
+not sensible is not specific. A word about the fault may follow: [nn wrong feeling].
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ SHEET, PAGE, KEY = "sheet.txt", "index.html", "key.json"
 TEMPLATE = Path(__file__).with_name("page.html")
 INSTRUCTIONS = """\
 Read each context, then each reply to its last line, and write two letters between the brackets:
-first y or n for sensible: does it make sense here, all of it, to a strict reader? It is not if it
+first y or n for sensible: does all of it make sense here, to a strict reader? It does not if it
 ignores or misreads what was said, contradicts it, asks what was just told, has the wrong feeling,
 is broken English, or claims what a program cannot have (a body, a family, a past day).
 Then y or n for specific: is it a reply to this, rather than one that fits almost anything?
-What is not sensible is not specific. So [yy], [yn] or [nn]; a word on the fault may follow: [nn asks again].
+What is not sensible is not specific. So write [yy], [yn] or [nn]; a word about the fault may
+follow: [nn asks again].
 """
 _LINE = re.compile(r"^(\d+)([a-z]+) \[([^\]]*)\]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one reader found of one reply."""
+    """One reader's judgement of one reply."""
 
     sensible: bool
     specific: bool
@@ -49,7 +50,7 @@ class Judgement:
 
 
 def one_form(text: str) -> str:
-    """Bring a reply to the form that all sources share: lower case, plain punctuation, a stop at its end."""
+    """Normalise a reply to the form that all sources share: lower case, plain punctuation."""
     text = re.sub(r"[^\w\s.,?!'-]|_|(?<=\s)-+(?=\s)", " ", normalise(without_marks(text)))
     text = re.sub(
         r"\s*([.,?!])[.,?!\s]*(?=[.,?!])|\s+", lambda match: " " if match[0].isspace() else "", text
@@ -68,12 +69,12 @@ def write(
 ) -> None:
     """Write sheet.txt, index.html and key.json into a folder.
 
-    replies: by source, one for each context. What two sources say alike stands there once, and counts
-    for both. about: how each source answered, for the key. Raises ValueError where the folder holds a
-    sheet already, so that no reading loses what it was a reading of.
+    replies: by source, one per context. A reply that two sources share is listed once and counts
+    for both. about: how each source answered, for the key. Raises ValueError if the folder already
+    holds a sheet, so that no reading ever loses its key.
     """
     if (folder / KEY).exists():
-        raise ValueError(f"{folder} holds a sheet already; name another folder with --out")
+        raise ValueError(f"{folder} already holds a sheet; choose another folder with --out")
     rng = random.Random(seed)
     order = rng.sample(range(len(contexts)), len(contexts))
     lines, key = [INSTRUCTIONS], []
@@ -108,7 +109,7 @@ def write(
 
 
 def read_key(folder: Path) -> dict[str, Any]:
-    """Read which source said what. Raises ValueError where the folder holds no sheet."""
+    """Read which source gave which reply. Raises ValueError if the folder holds no sheet."""
     try:
         key: dict[str, Any] = json.loads(read_text(folder / KEY))
         return key
@@ -117,15 +118,17 @@ def read_key(folder: Path) -> dict[str, Any]:
 
 
 def read_filled(path: Path, labels: Sequence[str]) -> dict[str, Judgement]:
-    """Read a filled-in sheet: what was judged, by label; what was left empty is absent.
+    """Read a filled-in sheet: judgements by label. Labels left empty are absent.
 
-    Raises ValueError that names file and label where a mark is none, or of another sheet.
+    Raises ValueError, naming file and label, if a mark is invalid or from another sheet.
     """
     known, found = set(labels), {}
     for match in _LINE.finditer(read_text(path)):
         label, (marks, _, fault) = match[1] + match[2], match[3].strip().partition(" ")
         if label not in known:
-            raise ValueError(f"{path}: {label} is no reply of this sheet; is it another's?")
+            raise ValueError(
+                f"{path}: {label} is not a reply of this sheet; is it from another one?"
+            )
         if not marks:
             continue
         if marks.lower() not in ("yy", "yn", "nn"):
@@ -145,6 +148,6 @@ def _spoken(context: Context) -> list[tuple[str, str]]:
 
 
 def _letter(place: int) -> str:
-    """Name a place by letters: a to z, then ba, bb, ..."""
+    """Label a position by letters: a to z, then ba, bb, ..."""
     first, last = divmod(place, 26)
     return (_letter(first) if first else "") + chr(ord("a") + last)

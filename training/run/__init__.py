@@ -1,1 +1,1 @@
-"""A run of training.fit: its settings, data and folder, its steps and schedule, its state, and what it shows."""
+"""A run of training.fit: its settings, data, folder, steps, schedule, state and log."""

@@ -1,4 +1,4 @@
-"""What a run learns from: its corpora, read, cleaned and encoded, or as they were kept when that was done before."""
+"""What a run learns from: its corpora, read, cleaned and encoded, or taken from the cache."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ class Data:
     vocabulary: Vocabulary
     train: batches.Encoded
     validation: list[Batch]
-    sha256: Mapping[str, str] = field(
-        default_factory=dict
-    )  # of the conversations of each split, as they were read
+    # Of the conversations of each split, as they were read.
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> int:
-        """Give a number that is the same on two machines where their vocabulary and corpora are."""
+        """Return a number that two machines share if they have the same vocabulary and corpora."""
         sizes = [sum(map(len, conversation)) for conversation in self.train.as_read]
         return zlib.crc32(f"{self.vocabulary.sha256} {sizes} {len(self.validation)}".encode())
 
     @property
     def named(self) -> dict[str, str]:
-        """Name each part by the sha256 of its content: what a run has to find again where it goes on."""
+        """Return the sha256 of each part's content. A resumed run must find them unchanged."""
         return {
             "vocabulary": self.vocabulary.sha256,
             **{f"{split} split": digest for split, digest in self.sha256.items()},
@@ -54,10 +53,11 @@ def prepare(
     kept_in: Path | None = None,
     keep: bool = True,
 ) -> Data:
-    """Read and encode the corpora of a run, building the vocabulary from the training split where none is given.
+    """Read and encode a run's corpora; without a vocabulary, build it from the training split.
 
-    kept_in: the folder of training.data.cache, from which they are taken where they are there. keep: put them there otherwise.
-    Raises ValueError on a corpus or vocabulary that is missing or broken, or has nothing to learn or to validate on.
+    kept_in: the cache folder of training.data.cache, to look in first. keep: store the result
+    there. Raises ValueError if a corpus or vocabulary is missing or broken, or has nothing to learn
+    from or to validate on.
     """
     vocabulary = None if vocabulary_file is None else load_vocabulary(vocabulary_file, config.data)
     tokenised, key = None, ""
@@ -75,31 +75,31 @@ def prepare(
             for conversations in (part.conversations, part.as_read)
         )
         print(
-            f"{split}: {len(part.conversations):,} conversations, {part.utterances:,} turns, {tokens:,} tokens",
+            f"{split}: {len(part.conversations):,} conversations, {part.utterances:,} turns, "
+            f"{tokens:,} tokens",
             end="",
         )
-        print(f" ({read:,} a pass)" if read > tokens else "", end="")
-        print(f", {part.truncated:,} turns cut at {config.truncate}")
+        print(f" ({read:,} per pass)" if read > tokens else "", end="")
+        print(f", {part.truncated:,} turns truncated to {config.truncate} tokens")
     if found_again:
-        print(f"found tokenised in {kept_in}; --no-cache does it anew")
+        print(f"taken from the cache in {kept_in}; --no-cache tokenises them again")
     if all(len(conversation) < 2 for conversation in tokenised.splits["validation"].conversations):
         raise ValueError(
-            "the validation split has no turn that follows another; validation needs conversations of two turns"
+            "the validation split has no conversation of two turns or more; validation needs one"
         )
     if kept_in is not None and keep and not found_again:
         try:
             cache.save(kept_in, key, tokenised)
         except OSError as error:
-            print(f"the corpora are tokenised again next time: {error}")
+            print(f"cannot cache the tokenised corpora; the next run tokenises them again: {error}")
     planned = batches.plan(
         tokenised.splits["validation"].conversations,
         batch_tokens=config.batch_tokens,
         rng=random.Random(0),
     )
     if config.validation_tokens is not None:
-        planned = planned[
-            : math.ceil(config.validation_tokens / config.batch_tokens)
-        ]  # they come in random order
+        # The batches are in random order, so the first ones are a fair sample.
+        planned = planned[: math.ceil(config.validation_tokens / config.batch_tokens)]
     validation = [
         batches.collate(windows, pad_id=tokenised.vocabulary.pad_id) for windows in planned
     ]
@@ -124,18 +124,21 @@ def _tokenise(
     )
     if not transcripts["train"]:
         raise ValueError(
-            f"every conversation of the training split shares {overlap.TURNS} turns in a row with one of the test split, so "
-            "nothing is left to learn; take a corpus that does not repeat itself"
+            f"every conversation of the training split shares {overlap.TURNS} consecutive turns "
+            "with one of the test split, so nothing is left to learn; "
+            "use a corpus that does not repeat itself"
         )
     if shared:
         said.append(
-            f"left out of training: {shared:,} conversations that share {overlap.TURNS} turns in a row with a test one"
+            f"left out of training: {shared:,} conversations that share {overlap.TURNS} "
+            "consecutive turns with a test one"
         )
     sha256 = {split: sha256_of(found) for split, found in transcripts.items()}
     if config.clean:
         transcripts["train"], touched = cleaning.clean(transcripts["train"])
         said.append(cleaning.summary(touched))
-    if config.only_companion:  # what is not learnt says nothing of how well it was
+    # In validation too: turns that are not learnt say nothing about how well others were.
+    if config.only_companion:
         transcripts = {
             split: [roles.only_companion(one) for one in found]
             for split, found in transcripts.items()

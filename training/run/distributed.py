@@ -1,8 +1,8 @@
-"""Several processes that fit one model together: `torchrun --nproc-per-node N -m training.fit ...`.
+"""Several processes that fit one model: `torchrun --nproc-per-node N -m training.fit ...`.
 
-The one file that knows torch.distributed, which calls a process's number its rank. Every process takes the same steps on its
-share of each batch; whatever they must have in common (gradients, figures, the clock) goes through here. For a process ALONE
-nothing changes.
+Only this module uses torch.distributed, where a process's number is its rank. Every process takes
+the same steps, each on its share of the batch; whatever they must have in common (gradients,
+figures, the clock) goes through here. With a single process, ALONE, all of it does nothing.
 """
 
 from __future__ import annotations
@@ -19,31 +19,30 @@ from torch import Tensor
 
 from dialogue.device import choose_device
 
-LONGEST_WAIT = timedelta(
-    minutes=30
-)  # for a process that is silent, not gone: the first one reads the corpora meanwhile
+# For a process that is silent but still there. The others wait while the first reads the corpora.
+LONGEST_WAIT = timedelta(minutes=30)
 
 
 class LostProcess(Exception):
-    """Another process has ended, or cannot be reached."""
+    """Another process has ended or cannot be reached."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of the processes this one is. The first writes, prints and decides; all compute."""
+    """Which process this one is. The first one writes, prints and decides; all compute."""
 
     number: int = 0
     count: int = 1
 
     @property
     def first(self) -> bool:
-        """Tell whether this is the one that writes."""
+        """Return whether this is the process that writes."""
         return self.number == 0
 
     def add_up(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Sum each tensor over the processes, all of them in one message. They share a dtype and a device.
+        """Sum each tensor over the processes, in one message. All share a dtype and a device.
 
-        Each result owns its memory: as a view, a mere loss would keep the whole message alive.
+        Each result owns its memory: as a view, a single loss would keep the whole message alive.
         """
         if self.count == 1:
             return list(tensors)
@@ -54,7 +53,7 @@ class Processes:
         return [part.view_as(tensor).clone() for part, tensor in zip(parts, tensors, strict=True)]
 
     def from_first(self, value: float) -> float:
-        """Send every process the number that the first one has, such as its clock."""
+        """Send the first process's number, such as its clock, to all."""
         if self.count == 1:
             return value
         message = torch.tensor(value, dtype=torch.float64)
@@ -63,19 +62,24 @@ class Processes:
         return message.item()
 
     def agree(self, what: str, value: int) -> None:
-        """Make sure that all processes have the same number (above 0, below 2**62). Raises ValueError where they differ."""
+        """Check that all processes have the same number (above 0, below 2**62).
+
+        Raises ValueError if they differ.
+        """
         if self.count > 1:
+            # One reduction gives both the maximum and, negated, the minimum.
             ends = torch.tensor([value, -value])
             with _together():
                 dist.all_reduce(ends, op=dist.ReduceOp.MAX)
             if ends[0] != -ends[1]:
                 raise ValueError(
-                    f"{what} are not the same on all processes; each machine needs the same files and the same options"
+                    f"{what} are not the same on all processes; "
+                    "each machine needs the same files and the same options"
                 )
 
     @contextmanager
     def first_goes_ahead(self) -> Iterator[None]:
-        """Run a block on the first process, then on the others, which find what it has left for them."""
+        """Run a block on the first process, then on the others, which find its results."""
         if not self.first:
             self._wait()
         yield
@@ -85,9 +89,8 @@ class Processes:
     def _wait(self) -> None:
         if self.count > 1:
             with _together():
-                dist.all_reduce(
-                    torch.zeros(1)
-                )  # on the CPU, whatever the device is: a barrier of NCCL would take one
+                # On the CPU, whatever the device: an NCCL barrier would allocate a GPU.
+                dist.all_reduce(torch.zeros(1))
 
 
 ALONE = Processes()
@@ -95,7 +98,10 @@ ALONE = Processes()
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """Join the processes that torchrun has started, where it has. Raises ValueError where they do not find each other."""
+    """Join the processes that torchrun started, if it did.
+
+    Raises ValueError if they do not find each other.
+    """
     if not dist.is_available() or not dist.is_torchelastic_launched():
         yield Processes()
         return
@@ -111,13 +117,16 @@ def joined() -> Iterator[Processes]:
 
 
 def device_of(processes: Processes, name: str | None) -> torch.device:
-    """Choose this process's device: where there are several, cuda is cuda:LOCAL_RANK. Raises ValueError where it is not there."""
+    """Choose this process's device: with several processes, cuda means cuda:LOCAL_RANK.
+
+    Raises ValueError if it is not available.
+    """
     device = choose_device(name)
     if processes.count == 1 or device.type == "cpu":
         return device
     if device.type != "cuda":
         raise ValueError(
-            f"several processes compute on cuda or cpu, not on {device.type}; add --device cpu"
+            f"several processes can compute on cuda or cpu, not on {device.type}; add --device cpu"
         )
     device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
     torch.cuda.set_device(device)
@@ -126,7 +135,7 @@ def device_of(processes: Processes, name: str | None) -> torch.device:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Name what torch's collectives raise where another process does not answer."""
+    """Turn the errors of torch's collectives into LostProcess: another process did not answer."""
     try:
         yield
     except RuntimeError as error:

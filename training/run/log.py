@@ -1,4 +1,4 @@
-"""What a run shows of itself: figures beside the progress bar, a line a validation, curves, samples of what it says."""
+"""What a run shows: figures on the progress bar, a line per validation, curves and samples."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ OPENINGS = ("hi", "how are you?", "what's your favorite movie?", "do you like mu
 
 
 def means(figures: list[StepMetrics], step: int) -> tuple[float, float, float]:
-    """Give the mean loss, gradient norm and accuracy of the steps up to this one.
+    """Return the mean loss, gradient norm and accuracy of the steps up to this one.
 
-    Raises ValueError where one of them had no number for its loss or norm: its weights are none either, or soon will be.
+    Raises ValueError if a loss or norm is not finite: then the weights are not either, or soon will
+    not be.
     """
     loss, norm, accuracy = (
         torch.stack(values).float().mean().item() for values in zip(*figures, strict=True)
     )
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise ValueError(
-            f"the loss is {loss} at step {step} and the gradient's norm {norm}, as means of {len(figures)} steps; lower "
-            "--learning-rate; --resume goes on from the last state, whose weights are sound"
+            f"at step {step} the loss is {loss} and the gradient's norm {norm}, averaged over "
+            f"{len(figures)} steps; lower --learning-rate and --resume: the last state is sound"
         )
     return loss, norm, accuracy
 
 
 def beside_the_bar(figures: list[StepMetrics], progress: Progress) -> str:
-    """Word the last steps' figures. Raises ValueError where they are no numbers."""
+    """Format the last steps' figures. Raises ValueError if they are not finite."""
     loss, norm, accuracy = means(figures, progress.step)
     rate = progress.tokens / max(progress.seconds, 1e-9)
     return f"{rate:,.0f} tokens/s, loss {loss:.3f}, norm {norm:.2f}, accuracy {accuracy:.3f}"
@@ -54,9 +55,9 @@ def beside_the_bar(figures: list[StepMetrics], progress: Progress) -> str:
 
 @contextmanager
 def showing(*, shown: bool) -> Iterator[None]:
-    """Let nothing that is printed end a run: not a full disk, nor a reader or a terminal that has gone.
+    """Keep a run alive when its output fails: a full disk, or a reader or terminal that has gone.
 
-    shown: whether standard output is printed at all; of several processes one speaks.
+    shown: whether to print to standard output at all; of several processes only one does.
     """
     out, err = (cast(TextIO, _Lasting(stream)) for stream in (sys.stdout, sys.stderr))
     with redirect_stdout(out if shown else None), redirect_stderr(err):
@@ -64,7 +65,7 @@ def showing(*, shown: bool) -> Iterator[None]:
 
 
 class _Lasting:
-    """A stream to which one can always write: what it does not take is lost, and nothing else is."""
+    """A stream whose writes never fail: what cannot be written is lost."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -84,7 +85,7 @@ class _Lasting:
 
 @contextmanager
 def harmless(what: str) -> Iterator[None]:
-    """Let a block that shows something fail without ending the run, which has saved by then."""
+    """Run a block that shows something; report its failure and go on. The run has saved by then."""
     try:
         yield
     except Exception as error:
@@ -94,35 +95,37 @@ def harmless(what: str) -> Iterator[None]:
 def write_down(
     out: Path, *, progress: Progress, loss: float, perplexity: float, accuracy: float
 ) -> None:
-    """Append a validation to log.jsonl, and bring run.json up to date."""
+    """Append a validation to log.jsonl and update run.json."""
     row = {**asdict(progress), "loss": loss, "perplexity": perplexity, "accuracy": accuracy}
     log = out / "log.jsonl"
     rows = (log.read_bytes() if log.exists() else b"") + json.dumps(row).encode() + b"\n"
-    replace_file(
-        log, lambda path: path.write_bytes(rows)
-    )  # no half row, even where the disk is full
+    # Replaced as a whole: even a full disk leaves no half row.
+    replace_file(log, lambda path: path.write_bytes(rows))
     manifest.bring_up_to_date(out, progress)
 
 
 def show_validation(out: Path) -> None:
-    """Print the last validation of log.jsonl, and draw the curves anew.
+    """Print the last validation of log.jsonl and redraw the curves.
 
-    Nothing that fails here ends the run.
+    No failure in here ends the run.
     """
     with harmless("the validation"):
         row = read_rows(out / "log.jsonl")[-1]
         tqdm.write(
-            f"step {row['step']:,}, {row['seconds'] / 60:.1f} min: training loss {row['loss']:.3f}, validation perplexity "
-            f"{row['perplexity']:.2f} a token, accuracy {row['accuracy']:.3f}{'' if row['bad_validations'] else ' (best)'}"
+            f"step {row['step']:,}, {row['seconds'] / 60:.1f} min: "
+            f"training loss {row['loss']:.3f}, "
+            f"validation perplexity {row['perplexity']:.2f} per token, "
+            f"accuracy {row['accuracy']:.3f}{'' if row['bad_validations'] else ' (best)'}"
         )
     with harmless("loss.png"):
         draw_curves(out)
 
 
 def read_rows(log: Path) -> list[dict[str, Any]]:
-    """Read the validations of a log.jsonl. A last line without an end, which a run may be writing, is left out.
+    """Read the validations of a log.jsonl.
 
-    Raises ValueError that names the file and the line where one is no validation.
+    A last line without a line end is skipped: a run may be writing it. Raises ValueError, naming
+    the file and the line, if one is not a validation.
     """
     found = []
     for number, line in enumerate(read_text(log).splitlines(keepends=True), start=1):
@@ -134,14 +137,14 @@ def read_rows(log: Path) -> list[dict[str, Any]]:
             row = None
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             raise ValueError(
-                f"{log}, line {number}: no validation as training.fit writes one; take the line out"
+                f"{log}, line {number}: not a validation that training.fit wrote; remove the line"
             )
         found.append(row)
     return found
 
 
 def forget_rows_after(step: int, out: Path) -> None:
-    """Drop the validations of log.jsonl that a run, killed before it saved its state, will take again."""
+    """Drop validations that come after the saved state: the resumed run will repeat them."""
     log = out / "log.jsonl"
     if log.exists():
         kept = "".join(json.dumps(row) + "\n" for row in read_rows(log) if row["step"] <= step)
@@ -149,7 +152,7 @@ def forget_rows_after(step: int, out: Path) -> None:
 
 
 def show_sample(model: Checkpoint) -> None:
-    """Print what a model says now: a text, where it is a model of texts, else replies to a few openings."""
+    """Print what a model says now: some text from a language model, else replies to openings."""
     model.model.eval()
     with harmless("a sample"):
         if isinstance(model.model, ReadsOn):
@@ -167,8 +170,8 @@ def show_sample(model: Checkpoint) -> None:
 
 
 def draw_curves(out: Path) -> None:
-    """Draw perplexity a token over the steps, in training and validation, into loss.png."""
-    from matplotlib.figure import Figure  # takes a second to import, and only here
+    """Plot perplexity per token over the steps, in training and validation, as loss.png."""
+    from matplotlib.figure import Figure  # imported here because it takes a second
 
     rows = read_rows(out / "log.jsonl")
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -181,7 +184,7 @@ def draw_curves(out: Path) -> None:
         label="training (with dropout)",
     )
     axes.plot(steps, [row["perplexity"] for row in rows], "o-", label="validation")
-    axes.set(xlabel="step", ylabel="perplexity a token", yscale="log")
+    axes.set(xlabel="step", ylabel="perplexity per token", yscale="log")
     for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         axis(lambda value, _: f"{value:g}")  # 40, not 4 x 10^1
     axes.legend()

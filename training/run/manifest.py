@@ -1,6 +1,7 @@
-"""run.json: what a run is: its settings, data, code and machine, and how far it has come. Only the first process writes it.
+"""run.json: a run's settings, data, code, machine and progress. Only the first process writes it.
 
-Written when a run begins or goes on, and brought up to date at every validation and at its end, each time atomically.
+It is written when a run starts or resumes and updated at every validation and at the end, each time
+atomically.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ def begin(
     processes: int,
     resume: bool = False,
 ) -> None:
-    """Write down what is fitted, on what and by what. A run that goes on keeps when it was begun, where that is known.
+    """Write down what is fitted, on what data and by what code and machine.
 
-    corpora: sha256 of the conversations of each split, as transcript.sha256_of has it.
+    A resumed run keeps its start time, if it is known. corpora: sha256 of the conversations of each
+    split (see transcript.sha256_of).
     """
     now, before = datetime.now(UTC).isoformat(timespec="seconds"), read(out) if resume else {}
     kind, config = type(model.model), model.training["config"]
@@ -54,9 +56,8 @@ def begin(
             "parameters": sum(parameter.numel() for parameter in model.model.parameters()),
             "configuration": config,
             "seeds": {"torch": config["seed"], "random": config["seed"]},
-            "data_sha256": dict(
-                corpora
-            ),  # of conversations as read: ids and turns, before cleaning, cutting and encoding
+            # Of conversations as read: ids and turns, before cleaning, cutting and encoding.
+            "data_sha256": dict(corpora),
             "vocabulary_sha256": model.vocabulary.sha256,
             "versions": versions(),
             "code": commit(),
@@ -65,7 +66,7 @@ def begin(
             if device.type == "cuda"
             else platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
-            "ranks": processes,  # the key of earlier versions
+            "ranks": processes,  # the key is that of earlier versions
             **{
                 name: before[name]
                 for name in ("progress", "seconds", "tokens_per_second")
@@ -76,7 +77,7 @@ def begin(
 
 
 def bring_up_to_date(out: Path, progress: Progress, *, ended: bool = False) -> None:
-    """Write down how far a run has come. ended: it will go no further by itself."""
+    """Write down the progress of a run. ended: it will not continue by itself."""
     _write(
         out,
         read(out)
@@ -93,7 +94,7 @@ def bring_up_to_date(out: Path, progress: Progress, *, ended: bool = False) -> N
 
 
 def read(out: Path) -> dict[str, Any]:
-    """Read a run's manifest; of a run that has none, or a broken one, nothing."""
+    """Read a run's manifest; empty if it is missing or broken."""
     try:
         found = json.loads(read_text(out / FILE))
     except ValueError:
@@ -102,12 +103,15 @@ def read(out: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Tell the versions of Python and of what computes."""
+    """Return the versions of Python and of the libraries that compute."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
 def commit(root: Path = ROOT) -> dict[str, Any] | None:
-    """Name the commit of the code, and whether tracked files differ from it. None where it lies in no git checkout."""
+    """Return the commit of the code and whether tracked files differ from it.
+
+    None if the code is not in a git checkout.
+    """
     if not (root / ".git").exists():
         return None
     try:

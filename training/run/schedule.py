@@ -1,4 +1,4 @@
-"""The course of a run: which batch a step takes, at which learning rate, when it validates and when it ends."""
+"""The schedule of a run: the batch and learning rate of each step, validations and the end."""
 
 from __future__ import annotations
 
@@ -17,28 +17,26 @@ from training.run.distributed import ALONE, Processes
 from training.run.state import Progress
 
 WARMUP_STEPS = 200
-PATIENCE = 4  # validations without gain before it stops
+PATIENCE = 4  # validations without improvement before the run stops
 
 
 class Step(NamedTuple):
     """A batch as one process sees it."""
 
-    of_epoch: int  # how many steps this epoch has
+    of_epoch: int  # the number of steps in this epoch
     tokens: int  # in the whole batch
-    share: (
-        Batch | None
-    )  # this process's part of it; None where there are fewer windows than processes
+    share: Batch | None  # this process's part; None if there are fewer windows than processes
 
 
 def steps_of(
     data: Data, config: FitConfig, progress: Progress, *, processes: Processes = ALONE
 ) -> Iterator[Step]:
-    """Yield this process's share of every batch from where the run stands, without end.
+    """Yield this process's share of every batch, starting at the run's progress, forever.
 
-    What is random in a step (the order, history dropout, dropout) comes from the seed and the step's number alone, so
-    that a resumed run goes on as if nothing had happened. What belongs to a turn is drawn for the whole batch and then
-    dealt out with it, so that it does not depend on how many processes there are; what happens within the model does (dropout,
-    and which words of its own it reads).
+    Everything random in a step (order, history dropout, dropout) depends only on the seed and the
+    step's number, so a resumed run continues as if it had never stopped. What concerns a turn is
+    drawn for the whole batch and then split with it, so it does not depend on the number of
+    processes. What happens within the model does (dropout, and which of its own words it reads).
     """
     conversations = data.train.as_read
     while True:
@@ -58,6 +56,7 @@ def steps_of(
                 if config.recognised
                 else None
             )
+            # From here on the draws are the model's own; each process needs different ones.
             if not processes.first:
                 torch.manual_seed(
                     random.Random(f"{config.seed} {progress.step} {processes.number}").getrandbits(
@@ -80,7 +79,10 @@ def steps_of(
 
 
 def validation_is_due(config: FitConfig, progress: Progress, epoch_steps: int) -> bool:
-    """Tell whether the step that was just taken passed the next share of an epoch. Epochs differ by a few steps."""
+    """Return whether the last step completed a share of an epoch after which to validate.
+
+    epoch_steps is passed in because epochs differ by a few steps.
+    """
     before, now = (
         progress.epoch + batch / epoch_steps for batch in (progress.batch - 1, progress.batch)
     )
@@ -88,13 +90,13 @@ def validation_is_due(config: FitConfig, progress: Progress, epoch_steps: int) -
 
 
 def is_over(config: FitConfig, progress: Progress, total_steps: int) -> bool:
-    """Tell whether a run has had its epochs, its minutes, or no gain for too long."""
+    """Return whether a run is out of epochs, minutes or patience."""
     late = config.minutes is not None and progress.seconds > 60 * config.minutes
     return late or progress.step >= total_steps or progress.bad_validations >= PATIENCE
 
 
 def learning_rate_at(config: FitConfig, progress: Progress, total_steps: int) -> float:
-    """Give the learning rate of a step: a short warm-up, then as --schedule says."""
+    """Return the learning rate of a step: a short warm-up, then as --schedule says."""
     warm = min(1.0, (progress.step + 1) / WARMUP_STEPS)
     if config.schedule == "cosine":
         done = share_done(config, progress, total_steps)
@@ -107,12 +109,15 @@ def learning_rate_at(config: FitConfig, progress: Progress, total_steps: int) ->
 
 
 def share_done(config: FitConfig, progress: Progress, total_steps: int) -> float:
-    """Return how much of a run is over, from 0 to 1: of its steps, or of its minutes, whichever ends it first."""
+    """Return how much of a run is done, from 0 to 1.
+
+    It is measured in steps or minutes, whichever ends the run first.
+    """
     by_time = 0.0 if config.minutes is None else progress.seconds / (60 * config.minutes)
     return min(1.0, max(progress.step / total_steps, by_time))
 
 
 def teacher_forcing_at(config: FitConfig, progress: Progress, total_steps: int) -> float:
-    """Give the share of true words that the decoder reads at a step: from the first of --teacher-forcing to the second."""
+    """Return the share of true words that the decoder reads at a step, linear over the run."""
     start, end = config.teacher_forcing
     return start + (end - start) * share_done(config, progress, total_steps)

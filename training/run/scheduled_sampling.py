@@ -1,7 +1,7 @@
-"""Scheduled sampling (Bengio et al. 2015, arXiv 1506.03099): a decoder in training reads some words of its own.
+"""Scheduled sampling (Bengio et al. 2015, arXiv 1506.03099): a decoder reads some of its own words.
 
-What it would have said is found by the calls that talking uses, token by token and without gradients; the pass that learns
-then reads it in one go, as it reads the true words.
+What it would have said is found first, token by token and without gradients, with the same calls
+that talking uses. The training pass then reads it in one go, like true words.
 """
 
 from __future__ import annotations
@@ -20,22 +20,26 @@ WAYS = ("argmax", "sample")
 
 @dataclass(frozen=True)
 class OwnWords:
-    """How a decoder finds the words that it reads in place of true ones: its likeliest, or drawn as likely as it finds them."""
+    """How a decoder finds its own words: the likeliest, or drawn from its distribution."""
 
     by: str
     bos_id: int
 
     @torch.no_grad()
     def mix(self, model: ModelModule[Any], batch: Batch, *, truth: float) -> Batch:
-        """Let the decoder read each true token with the probability `truth`, apart from all others, else one of its own.
+        """Replace some true tokens that the decoder reads with its own.
 
-        Its own continue what it has read so far, be that true or not. Random by torch's global generator.
+        Each true token is kept with probability `truth`, independently of all others. The decoder's
+        own tokens continue what it has read so far, true or not. Draws from torch's global
+        generator.
         """
         if truth >= 1:
             return batch
         token_ids = batch.token_ids
         read, device = token_ids.clone(), token_ids.device
         true = torch.rand(token_ids.shape, device=device) < truth
+        # Longest first: the rows that still read a token at step t are then always the first
+        # alive[t] ones, so the decoder state only ever shrinks from its end.
         order = batch.lengths.argsort(descending=True, stable=True)
         alive = (
             (batch.lengths[:, None] - 1 > torch.arange(token_ids.shape[1])).sum(0).tolist()
@@ -57,7 +61,6 @@ class OwnWords:
     def _chosen(self, log_probs: Tensor) -> Tensor:
         if self.by == "argmax":
             return log_probs.argmax(-1)
-        noise = (
-            torch.empty_like(log_probs).exponential_().log_()
-        )  # Gumbel's trick: the maximum falls as softmax would draw
+        # The Gumbel trick: the argmax of noisy log-probabilities is a draw from the softmax.
+        noise = torch.empty_like(log_probs).exponential_().log_()
         return (log_probs - noise).argmax(-1)

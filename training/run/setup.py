@@ -1,4 +1,4 @@
-"""A run: the folder that it lives in, and what was asked for, when it is begun and when it goes on."""
+"""Set a run up: its folder, and its settings when it starts and when it resumes."""
 
 from __future__ import annotations
 
@@ -22,34 +22,39 @@ from training.run.config import FitConfig
 from training.run.log import read_rows
 from training.run.trainer import check_abilities
 
+# How runs behaved before these settings existed.
 WITHOUT = {
     "recognised": 0.0,
     "clean": False,
     "history_dropout": 0.1,
     "only_companion": False,
-}  # how a run went that is older than these settings
-PLACEHOLDER_WORDS = 16  # of a model that is built for its checks alone
+}
+PLACEHOLDER_WORDS = 16  # vocabulary size of a model built only to be checked
 
 Asked = Mapping[str, Any]  # the command line; settings that were not given are absent
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be fitted, and where. sizes: of ModelConfig, without vocab_size. vocabulary: None where it is to be built."""
+    """What to fit, and where.
+
+    sizes: ModelConfig without vocab_size. vocabulary: None if it is still to be built.
+    """
 
     out: Path
     config: FitConfig
     sizes: dict[str, Any]
     vocabulary: Path | None
     kind: ModelClass
-    start_from: Checkpoint | None = None  # whose weights are the first ones
-    before: Checkpoint | None = None  # the run's own, where it goes on
+    start_from: Checkpoint | None = None  # provides the initial weights
+    before: Checkpoint | None = None  # the run's own, if it resumes
 
 
 def wanted(asked: Asked) -> Run:
-    """Settle what is to be done. Nothing is written.
+    """Decide what to do, without writing anything.
 
-    Raises ValueError on settings that are wrong or do not go together, and on a folder that cannot be written into.
+    Raises ValueError on settings that are wrong or contradict each other, and on a folder that is
+    not writable.
     """
     names = tuple(asked["data"] or ())
     out = folder_of(asked)
@@ -65,7 +70,7 @@ def wanted(asked: Asked) -> Run:
 
 
 def _check_before_reading(run: Run) -> None:
-    """Refuse, before the corpora are read, what would be refused when they are.
+    """Raise what would otherwise be raised only after reading the corpora.
 
     Raises ValueError.
     """
@@ -84,7 +89,7 @@ def _check_before_reading(run: Run) -> None:
 
 
 def check_settings(kind: ModelClass, given: Iterable[str]) -> None:
-    """Refuse settings that a model does not take, where its class says which it does. Raises ValueError that names both."""
+    """Raise ValueError on settings that a model does not take, if its class says which it does."""
     taken = getattr(kind, "SETTINGS", None)
     if taken is None:
         return
@@ -97,13 +102,13 @@ def check_settings(kind: ModelClass, given: Iterable[str]) -> None:
 
 
 def folder_of(asked: Asked) -> Path:
-    """Say where a run lives: where it was asked to, else by the names of its data."""
+    """Return a run's folder: the one asked for, else one named after its data."""
     names = asked["data"] or corpora.default_names()
     return asked["out"] or Path("runs") / "-".join(Path(name).name.split(".")[0] for name in names)
 
 
 def remember(out: Path, before: Checkpoint, config: FitConfig) -> None:
-    """Write down what was asked for anew, so that it holds for the next --resume, too."""
+    """Save the settings, so that the next --resume uses the new ones too."""
     training = {**before.training, "config": asdict(config)}
     checkpoint.save_settings(out / "checkpoint", replace(before, training=training))
 
@@ -111,7 +116,8 @@ def remember(out: Path, before: Checkpoint, config: FitConfig) -> None:
 def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
     if _holds_a_run(out):
         raise ValueError(
-            f"{out} holds a run already; go on with it by --resume, or name another folder with --out"
+            f"{out} already holds a run; continue it with --resume, "
+            "or choose another folder with --out"
         )
     config = FitConfig(data=names, **_given(asked, FitConfig))
     sizes, vocabulary, start_from = _given(asked, ModelConfig), asked["vocabulary"], None
@@ -129,7 +135,7 @@ def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
         for name, size in kept.items():
             if name != "dropout" and sizes.get(name, size) != size:
                 raise ValueError(
-                    f"--start-from keeps the checkpoint's sizes; leave --{name} out ({size} there)"
+                    f"--start-from keeps the checkpoint's sizes; leave --{name} out (it is {size})"
                 )
         sizes = kept | sizes
     return Run(out, config, sizes, vocabulary, _kind(asked, start_from), start_from=start_from)
@@ -137,14 +143,14 @@ def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
 
 def _going_on(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
     if asked["start_from"]:
-        raise ValueError("--resume goes on with the run's own weights; leave --start-from out")
+        raise ValueError("--resume keeps the run's own weights; leave --start-from out")
     if not _holds_a_run(out) and (out / "checkpoint").exists():
         raise ValueError(
-            f"the run in {out} was stopped before its first state; begin it again, without --resume"
+            f"the run in {out} stopped before it saved a state; start it again without --resume"
         )
     before = checkpoint.load(out / "checkpoint", model_name=asked["model"])
     if "config" not in before.training:
-        raise ValueError(f"{out} holds a checkpoint, but no run of training.fit that could go on")
+        raise ValueError(f"{out} holds a checkpoint, but no run of training.fit to resume")
     if asked["vocabulary"]:
         raise ValueError("--resume keeps the vocabulary of the run; leave --vocabulary out")
     settings = WITHOUT | before.training["config"]
@@ -162,12 +168,12 @@ def _going_on(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
 
 
 def _holds_a_run(out: Path) -> bool:
-    """Tell whether there is anything to lose: a state, or a checkpoint that is more than a run's untrained beginning."""
+    """Return whether there is anything to lose: a state, or a checkpoint that has been trained."""
     if (out / "state.safetensors").exists():
         return True
     try:
         training = checkpoint.load(out / "checkpoint").training
-    except ValueError:  # written in part, or another's model
+    except ValueError:  # partly written, or an unknown model
         return (out / "checkpoint" / checkpoint.WEIGHTS).exists()
     return "config" not in training or "progress" in training
 
@@ -187,7 +193,7 @@ def _sizes_of(model: Checkpoint) -> dict[str, Any]:
 
 
 def _kind(asked: Asked, loaded: Checkpoint | None) -> ModelClass:
-    """Settle the class: that of the checkpoint that the run comes from, else the one that was asked for."""
+    """Return the model class: that of the checkpoint the run continues, else the one asked for."""
     if loaded is not None:
         return cast(ModelClass, type(loaded.model))
     return checkpoint.model_class(asked["model"] or checkpoint.DEFAULT_MODEL)

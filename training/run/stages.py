@@ -1,6 +1,6 @@
-"""A recipe in stages: runs of training.fit one after the other, each from the weights of the one before.
+"""Recipes in stages: consecutive runs of training.fit, each from the weights of the one before.
 
-    minutes = 45                 # what stands above is for every stage, unless it says otherwise
+    minutes = 45                 # applies to every stage that does not override it
     [[stage]]
     name = "broad"               # runs/RECIPE/broad
     data = ["companion", "chitchat"]
@@ -8,8 +8,8 @@
     name = "companion"
     data = ["companion:4"]
 
-What the command line says goes before all of it. --resume leaves stages that have ended alone; --stage NAME begins with a
-later one, from the weights of --start-from.
+The command line overrides all of it. --resume skips stages that have ended; --stage NAME starts
+with a later one, from the weights of --start-from.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ STATE = "state.safetensors"
 
 
 def wished_for(arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """List the runs that a command line asks for, in order: one, or those of a recipe's stages that are still to do.
+    """List the runs that a command line asks for: one, or a recipe's stages that are still to do.
 
-    Raises ValueError on a recipe that is none, or a stage that it does not have.
+    Raises ValueError on an invalid recipe or an unknown stage.
     """
     asked = ask(arguments)
     stages = described(asked["recipe"]) if asked["recipe"] else []
@@ -45,7 +45,7 @@ def wished_for(arguments: Sequence[str]) -> list[dict[str, Any]]:
         run = ask(arguments, stage=name) | {"out": folder, "resume": goes_on}
         run["start_from"] = None if goes_on else start_from
         if goes_on or runs or start_from != asked["start_from"]:
-            run["vocabulary"] = None  # the first stage has settled it
+            run["vocabulary"] = None  # a later stage keeps the first one's
         if not (goes_on and manifest.read(folder).get("ended")):
             runs.append(run)
         start_from = folder / "checkpoint"
@@ -53,7 +53,7 @@ def wished_for(arguments: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def described(recipe: str) -> list[str]:
-    """List the stages of a recipe. Raises ValueError where one has no name of its own."""
+    """List the stages of a recipe. Raises ValueError if their names are missing or not unique."""
     names = [stage.get("name") for stage in read_recipe(recipe).get("stage", [])]
     if len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
         raise ValueError(

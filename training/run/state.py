@@ -1,4 +1,4 @@
-"""The state of a run between two processes: one safetensors file, replaced atomically."""
+"""The saved state of a run: one safetensors file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ NO_DATA: Mapping[str, str] = MappingProxyType({})
 
 @dataclass
 class Progress:
-    """How far a run has come. epoch and batch: the place in the data; seconds: of training, over all its processes."""
+    """How far a run has come.
+
+    epoch and batch: the position in the data. seconds: of training, over all resumes.
+    """
 
     step: int = 0
     epoch: int = 0
@@ -35,10 +38,10 @@ class Progress:
 def save_state(
     path: Path, trainer: Trainer, progress: Progress, *, data: Mapping[str, str] = NO_DATA
 ) -> None:
-    """Write weights, what the optimiser keeps of each, the state that is carried on and the progress into one file.
+    """Save weights, optimiser state, the carried state and the progress in one file.
 
-    data: what the run learns from, each part with its sha256.
-    Raises ValueError where a weight is no number, or the file cannot be written: the one before it stays.
+    data: the sha256 of each part of the run's data. Raises ValueError if a weight is not finite or
+    the file cannot be written; the previous state stays.
     """
     optimiser = trainer.optimiser
     tensors = {} if trainer.carried is None else {"carried": trainer.carried.cpu()}
@@ -46,7 +49,7 @@ def save_state(
         tensors[f"weights.{name}"] = weights = parameter.detach().cpu()
         if not weights.isfinite().all():
             raise ValueError(
-                f"{name} holds what is no number at step {progress.step}; lower --learning-rate, and --resume"
+                f"{name} is not finite at step {progress.step}; lower --learning-rate and --resume"
             )
         for key, value in optimiser.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
@@ -60,36 +63,39 @@ def save_state(
 
 
 def load_state(path: Path, trainer: Trainer, *, data: Mapping[str, str] = NO_DATA) -> Progress:
-    """Read what save_state wrote into a trainer, whose model computes with it from then on.
+    """Load what save_state wrote into a trainer and its model; return the progress.
 
-    Raises ValueError where there is no such file, or where it belongs to a model of other sizes, to another optimiser or to
-    other data. What either side does not name (older states name none) is taken to be the same.
+    Raises ValueError if the file is missing or belongs to a model of other sizes, another optimiser
+    or other data. Data that either side does not name is taken to be the same (older states name
+    none).
     """
     model, optimiser = trainer.model, trainer.optimiser
     try:
         with safe_open(path, framework="pt") as file, torch.no_grad():
             progress = Progress(**json.loads(file.metadata()["progress"]))
             _check_same_data(json.loads(file.metadata().get("data", "{}")), data, path)
-            kept = file.metadata().get("optimizer", "Adam")  # there was no other
+            kept = file.metadata().get("optimizer", "Adam")  # the only one in older versions
             if kept != type(optimiser).__name__:
                 raise ValueError(
-                    f"it was fitted by {kept} and cannot go on by {type(optimiser).__name__}; leave --optimizer out"
+                    f"it was fitted with {kept} and cannot continue with "
+                    f"{type(optimiser).__name__}; leave --optimizer out"
                 )
             parameters = dict(model.named_parameters())
             for name, parameter in parameters.items():
                 stored = file.get_tensor(f"weights.{name}")
                 if stored.shape != parameter.shape:
                     raise ValueError(
-                        f"{name} has the shape {tuple(stored.shape)} there and {tuple(parameter.shape)} in these options"
+                        f"{name} has the shape {tuple(stored.shape)} in the file and "
+                        f"{tuple(parameter.shape)} with these options"
                     )
                 if not (stored.is_floating_point() and bool(stored.isfinite().all())):
-                    raise ValueError(f"{name} holds what is no number there; the file is broken")
+                    raise ValueError(f"{name} is not finite in the file; it is damaged")
                 parameter.copy_(stored)
             for stored_as in file.keys():  # noqa: SIM118 (safe_open is no dict)
                 kind, _, kept_as = stored_as.partition(".")
                 if kind == "carried":
                     trainer.carried = file.get_tensor(stored_as)
-                elif kind != "weights":  # "optimizer", or "adam" in older states
+                elif kind != "weights":  # "optimizer", or "adam" in states of older versions
                     key, _, name = kept_as.partition(".")
                     parameter = parameters[name]
                     optimiser.state[parameter][key] = file.get_tensor(stored_as).to(
@@ -105,6 +111,7 @@ def _check_same_data(before: Mapping[str, str], now: Mapping[str, str], path: Pa
     for part in before.keys() & now.keys():
         if before[part] != now[part]:
             raise ValueError(
-                f"the {part} is not what it was (sha256 {before[part][:12]}... then, {now[part][:12]}... now), so the place in it "
-                f"means nothing; put it back, or begin anew: --start-from {path.parent / 'checkpoint'} --out ANOTHER_FOLDER"
+                f"the {part} has changed (sha256 {before[part][:12]}... then, "
+                f"{now[part][:12]}... now), so the position in it is meaningless; restore it, or "
+                f"start afresh: --start-from {path.parent / 'checkpoint'} --out ANOTHER_FOLDER"
             )

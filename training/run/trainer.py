@@ -1,4 +1,4 @@
-"""One optimiser step and one validation, whatever the device and precision."""
+"""One optimiser step and one validation, on any device and in any precision."""
 
 from __future__ import annotations
 
@@ -34,33 +34,38 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 class StepMetrics(NamedTuple):
-    """What a step shows: scalar tensors on the device, so that nothing waits for it."""
+    """What a step reports: scalar tensors on the device, so that nothing waits for it."""
 
-    loss: Tensor  # mean negative log-likelihood a token
-    norm: Tensor  # of the gradient, before it is clipped
-    accuracy: Tensor  # share of tokens that the model would have chosen itself
+    loss: Tensor  # mean negative log-likelihood per token
+    norm: Tensor  # of the gradient, before clipping
+    accuracy: Tensor  # share of tokens that are the model's likeliest
 
 
 def check_abilities(
     model: ModelModule[Any], *, objective: Objective, own_words: bool, carries: bool
 ) -> None:
-    """Make sure that a model can be fitted in the ways that were asked for.
+    """Check that a model can be fitted in the ways asked for.
 
-    Raises ValueError where it cannot.
+    Raises ValueError if it cannot.
     """
     if carries and not isinstance(model, ReadsOn):
         raise ValueError(
-            f"{type(model).__name__} has no `read_on`: no state of it goes on from batch to batch; leave --bptt out"
+            f"{type(model).__name__} has no `read_on`: it cannot carry a state from batch to "
+            "batch; leave --bptt out"
         )
     if (objective != LIKELIHOOD or own_words) and not isinstance(model, Penalises):
         raise ValueError(
-            f"{type(model).__name__} has no `penalised`, so it is fitted by cross-entropy over true words alone; "
+            f"{type(model).__name__} has no `penalised`, so it can only be fitted by "
+            "cross-entropy over true words; "
             "leave --label-smoothing, --unlikelihood and --teacher-forcing out"
         )
 
 
 class Trainer:
-    """A model in training: float32 master weights, their optimiser, and where bfloat16 is fast a copy in it that computes."""
+    """A model in training: float32 master weights, their optimiser, and perhaps a bfloat16 copy.
+
+    A CPU that is fast in bfloat16 computes with that copy; a GPU uses autocast instead.
+    """
 
     def __init__(
         self,
@@ -75,16 +80,17 @@ class Trainer:
         carries: bool = False,
         processes: Processes = ALONE,
     ) -> None:
-        """Take a model in hand. own_words: how its decoder finds them, where it is to read other words than the true ones.
+        """Prepare a model for training.
 
-        carries: every batch goes on where the one before it stopped, from `carried`, the model's state there.
-        Raises ValueError where more than its likelihood of true words is asked for, and the model does not know that.
+        own_words: how its decoder finds its own words, if it is to read some. carries: every batch
+        continues where the previous one stopped, from `carried`, the model's state there. Raises
+        ValueError if the model does not support the objective.
         """
         check_abilities(
             model, objective=objective, own_words=own_words is not None, carries=carries
         )
         self._objective, self._own_words, self._carries = objective, own_words, carries
-        self.carried: Tensor | None = None  # (N, C); None where the batch to come is the first
+        self.carried: Tensor | None = None  # (N, C); None before the first batch
         self.model = model.to(device).train()
         self.device = device
         self._processes = processes
@@ -99,11 +105,11 @@ class Trainer:
         )
 
     def step(self, batch: Batch | None, *, learning_rate: float, truth: float = 1.0) -> StepMetrics:
-        """Take one optimiser step on the mean loss a token of a batch; of its turns those count that are to be learnt.
+        """Take one optimiser step on the mean loss per token of the turns to be learnt.
 
-        batch: this process's share of it, None where nothing fell to it. The mean is over the tokens of all processes.
-        truth: the share of true words that the decoder reads; the others are its own.
-        Raises ValueError where the state that is carried on is not that of this batch's rows.
+        batch: this process's share, None if it got none. The mean is over the tokens of all
+        processes. truth: the share of true words that the decoder reads; the others are its own.
+        Raises ValueError if the carried state does not have this batch's rows.
         """
         self._computing.zero_grad(set_to_none=True)
         loss, penalty, tokens, correct = self._sums(batch, truth)
@@ -115,7 +121,8 @@ class Trainer:
             [p for p in model.parameters() if p.requires_grad]
             for model in (self.model, self._computing)
         )
-        # Zeros where a batch does not reach a parameter: another process's share may, and alone it has to be no different.
+        # A parameter that this share does not reach gets zeros: another process's share may reach
+        # it, and the result must not depend on the number of processes.
         shares = [torch.zeros_like(twin) if twin.grad is None else twin.grad for twin in twins]
         *gradients, loss, correct = self._processes.add_up(
             [*(share.float() for share in shares), loss.detach(), correct]
@@ -130,7 +137,7 @@ class Trainer:
         return StepMetrics(loss, norm, correct / tokens)
 
     def _sums(self, batch: Batch | None, truth: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sum over the turns of a batch that are to be learnt: loss, penalty, tokens, and those it would have chosen."""
+        """Sum loss, penalty, tokens and correct tokens over the turns that are to be learnt."""
         nothing = torch.zeros((), device=self.device)
         if batch is None:
             return nothing, nothing, nothing, nothing
@@ -138,13 +145,13 @@ class Trainer:
             if self._carries and self.carried is not None:
                 if len(self.carried) != len(batch.turns):
                     raise ValueError(
-                        f"a state of {len(self.carried)} rows cannot go on in a batch of {len(batch.turns)}; leave --batch-tokens "
-                        "and --bptt as they were"
+                        f"a state of {len(self.carried)} rows cannot continue in a batch of "
+                        f"{len(batch.turns)}; leave --batch-tokens and --bptt as they were"
                     )
                 batch = replace(batch, history=self.carried)
             batch = batch.to(self.device)
             if self._own_words is not None:
-                self._computing.eval()  # words as it would say them
+                self._computing.eval()  # without dropout, as when it talks
                 batch = self._own_words.mix(self._computing, batch, truth=truth)
                 self._computing.train()
             likelihood = self._likelihood(batch)
@@ -160,7 +167,7 @@ class Trainer:
 
     def _likelihood(self, batch: Batch) -> Likelihood:
         if self._carries:
-            assert isinstance(self._computing, ReadsOn)  # or it would have been refused
+            assert isinstance(self._computing, ReadsOn)  # check_abilities made sure
             found, self.carried = self._computing.read_on(batch, self._objective)
             return found
         if isinstance(self._computing, Penalises):
@@ -169,18 +176,18 @@ class Trainer:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Bring the computing copy up to the master weights."""
+        """Copy the master weights to the computing copy."""
         if self._computing is not self.model:
             torch._foreach_copy_(list(self._computing.parameters()), list(self.model.parameters()))
 
     @torch.no_grad()
     def validate(self, planned: Iterable[Batch]) -> tuple[float, float]:
-        """Return perplexity a token and token accuracy over the batches of all processes: of every turn but a conversation's first.
+        """Return perplexity per token and token accuracy over the batches of all processes.
 
-        Raises ValueError where there is no such turn.
+        The first turn of each conversation does not count. Raises ValueError if there is no other.
         """
         self._computing.eval()
-        sums = torch.zeros(3, dtype=torch.float64)  # log-probability, tokens, correct ones
+        sums = torch.zeros(3, dtype=torch.float64)  # log-probability, tokens, correct tokens
         for batch in planned:
             found = self._computing.log_likelihood(batch.to(self.device))
             later = torch.ones(len(batch.lengths), dtype=torch.bool)
@@ -194,6 +201,7 @@ class Trainer:
         log_probs, tokens, correct = self._processes.add_up([sums])[0].tolist()
         if not tokens:
             raise ValueError(
-                "the validation split has no turn that follows another; validation needs conversations of two turns"
+                "the validation split has no conversation of two turns or more; "
+                "validation needs one"
             )
         return math.exp(min(-log_probs / tokens, 700)), correct / tokens

@@ -138,8 +138,8 @@ def test_a_second_start_reads_nothing_again_and_has_the_same_batches_and_says_th
         second = prepared(settings, tmp_path / "kept", vocabulary)
         assert not times
         assert (
-            capsys.readouterr().out
-            == f"{said}found tokenised in {tmp_path / 'kept'}; --no-cache does it anew\n"
+            capsys.readouterr().out == f"{said}taken from the cache in {tmp_path / 'kept'}; "
+            "--no-cache tokenises them again\n"
         )
         for found in (first, second):
             same(found.train, plain.train)
@@ -298,7 +298,8 @@ def test_old_files_do_not_pile_up(word_vocabulary, tmp_path, monkeypatch):
 def test_without_a_place_to_keep_them_a_run_begins_all_the_same(settings, tmp_path, capsys):
     (tmp_path / "kept").write_text("no folder")
     assert prepared(settings, tmp_path / "kept").train.conversations
-    assert "the corpora are tokenised again next time: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "cannot cache the tokenised corpora; the next run tokenises them again: " in said
 
 
 def test_a_process_that_is_not_the_first_reads_and_does_not_write(settings, tmp_path, monkeypatch):

@@ -110,7 +110,7 @@ def test_nothing_on_the_sheet_tells_a_source_and_what_two_say_alike_stands_once(
 
 def test_a_sheet_is_not_written_over(tmp_path):
     sheet.write(tmp_path, CONTEXTS, REPLIES)
-    with pytest.raises(ValueError, match="holds a sheet already"):
+    with pytest.raises(ValueError, match="already holds a sheet"):
         sheet.write(tmp_path, CONTEXTS, REPLIES)
 
 
@@ -167,7 +167,7 @@ def test_a_mark_that_is_none_is_named(tmp_path, mark, complaint, capsys):
 
 def test_a_sheet_of_another_reading_is_refused(tmp_path):
     sheet.write(tmp_path, CONTEXTS, REPLIES)
-    with pytest.raises(ValueError, match="is no reply of this sheet"):
+    with pytest.raises(ValueError, match="is not a reply of this sheet"):
         read_filled(tmp_path / sheet.SHEET, ["1a"])
 
 
@@ -208,7 +208,7 @@ def test_two_settings_of_a_checkpoint_are_read_beside_the_written_replies(talker
         "method=beam,beam_size=5",
     ]
     assert main(["score", str(out)]) == 2
-    assert "is filled in" in capsys.readouterr().err
+    assert "has been filled in" in capsys.readouterr().err
     fill(out, lambda source, n: "yy" if source == "written" else "yn", "anna.txt")
     fill(out, lambda source, n: "yy", "ben.txt")
     assert main(["score", str(out), f"--json={tmp_path / 'figures.json'}"]) == 0

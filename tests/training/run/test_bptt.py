@@ -111,8 +111,8 @@ def test_a_state_does_not_go_on_in_other_rows(options, tmp_path, monkeypatch, ca
         == 2
     )
     assert (
-        "a state of 11 rows cannot go on in a batch of 6; leave --batch-tokens and --bptt as they were"
-        in capsys.readouterr().err
+        "a state of 11 rows cannot continue in a batch of 6; "
+        "leave --batch-tokens and --bptt as they were" in capsys.readouterr().err
     )
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
 
@@ -135,7 +135,7 @@ def test_models_that_carry_no_state_and_rows_that_do_not_fit_are_refused(options
     plain = [option for option in options if not option.startswith("--model")]
     assert fit.main(plain) == 2
     assert (
-        "HRED has no `read_on`: no state of it goes on from batch to batch; leave --bptt out"
+        "HRED has no `read_on`: it cannot carry a state from batch to batch; leave --bptt out"
         in capsys.readouterr().err
     )
     assert fit.main([*options, "--bptt=100"]) == 2

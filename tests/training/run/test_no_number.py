@@ -56,5 +56,5 @@ def test_a_loss_that_is_no_number_stops_the_run(options, tmp_path, capsys, monke
 
     monkeypatch.setattr(fit.Trainer, "step", broken)
     assert fit.main(options) == 2
-    assert "the loss is nan at step" in capsys.readouterr().err
+    assert "the loss is nan and" in capsys.readouterr().err
     assert progress_of(tmp_path / "run").step == 0, "the state before it is kept"

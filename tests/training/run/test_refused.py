@@ -32,7 +32,7 @@ def test_a_run_does_not_go_on_with_a_corpus_that_has_changed(
     capsys.readouterr()
     assert fit.main(["--resume", f"--out={out}", "--device=cpu", "--epochs=2"]) == 2
     said = capsys.readouterr().err
-    assert f"the {split} split is not what it was (sha256 " in said
+    assert f"the {split} split has changed (sha256 " in said
     assert f"--start-from {out / 'checkpoint'} --out " in said
     assert contents(out) == before, "not even what was asked for is remembered"
     corpus.write_bytes(lines)
@@ -85,7 +85,10 @@ def test_another_vocabulary_beside_the_weights_is_refused(options, tmp_path, cap
         ([], "no conversation in its split 'train'"),
         ([["train", ["hi", "hello", "how are you?"]]], "no conversation in its split 'validation'"),
         ([["validation", ["hi", "hello", "how are you?"]]], "no conversation in its split 'train'"),
-        ([["train", ["hi", "hello"]], ["validation", ["hi"]]], "the validation split has no turn that follows another"),
+        (
+            [["train", ["hi", "hello"]], ["validation", ["hi"]]],
+            "the validation split has no conversation of two turns or more",
+        ),
     ],
 )  # fmt: skip
 def test_a_corpus_without_enough_to_learn_and_to_validate_on_is_named_before_anything_is_written(
@@ -117,7 +120,7 @@ def test_a_broken_line_of_the_log_is_named_before_the_corpora_are_read(
         log.write_text("".join([lines[0], broken]), encoding="utf-8")
         assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 2
         assert (
-            f"error: {log}, line 2: no validation as training.fit writes one; take the line out"
+            f"error: {log}, line 2: not a validation that training.fit wrote; remove the line"
             in capsys.readouterr().err
         )
 
@@ -157,6 +160,6 @@ def test_weights_in_a_state_that_are_no_numbers_are_named(options, tmp_path, cap
     )
     assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 2
     assert (
-        f"cannot resume from {state}: readout.weight holds what is no number"
+        f"cannot resume from {state}: readout.weight is not finite in the file"
         in capsys.readouterr().err
     )

@@ -14,7 +14,7 @@ def test_a_run_is_not_begun_over_another(options, tmp_path, capsys):
     before = (tmp_path / "run" / "state.safetensors").read_bytes()
     assert fit.main([*options, "--epochs=0.2"]) == 2
     assert (
-        "run holds a run already; go on with it by --resume, or name another folder"
+        "run already holds a run; continue it with --resume, or choose another folder"
         in capsys.readouterr().err
     )
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == before

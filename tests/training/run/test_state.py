@@ -92,7 +92,8 @@ def test_a_state_of_a_model_of_other_sizes_is_refused(tmp_path):
     save_state(tmp_path / "state", make(steps=1), PROGRESS)
     with pytest.raises(
         ValueError,
-        match=r"cannot resume from .*state: .* has the shape \(.*\) there and \(.*\) in these options",
+        match=r"cannot resume from .*state: .* has the shape \(.*\) in the file and \(.*\) "
+        "with these options",
     ):
         load_state(tmp_path / "state", make(hidden=9))
 
@@ -145,7 +146,7 @@ def test_a_state_that_lacks_a_tensor_is_refused(tmp_path):
 def test_a_state_of_another_optimiser_is_refused(tmp_path):
     save_state(tmp_path / "state", make(steps=1), PROGRESS)
     with pytest.raises(
-        ValueError, match="fitted by Adam and cannot go on by SGD; leave --optimizer out"
+        ValueError, match="fitted with Adam and cannot continue with SGD; leave --optimizer out"
     ):
         load_state(tmp_path / "state", make(optimizer="sgd"))
 
@@ -176,7 +177,7 @@ def test_a_state_belongs_to_its_data(tmp_path):
     before = [parameter.clone() for parameter in trainer.model.parameters()]
     with pytest.raises(
         ValueError,
-        match=r"the vocabulary is not what it was \(sha256 a{12}\.\.\. then, c{12}\.\.\. now\)",
+        match=r"the vocabulary has changed \(sha256 a{12}\.\.\. then, c{12}\.\.\. now\)",
     ):
         load_state(path, trainer, data={**DATA, "vocabulary": "c" * 64})
     assert all(
@@ -196,7 +197,7 @@ def test_weights_that_are_no_numbers_are_not_saved_over_those_that_are(tmp_path)
         trainer.model.readout.weight[3, 1] = float("inf")
     with pytest.raises(
         ValueError,
-        match=r"readout\.weight holds what is no number at step 12; lower --learning-rate",
+        match=r"readout\.weight is not finite at step 12; lower --learning-rate",
     ):
         save_state(path, trainer, PROGRESS)
     assert path.read_bytes() == content

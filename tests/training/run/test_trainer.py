@@ -107,7 +107,9 @@ def test_perplexity_and_accuracy_are_those_of_every_turn_but_a_conversations_fir
 
 
 def test_conversations_of_one_turn_cannot_be_validated_on():
-    with pytest.raises(ValueError, match="needs conversations of two turns"):
+    with pytest.raises(
+        ValueError, match="no conversation of two turns or more; validation needs one"
+    ):
         make().validate([collate([[[5, EOS]]], pad_id=0)])
 
 
@@ -203,7 +205,7 @@ def test_a_model_that_knows_its_likelihood_alone_is_refused_for_another_objectiv
     model = torch.nn.Linear(2, 2)
     with pytest.raises(
         ValueError,
-        match="Linear has no `penalised`, so it is fitted by cross-entropy over true words alone",
+        match="Linear has no `penalised`, so it can only be fitted by cross-entropy",
     ):
         Trainer(model, learning_rate=1.0, precision="fp32", device=torch.device("cpu"), **more)
 
