@@ -1,4 +1,6 @@
-"""What the tests share: one thread, twenty conversations, a vocabulary of their words, and a model that has learnt them."""
+"""What tests share: one thread, twenty conversations, their vocabulary, and a model that learnt
+them.
+"""
 
 import random
 
@@ -60,14 +62,14 @@ def device(request):
 
 @pytest.fixture
 def on_device(device):
-    """Make the tensors of a test where --device says."""
+    """Create a test's tensors on the device that --device names."""
     with device:
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_cache_of_the_user(tmp_path_factory):
-    """Tokenised corpora of the tests stay among the tests."""
+    """Keep the corpora that tests tokenise out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "FOLDER", tmp_path_factory.mktemp("cache"))
         yield
@@ -83,7 +85,7 @@ def conversations():
 
 @pytest.fixture(scope="session")
 def word_vocabulary(conversations):
-    """A vocabulary of whole words: small, and whatever a model says with it reads as words."""
+    """A vocabulary of whole words: small, and whatever a model says with it is made of words."""
     return build((turn for c in conversations for turn in c.turns), size=400, model_type="word")
 
 

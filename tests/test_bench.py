@@ -25,7 +25,7 @@ from training.data.batches import collate
 
 @pytest.fixture
 def small(monkeypatch):
-    """The benchmark's own reference, a thousandth of its size."""
+    """The benchmark's own reference model, a thousandth of its size."""
     tiny = ModelConfig(vocab_size=240, embedding=8, utterance=8, context=8, hidden=8, dropout=0.0)
     monkeypatch.setattr(replies, "REFERENCE", tiny)
     monkeypatch.setattr(replies, "SIZES", ((1, 1), (1, 5), (3, 5)))
@@ -141,7 +141,9 @@ def test_a_floor_is_the_sum_of_the_fastest_ways():
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_operations_of_the_floor_do_what_they_are_called(batch):
-    """The output layers of every precision and engine agree; what is timed is not a layer of another size."""
+    """The output layers of every precision and engine agree, so what is timed is a layer of the
+    right size.
+    """
     config = ModelConfig(vocab_size=240, embedding=8, hidden=8)
     calls = floor.parts(
         (batch, 5), config, precisions=precisions(torch.device("cpu")), device=torch.device("cpu")
@@ -233,7 +235,7 @@ def test_the_held_out_text_is_read_and_text_that_is_none_is_refused(tmp_path):
 
 @pytest.fixture
 def small_training(monkeypatch, conversations, tmp_path):
-    """The sizes of the paper, a thousandth of them, and options for a corpus of little."""
+    """The paper's sizes divided by a thousand, and options for a tiny corpus."""
     tiny = {"embedding": 8, "utterance": 12, "context": 10, "hidden": 14}
     monkeypatch.setattr(
         training_bench, "read_recipe", lambda name: {**tiny, "readout": "maxout", "data": [name]}
@@ -295,7 +297,9 @@ def test_the_sizes_of_a_bench_are_the_default_ones_or_a_recipes():
 
 
 def test_the_floor_of_a_step_has_its_matrix_products_and_no_others():
-    """Counted, against those of the model's own step with autograd's: the floor may not do more, nor much less."""
+    """Counted against those of the model's own step with autograd: the floor may not do more, nor
+    much less.
+    """
     batch = collate([[[5, 6, 7, 3], [8, 3], [9, 10, 3]], [[5, 3]], [[7, 3], [8, 9, 3]]], pad_id=0)
     config = ModelConfig(
         vocab_size=200, embedding=8, utterance=12, context=10, hidden=14, dropout=0.0
@@ -314,7 +318,9 @@ def test_the_floor_of_a_step_has_its_matrix_products_and_no_others():
 
 @pytest.mark.parametrize("readout", ["linear", "maxout"])
 def test_the_plain_loop_has_the_loss_of_our_model_with_the_same_weights(readout):
-    """Or what is compared would not be the same: its inputs are not scaled, so that the embedding is of size one here."""
+    """Otherwise the comparison would not be fair. Its inputs are not scaled, so the embedding has
+    size one here.
+    """
     torch.manual_seed(0)
     config = ModelConfig(
         vocab_size=20, embedding=1, utterance=6, context=5, hidden=7, dropout=0.0, readout=readout

@@ -1,4 +1,4 @@
-"""Every command shows text that the output's encoding lacks, and says in one line what is wrong with its input."""
+"""Every command can show text that the output's encoding lacks, and reports bad input in one line."""
 
 import argparse
 import io
@@ -43,7 +43,7 @@ IN_A_PROCESS = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A corpus, models of it, and a run, all of words that neither encoding has."""
+    """A corpus, models trained on it, and a run, all of words that neither encoding has."""
     place = tmp_path_factory.mktemp("здесь ☃")
     keys = {
         split: [str(n) for n in range(900) if split_of(str(n)) == split][:8]
@@ -168,7 +168,7 @@ def main_of(command):
 
 
 def commands():
-    """Find whatever can be called from a command line: files with a main of their own."""
+    """Find everything that can be called from a command line: files with a main of their own."""
     paths = [
         path
         for part in ("dialogue", "training", "skill")
@@ -184,7 +184,7 @@ def commands():
 
 @pytest.fixture
 def streams(monkeypatch):
-    """Put streams of an encoding in the place of the standard ones, and tell what a command wrote to them."""
+    """Replace the standard streams by ones with an encoding; return what a command wrote to them."""
 
     def run(main, arguments, encoding, *, said=""):
         for name, content in (("stdin", said.encode()), ("stdout", b""), ("stderr", b"")):
@@ -205,7 +205,9 @@ def streams(monkeypatch):
 def test_every_command_shows_what_the_encoding_of_the_output_lacks(
     command, encoding, place, tmp_path, streams
 ):
-    """One such character ended the command in a traceback: a run at its first sample, an evaluation before its JSON."""
+    """One such character ended the command in a traceback: a run at its first sample, an evaluation
+    before its JSON.
+    """
     for arguments in arguments_of(command, place, tmp_path):
         status, out, err = streams(
             main_of(command), arguments, encoding, said=f"{NEITHER[1]} fuck\n"
@@ -256,7 +258,7 @@ def test_every_command_is_set_up_in_the_one_way():
         assert hasattr(main_of(command), "__wrapped__"), f"{command}: its main lacks @command"
 
 
-# --- what is shown, and what is saved ------------------------------------------------------------------------------------
+# --- what is shown, and what is saved ------------------------------------------------------------
 
 
 class Full(io.StringIO):
@@ -301,7 +303,9 @@ def test_a_run_goes_on_where_a_sample_or_the_curves_cannot_be_made(
 
 
 def test_the_state_is_saved_before_anything_of_a_validation_is_shown(place, tmp_path, monkeypatch):
-    """A run that was ended by what it showed had nothing saved, and so ended at each --resume again."""
+    """A run that crashed while showing something had saved nothing, and crashed again at each
+    --resume.
+    """
     order, save_state = [], fit.save_state
     monkeypatch.setattr(
         fit, "save_state", lambda *args, **more: order.append("state") or save_state(*args, **more)
@@ -366,7 +370,7 @@ def test_an_interrupted_command_says_so_by_its_status():
     assert command_line.command(interrupted)() == 130
 
 
-# --- checks --------------------------------------------------------------------------------------------------------------
+# --- checks --------------------------------------------------------------------------------------
 
 
 def test_a_number_that_is_too_small_is_named_by_its_option():

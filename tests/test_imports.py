@@ -1,4 +1,7 @@
-"""Imports run one way: app -> skill -> dialogue <- training. Read from the source of every file, imported or not."""
+"""Imports run one way: app -> skill -> dialogue <- training.
+
+This is read from the source of every file, imported or not.
+"""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -24,7 +27,9 @@ SOURCES |= {path.stem: path for path in ROOT.glob("*.py")}
 
 
 def imported(tree, module, *, is_package):
-    """Name what the statements of a tree import, wherever they stand: modules, and what is taken out of them."""
+    """List what the statements of a tree import, at any depth: modules, and the names taken from
+    them.
+    """
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -57,7 +62,7 @@ def imports_of(module, *, at_import_only=False):
 
 
 class WithoutFunctionBodies(ast.NodeTransformer):
-    """Leave what runs when a module is imported: no function bodies, nothing for type checkers alone."""
+    """Keep what runs when a module is imported: no function bodies, no type-checking imports."""
 
     def visit_FunctionDef(self, node):
         node.body = [ast.Pass()]

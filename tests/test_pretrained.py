@@ -1,4 +1,6 @@
-"""The model that ships, through the whole application: it loads, it fits, it talks, it never repeats itself."""
+"""The shipped model through the whole application: it loads, fits in memory, talks and never
+repeats itself.
+"""
 
 import html
 import json
@@ -84,7 +86,7 @@ def test_launch_eight_turns_and_stop_as_alexa_sends_them(client):
 
 
 def test_two_talkers_at_once_keep_apart(client):
-    """The same session in both, since wordings of the skill's own questions depend on its name."""
+    """Both have the same session id, since the wording of the skill's own questions depends on it."""
     by_itself = create_app(Settings(verify=False), DialogueAgent.load()).test_client()
     alone = [
         spoken(by_itself.post("/", json=request_of("chat", "first", said)).get_json())

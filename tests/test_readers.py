@@ -1,4 +1,6 @@
-"""Whatever reads a text reads it in every encoding that there is a mark for, and refuses UTF-16 without one."""
+"""Whatever reads text reads it in every encoding with a byte order mark, and rejects UTF-16 without
+one.
+"""
 
 import ast
 import codecs
@@ -98,7 +100,9 @@ OTHERS = {
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("kind", [*CORPORA, *OTHERS])
 def test_a_text_means_the_same_in_every_encoding_with_a_mark(tmp_path, kind, encoding):
-    """A byte order mark made the first line bad, or its first word an unknown one; UTF-16 was taken for spaced letters."""
+    """A byte order mark made the first line invalid or its first word unknown; UTF-16 was read as
+    spaced letters.
+    """
     name, text, read = (CORPORA | OTHERS)[kind]
     (tmp_path / "plain").mkdir()
     (tmp_path / "other").mkdir()
@@ -115,7 +119,7 @@ def test_a_text_means_the_same_in_every_encoding_with_a_mark(tmp_path, kind, enc
 def test_a_corpus_in_utf_16_without_a_mark_is_refused_even_where_bad_lines_are_skipped(
     tmp_path, kind, codec, skip
 ):
-    """With --skip-bad-lines a model was trained on what was left: letters with spaces between."""
+    """With --skip-bad-lines a model was trained on what was left: letters with spaces between them."""
     name, text, _ = CORPORA[kind]
     (tmp_path / name).write_bytes(text.encode(codec))
     place = tmp_path if kind == "MovieTriples" else tmp_path / name
@@ -156,7 +160,7 @@ def test_a_list_of_words_may_begin_with_a_mark(tmp_path):
 
 
 def test_nothing_else_decodes_a_file_by_itself():
-    """Each reader did, and each of them forgot something."""
+    """Every reader used to, and each forgot something."""
     for path in [
         path for package in ("dialogue", "training") for path in (ROOT / package).rglob("*.py")
     ]:

@@ -1,4 +1,4 @@
-"""docs/your_own_model.md does what it says, word by word: its code is written to a file, its commands are run."""
+"""docs/your_own_model.md does what it says, word for word: its code is saved, its commands are run."""
 
 import importlib
 import io
@@ -27,7 +27,9 @@ NAME = "lstm_of_the_page"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the page's code lies, under a name that no other test imports, with the fifth call in a copy."""
+    """The folder with the page's code, under a name that no other test imports; a copy has the
+    fifth call.
+    """
     where = tmp_path_factory.mktemp("own")
     (where / f"{NAME}.py").write_text(CODE)
     imports = "from dialogue.models import Likelihood, PreparedModel\nfrom dialogue.models.projection import lay_out\n"
@@ -181,7 +183,9 @@ def test_a_name_that_is_no_models_is_refused(name, says):
 def test_the_commands_of_the_page_train_measure_and_talk(
     talker_class, folder, conversations, tmp_path, monkeypatch, capsys
 ):
-    """On twenty conversations; what differs from the page is the corpus, the sizes and how long it goes on."""
+    """On twenty conversations. Only the corpus, the sizes and the length of the run differ from the
+    page.
+    """
     monkeypatch.chdir(tmp_path)
     lines = [
         json.dumps({"id": f"{t.id} {n}", "turns": t.turns}) for n in range(8) for t in conversations
@@ -189,7 +193,9 @@ def test_the_commands_of_the_page_train_measure_and_talk(
     Path("talk.jsonl").write_text("\n".join(lines))
 
     def run(command, *more):
-        """Run `python -m module arguments` in this process, and give its exit status, output and complaints."""
+        """Run `python -m module arguments` in this process; return its exit status, output and
+        errors.
+        """
         words = command.replace("chitchat", "talk.jsonl").replace("lstm:", f"{NAME}:").split()[2:]
         status = importlib.import_module(
             f"{words[0]}.__main__" if words[0] == "dialogue" else words[0]

@@ -77,7 +77,9 @@ class Counts(NamedTuple):
         )
 
     def places(self, contexts: Tensor) -> tuple[Tensor, Tensor]:
-        """Find contexts (R,) among the X: their indices, (R,), and whether they exist, (R,) bool."""
+        """Find contexts (R,) among the X; return indices and whether they exist, (R,) and (R,)
+        bool.
+        """
         places = torch.searchsorted(self.contexts, contexts.contiguous()).clamp_max(
             len(self.contexts) - 1
         )

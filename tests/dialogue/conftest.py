@@ -29,7 +29,7 @@ def make_model(*, bidirectional=True, readout="linear", dropout=0.0, peaked=1.0)
         readout=readout,
     )  # fmt: skip
     for name, parameter in made.named_parameters():
-        if "bias" in name:  # they begin at nought, which would hide one in the wrong place
+        if "bias" in name:  # biases start at zero, which would hide a misplaced one
             torch.nn.init.normal_(parameter, std=0.3)
     made.embedding.weight.data *= peaked
     made.embedding_scale /= peaked
@@ -37,7 +37,7 @@ def make_model(*, bidirectional=True, readout="linear", dropout=0.0, peaked=1.0)
 
 
 def make_conversation(turns, *, seed, longest=7):
-    """A conversation of so many utterances of 0 to `longest` words, each closed by </s>."""
+    """A conversation of `utterances` utterances of 0 to `longest` words, each ending with </s>."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(longest + 1, (turns,), generator=generator).tolist()
     return [
@@ -53,7 +53,7 @@ def as_batch(conversations, *, history=None, without_history=None):
 
 
 def history_after(model, conversation):
-    """The history vector (1, C) after turns that are taken one by one."""
+    """The history vector (1, C) after turns that are encoded one by one."""
     history = None
     for utterance in conversation:
         history = model.encode_turn(

@@ -1,4 +1,7 @@
-"""Step functions made of tables, and the slow, obvious twins of the searches: one conversation, lists, loops over rows."""
+"""Step functions made of tables, and the slow, obvious twins of the searches.
+
+The twins handle one conversation, with lists and loops over rows.
+"""
 
 import itertools
 from dataclasses import dataclass
@@ -17,7 +20,9 @@ IMPOSSIBLE = float("-inf")
 
 @dataclass(frozen=True)
 class Path:
-    """A decoder state for tables: whose row it is (R,), and a number (R,) made of all tokens read so far."""
+    """A decoder state for tables: each row's conversation (R,), and a number (R,) that encodes the
+    tokens read so far.
+    """
 
     conversation: torch.Tensor
     code: torch.Tensor
@@ -34,13 +39,18 @@ def begin(conversations):
 
 
 def bigrams(table):
-    """A step function out of probabilities: table[conversation][last token] -> probabilities of the next."""
+    """A step function from probabilities: table[conversation][last token] -> probabilities of the
+    next.
+    """
     log_probs = torch.tensor(table).log()
     return lambda token_ids, path: (log_probs[path.conversation, token_ids], path)
 
 
 def random_step(seed, *, vocabulary=4, conversations=1, ending=0.0, spread=2.0):
-    """A step function whose log-probabilities depend on the conversation and on every token read. ending: for or against </s>."""
+    """A step function whose log-probabilities depend on the conversation and every token read.
+
+    ending: a bias for or against </s>.
+    """
     generator = torch.Generator().manual_seed(seed)
     logits = (
         torch.randn(conversations, CODES, vocabulary, generator=generator, device="cpu") * spread
@@ -63,7 +73,7 @@ def search(step, config, *, conversations=(0,), **asked):
 
 
 class Clock:
-    """It goes on by one second at each look."""
+    """A clock that advances by one second whenever it is read."""
 
     def __init__(self):
         self.now = 0.0
@@ -74,7 +84,7 @@ class Clock:
 
 
 def decoding(**settings):
-    """Settings with nothing but what is named."""
+    """Settings in which everything that is not named is off."""
     plain = {
         "method": "beam",
         "beam_size": 10,
@@ -87,7 +97,7 @@ def decoding(**settings):
 
 
 def forced(step, token_ids, *, conversation=0):
-    """The log-probabilities of a reply's tokens, read one by one, that of </s> last."""
+    """The log-probabilities of a reply's tokens, read one by one, ending with that of </s>."""
     state, found = begin([conversation]), []
     for read, target in itertools.pairwise([BOS, *token_ids, EOS]):
         log_probs, state = step(torch.tensor([read]), state)
@@ -110,7 +120,7 @@ def ends_with(written, phrase):
 
 
 def following(written, phrases, n):
-    """The tokens that would say an n-gram of some phrases."""
+    """The tokens that would complete an n-gram of some phrases."""
     return {
         gram[-1]
         for phrase in phrases
@@ -120,7 +130,10 @@ def following(written, phrases, n):
 
 
 def allowed(row, written, config, limits=None, *, conversation=0):
-    """What one row may say next: its log-probabilities, minus infinity for what is blocked. Blocks give way as is stated."""
+    """What one row may say next: its log-probabilities, with minus infinity for what is blocked.
+
+    Blocks give way in the documented order.
+    """
     limits = limits or Limits()
     plain, row = row, list(row)
     for token in set(written):
@@ -155,7 +168,7 @@ def allowed(row, written, config, limits=None, *, conversation=0):
 
 
 def rows_of(step, state, written, config, limits, conversation):
-    """One step of one row: what it may say, the model's own log-probabilities, the state after."""
+    """One step of one row: what it may say, the model's own log-probabilities, and the next state."""
     log_probs, after = step(torch.tensor([written[-1] if written else BOS]), state)
     raw = log_probs[0].tolist()
     shaped = (
@@ -184,7 +197,10 @@ def greedy(step, state, config, *, bos=BOS, eos=EOS, limits=None):
 
 
 def slow_beam(step, config, *, conversation=0, limits=None):
-    """The twin of beam, diverse beam and group beam: (score, tokens, the model's own log-probability), best first."""
+    """The twin of beam, diverse beam and group beam.
+
+    Returns (score, tokens, the model's own log-probability), best first.
+    """
     groups = config.groups if config.method == "group-beam" else 1
     size = config.beam_size // groups
     alive = [[((), 0.0, 0.0, begin([conversation]))] for _ in range(groups)]
@@ -221,7 +237,7 @@ def slow_beam(step, config, *, conversation=0, limits=None):
                 for _, score, own, written, token, after in going_on
             ]
     best = {}
-    for found in finished:  # a group gives as many as it has hypotheses
+    for found in finished:  # each group contributes as many as it has hypotheses
         best |= {
             written: (score, written, own)
             for score, written, own in sorted(found, key=lambda f: -f[0])[:size]
@@ -230,7 +246,9 @@ def slow_beam(step, config, *, conversation=0, limits=None):
 
 
 def slow_draw(row, uniform, config, since_end):
-    """Draw a token: a list of all that may be drawn with their shares, walked through until the random number is passed."""
+    """Draw a token: list all allowed ones with their shares and walk along until the random number
+    is passed.
+    """
     shares = torch.tensor(row, dtype=torch.float64, device="cpu").softmax(-1).tolist()
     order = sorted(range(len(shares)), key=lambda token: -shares[token])
     if config.method in ("top-k", "delayed-beam"):
@@ -255,7 +273,7 @@ def slow_draw(row, uniform, config, since_end):
 
 
 def slow_sample(step, config, *, seed, conversation=0, limits=None, sentence_ends=()):
-    """The twin of the methods that draw: every sample on its own, ranked, no reply twice."""
+    """The twin of the sampling methods: every sample by itself, ranked, without duplicates."""
     uniform = uniforms([seed], samples=config.beam_size, steps=config.drawn_tokens)[0].tolist()
     finished = {}
     for sample in range(config.beam_size):

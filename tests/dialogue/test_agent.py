@@ -39,7 +39,7 @@ def spoken(candidates):
     return [tuple(words(candidate.text)) for candidate in candidates]
 
 
-# --- respond -------------------------------------------------------------------------------------------------------------
+# --- respond -------------------------------------------------------------------------------------
 
 
 def test_a_model_that_has_learnt_an_answer_gives_it(talker):
@@ -113,7 +113,7 @@ def test_eight_threads_each_keep_their_own_history(talker):
 
 
 def test_two_threads_never_work_at_once(talker):
-    """Model and store are shared; neither is made for two at a time."""
+    """Threads share the model and the store, neither of which is made for two at a time."""
 
     class Watched(ConversationStore):
         working, overlaps = 0, 0
@@ -173,7 +173,7 @@ def test_whatever_is_said_gets_a_reply_in_words(agent, utterance):
     assert words(reply)
 
 
-# --- histories -----------------------------------------------------------------------------------------------------------
+# --- histories -----------------------------------------------------------------------------------
 
 
 def test_what_was_said_and_the_reply_to_it_both_enter_the_history(agent, talker, store):
@@ -188,7 +188,9 @@ def test_what_was_said_and_the_reply_to_it_both_enter_the_history(agent, talker,
 
 
 def test_an_agent_keeps_its_conversations_in_the_store_that_it_was_given(talker):
-    """An empty store is false, as an empty list is: the agent took it for none and made one of its own, without the limits."""
+    """An empty store is falsy, like an empty list: the agent once ignored it and made its own,
+    without the limits.
+    """
     store = ConversationStore(limit=1)
     agent = DialogueAgent(talker, store=store)
     agent.respond(["a"], ["hi"])
@@ -223,7 +225,9 @@ def test_of_a_long_utterance_the_last_128_tokens_are_heard(agent, talker):
 
 
 def test_a_kept_history_does_not_keep_the_batch_it_was_computed_in(agent, store):
-    """A view of one row would hold the memory of all rows for as long as one conversation lasts."""
+    """A view of one row would keep the memory of all rows alive for as long as one conversation
+    lasts.
+    """
     agent.respond([f"conversation {n}" for n in range(5)], OPENINGS)
     history = store.get("conversation 3").history
     assert history.untyped_storage().nbytes() == history.numel() * history.element_size()
@@ -238,11 +242,13 @@ def test_a_conversation_value_is_not_changed_by_answering_in_it(agent):
     torch.testing.assert_close(first.conversation.history, before, rtol=0, atol=0)
 
 
-# --- what is said --------------------------------------------------------------------------------------------------------
+# --- what is said --------------------------------------------------------------------------------
 
 
 def test_a_reply_said_before_is_not_given_again_while_another_is_left(talker):
-    """The search is the same each time (same history, no blocking of earlier replies); only what the bot has said differs."""
+    """The search is the same each time (same history, no blocking of earlier replies); only what
+    the bot has said differs.
+    """
     agent = DialogueAgent(talker, decode=replace(BEAM, block_reply_ngrams=0))
     (heard,) = agent.hear([Conversation()], [Turn("user", "hi")])
     (first,) = agent.answer([Conversation()], ["hi"])
@@ -323,7 +329,9 @@ def test_no_candidate_of_many_holds_a_token_that_is_never_spoken(agent, talker):
 def test_a_reply_that_repeats_its_words_is_left_out_even_where_its_tokens_differ(
     talker, monkeypatch
 ):
-    """Two segmentations of a word slip past a check on tokens: "nice" and "nice?" are two tokens, and one word."""
+    """Two segmentations of a word slip past a check on tokens: "nice" and "nice?" are two tokens
+    but one word.
+    """
     text = "he is nice and he is nice?"
     ids = talker.vocabulary.encode(text)
     assert len(set(zip(ids, ids[1:], ids[2:], strict=False))) == len(ids) - 2, (
@@ -341,7 +349,7 @@ def test_a_reply_that_repeats_its_words_is_left_out_even_where_its_tokens_differ
 
 
 def test_a_mark_between_words_does_not_hide_that_they_repeat(talker, monkeypatch):
-    """<continued_utterance> is dropped when a reply is spoken: what stands around it is then one run of words."""
+    """<continued_utterance> is dropped when a reply is spoken, which joins the words around it."""
     ids = [talker.vocabulary.encode(word)[0] for word in ("is", "very", "is")]
     marked = Hypothesis((*ids, talker.vocabulary.placeholder_ids[2], ids[1]), -0.1, -0.1)
     plain = Hypothesis(tuple(talker.vocabulary.encode("not really")), -9.0, -9.0)
@@ -354,7 +362,9 @@ def test_a_mark_between_words_does_not_hide_that_they_repeat(talker, monkeypatch
 
 
 def test_no_ngram_is_blocked_that_reaches_from_one_reply_into_the_next(talker):
-    """Told to begin with "really", a reply went on as if "tell" were blocked: the end of one reply joined the start of the next."""
+    """Forced to begin with "really", a reply went on as if "tell" were blocked: the end of one
+    reply had been joined to the start of the next.
+    """
     said = (Turn("bot", "not really"), Turn("bot", "tell me"))
     limits = DialogueAgent(talker)._limits_of([Conversation(None, said)], ())
     config = DecodeConfig(beam_size=1, block_ngrams=0, min_length=0, block_reply_ngrams=2)
@@ -425,7 +435,7 @@ def test_replies_keep_to_the_lengths_that_were_asked_for(talker):
             assert least <= min(lengths) <= max(lengths) <= most
 
 
-# --- from files ----------------------------------------------------------------------------------------------------------
+# --- from files ----------------------------------------------------------------------------------
 
 
 def test_an_agent_loaded_from_a_checkpoint_answers_as_the_one_that_was_saved(talker, tmp_path):

@@ -1,4 +1,4 @@
-"""What the agent makes of a search: methods, limits, filters, deadlines, scores."""
+"""What the agent does with a search: methods, limits, filters, deadlines, scores."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ SCRIPT = [
 BEAM = DecodeConfig(method="beam", beam_size=10)
 
 
-# --- methods, limits, seeds ----------------------------------------------------------------------------------------------
+# --- methods, limits, seeds ----------------------------------------------------------------------
 
 
 def test_every_method_answers_in_words_and_in_batches_as_alone(talker):
@@ -139,7 +139,7 @@ def test_a_reply_begins_with_its_prefix(talker):
         agent.answer([Conversation()], ["hi"], prefixes=["my " * 41])
 
 
-# --- what may be said, and by when ---------------------------------------------------------------------------------------
+# --- what may be said, and by when ---------------------------------------------------------------
 
 
 def test_the_best_candidate_that_a_filter_lets_pass_is_said(talker):
@@ -176,7 +176,7 @@ def test_whatever_the_deadline_there_is_an_answer(talker, deadline):
 
 
 def test_a_late_answer_stays_as_the_search_ranked_it(talker):
-    """Re-ranking is one more pass of the model; nobody waits for it any more."""
+    """Re-ranking takes another pass of the model, for which nobody waits any more."""
     agent = DialogueAgent(talker, clock=Clock())
     (late,) = agent.answer([Conversation()], ["hi"], deadline=0.0)
     assert [c.score for c in late.candidates] == sorted(
@@ -222,7 +222,7 @@ def test_one_conversation_of_nan_does_not_keep_the_others_from_their_replies(age
         agent.answer([broken], ["hello"])
 
 
-# --- scores --------------------------------------------------------------------------------------------------------------
+# --- scores --------------------------------------------------------------------------------------
 
 
 def test_any_texts_are_ranked_as_what_the_search_finds(agent, talker):

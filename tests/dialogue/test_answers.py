@@ -9,7 +9,7 @@ from dialogue.safety.answers import CALM, LINES
 
 @pytest.fixture
 def ask():
-    """Answer an utterance; what reached the agent stands in ask.asked and ask.noted."""
+    """Answer an utterance; ask.asked and ask.noted hold what reached the agent."""
 
     def ask(utterance, **settings):
         return answer(

@@ -28,7 +28,7 @@ def test_a_replaced_file_is_the_new_one_and_nothing_is_left_beside_it(tmp_path):
 
 
 def test_a_device_is_written_into_and_stays_what_it_is():
-    """`--out /dev/null`, asked for by root, left a plain file in the place of the device."""
+    """`--out /dev/null`, run by root, once replaced the device by a plain file."""
     master, terminal = os.openpty()
     path = Path(os.ttyname(terminal))
     replace_file(path, lambda place: place.write_text("a text\n"))

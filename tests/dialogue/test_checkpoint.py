@@ -91,7 +91,7 @@ def test_a_vocabulary_of_another_checkpoint_is_refused(saved, tmp_path):
 
 
 def test_a_vocabulary_of_another_size_than_the_model_is_refused(saved):
-    """Even where the file is the right one: ids beyond the embedding killed an earlier bot inside CUDA."""
+    """Even if the file is the right one: ids beyond the embedding once killed a bot inside CUDA."""
     model = json.loads((saved / CONFIG).read_text(encoding="utf-8"))["model"]
     edit_config(saved, model={**model, "vocab_size": model["vocab_size"] + 1})
     with pytest.raises(ValueError, match="is not the one that the model was trained with"):
@@ -166,7 +166,7 @@ def test_a_configuration_in_another_encoding_is_refused(saved):
     ("size", "says"), [(10_000_000, "config.json says"), (16.0, "whole number")]
 )
 def test_a_damaged_size_is_named_before_any_memory_is_taken(talker, tmp_path, size, says):
-    """A size of ten million asked for terabytes, and a size with a point was a TypeError."""
+    """A size of ten million asked for terabytes, and a fractional size was a TypeError."""
     checkpoint.save(tmp_path, talker)
     settings = json.loads((tmp_path / "config.json").read_text())
     settings["model"]["hidden"] = size
@@ -195,7 +195,7 @@ def test_a_damaged_size_is_named_before_any_memory_is_taken(talker, tmp_path, si
     ids=["NaN", "infinity", "int8", "bool"],
 )
 def test_weights_that_are_no_numbers_with_a_point_are_refused_by_name(saved, spoil, complaint):
-    """Such a checkpoint started, and answered everybody that it had lost its thread."""
+    """The skill once started with such a checkpoint and told everybody that it had lost its thread."""
     weights = load_file(saved / WEIGHTS)
     save_file({**weights, "readout.weight": spoil(weights["readout.weight"])}, saved / WEIGHTS)
     with pytest.raises(ValueError, match=rf"{WEIGHTS}: readout\.weight {complaint}"):

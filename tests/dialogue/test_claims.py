@@ -1,4 +1,4 @@
-"""What a program cannot have, and who says it."""
+"""What a program cannot have, and who claims it."""
 
 import pytest
 

@@ -35,7 +35,9 @@ SIZES = {
 
 
 def next_log_probs(written, config, limits=None, *, vocabulary=MANY, repeat=1):
-    """The table (R, V) of what may follow the rows (R, t) in a search, beside the one before the constraints."""
+    """The table (R, V) of what may follow the rows (R, t) in a search, and the one before
+    constraints.
+    """
     rows = len(written)
     constrain, said = compose(
         config, limits or Limits(), conversations=rows // repeat, repeat=repeat, eos_id=EOS, device=torch.get_default_device()
@@ -47,7 +49,7 @@ def next_log_probs(written, config, limits=None, *, vocabulary=MANY, repeat=1):
 
 
 def blocked(written, config, limits=None, **asked):
-    """The tokens that are impossible, row by row. What is not blocked stays as it was, bit by bit."""
+    """The impossible tokens, row by row. Everything else must stay the same, bit for bit."""
     found, before = next_log_probs(written, config, limits, **asked)
     impossible = found == IMPOSSIBLE
     assert torch.equal(found[~impossible], before[~impossible])
@@ -59,7 +61,7 @@ def said_by(texts):
     return [[text] for text in texts]
 
 
-# --- by hand -------------------------------------------------------------------------------------------------------------
+# --- by hand -------------------------------------------------------------------------------------
 
 
 def test_forbidden_tokens_are_impossible_in_every_row():
@@ -92,7 +94,7 @@ def test_with_unigrams_no_token_comes_twice():
 
 @pytest.mark.parametrize("who", ["user", "replies"])
 def test_ngrams_that_were_said_are_blocked_in_their_own_conversation_alone(who):
-    """A known mistake of peers: a mask that leaks between the rows of a batch."""
+    """A known bug elsewhere: a mask that leaks between the rows of a batch."""
     setting = {"user": "block_user_ngrams", "replies": "block_reply_ngrams"}[who]
     limits = Limits(**{who: said_by([[A, B, C], [C, B, D], []])})
     assert blocked([[B], [B], [B]], decoding(**{setting: 2}), limits) == [[C], [D], []]
@@ -185,7 +187,9 @@ def test_the_columns_count_as_they_are_drawn_in_the_module():
 
 
 def test_blocks_give_way_in_the_stated_order_by_hand():
-    """Of </s>, <s>, A, B and C the first has to wait; every other token is blocked by one thing, and one after the other is not."""
+    """Of </s>, <s>, A, B and C, the first must wait; every other token is blocked by one
+    constraint, and one constraint after another gives way.
+    """
     config = decoding(block_ngrams=1, block_user_ngrams=1, block_reply_ngrams=1, min_length=5)
     tokens = {"block_list": [[BOS]], "replies": [[[B]]], "user": [[[C]]]}
     assert blocked([[A]], config, Limits(**tokens), vocabulary=5) == [[EOS, BOS, A, B]], (
@@ -215,7 +219,7 @@ def test_a_row_whose_blocks_give_way_leaves_the_others_theirs():
     assert blocked([[], []], config, limits, vocabulary=5) == [[EOS, BOS], [EOS, BOS, A, B]]
 
 
-# --- against plain loops -------------------------------------------------------------------------------------------------
+# --- against plain loops -------------------------------------------------------------------------
 
 phrases = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=3), max_size=3)
 
@@ -229,7 +233,9 @@ phrases = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=3), max_size
 def test_all_constraints_together_do_what_a_plain_loop_does(
     written, user, replies, block_list, stop_words, prefix, forbidden, settings, vocabulary
 ):
-    """In a small vocabulary, where blocks give way, and in a large one, where nothing looks for rows without a token."""
+    """In a small vocabulary, where blocks give way, and in a large one, where no row can run out of
+    tokens.
+    """
     config = decoding(**settings, repetition_penalty=0.5)
     limits = Limits(
         forbidden=forbidden, block_list=block_list, stop_words=stop_words, user=[user], replies=[replies], prefixes=[prefix]
@@ -259,12 +265,14 @@ def generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
-# --- in whole replies ----------------------------------------------------------------------------------------------------
+# --- in whole replies ----------------------------------------------------------------------------
 
 
 @given(**SIZES, beam=st.integers(1, 5), method=st.sampled_from(sorted(METHODS)))
 def test_no_reply_holds_what_is_blocked(n, seed, vocabulary, beam, method):
-    """Neither an n-gram twice, nor one of its user's or of an earlier reply, nor a phrase of the list, nor a forbidden token."""
+    """No n-gram occurs twice or comes from the user or an earlier reply; no listed phrase or
+    forbidden token occurs.
+    """
     vocabulary += 3  # so many that the blocks never give way within seven tokens
     beam *= 2 if method == "group-beam" else 1
     step = random_step(seed, vocabulary=vocabulary, conversations=3, ending=-2.0)
@@ -301,7 +309,9 @@ def test_no_reply_holds_what_is_blocked(n, seed, vocabulary, beam, method):
 
 
 def test_blocking_stops_the_token_and_not_the_hypothesis():
-    """A known mistake of peers: a hypothesis whose likeliest next token is blocked is dropped. It goes on with the second."""
+    """A known bug elsewhere: a hypothesis whose likeliest next token is blocked is dropped. It must
+    continue with the second likeliest.
+    """
     step = random_step(1, vocabulary=8, ending=-9.0)
     config = decoding(beam_size=1, max_length=6, block_ngrams=1)
     (free,) = search(step, decoding(beam_size=1, max_length=6))[0]

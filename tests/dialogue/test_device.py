@@ -10,7 +10,7 @@ def test_the_device_that_was_named_is_chosen():
 
 @pytest.mark.parametrize("name", ["tpu", "", "CPU", "cpu:zero", "cuda:99", "gpu"])
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(name):
-    """A name of a known kind with a wrong number, "cpu:zero", was a RuntimeError out of PyTorch."""
+    """A known device name with a wrong index, "cpu:zero", was a RuntimeError from PyTorch."""
     with pytest.raises(ValueError, match=r"is not there; this machine has .*cpu"):
         choose_device(name)
 

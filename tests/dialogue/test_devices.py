@@ -1,6 +1,7 @@
-"""`pytest --device cuda`: what is computed on a GPU is what the CPU computes; where there is none, that is reported as not run.
+"""`pytest --device cuda`: a GPU computes what the CPU computes; without a GPU, these tests are
+skipped.
 
-That a search waits for no device is seen on the CPU as well.
+That a search never waits for the device is also checked on the CPU.
 """
 
 import pytest
@@ -85,7 +86,7 @@ def test_an_agent_says_there_what_it_says_on_the_cpu(device, talker):
 
 
 class Operations(TorchDispatchMode):
-    """Write down the names of all operations."""
+    """Record the names of all operations."""
 
     def __init__(self):
         super().__init__()
@@ -99,7 +100,9 @@ class Operations(TorchDispatchMode):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_search_does_nothing_that_waits_for_the_device(method, precision):
-    """But for the question, every few steps, whether all is done, and for reading the replies at the end: both are `tolist`."""
+    """Except asking, every few steps, whether all is done, and reading the replies at the end: both
+    are `tolist`.
+    """
     config = DecodeConfig(
         method=method, beam_size=4, min_length=2, max_length=9, block_user_ngrams=2, block_ngrams=2
     )

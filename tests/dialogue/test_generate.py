@@ -43,7 +43,7 @@ def test_the_likeliest_token_at_temperature_0_is_what_step_by_step_says(talker):
 
 
 def test_where_a_speaker_goes_on_a_sentence_ends_as_in_a_reply(talker):
-    """The mark <continued_utterance> stood in the text."""
+    """The mark <continued_utterance> once appeared in the text."""
     text = generate.generate(
         talker, "hello\nwell <continued_utterance> yes", length=1, temperature=0
     )

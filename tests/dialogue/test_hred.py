@@ -41,7 +41,9 @@ def teacher_forced(model, history, utterance):
 
 
 def test_the_history_of_fifty_turns_one_by_one_is_that_of_all_at_once(model):
-    """Seen through the likelihood of the turn that follows: given the history vector, and after the fifty in one batch."""
+    """Compared by the likelihood of the next turn: given the history vector, and after the fifty
+    turns in one batch.
+    """
     conversation, following = make_conversation(50, seed=0), make_conversation(1, seed=1)
     one_by_one = score(model, [following], history=history_after(model, conversation))
     at_once = score(model, [conversation + following])
@@ -195,7 +197,9 @@ def test_the_gradient_reaches_every_parameter(model):
 
 
 def test_the_gradient_is_the_slope_of_the_loss(model):
-    """Through the packing, the hand-written backward passes and the tied embedding at once, against finite differences."""
+    """Through the packing, the hand-written backward passes and the tied embedding together,
+    against finite differences.
+    """
     model.double()
     batch = as_batch(UNEVEN[:3])
     generator = torch.Generator().manual_seed(4)
@@ -269,7 +273,9 @@ def test_a_decoder_state_repeats_each_row_in_place_and_selects_rows_in_order(mod
 
 
 def test_training_under_autocast_gives_nearly_the_losses_and_gradients_of_float32():
-    """Under autocast linear layers give bfloat16 beside float32 weights: the recurrent layer mixed the two and raised."""
+    """Under autocast, linear layers give bfloat16 beside float32 weights; the recurrent layer mixed
+    the two and raised.
+    """
     model = make_model()
     batch = as_batch([make_conversation(turns, seed=turns) for turns in (4, 1, 3)])
     found = {}
@@ -289,7 +295,9 @@ def test_training_under_autocast_gives_nearly_the_losses_and_gradients_of_float3
 
 
 def test_histories_are_read_from_the_form_that_was_heard_and_replies_scored_as_written(model):
-    """With another form of every utterance in `heard`, each reply has the score that it has after that form."""
+    """With another form of every utterance as encoder input, each reply scores as it does after
+    that form.
+    """
     written = as_batch([[[4, 5, 6, EOS], [7, 8, EOS]], [[5, EOS], [6, 6, EOS]]])
     other = as_batch([[[9, EOS], [7, 8, EOS]], [[5, 4, 4, EOS], [6, 6, EOS]]])
     found = model.log_likelihood(

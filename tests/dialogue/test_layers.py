@@ -16,7 +16,7 @@ def ours():
     for bias in (
         gru.bias_input,
         gru.bias_hidden,
-    ):  # they begin at nought, which would hide a bias in the wrong place
+    ):  # biases start at zero, which would hide a misplaced one
         torch.nn.init.normal_(bias)
     return gru
 
@@ -38,7 +38,7 @@ def theirs(ours):
 
 @pytest.fixture
 def rows():
-    """Rows of uneven lengths, and a state for each to begin from."""
+    """Rows of uneven lengths, and an initial state for each."""
     generator = torch.Generator().manual_seed(1)
     padded = torch.randn(
         len(LENGTHS), int(LENGTHS.max()), INPUT, generator=generator, dtype=torch.double
@@ -47,7 +47,7 @@ def rows():
 
 
 def run(gru, padded, start):
-    """Run our GRU over padded rows: the states of each row, padded again with noughts."""
+    """Run our GRU over padded rows and return the states of each row, padded with zeros."""
     packed = pack_padded_sequence(padded, LENGTHS, batch_first=True, enforce_sorted=False)
     states = gru(gru.gates(packed.data), packed.batch_sizes.tolist(), start[packed.sorted_indices])
     return pad_packed_sequence(packed._replace(data=states), batch_first=True)[0]
@@ -64,7 +64,9 @@ def test_a_gru_over_packed_rows_takes_the_same_steps_one_by_one(ours, rows):
 
 
 def test_a_gru_gives_the_states_and_gradients_of_torch_nn_gru(ours, theirs, rows):
-    """The backward pass is written by hand; every input, weight and starting state must get autograd's gradient."""
+    """The backward pass is hand-written: every input, weight and initial state must get autograd's
+    gradient.
+    """
     results = []
     weigh = torch.randn(
         len(LENGTHS), int(LENGTHS.max()), HIDDEN, dtype=torch.double
@@ -106,14 +108,14 @@ def test_a_gru_in_bfloat16_stays_near_the_one_in_float32(ours, rows):
     torch.testing.assert_close(rough.float(), exact, atol=0.05, rtol=0)
 
 
-# --- the output layer ----------------------------------------------------------------------------------------------------
+# --- the output layer ----------------------------------------------------------------------------
 
 TOKENS, SIZE, VOCABULARY = 9, 6, 11
 
 
 @pytest.fixture
 def projection():
-    """Inputs, weights, bias and targets of an output layer, with logits far apart in some rows."""
+    """Inputs, weights, bias and targets of an output layer; in some rows the logits are far apart."""
     generator = torch.Generator().manual_seed(2)
     inputs = (
         torch.randn(TOKENS, SIZE, generator=generator, dtype=torch.double)
@@ -187,13 +189,15 @@ def test_token_log_probs_in_bfloat16_stay_near_those_in_float32(projection):
         torch.testing.assert_close(rough_value.grad.float(), value.grad, atol=0.06, rtol=0.06)
 
 
-# --- dropout -------------------------------------------------------------------------------------------------------------
+# --- dropout -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_dropout_keeps_its_share_of_elements_scaled_and_passes_their_gradient_alone(dtype, share):
-    """As torch.nn.functional.dropout: all but noughts are the inputs over 1 - share, in every column and at either end."""
+    """Like torch.nn.functional.dropout: every non-zero element is the input over 1 - p, in every
+    column and at both ends.
+    """
     torch.manual_seed(0)
     inputs = torch.ones(20_000, 3, dtype=dtype, requires_grad=True)
     found = Dropout(share)(inputs)

@@ -99,7 +99,7 @@ def test_a_file_of_openings_is_answered_as_a_table(tmp_path, capsys):
 
 
 def test_a_blank_line_of_openings_is_none(tmp_path, capsys):
-    """It was answered, as if somebody had said nothing."""
+    """It was once answered, as if somebody had said nothing."""
     file = tmp_path / "openings.txt"
     file.write_text("\n  \nwhat the fuck\n\n\t\n", encoding="utf-8")
     assert main(["--openings", str(file)]) == 0
@@ -157,7 +157,7 @@ def test_commands_and_settings_are_completed():
 
 
 def test_a_person_types_with_history_and_completion(talker, tmp_path):
-    """In a terminal of its own; the arrow brings back what was typed."""
+    """In a pseudo-terminal; the arrow key recalls what was typed."""
     pty = pytest.importorskip("pty")
     checkpoint.save(tmp_path / "checkpoint", talker)
     pid, screen = pty.fork()

@@ -21,7 +21,7 @@ OBJECTIVES = [
 
 @pytest.fixture
 def layer():
-    """Inputs, weight and bias of an output layer, with logits far apart in the later rows."""
+    """Inputs, weight and bias of an output layer; in the later rows the logits are far apart."""
     generator = torch.Generator().manual_seed(2)
     inputs = (
         torch.randn(len(ROWS), SIZE, generator=generator, dtype=torch.double)
@@ -101,7 +101,9 @@ def test_the_penalties_of_two_tokens_by_hand():
 def test_a_candidate_that_is_all_but_certain_has_a_finite_penalty_and_the_right_gradient(
     dtype, logit
 ):
-    """1 - p(c) as a difference is 0 here; the gradient of -log(1 - p(c)) by the logit of c is p(c), by the others -p(j) p(c) / (1 - p(c))."""
+    """1 - p(c) as a difference is 0 here. The gradient of -log(1 - p(c)) is p(c) for the logit of
+    c, and -p(j) p(c) / (1 - p(c)) for the others.
+    """
     bias = torch.tensor([logit, 0.0, 0.0], dtype=dtype, requires_grad=True)
     layer = torch.zeros(2, 1, dtype=dtype), torch.zeros(3, 1, dtype=dtype), bias
     told = {"targets": torch.tensor([0, 1]), "rows": torch.tensor([0, 0])}
@@ -136,7 +138,7 @@ def test_a_model_gives_the_same_likelihood_with_a_penalty_and_none_where_none_wa
     assert found.penalty.sum().item() > 0
 
 
-# --- a softmax over some of the tokens --------------------------------------------------------------------------------------
+# --- a softmax over some of the tokens -----------------------------------------------------------
 
 
 def test_with_all_other_tokens_drawn_a_sampled_softmax_is_the_whole_one(layer):
@@ -154,7 +156,7 @@ def test_with_all_other_tokens_drawn_a_sampled_softmax_is_the_whole_one(layer):
 
 
 def test_the_sum_of_a_sampled_softmax_is_right_in_the_mean(layer):
-    """Over many draws, sum of exp(logit) with the weight of what was drawn is the sum over the vocabulary."""
+    """Averaged over many draws, the weighted sum of exp(logit) is the sum over the vocabulary."""
     inputs, weight, bias = layer
     whole = F.linear(inputs, weight, bias).exp().sum(1)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A decoder that was laid out at load says what the model says, step by step."""
+"""A decoder laid out at load time says what the model says, step by step."""
 
 import pytest
 import torch
@@ -20,13 +20,13 @@ def model(request):
     hidden, readout = request.param
     made = HRED(vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=hidden, bidirectional=True, dropout=0.5, readout=readout)  # fmt: skip
     for name, parameter in made.named_parameters():
-        if "bias" in name:  # they begin at nought, which would hide one in the wrong place
+        if "bias" in name:  # biases start at zero, which would hide a misplaced one
             torch.nn.init.normal_(parameter, std=0.3)
     return made.eval()
 
 
 def steps_of(decoder, history):
-    """Log-probabilities (T, R, V) along some tokens, with the beams crossed half-way."""
+    """Log-probabilities (T, R, V) of some tokens, with the beams swapped half-way."""
     state, found = decoder.start(history).repeat(1), []
     for number, tokens in enumerate(TOKENS):
         log_probs, state = decoder.step(tokens, state)
@@ -109,7 +109,7 @@ def test_the_laid_out_step_of_a_gru_is_its_step():
 
 
 class Plain:
-    """A model that has its four calls and no way to lay itself out."""
+    """A model that has the four calls but no special layout."""
 
     def __init__(self):
         model = make_model()

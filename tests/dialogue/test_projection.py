@@ -17,7 +17,7 @@ PRECISIONS = ("fp32", "bf16", "int8")
 
 @pytest.fixture(scope="module")
 def layer():
-    """A weight with channels of very different sizes, as output layers have them, one of them nought."""
+    """A weight whose channels differ widely in size, as in real output layers; one is zero."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(50, 24, generator=generator) * torch.logspace(-2, 1, 50)[:, None]
     weight[7] = 0
@@ -29,7 +29,10 @@ def some_rows(count, *, seed=1):
 
 
 def by_hand(weight, bias, rows, *, steps=255):
-    """The slow, obvious twin of int8: whole numbers, and what each is worth. steps: from the least to the largest of a row."""
+    """The slow, obvious twin of int8: whole numbers and the scale of each.
+
+    steps: from the least to the largest of a row.
+    """
     worth_out = weight.abs().amax(1, keepdim=True).clamp_min(1e-30) / 127
     worth_row = rows.abs().amax(1, keepdim=True).clamp_min(1e-30)
     whole_weight = (weight / worth_out).round().double()
@@ -76,7 +79,7 @@ def test_int8_takes_a_bit_less_where_sums_of_pairs_would_overflow(layer, monkeyp
 @pytest.mark.parametrize("count", [4, MANY_ROWS, 100])
 @pytest.mark.parametrize("neighbour", [1e-4, 1e4, float("nan"), float("inf")])
 def test_a_row_in_int8_never_depends_on_its_neighbours(layer, neighbour, count):
-    """With one scale for all rows, as PyTorch's dynamic quantisation takes it, scores moved by 0.05."""
+    """With one scale for all rows, as in PyTorch's dynamic quantisation, scores moved by 0.05."""
     linear, rows = lay_out(*layer, precision="int8"), some_rows(count)
     alone = linear(rows[:1])
     rows[2] *= neighbour

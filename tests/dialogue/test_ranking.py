@@ -1,4 +1,4 @@
-"""Rankers: today's formula, remembered replies first, your own, and the one that the checkpoint has learnt."""
+"""Rankers: by likelihood, remembered replies first, a custom one, and the checkpoint's learned one."""
 
 import math
 from dataclasses import replace
@@ -25,7 +25,7 @@ FAR = replace(REMEMBERED, text="in a small town.", similarity=-0.4)
 
 
 class Longest:
-    """A ranker of one's own: the longest reply first."""
+    """A custom ranker: the longest reply first."""
 
     def __init__(self, checkpoint, decode):
         self.weight = decode.length_bonus

@@ -1,4 +1,4 @@
-"""Replies remembered from good talk, as candidates beside what the search finds."""
+"""Replies remembered from good conversations, as candidates beside those the search finds."""
 
 import gzip
 import json
@@ -128,7 +128,7 @@ def test_a_broken_file_is_named_with_what_to_do(talker, tmp_path, content):
         checkpoint.load(tmp_path)
 
 
-# --- in the agent ------------------------------------------------------------------------------------------------------
+# --- in the agent --------------------------------------------------------------------------------
 
 
 def agent_with(talker, *exchanges, **settings):
@@ -182,7 +182,7 @@ def test_what_the_history_makes_likely_counts_beside_the_similarity(talker):
     assert seeing.text == "yes, i like jazz"
 
 
-# --- what is remembered ------------------------------------------------------------------------------------------------
+# --- what is remembered --------------------------------------------------------------------------
 
 
 def test_the_companions_turns_are_remembered_with_what_they_answered():

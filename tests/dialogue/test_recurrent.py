@@ -19,14 +19,14 @@ def stack(request):
     cell, layers = request.param
     made = Stack(cell, INPUT, HIDDEN, layers=layers, dropout=0.0).double()
     for name, parameter in made.named_parameters():
-        if "bias" in name:  # they begin at nought, which would hide one in the wrong place
+        if "bias" in name:  # biases start at zero, which would hide a misplaced one
             torch.nn.init.normal_(parameter)
     return made
 
 
 @pytest.fixture
 def uneven(stack):
-    """Rows of uneven lengths, and a state for each to begin from."""
+    """Rows of uneven lengths, and an initial state for each."""
     generator = torch.Generator().manual_seed(1)
     padded = torch.randn(
         len(LENGTHS), int(LENGTHS.max()), INPUT, generator=generator, dtype=torch.double
@@ -77,7 +77,7 @@ def test_layers_compute_what_those_of_pytorch_do(request, stack, uneven):
 
 
 def test_the_gradients_of_layers_are_those_of_steps_taken_one_by_one(stack, uneven):
-    """By everything that flows in, through states of every layer and not the highest alone."""
+    """With respect to every input, through the states of every layer, not only the top one."""
     padded, start = uneven
     weights = torch.randn(
         int(LENGTHS.sum()),

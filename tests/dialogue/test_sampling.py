@@ -1,4 +1,4 @@
-"""Draws against sorted lists, and against what they are to amount to."""
+"""Draws, compared with sorted lists and with the distribution they should follow."""
 
 import pytest
 import torch
@@ -114,7 +114,7 @@ def test_random_numbers_of_a_conversation_are_its_own():
 
 
 def test_a_row_of_nan_draws_something_and_leaves_the_other_rows_alone():
-    """As an index it would end the process on a GPU, and the call on a CPU."""
+    """As an index, NaN would kill the process on a GPU and the call on a CPU."""
     log_probs = random_rows(1, 3, 50)
     uniform = torch.tensor([0.3, 0.3, 0.3])
     for function in (

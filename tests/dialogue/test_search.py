@@ -1,4 +1,4 @@
-"""The search on tables small enough for a hand or for exhaustive search, and on a tiny HRED."""
+"""The search on tables small enough to check by hand or exhaustively, and on a tiny HRED."""
 
 import itertools
 import logging
@@ -47,7 +47,7 @@ def scores_of(found):
     return [hypothesis.score for hypothesis in found]
 
 
-# --- by hand -------------------------------------------------------------------------------------------------------------
+# --- by hand -------------------------------------------------------------------------------------
 
 
 def test_one_step_by_hand_on_a_table_of_two_conversations_and_three_tokens():
@@ -68,7 +68,9 @@ def test_one_step_by_hand_on_a_table_of_two_conversations_and_three_tokens():
 
 
 def test_a_length_penalty_lets_the_longer_reply_win_by_hand():
-    """The short one has .4, the long one .36: of their logarithms the long one's is divided by (7 / 6) ** alpha."""
+    """The short reply has probability .4, the long one .36, whose logarithm is divided by (7 / 6)
+    ** alpha.
+    """
     none = [1.0, 0.0, 0.0, 0.0]
     step = bigrams([[none, [0.4, 0.0, 0.6, 0.0], [0.0, 0.0, 0.0, 1.0], [0.6, 0.0, 0.4, 0.0]]])
     log_probs = {(): math.log(0.4), (A, B): math.log(0.36)}
@@ -84,7 +86,9 @@ def test_a_length_penalty_lets_the_longer_reply_win_by_hand():
 
 
 def test_a_beam_of_one_ends_where_eos_is_likeliest_by_hand():
-    """It went on with the second likeliest token, and a reply three words longer won by the length penalty: no greedy search."""
+    """It once went on with the second likeliest token, and a reply three words longer won by the
+    length penalty: not greedy.
+    """
     to = torch.eye(5).tolist()
     step = bigrams([[to[EOS], [0.51, 0.0, 0.49, 0.0, 0.0], to[B], to[C], to[EOS]]])
     (found,) = search(step, decoding(beam_size=1, max_length=6, length_penalty=0.65))[0]
@@ -92,7 +96,9 @@ def test_a_beam_of_one_ends_where_eos_is_likeliest_by_hand():
 
 
 def test_siblings_make_room_for_another_parent_by_hand():
-    """The two likeliest hypotheses are both children of A. With a penalty on the second sibling, a child of B goes on."""
+    """The two likeliest hypotheses are both children of A. With a penalty on the second sibling, a
+    child of B survives.
+    """
     none = [1.0, 0.0, 0.0, 0.0, 0.0]
     step = bigrams(
         [
@@ -126,7 +132,9 @@ def test_a_later_group_says_something_else_by_hand():
 
 
 def test_top_p_shrinks_within_a_sentence_and_starts_anew_after_it_by_hand():
-    """p .9, decay .5, floor .3: the sets hold .9, .45, .3 ... of A .5, B .3, C .2; after the sentence end C .9 again."""
+    """p .9, decay .5, floor .3: the nuclei hold .9, .45, .3 ... of A .5, B .3, C .2; after the
+    sentence ends with C, .9 again.
+    """
     row = [0.0, 0.0, 0.5, 0.3, 0.2]
     step = bigrams([[row] * 5])
     config = decoding(
@@ -143,7 +151,7 @@ def test_top_p_shrinks_within_a_sentence_and_starts_anew_after_it_by_hand():
     assert {tokens[1] for tokens in found if tokens[0] != B} == {A}
 
 
-# --- second implementations ----------------------------------------------------------------------------------------------
+# --- second implementations ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.65])
@@ -152,7 +160,9 @@ def test_top_p_shrinks_within_a_sentence_and_starts_anew_after_it_by_hand():
     "how", [{"beam_size": 1}, {"method": "greedy"}, {"method": "nucleus", "temperature": 0.0}]
 )
 def test_a_beam_of_one_and_a_temperature_of_nought_are_greedy(how, alpha, ending):
-    """After the likeliest token was </s>, a beam of one went on with the second likeliest; a length penalty let that win."""
+    """When </s> was the likeliest token, a beam of one once went on with the second likeliest, and
+    a length penalty let that win.
+    """
     config = decoding(max_length=8, length_penalty=alpha, **how)
     for seed in range(30):
         step = random_step(seed, vocabulary=6, ending=ending, spread=2.0 + seed % 3 * 4)
@@ -199,7 +209,7 @@ def test_a_wide_beam_on_a_tiny_vocabulary_is_exhaustive_search(alpha):
 @pytest.mark.parametrize("size", [2, 4, 6])
 @pytest.mark.parametrize("method", SEARCHED)
 def test_searches_are_those_of_the_slow_twin(method, size, vocabulary):
-    """With 72 tokens the top is searched in two stages, and nothing looks for rows without a token that is left."""
+    """With 72 tokens the top K is found in two stages, and no row can run out of tokens."""
     limits = Limits(
         forbidden=[BOS], block_list=[[A, B], [C]], stop_words=[[5, A]], user=[[[A, 5, A]], [[5, 5]]], replies=[[], [[B, A, B]]]
     )  # fmt: skip
@@ -295,7 +305,9 @@ def test_draws_are_those_of_the_slow_twin(method, vocabulary):
     ("method", "drawn"), [("delayed-beam", "top-k"), ("delayed-nucleus-beam", "nucleus")]
 )
 def test_a_delayed_beam_goes_on_from_what_was_drawn(method, drawn):
-    """A beam of the same table, each of whose hypotheses is forced to begin as a sample of the first tokens does."""
+    """It equals a beam over the same table whose hypotheses are forced to start with the tokens
+    drawn first.
+    """
     settings = {"beam_size": 4, "max_length": 5, "length_penalty": 0.65}
     for seed in range(10):
         step = random_step(seed, vocabulary=6, ending=-1.0)
@@ -313,7 +325,7 @@ def test_a_delayed_beam_goes_on_from_what_was_drawn(method, drawn):
         assert one == search(step, decoding(**settings))[0], "with nothing drawn it is a beam"
 
 
-# --- relations -----------------------------------------------------------------------------------------------------------
+# --- relations -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -344,7 +356,9 @@ def test_a_log_probability_is_the_teacher_forced_one_of_its_tokens(method, setti
 def test_hypotheses_are_distinct_sorted_and_end_at_their_first_eos(
     seed, size, vocabulary, ending, method
 ):
-    """Peers expand every row at the first step and get K identical hypotheses, or go on after </s>."""
+    """Known bugs elsewhere: expanding every row at the first step, which gives K identical
+    hypotheses, and going on after </s>.
+    """
     size += size % 2 if method == "group-beam" else 0
     step = random_step(seed, vocabulary=vocabulary, ending=ending)
     found = search(
@@ -365,7 +379,9 @@ def test_a_beam_wider_than_there_are_replies_gives_each_of_them_once():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_last_word_at_the_maximum_length_is_a_word(method):
-    """A known mistake of peers: the last word overwritten by </s>, or </s> not in the score."""
+    """A known bug elsewhere: the last word is overwritten by </s>, or </s> is missing from the
+    score.
+    """
     step = random_step(1, vocabulary=5, ending=-50.0)
     for hypothesis in search(step, decoding(method=method, beam_size=4, max_length=6))[0]:
         assert len(hypothesis.token_ids) == 6
@@ -375,7 +391,7 @@ def test_the_last_word_at_the_maximum_length_is_a_word(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_reply_is_shorter_than_the_minimum(method):
-    """A known mistake of peers: the minimum is ignored by a beam of one, and by sampling."""
+    """A known bug elsewhere: a beam of one and sampling ignore the minimum."""
     for seed in range(20):
         step = random_step(seed, vocabulary=5, ending=5.0)
         assert any(
@@ -392,7 +408,9 @@ def test_no_reply_is_shorter_than_the_minimum(method):
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("method", ["beam", "top-k", "nucleus"])
 def test_a_conversation_whose_every_token_is_blocked_ends_there(method, size):
-    """A known mistake of peers: where all is minus infinity, the top of it is a random token. The other conversation goes on."""
+    """A known bug elsewhere: if everything is minus infinity, the top is a random token. The other
+    conversation continues.
+    """
 
     def block_first(log_probs, said):
         if said.length < 2:
@@ -413,7 +431,9 @@ def test_a_conversation_whose_every_token_is_blocked_ends_there(method, size):
 
 
 def test_where_one_hypothesis_is_stuck_the_others_go_on():
-    """A known mistake of peers: blocking that ends the search. It ends the one hypothesis that has nothing left to say."""
+    """A known bug elsewhere: blocking ends the search. It must only end the hypothesis that has
+    nothing left to say.
+    """
 
     def block_after_a(log_probs, said):
         if not said.length:
@@ -439,7 +459,9 @@ def test_with_every_token_forbidden_from_the_start_the_reply_is_empty(method):
 @pytest.mark.parametrize("alpha", [0.0, 0.65])
 @pytest.mark.parametrize("method", METHODS)
 def test_leaving_early_never_changes_what_is_found(method, alpha, monkeypatch):
-    """Neither of the search where all is done, nor of a conversation where the others are not."""
+    """Neither if the whole search stops once all is done, nor if one conversation stops before the
+    others.
+    """
     config = decoding(method=method, beam_size=4, max_length=24, length_penalty=alpha)
     steps, rows = {"early": 0, "full": 0}, {"early": 0, "full": 0}
     for seed in range(8):
@@ -503,7 +525,7 @@ def test_a_seed_says_what_is_drawn(method):
     assert search(step, decoding(method=method, beam_size=3, max_length=8, seed=6))[0] == second
 
 
-# --- time and accidents --------------------------------------------------------------------------------------------------
+# --- time and accidents --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -577,7 +599,7 @@ def test_each_conversation_may_have_a_deadline_of_its_own(method):
 @pytest.mark.parametrize("vocabulary", [5, 72])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_row_of_nan_harms_no_other_conversation(method, vocabulary, caplog):
-    """A number that is none compares as the highest: it would win every place of its beam."""
+    """NaN compares as the highest number: it would win every place of its beam."""
     whole = random_step(6, vocabulary=vocabulary, conversations=3)
 
     def broken(token_ids, path):
@@ -648,7 +670,7 @@ def test_limits_of_another_number_of_conversations_are_refused():
         )
 
 
-# --- with a model --------------------------------------------------------------------------------------------------------
+# --- with a model --------------------------------------------------------------------------------
 
 
 def model_search(model, histories, config, *, limits=None):
@@ -660,7 +682,7 @@ def model_search(model, histories, config, *, limits=None):
 
 @pytest.fixture(scope="module")
 def peaked(device):
-    """A model that has favourites, and the histories of five conversations."""
+    """A model with strong preferences, and the histories of five conversations."""
     model = tiny.make_model(peaked=6.0)
     with torch.no_grad():
         model.output_bias[tiny.EOS] += 2

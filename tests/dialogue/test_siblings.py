@@ -1,4 +1,4 @@
-"""What the models beside HRED owe their callers, each in its cells and numbers of layers."""
+"""What the models beside HRED must guarantee, each with its cells and numbers of layers."""
 
 import random
 from dataclasses import replace
@@ -40,9 +40,7 @@ def build(name, *, dropout=0.0, **sizes):
     )
     made = checkpoint.model_class(name).from_config(config, bos_id=BOS)
     for parameter_name, parameter in made.named_parameters():
-        if (
-            "bias" in parameter_name
-        ):  # they begin at nought, which would hide one in the wrong place
+        if "bias" in parameter_name:  # biases start at zero, which would hide a misplaced one
             torch.nn.init.normal_(parameter, std=0.3)
     return made.eval()
 
@@ -169,7 +167,9 @@ def test_turns_without_history_score_as_first_turns_and_the_others_as_before(mod
 
 @torch.no_grad()
 def test_replies_are_scored_as_written_after_what_was_heard(model):
-    """Some turns were heard as written and some otherwise: each scores as its steps do after what was heard."""
+    """Some turns were heard as written and some not; each scores as its steps do after what was
+    heard.
+    """
     heard = [
         [[9, 9, EOS] if turn % 2 else utterance for turn, utterance in enumerate(turns)]
         for turns in UNEVEN

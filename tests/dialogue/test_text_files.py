@@ -1,4 +1,4 @@
-"""Every encoding in which a text comes is read, or refused with what was found and what to do."""
+"""Text is read in every encoding, or rejected with what was found and what to do."""
 
 import codecs
 import gzip
@@ -41,7 +41,9 @@ def lines_of(path):
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"], ids=["lf", "crlf", "cr"])
 @pytest.mark.parametrize("encoding", MARKED)
 def test_a_text_is_the_same_in_every_encoding_and_with_every_line_end(tmp_path, encoding, ends):
-    """A byte order mark became part of the first word, UTF-16 letters with spaces between, and CR alone one long line."""
+    """A byte order mark became part of the first word, UTF-16 became spaced letters, and CR alone
+    one long line.
+    """
     path = tmp_path / "text"
     codec = encoding.split(",")[0].replace(" with a mark", "-sig")
     suffix = {"little-endian": "-le", "big-endian": "-be"}.get(encoding.rpartition(", ")[2], "")
@@ -61,7 +63,9 @@ def test_a_text_is_the_same_in_every_encoding_and_with_every_line_end(tmp_path, 
 def test_an_encoding_without_a_mark_is_guessed_and_refused_with_the_way_to_convert_it(
     tmp_path, content, guess
 ):
-    """Its letters were read with spaces between; where bad lines were skipped, a model learnt them so."""
+    """Its letters were read with spaces between them; with --skip-bad-lines a model learnt them
+    like that.
+    """
     path = tmp_path / "text.txt"
     path.write_bytes(content)
     for read in (read_text, lines_of):
@@ -128,7 +132,7 @@ def test_a_file_cut_within_a_character_of_utf_16_is_refused(tmp_path):
 
 
 def test_marks_at_the_seams_of_joined_files_are_no_text(tmp_path):
-    """`cat a.jsonl b.jsonl` has one in the middle, which made that line bad."""
+    """`cat a.jsonl b.jsonl` leaves one in the middle, which made that line invalid."""
     path = tmp_path / "text.txt"
     path.write_bytes((codecs.BOM_UTF8 + b"one\n") * 3)
     assert lines_of(path) == ["one"] * 3

@@ -1,4 +1,4 @@
-"""The Transformer by its four calls; windows that cut and windows that do not."""
+"""The Transformer through its four calls; windows that truncate and windows that do not."""
 
 import json
 import random
@@ -42,7 +42,7 @@ def make(*, window=LONG, dropout=0.0):
         dropout=dropout,
     )
     for name, parameter in made.named_parameters():
-        if "bias" in name:  # they begin at nought, which would hide one in the wrong place
+        if "bias" in name:  # biases start at zero, which would hide a misplaced one
             torch.nn.init.normal_(parameter, std=0.3)
     return made.eval()
 
@@ -57,7 +57,9 @@ def empty(model):
 
 
 def cut(conversation, window):
-    """The slow, obvious twin of the history's rule, in lists: what is left of a conversation's text."""
+    """The slow, obvious twin of the history's rule, in lists: what remains of a conversation's
+    text.
+    """
     kept = []
     for *words, _ in conversation:
         kept += [BOS, *words]
@@ -159,7 +161,9 @@ def test_the_gradient_reaches_every_parameter(model, form):
 @torch.no_grad()
 @pytest.mark.parametrize("read", [None, "own"])
 def test_an_objective_adds_what_it_does_to_each_step(model, read):
-    """0.1 * (log p(target) - mean log p), and -log(1 - p(c)) of each token c that the turn has had; by hand, from `step`."""
+    """0.1 * (log p(target) - mean log p), and -log(1 - p(c)) for each token c that the turn already
+    has; by hand, from `step`.
+    """
     batch, row = as_batch(UNEVEN), 0
     if read:
         batch = replace(batch, decoder_input=batch.token_ids.clone())
@@ -218,7 +222,9 @@ def test_an_embedding_that_the_heads_cannot_share_is_refused():
 
 @pytest.fixture(scope="module")
 def learnt(conversations, word_vocabulary):
-    """A checkpoint whose Transformer has learnt the twenty conversations, each turn with a window that cuts."""
+    """A checkpoint whose Transformer has learnt the twenty conversations, each turn with a window
+    that truncates.
+    """
     torch.manual_seed(0)
     config = ModelConfig(vocab_size=len(word_vocabulary), **TAUGHT)
     model = Transformer.from_config(config, bos_id=word_vocabulary.bos_id)

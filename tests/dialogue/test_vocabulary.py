@@ -53,7 +53,7 @@ QUOTE_FORMS = str.maketrans(dict.fromkeys("‘’ʼ´`'“”„«»\"", ""))
 
 
 def bare(text):
-    """What may not change: the text without case, spacing and quotes."""
+    """What must not change: the text without case, spacing and quotes."""
     kept = (
         text.translate(QUOTE_FORMS).lower().replace("ς", "σ")
     )  # whether a sigma is final depends on the spacing
@@ -63,7 +63,7 @@ def bare(text):
     )
 
 
-# --- normalise ---------------------------------------------------------------------------------------------------------
+# --- normalise -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_forms_of_one_contraction_have_the_same_token_ids(kind):
     assert len({tuple(VOCABULARIES[kind].encode(form)) for form in forms}) == 1
 
 
-# --- ids ---------------------------------------------------------------------------------------------------------------
+# --- ids -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", MODEL_TYPES)
@@ -181,7 +181,7 @@ def test_encoding_many_texts_is_encoding_each(kind):
     ]
 
 
-# --- text -> ids -> text -----------------------------------------------------------------------------------------------
+# --- text -> ids -> text -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", READS_BYTES)
@@ -217,7 +217,9 @@ def test_pad_bos_and_eos_vanish_when_decoded(kind):
 
 @pytest.mark.parametrize("kind", MODEL_TYPES)
 def test_decoding_an_id_out_of_range_is_refused(kind):
-    """An earlier bot's vocabulary had 10,004 rows and ids up to 10,007; it died of them inside CUDA."""
+    """An earlier bot's vocabulary had 10,004 rows and ids up to 10,007, which killed it inside
+    CUDA.
+    """
     size = len(VOCABULARIES[kind])
     VOCABULARIES[kind].decode([size - 1])
     for token_id in (-1, size, size + 3, 1 << 40):
@@ -227,7 +229,7 @@ def test_decoding_an_id_out_of_range_is_refused(kind):
             VOCABULARIES[kind].decode([7, token_id])
 
 
-# --- files -------------------------------------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------
 
 
 def test_a_vocabulary_read_from_its_file_is_the_same_one(tmp_path):
@@ -248,7 +250,9 @@ def test_a_missing_vocabulary_file_is_refused_by_name(tmp_path):
     "content", [b"", b"\x00", b"not a model", VOCABULARIES["unigram"].serialised[:100]]
 )
 def test_bytes_that_are_no_sentencepiece_model_are_refused(content):
-    """No bytes at all counted as "no model given": the processor stayed empty and failed later with an IndexError."""
+    """Empty bytes counted as "no model given": the processor stayed empty and failed later with an
+    IndexError.
+    """
     with pytest.raises(ValueError, match=r"not a sentencepiece model"):
         Vocabulary(content)
 
@@ -280,7 +284,7 @@ def test_a_mark_is_the_end_of_a_sentence(written, spoken):
     assert without_marks(written) == spoken
 
 
-# --- widths ------------------------------------------------------------------------------------------------------------
+# --- widths --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", MODEL_TYPES)

@@ -59,7 +59,7 @@ def test_a_word_that_is_not_in_the_list_is_unknown_and_never_said(vocabulary):
 
 
 def test_spaced_words_are_looked_up_as_they_are(vocabulary):
-    """A run of punctuation or a word with an apostrophe in it is one word there, known or not."""
+    """A run of punctuation or a word with an apostrophe is one word there, known or not."""
     assert vocabulary.encode_all(["i don't know .", "é ?"], spaced=True) == [[4, 0, 8, 3], [11, 12]]
     assert vocabulary.encode_all(["i don't know ."]) == [[4, 6, 5, 7, 8, 3]]
 

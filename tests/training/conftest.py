@@ -1,4 +1,6 @@
-"""A small corpus on disk, the options of a small run of training.fit over it, and how to read what a run leaves."""
+"""A small corpus on disk, options of a small training.fit run on it, and how to read a run's
+folder.
+"""
 
 import json
 
@@ -16,7 +18,9 @@ SMALL = {"embedding": 8, "utterance": 8, "context": 8, "hidden": 8}
 
 @pytest.fixture(scope="session")
 def talk(tmp_path_factory, conversations, word_vocabulary):
-    """The twenty conversations as a corpus, some of them in its validation split too, and a vocabulary."""
+    """The twenty conversations as a corpus, some of them also in its validation split, and a
+    vocabulary.
+    """
     folder = tmp_path_factory.mktemp("talk")
     keys = {
         split: [str(n) for n in range(500) if split_of(str(n)) == split]
@@ -38,7 +42,7 @@ def talk(tmp_path_factory, conversations, word_vocabulary):
 
 @pytest.fixture
 def options(talk, tmp_path):
-    """A small run: 5 batches an epoch, 2 epochs, 4 validations. Its folder is the last of the options."""
+    """A small run: 5 batches per epoch, 2 epochs, 4 validations. Its folder is the last option."""
     sizes = [f"--{name}={size}" for name, size in SMALL.items()]
     return [
         f"--data={talk / 'talk.jsonl'}", f"--vocabulary={talk / 'vocabulary.model'}", *sizes, "--batch-tokens=100", "--epochs=2",
@@ -60,7 +64,7 @@ def contents(folder):
 
 
 def is_whole(out):
-    """Make sure that a run's folder holds nothing in part: what can be loaded is loaded."""
+    """Check that nothing in a run's folder is incomplete: whatever can be loaded is loaded."""
     assert not list(out.rglob("*.partial"))
     assert all(
         torch.isfinite(weights).all()
@@ -80,7 +84,7 @@ def log(out):
 
 
 def figures(out):
-    """What a run measured at each step that it validated at. A step that was validated twice shows the last figures."""
+    """What a run measured at each validated step. A step validated twice has its last figures."""
     return {
         row["step"]: (row["loss"], row["perplexity"], row["accuracy"], row["best_perplexity"])
         for row in log(out)

@@ -24,7 +24,7 @@ WORDS = [
 
 @pytest.fixture
 def talk(tmp_path):
-    """A JSONL corpus: training speaks of music and the like, the other splits of zebras."""
+    """A JSONL corpus: training is about music and the like, the other splits about zebras."""
     lines = []
     for number in range(300):
         word = WORDS[number % len(WORDS)] if split_of(str(number)) == "train" else "zebra"
@@ -170,9 +170,9 @@ def test_a_failing_build_keeps_the_vocabulary_that_was_there(talk, tmp_path):
     ids=["long", "without spaces", "of wide characters", "reserved", "reserved within"],
 )
 def test_no_turn_is_left_out_of_a_vocabulary(kind, long):
-    """sentencepiece leaves out turns of over 65,536 bytes, and turns with its own mark, and does not say so.
+    """sentencepiece silently skips turns of over 65,536 bytes and turns that contain its own mark.
 
-    What stood in them alone was then read as bytes, which no reply may hold.
+    Words that only they contained were then read as bytes, which no reply may have.
     """
     vocabulary = build([long, "hi there"], size=300, model_type=kind)
     for word in ("zebra", "quick", "brown"):
@@ -190,7 +190,9 @@ def test_turns_are_cut_for_the_vocabulary_alone_where_sentencepiece_would_leave_
 
 
 def test_the_advice_names_the_size_that_would_do_and_a_command_that_has_the_option():
-    """training.fit has no --size, which it was told to raise; nor had every failure to do with the size."""
+    """The advice was to raise training.fit's --size, which does not exist; and not every failure
+    was about the size.
+    """
     with pytest.raises(
         ValueError,
         match=r"9260 in all; build one with .*build_vocabulary --type unigram --size 9260 or more",

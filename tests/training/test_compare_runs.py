@@ -18,7 +18,7 @@ ROWS = [
 
 @pytest.fixture
 def run(tmp_path):
-    """Give a function that writes a run's folder by hand."""
+    """Return a function that writes a run's folder by hand."""
 
     def write(name, *, rows=ROWS, vocabulary="aa", manifest=None, **config):
         folder = tmp_path / name
@@ -76,7 +76,7 @@ def test_of_the_settings_those_stand_in_it_that_differ(run):
 
 
 def test_a_run_without_a_setting_went_as_runs_did_before_there_was_one(run):
-    """As --resume takes it: without cleaning, where the settings do not say."""
+    """As --resume assumes: for example without cleaning, if the settings do not mention it."""
     assert cells(run("old"), run("new", clean=True))["clean"] == ["False", "True"]
     assert "schedule" not in cells(run("older"), run("newer", schedule="plateau"))
 

@@ -105,7 +105,7 @@ def test_bad_options_are_one_plain_line(arguments, talker, tmp_path, capsys):
 def test_what_could_not_be_written_is_refused_before_anything_is_measured(
     options, complaint, monkeypatch, capsys
 ):
-    """A folder for --json was found to be one after all the measuring."""
+    """That --json names a folder was only noticed after everything had been measured."""
     monkeypatch.setattr(evaluate.DialogueAgent, "load", None)
     assert evaluate.main(options) == 2
     assert complaint in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What a run learns, and what it leaves."""
+"""What a run learns, and what it leaves behind."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from training.run.state import Progress
 
 @pytest.fixture
 def data(conversations, word_vocabulary):
-    """The same as tensors, to be learnt by heart: validation is training."""
+    """The same as tensors, to be memorised: validation is training."""
     train = batches.encode(conversations, word_vocabulary, truncate=None)
     planned = batches.plan(train.conversations, batch_tokens=10_000, rng=random.Random(0))
     return fit.Data(
@@ -155,7 +155,9 @@ def test_a_run_leaves_a_checkpoint_a_state_a_log_and_its_curves(options, talk, t
 
 
 def test_the_best_checkpoint_is_the_model_that_was_validated(options, talk, tmp_path):
-    """Perplexity of the saved checkpoint, by hand from its own log-likelihoods, first turns left out."""
+    """The saved checkpoint's perplexity, computed by hand from its log-likelihoods without first
+    turns.
+    """
     assert fit.main([*options, "--epochs=1"]) == 0
     saved = checkpoint.load(tmp_path / "run" / "checkpoint")
     found = fit.prepare(

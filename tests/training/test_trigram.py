@@ -25,7 +25,7 @@ def model():
 
 
 def by_the_formula():
-    """p(w | u, v) by dictionaries, from the formulas in the module's docstring."""
+    """p(w | u, v) with dictionaries, from the formulas in the module's docstring."""
     trigrams = Counter()
     for conversation in CONVERSATIONS:
         text = [EOS, EOS, *itertools.chain(*conversation)]
@@ -99,7 +99,9 @@ def test_rows_of_a_beam_are_what_they_are_alone(model):
 
 
 def test_the_discounts_are_those_that_make_validation_likeliest(word_vocabulary, monkeypatch):
-    """One order after the other, the highest once more: none of the four choices could be bettered when it was made."""
+    """One order after the other, and the highest once more: none of the four choices could be
+    improved when it was made.
+    """
     talk = [[[7, 8, 9, 3], [8, 9, 3]], [[7, 8, 10, 3]], [[9, 9, 8, 3], [7, 8, 9, 3]]] * 3
     other = [[[7, 8, 9, 3], [9, 8, 3]], [[10, 7, 8, 3]]]
     found = trigram.count(talk, other, word_vocabulary)
@@ -122,7 +124,7 @@ def test_the_discounts_are_those_that_make_validation_likeliest(word_vocabulary,
 
 
 def test_the_command_prints_the_figures_of_evaluate(talk, capsys):
-    """On what it has counted, where it must do better than guessing by far."""
+    """On the text it has counted, where it must do far better than guessing."""
     data, words = str(talk / "talk.jsonl"), str(talk / "vocabulary.model")
     assert trigram.main(["--data", data, "--vocabulary", words, "--split", "train"]) == 0
     said = capsys.readouterr().out

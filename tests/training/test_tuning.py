@@ -1,4 +1,6 @@
-"""docs/tuning.md on a small corpus: a run from a checkpoint on talk of one's own, and a sheet of both models' replies."""
+"""docs/tuning.md on a small corpus: a run from a checkpoint on one's own corpus, and a sheet of
+both models' replies.
+"""
 
 import json
 

@@ -71,7 +71,7 @@ def test_what_was_touched_is_counted_by_turns():
     }
 
 
-# --- talk that goes round ----------------------------------------------------------------------------------------------
+# --- talk that goes round ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The samples were written for these tests, in the forms that published.py describes."""
+"""The samples were written for these tests, in the formats that published.py describes."""
 
 import csv
 import gzip
@@ -19,7 +19,7 @@ def write(path, text):
 
 
 def converted(name, source, out=None):
-    """What is written, a dict a conversation."""
+    """What is written: one dict per conversation."""
     out = out or source.parent / "out.jsonl"
     convert.convert(name, source, out)
     return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
@@ -29,7 +29,7 @@ def turns_of(name, source):
     return [conversation["turns"] for conversation in converted(name, source)]
 
 
-# --- EmpatheticDialogues --------------------------------------------------------------------------
+# --- EmpatheticDialogues -------------------------------------------------------------------------
 
 ED = "conv_id,utterance_idx,context,prompt,speaker_idx,utterance,selfeval,tags\n"
 
@@ -58,7 +58,7 @@ def test_a_conversation_id_of_another_form_is_kept_as_it_is(tmp_path):
     assert found["id"] == "ed-hit:1_conv:2 (1)"
 
 
-# --- Synthetic-Persona-Chat -----------------------------------------------------------------------
+# --- Synthetic-Persona-Chat ----------------------------------------------------------------------
 
 
 def persona_table(*conversations):
@@ -80,7 +80,7 @@ def test_synthetic_persona_chat_has_a_conversation_a_row_and_lines_of_two_users(
     ]
 
 
-# --- Persona-Chat ---------------------------------------------------------------------------------
+# --- Persona-Chat --------------------------------------------------------------------------------
 
 PERSONA = (
     "1 your persona: i like to ski.\n"
@@ -106,7 +106,7 @@ def test_persona_chat_begins_a_dialogue_where_the_numbers_begin_again(tmp_path):
 
 @pytest.mark.parametrize("silence", ["__SILENCE__", "<SILENCE>", "__ SILENCE __"])
 def test_persona_chat_seen_by_the_speaker_who_opens_it_is_the_same_dialogue(tmp_path, silence):
-    """Silence is no turn, and the training part would have taught every dialogue twice."""
+    """Silence is not a turn; the training part would otherwise have taught every dialogue twice."""
     opened = f"1 your persona: i bake.\n2 {silence}\thi , how are you ? i'm baking . . .\n"
     again = opened + "3 fine ! i ski .\tnice\n"
     alone = f"1 {silence}\tanyone here ?\n2 me !\tgood .\n"
@@ -115,7 +115,7 @@ def test_persona_chat_seen_by_the_speaker_who_opens_it_is_the_same_dialogue(tmp_
     assert found[1] == ["Anyone here?", "Me!", "Good."]
 
 
-# --- PhotoChat ------------------------------------------------------------------------------------
+# --- PhotoChat -----------------------------------------------------------------------------------
 
 
 def messages(*said):
@@ -143,7 +143,7 @@ def test_photochat_ends_before_the_photo_and_messages_in_a_row_are_one_turn(tmp_
     ]
 
 
-# --- Meena's published talks ----------------------------------------------------------------------
+# --- Meena's published talks ---------------------------------------------------------------------
 
 
 def test_meenas_talks_are_apart_by_an_empty_line_with_or_without_a_heading(tmp_path):
@@ -160,7 +160,7 @@ def test_meenas_talks_are_apart_by_an_empty_line_with_or_without_a_heading(tmp_p
     ]
 
 
-# --- small talk -----------------------------------------------------------------------------------
+# --- small talk ----------------------------------------------------------------------------------
 
 TSV = "Question\tAnswer\tSource\tMetadata\n"
 
@@ -194,7 +194,7 @@ def test_the_older_small_talk_has_no_column_for_the_source(tmp_path):
     assert (found["id"], found["turns"]) == ("chitchat-humorous-0-0", ["Hiya", "Hey."])
 
 
-# --- what is written ------------------------------------------------------------------------------
+# --- what is written -----------------------------------------------------------------------------
 
 
 def test_exact_doubles_and_what_nobody_answered_are_left_out_and_counted(tmp_path, capsys):
@@ -226,7 +226,7 @@ def test_private_details_are_for_cleaning_and_stay_in(tmp_path):
     assert turns[0] == "Mail me at ann@example.org"
 
 
-# --- bad input ------------------------------------------------------------------------------------
+# --- bad input -----------------------------------------------------------------------------------
 
 SHORT = ED + "hit:1_conv:2,1,sad,prompt\n"
 ROW = ED + "hit:1_conv:2,first,sad,prompt,7,Hi.,,\n"

@@ -13,7 +13,7 @@ from training.corpora.transcript import SPLITS, Complaints, Transcript, split_of
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder of corpora, the one that CORPORA names."""
+    """An empty folder of corpora, set as CORPORA."""
     monkeypatch.setenv("CORPORA", str(tmp_path))
     return tmp_path
 
@@ -40,7 +40,7 @@ def ids_of(split, count):
     return [key for key in map(str, range(10_000)) if split_of(key) == split][:count]
 
 
-# --- splits --------------------------------------------------------------------------------------------------------------
+# --- splits --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_every_split_of_a_corpus_together_is_all_of_it(tmp_path):
     )
 
 
-# --- names ---------------------------------------------------------------------------------------------------------------
+# --- names ---------------------------------------------------------------------------------------
 
 
 def test_corpora_are_looked_for_in_data_unless_the_environment_says_where(monkeypatch, tmp_path):
@@ -133,7 +133,7 @@ def test_several_corpora_are_read_one_after_the_other(folder):
     ]
 
 
-# --- MovieTriples --------------------------------------------------------------------------------------------------------
+# --- MovieTriples --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ending", [".txt", ".txt.gz"])
@@ -169,7 +169,7 @@ def test_a_split_is_the_one_file_whose_name_begins_with_it(folder, name):
 
 
 def test_two_files_for_a_split_are_named_and_none_is_read(folder):
-    """The second one was left out without a word."""
+    """The second one was silently left out."""
     for name in ("Test_1.txt", "Test_2.txt"):
         write(folder / "movie_triples" / name, "a\tb\tc\n")
     with pytest.raises(ValueError, match=r"found Test_1\.txt, Test_2\.txt"):
@@ -215,7 +215,7 @@ def test_bad_triples_are_counted_where_they_are_to_be_skipped(folder):
     assert "line 2: found 2 utterances" in complaints.first
 
 
-# --- JSONL ---------------------------------------------------------------------------------------------------------------
+# --- JSONL ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
@@ -255,7 +255,7 @@ BAD_CONVERSATIONS = {
 def test_a_line_that_is_no_conversation_stops_the_run_and_is_named(
     tmp_path, ending, line, complaint
 ):
-    """An id that UTF-8 cannot write was named by neither file nor line."""
+    """An id that UTF-8 cannot encode was reported without file or line."""
     good = jsonl({"id": ids_of("train", 1)[0], "turns": ["hi", "hello"]}).encode()
     path = write(tmp_path / f"talk{ending}", good + line + b"\n" + good)
     with pytest.raises(ValueError, match=rf"talk{ending}, line 2: .*{complaint}"):
@@ -274,13 +274,13 @@ def test_bad_conversations_are_counted_where_they_are_to_be_skipped(tmp_path):
     assert "line 1: not a conversation" in complaints.first
 
 
-# --- broken files --------------------------------------------------------------------------------------------------------
+# --- broken files --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("damage", ["not gzip", "cut short", "flipped"])
 def test_a_broken_gzip_file_is_refused_by_name(tmp_path, damage, skip):
-    """Even where bad lines are to be skipped: half a corpus is not a corpus."""
+    """Even if bad lines are to be skipped: half a corpus is not a corpus."""
     entries = [{"id": key, "turns": ["hi", f"hello {key}"]} for key in ids_of("train", 400)]
     content = gzip.compress(jsonl(*entries).encode())
     if damage == "not gzip":
@@ -304,7 +304,7 @@ def test_complaints_raise_unless_they_are_to_be_skipped():
     assert (complaints.count, complaints.first) == (2, "the first")
 
 
-# --- the converter of the Self-dialogue Corpus ---------------------------------------------------------------------------
+# --- the converter of the Self-dialogue Corpus ---------------------------------------------------
 
 COLUMNS = [
     "AssignmentId",
@@ -316,7 +316,7 @@ COLUMNS = [
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A checkout of the public corpus as it is laid out, in little."""
+    """A checkout of the public corpus in its own layout, but small."""
     rows = {
         "movies/1.csv": [
             ["A1", "good", "", "Hi there", "  Hello, “you”  ", "{}", ""],
@@ -337,7 +337,9 @@ def checkout(tmp_path):
 
 @pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
 def test_a_checkout_of_the_self_dialogue_corpus_is_converted(checkout, tmp_path, ending, capsys):
-    """The empty answer is "{}"; rejected work and blocked workers are left out, as in the corpus's own script."""
+    """The empty answer is "{}"; rejected work and blocked workers are left out, as in the corpus's
+    own script.
+    """
     out = tmp_path / "new" / f"self_dialogue{ending}"
     assert self_dialogue.main([str(checkout), str(out)]) == 0
     assert capsys.readouterr().out.startswith("2 conversations written to")
@@ -362,12 +364,12 @@ def test_a_folder_that_is_no_checkout_is_refused(tmp_path, capsys):
     assert not (tmp_path / "out.jsonl").exists()
 
 
-# --- chitchat ------------------------------------------------------------------------------------------------------------
+# --- chitchat ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def chats(tmp_path, monkeypatch):
-    """Write conversations where the chitchat package is looked for."""
+    """Write conversations to where the chitchat package is looked for."""
 
     def install(dataset):
         (tmp_path / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
@@ -434,23 +436,24 @@ def test_chitchat_that_is_not_installed_is_a_sentence(monkeypatch):
         load("chitchat")
 
 
-# --- the full corpora ----------------------------------------------------------------------------------------------------
+# --- the full corpora ----------------------------------------------------------------------------
 
 COUNTS = {
     "movie_triples": {"train": 120_148, "validation": 6_154, "test": 6_986},
     "self_dialogue": {"train": 21_040, "validation": 1_165, "test": 1_162},
     "chitchat": {"train": 6_437, "validation": 344, "test": 387},
 }
-# One writer handed in one text nine times; by the rule for ids one copy is in the test split and eight are in training.
+# One writer submitted the same text nine times; by their ids, one copy is in the test split and
+# eight are in training.
 HANDED_IN_OFTEN = {"bbe691202db5"}
 TELLING_WORDS = (
-    12  # what is shorter ("hi how are you?", "good talking to you", "you too") coincides by chance
+    12  # shorter turns ("hi how are you?", "good talking to you", "you too") coincide by chance
 )
 
 
 @pytest.fixture(scope="module")
 def full():
-    """Every split of every corpus. Skips where the files are not here."""
+    """Every split of every corpus. Skips if the files are not available."""
     folder = corpora.corpora_folder()
     if not (folder / "movie_triples").is_dir() or not list(folder.glob("self_dialogue.jsonl*")):
         pytest.skip(
@@ -463,7 +466,9 @@ def full():
 
 
 def bare(turn):
-    """A turn down to its letters: MovieTriples is tokenised, in lower case, and has <number> where its source has digits."""
+    """A turn reduced to its letters: MovieTriples is tokenised, in lower case, and has <number> for
+    digits.
+    """
     return re.sub(r"<\w+>|[^a-z]", "", turn.lower())
 
 
@@ -510,7 +515,9 @@ def test_no_conversation_of_a_test_split_stands_in_any_training_split_under_anot
 
 @pytest.mark.corpora
 def test_no_test_triple_stands_in_a_training_conversation(full):
-    """MovieTriples comes split; its Test must be made of test conversations of self-dialogue and of nothing trained on."""
+    """MovieTriples comes with its own split: its test triples must come from test conversations of
+    self-dialogue, and from nothing that is trained on.
+    """
     triples = {
         tuple(map(bare, t.turns))
         for t in full["movie_triples"]["test"]

@@ -1,4 +1,4 @@
-"""What a test conversation holds is not learnt, whatever the corpora call it."""
+"""What a test conversation contains is not learnt, whatever the corpora call it."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ def talk(*turns, **changes):
     [
         (("hi!", "how  are you?", "fine, thanks"), False),  # the same as the model reads it
         (("well", "how are you?", "Fine, thanks", "good", "bye"), False),  # elsewhere in it
-        (("Hi!", "How are you?", "Not well"), True),  # two alone are everybody's
+        (("Hi!", "How are you?", "Not well"), True),  # two turns alone are too common
         (("How are you?", "Hi!", "Fine, thanks"), True),  # in another order
         (("Hi!", "How are you?"), True),
     ],
@@ -92,7 +92,7 @@ def test_the_companion_comes_with_the_project_and_is_what_its_card_says():
 
 
 def test_a_corpus_whose_test_split_holds_all_of_it_is_refused(tmp_path, capsys):
-    """The run went round for ever in search of a batch."""
+    """The run once searched for a batch forever."""
     lines = [
         json.dumps({"id": str(n), "turns": ["hi", "hello", "good", "bye"]}) + "\n"
         for n in range(200)

@@ -1,4 +1,4 @@
-"""MovieTriples as pickles, among them such as Python 2 wrote and such as want to run something."""
+"""MovieTriples as pickles, including ones that Python 2 wrote and ones that try to run something."""
 
 import os
 import pickle
@@ -17,7 +17,7 @@ TRIPLES = [[1, 4, 3, 2, 1, 6, 7, 8, 2, 1, 0, 5, 9, 2], [1, 3, 2, 1, 4, 2, 1, 4, 
 
 
 def python2(value):
-    """Write as Python 2's cPickle does under protocol 2: its str are bytes, in SHORT_BINSTRING."""
+    """Pickle as Python 2's cPickle does with protocol 2: its str are bytes, in SHORT_BINSTRING."""
 
     def body(value):
         if isinstance(value, bytes):
@@ -33,7 +33,7 @@ def python2(value):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder in the pickled shape, and beside it the same in text."""
+    """A folder in pickled form, and the same data as text beside it."""
     for place in ("pickled", "text"):
         (tmp_path / place).mkdir()
         entries = [(word.encode(), token_id, 9, 3) for token_id, word in enumerate(WORDS)]
@@ -88,7 +88,7 @@ def test_words_of_python_2_are_utf8_or_latin_1(tmp_path):
 
 
 class Runs:
-    """What an attacker's pickle does on loading: call something."""
+    """An attacker's pickle: it calls something when loaded."""
 
     def __init__(self, call, *arguments):
         self.call, self.arguments = call, arguments
@@ -208,7 +208,7 @@ def test_a_folder_without_a_list_of_words_says_so(folder):
         corpora.load([str(folder / "pickled")], "test", Complaints())
 
 
-# --- hed-dlg-truncated's own files ---------------------------------------------------------------------------------------
+# --- hed-dlg-truncated's own files ---------------------------------------------------------------
 
 OWN_WORDS = [
     "<unk>",
@@ -244,7 +244,7 @@ def dialogues_folder(place, dialogues, words=OWN_WORDS, dictionary="Training.dic
     ids=["a list each", "one flat list", "one flat list without </d>"],
 )
 def test_the_dialogues_of_hed_dlg_truncated_are_read(tmp_path, dialogues, dictionary):
-    """Neither the flat lists of ids were read, nor a dictionary without <s>."""
+    """Neither the flat lists of ids nor a dictionary without <s> could be read."""
     folder = dialogues_folder(tmp_path / "ubuntu", dialogues, dictionary=dictionary)
     for split in ("train", "validation", "test"):
         found = corpora.load([str(folder)], split, Complaints())

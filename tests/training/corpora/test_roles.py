@@ -1,4 +1,4 @@
-"""Who speaks: speakers that a corpus names, and the companion's turns alone as what is learnt."""
+"""Who speaks: speakers that a corpus names, and learning only the companion's turns."""
 
 import json
 

@@ -46,7 +46,7 @@ def test_it_is_the_same_for_everybody_and_the_question_is_not_learnt(splits):
 
 @pytest.fixture(scope="module")
 def copier(splits):
-    """A small model after a few steps: it has learnt that answers are digits, and copies hardly any."""
+    """A small model after a few steps: it knows that answers are digits, and copies hardly any."""
     torch.manual_seed(0)
     vocabulary = Vocabulary.of_words(["<pad>", *map(str, range(10))])
     config = ModelConfig(
@@ -64,7 +64,9 @@ def copier(splits):
 
 
 def test_the_losses_are_those_of_the_answers_position_by_position(copier, splits):
-    """Against the likelihoods of whole answers: losses weighted by how many answers are so long make up the same sum."""
+    """Against the likelihoods of whole answers: losses weighted by the number of answers of that
+    length give the same sum.
+    """
     transcripts = splits["test"][:50]
     _, losses = copying.measure(copier, transcripts)
     encoded = batches.encode(transcripts, copier.vocabulary, truncate=None).conversations
@@ -80,7 +82,7 @@ def test_the_losses_are_those_of_the_answers_position_by_position(copier, splits
 
 
 def test_an_answer_counts_when_every_token_and_its_end_are_right(copier, splits, monkeypatch):
-    """A model that copies by rule, and one that does not stop."""
+    """With a model that copies by rule, and one that does not stop."""
     size, eos = len(copier.vocabulary), copier.vocabulary.eos_id
     (ids,) = copier.vocabulary.encode_all(["0 1 2 3 4 5 6 7 8 9"], spaced=True)
     digits = {token_id: digit for digit, token_id in enumerate(ids)}

@@ -75,14 +75,16 @@ def test_a_row_is_in_one_split_by_the_rule_of_all_ids(tmp_path):
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r", "\f", "\n\f", "\u2028"])
 def test_lines_end_in_whatever_way_a_text_ends_them(tmp_path, ends):
-    """With CR alone, or form feeds between its pages, a text was one line, and refused for its size."""
+    """With CR alone, or form feeds between pages, a text was one line and rejected for its size."""
     path, lines = tmp_path / "book.txt", [f"line {number:03}" for number in range(100)]
     path.write_bytes((ends.join(lines) + ends).encode())
     assert [turn for split in SPLITS for turn in load(path, split)[0].turns] == lines
 
 
 def test_a_text_in_one_line_is_cut_at_its_spaces_and_nothing_is_lost(tmp_path):
-    """text8 is 100 MB in one line: one turn, and so no validation split, was said to be too few conversations."""
+    """text8 is 100 MB in one line: one turn, hence no validation split, and was rejected as too few
+    conversations.
+    """
     path, words = tmp_path / "text8.txt", [f"word{number}" for number in range(30_000)]
     path.write_text(" ".join(words), encoding="utf-8")
     parts = [load(path, split)[0].turns for split in SPLITS]

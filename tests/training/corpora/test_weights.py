@@ -1,4 +1,4 @@
-"""How often a pass reads a corpus: --data companion:4."""
+"""How often one pass reads a corpus: --data companion:4."""
 
 import json
 

@@ -23,7 +23,7 @@ PAD, EOS = 0, 3
 
 
 def numbered(turns):
-    """A conversation whose every turn says its own number."""
+    """A conversation whose every turn is its own number."""
     return [[10 + number, EOS] for number in range(turns)]
 
 
@@ -38,7 +38,7 @@ def made_up(count, *, seed, most_turns=30, longest=25):
     ]
 
 
-# --- windows -------------------------------------------------------------------------------------------------------------
+# --- windows -------------------------------------------------------------------------------------
 
 
 def test_a_short_conversation_is_one_window():
@@ -65,7 +65,7 @@ def test_every_turn_is_an_answer_to_the_turn_before_it_in_exactly_one_window(tur
     assert all(1 <= len(window) <= size for window in windows(conversation, turns=size))
 
 
-# --- encode --------------------------------------------------------------------------------------------------------------
+# --- encode --------------------------------------------------------------------------------------
 
 
 def test_every_turn_is_encoded_and_closed(word_vocabulary, conversations):
@@ -104,7 +104,7 @@ def test_a_turn_without_a_token_is_still_a_turn(word_vocabulary):
     assert encoded.conversations[0][1] == [word_vocabulary.eos_id]
 
 
-# --- collate -------------------------------------------------------------------------------------------------------------
+# --- collate -------------------------------------------------------------------------------------
 
 
 def test_conversations_are_laid_out_turn_below_turn_and_padded():
@@ -135,7 +135,7 @@ def test_nothing_is_lost_in_a_batch(seed, count):
     assert int((batch.token_ids == PAD).sum()) == batch.token_ids.numel() - sum(map(len, rows))
 
 
-# --- plan ----------------------------------------------------------------------------------------------------------------
+# --- plan ----------------------------------------------------------------------------------------
 
 
 def as_window(window):
@@ -206,7 +206,7 @@ def test_batches_of_short_and_of_long_windows_come_in_mixed_order():
     assert abs(sum(longest[:half]) / half - sum(longest[half:]) / (len(longest) - half)) < 5
 
 
-# --- what was heard, and what is learnt ------------------------------------------------------------------------------------
+# --- what was heard, and what is learnt ----------------------------------------------------------
 
 
 def test_a_turn_is_kept_in_both_forms_where_that_is_asked_for(word_vocabulary):
@@ -257,7 +257,7 @@ def test_every_other_turn_of_the_chosen_conversations_is_recognised():
     assert 150 < int(first.sum()) < 250, "either speaker may be the user"
 
 
-# --- contiguous batches --------------------------------------------------------------------------------------------------
+# --- contiguous batches --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("batch_tokens", "length"), [(40, 10), (7, 7), (100, 33), (45, 2)])

@@ -30,7 +30,7 @@ UTTERANCES = st.builds(
 
 
 def same(one, other):
-    """Compare what list's own == does not look at, too."""
+    """Also compare what list's own == ignores."""
     assert one == other
     for ours, theirs in zip(one.conversations, other.conversations, strict=True):
         for mine, yours in zip(ours, theirs, strict=True):
@@ -64,7 +64,9 @@ def test_conversations_come_back_as_they_were(
 
 @pytest.fixture
 def settings(talk, tmp_path):
-    """A corpus in which something is offensive, something is cut, and everything is heard otherwise than written."""
+    """A corpus where something is offensive, something is truncated, and everything is heard
+    differently from how it is written.
+    """
     corpus = tmp_path / "talk.jsonl"
     rude = json.dumps(
         {
@@ -90,7 +92,7 @@ def prepared(config, kept_in, vocabulary=None, *, keep=True):
 
 
 def batches_of(found):
-    """All of a run's batches, as nested lists; every turn as it was heard where that is known."""
+    """All of a run's batches as nested lists; every turn as it was heard, if known."""
     planned = batches.plan(found.train.conversations, batch_tokens=60, rng=random.Random(0))
     made = [
         batches.collate(
@@ -128,7 +130,7 @@ def count_encodings(monkeypatch):
 def test_a_second_start_reads_nothing_again_and_has_the_same_batches_and_says_the_same(
     settings, talk, tmp_path, monkeypatch, capsys
 ):
-    """The vocabulary, too, which is built from the corpus, is the one that was built the first time."""
+    """The vocabulary, which is built from the corpus, is also the one built the first time."""
     for vocabulary in (None, talk / "vocabulary.model"):
         plain = prepared(settings, None, vocabulary)
         said = capsys.readouterr().out.replace("building the vocabulary\n", "")
@@ -193,9 +195,10 @@ def test_whatever_changes_what_is_learnt_has_a_file_of_its_own(
 
 
 def files_behind(module):
-    """List the files that a module of ours depends on: itself and all that it imports, and the patterns that lie beside those.
+    """List the files that one of our modules depends on: itself, all that it imports, and the
+    patterns beside those.
 
-    Models are left out: what is kept was read, cleaned and encoded before there is one.
+    Models are left out: what is cached was read, cleaned and encoded before there is one.
     """
     found, waiting = set(), [module]
     while waiting:

@@ -1,4 +1,4 @@
-"""Weights of one vocabulary for another: --start-from with --vocabulary."""
+"""Transferring weights to another vocabulary: --start-from with --vocabulary."""
 
 import pytest
 import torch

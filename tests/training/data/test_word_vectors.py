@@ -84,7 +84,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path, vocabulary):
 def test_words_may_hold_spaces_and_tabs_and_lines_without_a_vector_are_counted(
     tmp_path, vocabulary, capsys
 ):
-    """GloVe's own files hold words such as ". . ."; one of them, or a blank last line, had the whole file refused."""
+    """GloVe's own files contain words such as ". . ."; one of them, or a blank last line, had the
+    whole file rejected.
+    """
     plain, odd = tmp_path / "plain.txt", tmp_path / "odd.txt"
     plain.write_text(LINES, encoding="utf-8")
     lines = LINES.splitlines()

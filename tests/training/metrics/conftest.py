@@ -1,4 +1,4 @@
-"""The agent whose figures are taken, and the exchanges of some transcripts as it has heard them."""
+"""The agent to measure, and the exchanges of some transcripts as it has heard them."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def agent(talker):
 
 @pytest.fixture(scope="session")
 def heard(agent):
-    """Give a function: transcripts -> their exchanges."""
+    """Return a function: transcripts -> their exchanges."""
 
     def encode(transcripts):
         encoded = batches.encode(transcripts, agent.vocabulary, truncate=None).conversations

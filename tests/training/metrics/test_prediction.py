@@ -40,7 +40,9 @@ WORDS = Vocabulary.of_words(["<unk>", "<s>", "</s>", "i", "don", "'", "t", "know
 def test_turns_are_predicted_as_the_steps_of_the_decoder_predict_them(
     name, sizes, stretch, monkeypatch
 ):
-    """A second implementation: one turn at a time, token by token, its history taken turn by turn from what was heard."""
+    """A second implementation: one turn at a time, token by token, with its history encoded turn by
+    turn from what was heard.
+    """
     monkeypatch.setattr(prediction, "STRETCH_TURNS", stretch)
     model = build(name, **sizes)
     conversations = [
@@ -96,7 +98,7 @@ def test_perplexity_a_word_counts_words_and_one_end_a_turn(agent):
 
 
 def test_figures_of_a_table_by_hand():
-    """Two triples; of the first turns only `all` and the error rate know, of the third ones @U3."""
+    """Two triples. First turns count only in `all` and the error rate, third ones in @U3."""
     table = Prediction(
         turn=torch.tensor([0, 1, 2, 0, 1, 2]),
         log_probs=torch.tensor([-1.0, -2, -3, -4, -5, -6], dtype=torch.float64),

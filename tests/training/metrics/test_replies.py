@@ -52,6 +52,8 @@ def test_overlap_with_the_true_replies_is_that_of_their_read_form():
 
 
 def test_bleu_is_the_geometric_mean_of_precisions_by_hand():
-    """One reply as long as the truth: 4 of 5 words, 3 of 4 pairs, 2 of 3 triples and 1 of 2 fours stand in it."""
+    """One reply as long as the truth, which contains 4 of its 5 words, 3 of 4 pairs, 2 of 3 triples
+    and 1 of 2 4-grams.
+    """
     found, _ = overlap_metrics(said("we like old jazz records"), ["we like old jazz music"])
     assert found["bleu"] == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)

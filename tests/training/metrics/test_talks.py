@@ -15,7 +15,9 @@ def talk(*texts):
 
 
 def test_a_reply_that_was_said_before_in_its_conversation_is_counted(agent, monkeypatch):
-    """It says "one", "two", "three", and "one" again in the longer conversation; what another one heard does not count."""
+    """In the longer conversation it says "one", "two", "three" and "one" again; what another
+    conversation heard does not count.
+    """
     monkeypatch.setattr(talks, "TALK_TURNS", 2)
 
     def answer(conversations, utterances):
@@ -45,7 +47,9 @@ def test_a_reply_that_was_said_before_in_its_conversation_is_counted(agent, monk
 
 
 def test_four_words_in_a_row_count_again_only_after_the_reply_that_had_them():
-    """Of 2 + 3 + 1 fours, `i like jazz a` and `like jazz a lot` come again; the twins within the last reply are its own."""
+    """Of 2 + 3 + 1 4-grams, `i like jazz a` and `like jazz a lot` occur again; repeats within the
+    last reply do not count.
+    """
     found = talk_metrics([talk("i like jazz a lot", "well i like jazz a", "no")])
     assert found["repeated_4grams_across_turns"] == pytest.approx(1 / 4)
     assert talk_metrics([talk("a b c d a b c d")])["repeated_4grams_across_turns"] == 0

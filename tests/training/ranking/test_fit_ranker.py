@@ -1,4 +1,6 @@
-"""Fitting a ranker: the matcher learns which replies go with which contexts, the judges what readers say."""
+"""Fitting a ranker: the matcher learns which replies go with which contexts, the judges what
+readers say.
+"""
 
 import json
 import random
@@ -37,7 +39,7 @@ def vocabulary():
 
 @pytest.fixture(scope="module")
 def talk():
-    """A person who likes a thing, and a companion who asks about it."""
+    """A person who likes something, and a companion who asks about it."""
     return [
         Transcript(
             f"{thing}-{number}", "companion", (f"i like my {thing}.", f"what is your {thing} like?")
@@ -53,7 +55,7 @@ def matcher_of(vocabulary, *, seed=0):
 
 
 def clock_of(*, step):
-    """A clock that goes on by so many seconds each time it is looked at."""
+    """A clock that advances by so many seconds each time it is read."""
     now = [0.0]
 
     def clock():
@@ -127,7 +129,7 @@ def test_padding_and_neighbours_change_no_vector(vocabulary):
 
 
 def examples_where(good, *, count=120, seed=0):
-    """Contexts with six candidates, of which those are sensible that `good` says."""
+    """Contexts with six candidates; those that `good` accepts are sensible."""
     rng, made = random.Random(seed), []
     for number in range(count):
         thing = rng.choice(THINGS)
@@ -195,7 +197,7 @@ def test_the_area_under_the_curve_by_hand(scores, labels, expected):
     assert auc(scores, labels) == pytest.approx(expected)
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Judgements as a file: one's own contexts as text, those of public corpora joined when it is loaded."""
+"""Judgements as a file: the project's own contexts as text, public corpora's joined on loading."""
 
 import gzip
 import json

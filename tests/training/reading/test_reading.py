@@ -1,4 +1,4 @@
-"""Sheets to read blind, and what readers found."""
+"""Sheets for blind reading, and what readers found."""
 
 import json
 import random
@@ -20,7 +20,7 @@ def key_of(text):
     return " ".join(words(text))
 
 
-# --- the contexts that come with the project -------------------------------------------------------------------------
+# --- the contexts that come with the project -----------------------------------------------------
 
 
 def test_there_are_a_hundred_to_choose_by_two_hundred_to_read_at_last_and_fifty_sad_ones():
@@ -37,7 +37,7 @@ def test_there_are_a_hundred_to_choose_by_two_hundred_to_read_at_last_and_fifty_
 
 
 def test_the_contexts_are_disjoint_from_each_other_and_from_the_companion():
-    """No two of them open alike; no opening that stands alone, and no last two turns, are learnt. What was judged is of it, too."""
+    """No two open alike. No opening that stands alone, and no last two turns, are learnt or judged."""
     learnt = [
         [key_of(turn) for turn in one.turns]
         for split in SPLITS
@@ -62,7 +62,7 @@ def test_a_corpus_gives_contexts_whose_next_turn_is_the_companions_where_there_i
     assert found == contexts.load("companion", split="test")[:50]
 
 
-# --- a sheet ---------------------------------------------------------------------------------------------------------
+# --- a sheet -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,9 @@ def test_a_sheet_of_another_reading_is_refused(tmp_path):
 
 
 def test_kappa_is_cohens():
-    """The example of Cohen's measure with 20 yes-yes, 15 no-no, 5 and 10 apart: (0.7 - 0.5) / (1 - 0.5)."""
+    """Cohen's example with 20 yes-yes, 15 no-no and 5 and 10 disagreements: (0.7 - 0.5) / (1 -
+    0.5).
+    """
     one = [True] * 20 + [True] * 5 + [False] * 10 + [False] * 15
     other = [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
     assert scores.kappa(one, other) == pytest.approx(0.4)
@@ -182,7 +184,7 @@ def test_kappa_is_cohens():
     assert abs(scores.kappa(*marks)) < 0.03
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------
 
 
 def test_two_settings_of_a_checkpoint_are_read_beside_the_written_replies(talker, tmp_path, capsys):

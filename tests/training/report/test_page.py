@@ -19,7 +19,7 @@ ROW = dict.fromkeys(decoding.COLUMNS, 0.5)
 
 @pytest.fixture(scope="module")
 def found(talker, conversations):
-    """An evaluation of two corpora, one of which has long conversations and no good intentions."""
+    """An evaluation of two corpora, one of which has long conversations and hostile markup."""
     long = [
         Transcript(f"{NASTY}{n}", f"{NASTY}c", (NASTY, "hi", "hello <b>", "yes & no") * 4)
         for n in range(2)
@@ -39,7 +39,9 @@ def html(found):
 
 
 class Outline(HTMLParser):
-    """Collects what a browser would make of the page: elements, what they refer to, and the text of table cells."""
+    """What a browser would make of the page: elements, what they refer to, and the text of table
+    cells.
+    """
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,8 @@
-"""--bptt: a language model reads one running text in contiguous batches, its state carried on; --sample-every shows it write."""
+"""--bptt: a language model reads one running text in contiguous batches and carries its state
+along.
+
+--sample-every shows what it writes.
+"""
 
 import pytest
 import torch
@@ -58,7 +62,7 @@ def test_the_state_behind_a_conversation_is_that_of_its_history_whatever_branche
 
 @pytest.fixture
 def options(options):
-    """A small run over 20 conversations as one text: 11 rows of 9 tokens a batch."""
+    """A small run over 20 conversations as one text: 11 rows of 9 tokens per batch."""
     kept = [
         option
         for option in options

@@ -1,4 +1,4 @@
-"""Options that are out of reach, or none."""
+"""Options that are out of range or invalid."""
 
 import pytest
 

@@ -29,7 +29,7 @@ EACH_STEP = [
 
 
 def start(count, *arguments):
-    """Start training.fit in so many processes; they end together with the test, whatever happens."""
+    """Start training.fit in so many processes; they end with the test, whatever happens."""
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "training.fit", "--no-cache", *arguments],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}, text=True,
@@ -74,7 +74,7 @@ def have_the_losses_of(alone, together):
         assert together[step] == pytest.approx(expected, rel=1e-5), step
 
 
-# --- how a batch is dealt out --------------------------------------------------------------------------------------------
+# --- how a batch is dealt out --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -92,7 +92,7 @@ def test_with_fewer_windows_than_processes_some_get_none():
     assert batches.shares([[[1, 2]], [[1, 2, 3]]], 4) == [[1], [0], [], []]
 
 
-# --- the same losses -----------------------------------------------------------------------------------------------------
+# --- the same losses -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,9 @@ def test_with_fewer_windows_than_processes_some_get_none():
 def test_several_processes_have_the_losses_of_one_on_the_same_batches(
     options, tmp_path, count, batch_tokens
 ):
-    """In float32 without dropout; history dropout and recognised turns are on. Three processes share one or two windows a batch."""
+    """In float32 without dropout, but with history dropout and recognised turns. Three processes
+    share batches of one or two windows.
+    """
     options = [
         *options[:-1],
         *EACH_STEP,
@@ -120,7 +122,7 @@ def test_several_processes_have_the_losses_of_one_on_the_same_batches(
     ]
 
 
-# --- one is lost -----------------------------------------------------------------------------------------------------------
+# --- one is lost ---------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -128,7 +130,7 @@ def test_several_processes_have_the_losses_of_one_on_the_same_batches(
 def test_a_process_that_is_killed_ends_the_others_and_one_process_goes_on_from_the_state(
     options, tmp_path, lost
 ):
-    """The first process writes, and may be lost in the middle of it."""
+    """The process lost is the first one, which writes, and it may be in the middle of writing."""
     options = [*options[:-1], *EACH_STEP, options[-1]]
     out = tmp_path / "run"
     process = start(2, *options)
@@ -184,7 +186,9 @@ def test_when_the_first_process_cannot_write_the_others_end_too(options, tmp_pat
 
 
 def test_a_figure_that_was_added_up_does_not_keep_all_gradients_alive(tmp_path):
-    """A loss was a view of the one message of all gradients, so that a run grew by its model's size at each step."""
+    """The loss was a view into the message with all gradients, so a run grew by its model's size at
+    each step.
+    """
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
     )

@@ -1,4 +1,4 @@
-"""Nothing is lost: what a kill or a full disk may not do to a run."""
+"""Nothing is lost: what a kill or a full disk must not do to a run."""
 
 import json
 import os
@@ -35,7 +35,7 @@ WRITTEN = (  # in the order of a validation
 )  # fmt: skip
 
 
-# --- killed --------------------------------------------------------------------------------------------------------------
+# --- killed --------------------------------------------------------------------------------------
 
 
 def start(*arguments):
@@ -54,7 +54,7 @@ def finish(process):
 
 
 def kill(process, *, when, seconds=120):
-    """Kill a process the moment that something is true. Return whether it was."""
+    """Kill a process the moment a condition holds. Return whether it was killed."""
     try:
         deadline = time.monotonic() + seconds
         while not (true := when()) and process.poll() is None and time.monotonic() < deadline:
@@ -67,13 +67,13 @@ def kill(process, *, when, seconds=120):
 
 
 def rows(out):
-    """Give what a run has logged, but for the time that it took."""
+    """Return what a run has logged, without the time it took."""
     found = log(out) if (out / "log.jsonl").exists() else []
     return [{name: value for name, value in row.items() if name != "seconds"} for row in found]
 
 
 def in_the_write_of(path, *, times):
-    """Tell, when asked often enough, that a file is being written for the time of that number."""
+    """Return, when polled often enough, whether a file is being written for the n-th time."""
     partial, seen, there = path.with_name(path.name + ".partial"), [], [False]
 
     def asked():
@@ -87,7 +87,7 @@ def in_the_write_of(path, *, times):
 
 
 def replaced(path, *, times, seconds=0.0):
-    """Tell that so many seconds have passed since a file was replaced for the time of that number."""
+    """Return whether so many seconds have passed since a file was replaced for the n-th time."""
     versions = [path.stat().st_ino]
     since = []
 
@@ -107,9 +107,10 @@ def first_of(*moments):
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversations, tmp_path):
-    """Real processes and a real SIGKILL: in the write of each file, and whenever it may be. It validates at every step.
+    """Real processes and a real SIGKILL, during the write of each file and at other moments. The
+    run validates at every step.
 
-    It validates on what it learns, so that the model gets better and is saved almost every time.
+    It validates on what it learns, so the model improves and is saved almost every time.
     """
     undisturbed, out, corpus = (
         tmp_path / "undisturbed",
@@ -186,7 +187,9 @@ def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversat
 def test_a_run_that_dies_in_the_write_of_a_file_goes_on_as_if_nothing_had_happened(
     options, tmp_path, monkeypatch, file
 ):
-    """At its second validation, half of the file being written: as if it was killed there, but for the process."""
+    """At its second validation, with half of the file written: like a kill there, except that the
+    process lives on.
+    """
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
     assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
 
@@ -222,12 +225,12 @@ def test_a_run_that_dies_in_the_write_of_a_file_goes_on_as_if_nothing_had_happen
     is_whole(out)
 
 
-# --- a full disk, a folder that cannot be written into ---------------------------------------------------------------------
+# --- a full disk, a folder that cannot be written into -------------------------------------------
 
 
 @contextmanager
 def files_of_at_most(size):
-    """Let no file grow beyond so many bytes, as on a disk that is full."""
+    """Limit the size of files, as on a disk that is full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

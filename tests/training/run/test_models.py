@@ -1,4 +1,4 @@
-"""--model and the settings that each model takes, from the command line of training.fit."""
+"""--model and the settings that each model takes, on training.fit's command line."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A loss, a norm, a perplexity or a weight that is no number ends a run before it is saved."""
+"""A loss, norm, perplexity or weight that is not finite ends a run before anything is saved."""
 
 import pytest
 import torch
@@ -11,7 +11,9 @@ from training import fit
 def test_what_is_no_number_is_noticed_before_it_is_saved(
     options, tmp_path, capsys, monkeypatch, broken
 ):
-    """At the seventh step: the state is that of the validation before it, and goes on to what an undisturbed run comes to."""
+    """At the seventh step. The saved state is that of the validation before it, and resuming gives
+    what an undisturbed run gives.
+    """
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
     assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
     step, validate, taken = fit.Trainer.step, fit.Trainer.validate, []

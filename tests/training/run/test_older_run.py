@@ -1,4 +1,6 @@
-"""A run's folder as version 0.1.0 left it: whatever is renamed in the code, it is still read, and goes on."""
+"""A run's folder as version 0.1.0 left it: whatever has been renamed, it can still be read and
+resumed.
+"""
 
 import json
 import shutil
@@ -20,7 +22,9 @@ FOLDER = Path(__file__).with_name("older_run")
 
 @pytest.fixture
 def older(tmp_path, monkeypatch):
-    """A copy that may be changed; the code is in a checkout, as it was then, also where it comes without .git."""
+    """A copy that may be changed. The code seems to be in a checkout, as it was then, even without
+    .git.
+    """
     monkeypatch.setattr(manifest, "commit", lambda: {"commit": "c" * 40, "changed": False})
     return Path(shutil.copytree(FOLDER, tmp_path / "run"))
 

@@ -112,7 +112,9 @@ def test_a_recipe_that_is_none_is_named(tmp_path, capsys, content, complaint):
 
 @pytest.mark.slow
 def test_the_recipe_for_digits_learns_to_copy_them(tmp_path):
-    """A quarter of the run: by then most answers are right, where guessing gets one in ten thousand."""
+    """A quarter of the run: by then most answers are right, where guessing would get one in ten
+    thousand.
+    """
     vocabulary = tmp_path / "digits.model"
     assert (
         build_vocabulary.main(["--data", "subsequence", "--type", "word", "--out", str(vocabulary)])

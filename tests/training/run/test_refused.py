@@ -1,4 +1,7 @@
-"""What a run refuses to go on with: other data, another vocabulary, wishes that do not go together. Nothing is lost by asking."""
+"""What a run refuses to resume with: other data, another vocabulary, contradictory options.
+
+Asking costs nothing: the run stays as it was.
+"""
 
 import json
 
@@ -52,7 +55,9 @@ def test_a_run_from_before_corpora_were_named_goes_on(options, corpus, tmp_path)
 
 @pytest.mark.parametrize("option", ["--hidden=12", "--optimizer=sgd"])
 def test_a_wish_with_which_a_run_cannot_go_on_is_not_remembered(options, tmp_path, option):
-    """It was written down before the state was read, so that the next --resume, without it, failed as well."""
+    """Settings were saved before the state was read, so the next --resume failed too, even without
+    them.
+    """
     out = tmp_path / "run"
     assert fit.main([*options, "--epochs=0.4"]) == 0
     before = contents(out)
@@ -110,7 +115,7 @@ def test_a_corpus_without_enough_to_learn_and_to_validate_on_is_named_before_any
 def test_a_broken_line_of_the_log_is_named_before_the_corpora_are_read(
     options, tmp_path, monkeypatch, capsys
 ):
-    """It was a JSON error of line 1, column 1, of no file."""
+    """It was a JSON error in line 1, column 1, of an unnamed file."""
     out = tmp_path / "run"
     assert fit.main([*options, "--epochs=1"]) == 0
     log = out / "log.jsonl"

@@ -1,4 +1,4 @@
-"""A run that was interrupted, or has ended, goes on."""
+"""A run that was interrupted, or has ended, can be resumed."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from training import fit
 
 @pytest.fixture
 def minute_steps(monkeypatch):
-    """A clock on which every training step takes a minute: the time now, in a list."""
+    """A clock on which every training step takes a minute: the current time, in a list."""
     now, original = [1e6], fit.Trainer.step
 
     def slow(self, batch, **options):
@@ -25,7 +25,7 @@ def minute_steps(monkeypatch):
 
 
 def stop_at(monkeypatch, step, error=KeyboardInterrupt):
-    """Make the training step of that number fail."""
+    """Make the n-th training step fail."""
     original, taken = fit.Trainer.step, []
 
     def limited(self, batch, **options):
@@ -49,7 +49,9 @@ def stop_at(monkeypatch, step, error=KeyboardInterrupt):
 def test_a_run_that_was_interrupted_goes_on_as_if_nothing_had_happened(
     options, tmp_path, monkeypatch, capsys, wishes
 ):
-    """With dropout, history dropout and words of its own, whose numbers come from the seed and the step alone."""
+    """With dropout, history dropout and scheduled sampling, whose random numbers depend only on the
+    seed and the step.
+    """
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
     common = [*options[:-1], *wishes.split()]
     assert fit.main([*common, f"--out={undisturbed}"]) == 0
@@ -78,7 +80,9 @@ def test_a_finished_run_goes_on_with_more_epochs_as_one_that_was_longer_from_the
 def test_what_is_asked_for_at_a_resumption_holds_for_the_next_one_though_nothing_gets_better(
     options, tmp_path
 ):
-    """It was written down with the next best validation only; until then the next resumption went back to the old wish."""
+    """Settings used to be saved only with the next best validation; until then, the next --resume
+    used the old ones.
+    """
     out = tmp_path / "run"
     assert fit.main([*options[:-1], "--epochs=1", f"--out={out}"]) == 0
     before = checkpoint.load(out / "checkpoint").training
@@ -92,7 +96,9 @@ def test_what_is_asked_for_at_a_resumption_holds_for_the_next_one_though_nothing
 def test_a_run_that_died_between_its_log_and_its_state_logs_each_step_once(
     options, tmp_path, monkeypatch, validation
 ):
-    """The row of a validation is written before the state; killed between them, the run that went on wrote the row again."""
+    """A validation is logged before the state is saved; a run killed in between logged it again
+    when resumed.
+    """
     saved, save_state = [], fit.save_state
 
     def die(*arguments, **data):
@@ -114,7 +120,9 @@ def test_a_run_that_died_between_its_log_and_its_state_logs_each_step_once(
 def test_the_state_is_saved_at_each_validation_however_long_the_machine_is_up(
     options, tmp_path, monkeypatch
 ):
-    """The clock counts from the machine's start: in its first five minutes "never saved" looked like "saved just now"."""
+    """The clock counts from boot: in the first five minutes, "never saved" looked like "just
+    saved".
+    """
     start = time.monotonic()
     real = time.monotonic
     monkeypatch.setattr(fit.time, "monotonic", lambda: real() - start + 10)
@@ -139,7 +147,9 @@ def test_a_run_stops_when_its_minutes_are_over_and_goes_on_when_given_more(
 def test_a_run_that_its_minutes_end_keeps_what_it_has_learnt(
     options, tmp_path, minute_steps, capsys
 ):
-    """It left without a validation: the checkpoint was the one of the last validation, or the untrained model that it began with."""
+    """It ended without a validation: the checkpoint was that of the last validation, or the
+    untrained model.
+    """
     assert fit.main([*options, "--minutes=2.5", "--validations=0.5"]) == 0
     assert "perplexity inf" not in capsys.readouterr().out
     assert [row["step"] for row in log(tmp_path / "run")] == [3]
@@ -147,7 +157,9 @@ def test_a_run_that_its_minutes_end_keeps_what_it_has_learnt(
 
 
 def test_a_run_from_before_cleaning_goes_on_without_it(options, tmp_path, capsys):
-    """What a checkpoint does not speak of was not done: the corpus and the batches of the run stay what they were."""
+    """What a checkpoint does not mention was not done: the run's corpus and batches stay what they
+    were.
+    """
     assert fit.main([*options, "--epochs=0.2", "--no-clean", "--recognised=0"]) == 0
     file = tmp_path / "run" / "checkpoint" / "config.json"
     settings = json.loads(file.read_text())

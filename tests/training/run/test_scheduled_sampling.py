@@ -43,7 +43,7 @@ def before(model, batch):
 
 
 def slowly(model, batch, histories, truth):
-    """What is read, utterance by utterance and word by word: the gate has been drawn in the same way."""
+    """What is read, utterance by utterance and word by word, with the gates drawn in the same way."""
     true = torch.rand(batch.token_ids.shape) < truth
     read = batch.token_ids.clone()
     for row, length in enumerate(batch.lengths.tolist()):
@@ -102,7 +102,9 @@ def test_reading_the_true_words_by_name_is_reading_them(model):
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_the_histories_are_those_of_the_turns_before_one_by_one(model, begun):
-    """As they were heard, from a history that the batch may begin with; turns without history have the empty one."""
+    """As heard, starting from a history that the batch may have; turns without history get the
+    empty one.
+    """
     torch.manual_seed(3)
     history = torch.randn(3, 5) if begun else None
     without = torch.tensor([False, True, False, False, False, False])

@@ -1,4 +1,4 @@
-"""What is asked of a run's folder: which may be begun, gone on with, or begun from another's weights."""
+"""Which folders a run may be started in, resumed in, or started from with another's weights."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_a_run_is_not_resumed_with_other_sizes(options, tmp_path, capsys):
 
 
 def test_a_checkpoint_that_no_run_wrote_is_not_resumed(talker, tmp_path, capsys):
-    """A checkpoint without the configuration of a run was a KeyError, with a stack trace."""
+    """A checkpoint without a run's configuration was a KeyError with a stack trace."""
     checkpoint.save(tmp_path / "checkpoint", talker)
     assert fit.main(["--resume", f"--out={tmp_path}"]) == 2
     assert capsys.readouterr().err.startswith("error: ")

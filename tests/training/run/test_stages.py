@@ -1,4 +1,4 @@
-"""A recipe in stages: one run after the other, each from the weights of the one before."""
+"""Recipes in stages: consecutive runs, each from the weights of the one before."""
 
 import pytest
 

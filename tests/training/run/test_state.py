@@ -32,7 +32,7 @@ def make(seed=0, *, hidden=7, steps=0, optimizer="adam"):
 
 
 def walk(trainer):
-    """One step down a slope that depends on where the weights are."""
+    """One step down a slope that depends on the current weights."""
     trainer.optimiser.zero_grad()
     sum(
         (parameter**2).sum() + parameter.sum().sin() for parameter in trainer.model.parameters()

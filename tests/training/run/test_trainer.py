@@ -114,7 +114,7 @@ def test_conversations_of_one_turn_cannot_be_validated_on():
 
 
 def test_in_bf16_the_master_weights_stay_in_float32_and_the_computing_copy_follows_them():
-    """Steps too small for bfloat16 must add up: a weight of 1 has no neighbour nearer than 0.004 there."""
+    """Steps too small for bfloat16 must add up: near 1, its numbers are 0.004 apart."""
     trainer = make(precision="bf16")
     batch = collate(CONVERSATIONS, pad_id=0)
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
@@ -140,7 +140,7 @@ def test_a_step_in_bf16_is_near_the_step_in_fp32():
 
 
 def test_turns_that_are_not_to_be_learnt_are_heard_but_do_not_count():
-    """Their loss has no share in a step; what follows them is still learnt with them in the history."""
+    """Their loss does not count, but they are part of the history of later turns."""
     untaught = [
         [Utterance([4, 5, 6, EOS]), Utterance([7, 8, EOS], taught=False), Utterance([8, 9, EOS])]
     ]
