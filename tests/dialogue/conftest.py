@@ -11,6 +11,20 @@ from dialogue.store import ConversationStore
 from training.data import batches
 
 PAD, UNK, BOS, EOS, FIRST_WORD, VOCABULARY = 0, 1, 2, 3, 4, 40
+OPENINGS = ["hi", "do you like music?", "do you have a dog?", "tell me a joke", "i have a new car"]
+SCRIPT = [
+    "hi",
+    "do you like music?",
+    "hi",
+    "where do you live?",
+    "is there snow?",
+    "hi",
+    "good night",
+]
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture(params=["bidirectional", "unidirectional", "maxout"])

@@ -16,6 +16,8 @@ from dialogue.decoding.search import search as search_with_model
 EOS, BOS, A, B, C = range(5)
 CODES = 499
 IMPOSSIBLE = float("-inf")
+DRAWN = ("top-k", "nucleus", "factual-nucleus")
+SEARCHED = ("beam", "diverse-beam", "group-beam")
 
 
 @dataclass(frozen=True)
@@ -294,3 +296,11 @@ def slow_sample(step, config, *, seed, conversation=0, limits=None, sentence_end
             own,
         )
     return sorted(finished.values(), key=lambda found: -found[0])
+
+
+def tokens_of(found):
+    return [hypothesis.token_ids for hypothesis in found]
+
+
+def scores_of(found):
+    return [hypothesis.score for hypothesis in found]
