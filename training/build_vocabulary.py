@@ -41,12 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--clean",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="leave private details out, as training.fit does",
+        help="remove private details, as training.fit does",
     )
     parser.add_argument(
         "--skip-bad-lines",
         action="store_true",
-        help="leave out lines that are no conversation, and count them",
+        help="skip and count lines that are not conversations",
     )
     options = parser.parse_args(arguments)
     complaints = Complaints(skip=options.skip_bad_lines)

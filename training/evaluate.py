@@ -143,7 +143,7 @@ def _options() -> argparse.ArgumentParser:
     add(
         "--skip-bad-lines",
         action="store_true",
-        help="leave out lines that are no conversation, and count them",
+        help="skip and count lines that are not conversations",
     )
     add_device(parser)
     return parser

@@ -1,9 +1,9 @@
-"""python -m training.fit: fit a model to conversations, in one process or in several that torchrun starts.
+"""python -m training.fit: fit a model to conversations, in one process or several under torchrun.
 
 runs/NAME/checkpoint/        the best model so far, ready to talk (half precision)
 runs/NAME/state.safetensors  everything that --resume needs: weights, optimiser, place in the data
-runs/NAME/log.jsonl          a line a validation; loss.png draws it
-runs/NAME/run.json           its settings, data, code and machine, and how far it has come
+runs/NAME/log.jsonl          one line per validation; loss.png plots it
+runs/NAME/run.json           its settings, data, code, machine and progress
 """
 
 from __future__ import annotations
@@ -69,19 +69,20 @@ def fit(
     kind: ModelClass = HRED,
     processes: Processes = ALONE,
 ) -> Progress:
-    """Fit a model of these sizes (ModelConfig without vocab_size) and return how far it came.
+    """Fit a model of these sizes (ModelConfig without vocab_size) and return its progress.
 
-    Every process takes the same steps, each on its share; the first one alone writes into `out`.
+    Every process takes the same steps, each on its share; only the first one writes into `out`.
 
-    before: the run's own checkpoint, where it goes on.
-    start_from: a checkpoint of the same sizes and vocabulary, whose weights are the first ones.
-    Raises ValueError where the state to resume from is unusable or of other data, where the loss is no number, or where more
-    than one process is to read contiguous batches; OSError where a file cannot be written. State and checkpoint are then what
-    they were before.
+    before: the run's own checkpoint, if it resumes.
+    start_from: a checkpoint of the same sizes and vocabulary that provides the initial weights.
+    Raises ValueError if the state to resume from is unusable or belongs to other data, if the loss
+    is not finite, or if several processes are to read contiguous batches; OSError if a file cannot
+    be written. State and checkpoint then stay what they were.
     """
     if config.bptt is not None and processes.count > 1:
         raise ValueError(
-            f"--bptt carries one state on from batch to batch; it runs in one process, not in {processes.count}"
+            "--bptt carries one state from batch to batch; "
+            f"it runs in one process, not in {processes.count}"
         )
     torch.manual_seed(config.seed)
     model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
@@ -108,9 +109,9 @@ def fit(
     if before is not None:
         progress = load_state(state, trainer, data=data.named)
         if processes.first:
-            remember(
-                out, before, config
-            )  # not sooner: what cannot go on so must not be wished for at the next --resume
+            # Only after the state has been loaded: settings that the run cannot resume with must
+            # not be remembered for the next --resume.
+            remember(out, before, config)
     else:
         progress = Progress()
         if processes.first:
@@ -127,7 +128,8 @@ def fit(
             resume=before is not None,
         )
     print(
-        f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} ({processes.count} processes), in {out}"
+        f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} "
+        f"({processes.count} processes), in {out}"
     )
 
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()
@@ -184,9 +186,9 @@ def fit(
             progress.step % config.sample_every == 0 if config.sample_every else validating
         ):
             show_sample(best)
-    if (
-        figures
-    ):  # it ends between two validations: the best may be now, but want of gain would not count
+    # The run ends between two validations. This may be the best model, but a short interval must
+    # not count against patience.
+    if figures:
         halvings, bad_validations = progress.halvings, progress.bad_validations
         validate(
             trainer,
@@ -210,20 +212,23 @@ def fit(
 
 
 def begin_with_word_vectors(model: ModelModule[Any], path: Path, vocabulary: Vocabulary) -> None:
-    """Put word vectors of a file into a model's embedding. Raises ValueError where it has none, or the file is none."""
+    """Copy a file's word vectors into a model's embedding.
+
+    Raises ValueError if the model has no embedding, or the file no vectors.
+    """
     embedding = next(
         (weight for name, weight in model.named_parameters() if name.endswith("embedding.weight")),
         None,
     )
     if embedding is None:
         raise ValueError(
-            f"--word-vectors: {type(model).__name__} has no embedding.weight that they could go into"
+            f"--word-vectors: {type(model).__name__} has no embedding.weight to copy them into"
         )
     left_out = Complaints(skip=True)
     share = word_vectors.initialise(embedding, path, vocabulary, left_out)
     print(f"word vectors for {share:.1%} of the vocabulary's tokens, from {path}")
     if left_out.count:
-        print(f"{left_out.count:,} lines of them left out, the first: {left_out.first}")
+        print(f"{left_out.count:,} of its lines left out, the first: {left_out.first}")
 
 
 def validate(
@@ -237,11 +242,11 @@ def validate(
     out: Path,
     processes: Processes,
 ) -> None:
-    """Validate, each process on its share; keep the model if it is the best so far, and write the validation down.
+    """Validate, each process on its share; log it, and keep the model if it is the best so far.
 
-    The state is to be saved after that: a run that is killed in between takes the same steps again from the state before,
-    finds the same perplexity, and writes the same checkpoint and row. figures: of the steps since the last time.
-    Raises ValueError where loss or perplexity is no number.
+    The state must be saved after this. A run killed in between repeats the same steps from the
+    previous state, finds the same perplexity, and writes the same checkpoint and row. figures: of
+    the steps since the last validation. Raises ValueError if loss or perplexity is not finite.
     """
     loss, _, _ = means(figures, progress.step)
     share = data.validation[processes.number :: processes.count]
@@ -250,7 +255,8 @@ def validate(
     )
     if not math.isfinite(perplexity):
         raise ValueError(
-            f"the validation perplexity is {perplexity} at step {progress.step}; lower --learning-rate, and --resume"
+            f"the validation perplexity is {perplexity} at step {progress.step}; "
+            "lower --learning-rate and --resume"
         )
     better = perplexity < progress.best_perplexity
     if better:
@@ -267,7 +273,7 @@ def validate(
 
 
 def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
-    """Say how the decoder finds words of its own, where --teacher-forcing leaves it any."""
+    """Return how the decoder finds its own words, if --teacher-forcing lets it read any."""
     return (
         None
         if config.teacher_forcing == (1, 1)
@@ -277,7 +283,7 @@ def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Fit a model from the command line, or one after the other where a recipe has stages."""
+    """Fit a model from the command line, or one after another if a recipe has stages."""
     out, place = Path("runs"), ALONE
     try:
         runs = stages.wished_for(sys.argv[1:] if arguments is None else arguments)
@@ -287,46 +293,46 @@ def main(arguments: list[str] | None = None) -> int:
                 out = folder_of(asked)
                 progress = run_one(asked, out, processes)
                 print(
-                    f"best validation perplexity {progress.best_perplexity:.2f} a token after {progress.step:,} steps; ",
+                    f"best validation perplexity {progress.best_perplexity:.2f} per token "
+                    f"after {progress.step:,} steps; ",
                     end="",
                 )
                 named = f" --model {asked['model']}" if ":" in (asked["model"] or "") else ""
                 print(f"talk to it: python -m dialogue --checkpoint {out / 'checkpoint'}{named}")
             if not runs:
-                print("every stage has ended; there is nothing to go on with")
+                print("every stage has ended; there is nothing left to do")
     except LostProcess as error:
         tell(f"process {place.number}: {error}; {how_to_go_on(out)}")
         return FAILED
     except (ValueError, OSError) as error:
         tell(f"{f'process {place.number}: ' if place.count > 1 else ''}error: {error}")
         return FAILED
-    except (
-        KeyboardInterrupt
-    ):  # of several processes each says so: the first may be the one that is lost
-        tell(
-            f"\n{f'process {place.number}: ' if place.count > 1 else ''}stopped; {how_to_go_on(out)}"
-        )
+    # Every process says so, because the first one may be the one that is lost.
+    except KeyboardInterrupt:
+        which = f"process {place.number}: " if place.count > 1 else ""
+        tell(f"\n{which}stopped; {how_to_go_on(out)}")
         return INTERRUPTED
     return 0
 
 
 def run_one(asked: dict[str, Any], out: Path, processes: Processes) -> Progress:
-    """Settle one run, read its corpora, and fit. Raises ValueError and OSError as those do."""
+    """Set one run up, read its corpora, and fit. Raises ValueError and OSError as those do."""
     run, device = wanted(asked), device_of(processes, asked["device"])
     with processes.first_goes_ahead():
         data = prepare(
-            run.config, vocabulary_file=run.vocabulary, skip_bad_lines=asked["skip_bad_lines"],
+            run.config,
+            vocabulary_file=run.vocabulary, skip_bad_lines=asked["skip_bad_lines"],
             kept_in=None if asked["no_cache"] else cache.FOLDER, keep=processes.first,
         )  # fmt: skip
     processes.agree("the corpora", data.fingerprint)
     return fit(
-        run.config, run.sizes, data, out=out, device=device, before=run.before, start_from=run.start_from,
-        kind=run.kind, processes=processes,
+        run.config, run.sizes, data, out=out, device=device,
+        before=run.before, start_from=run.start_from, kind=run.kind, processes=processes,
     )  # fmt: skip
 
 
 def how_to_go_on(out: Path) -> str:
-    """Say how a run goes on that has ended before its time."""
+    """Return how to continue a run that was stopped."""
     return (
         f"go on with --resume --out {out}"
         if (out / "state.safetensors").exists()
@@ -335,7 +341,6 @@ def how_to_go_on(out: Path) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # torchrun and service managers stop a process so
+    # torchrun and service managers stop a process with SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

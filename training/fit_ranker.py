@@ -180,7 +180,7 @@ def _options() -> argparse.ArgumentParser:
     add(
         "--skip-bad-lines",
         action="store_true",
-        help="leave out lines that are no conversation, and count them",
+        help="skip and count lines that are not conversations",
     )
     add("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")

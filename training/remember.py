@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     add(
         "--skip-bad-lines",
         action="store_true",
-        help="leave out lines that are no conversation, and count them",
+        help="skip and count lines that are not conversations",
     )
     options = parser.parse_args(arguments)
     names = options.data or ["companion"]

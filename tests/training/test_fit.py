@@ -145,7 +145,7 @@ def test_a_run_leaves_a_checkpoint_a_state_a_log_and_its_curves(options, talk, t
 
     said = capsys.readouterr()
     assert (
-        f"best validation perplexity {best['perplexity']:.2f} a token after {steps[-1]} steps"
+        f"best validation perplexity {best['perplexity']:.2f} per token after {steps[-1]} steps"
         in said.out
     )
     assert f"python -m dialogue --checkpoint {out / 'checkpoint'}" in said.out

@@ -1,1 +1,1 @@
-"""The page that training.evaluate --report writes, and the plots of pages and comparisons."""
+"""The page that training.evaluate --report writes, and plots for pages and run comparisons."""

@@ -1,4 +1,7 @@
-"""The page that training.evaluate --report writes: one HTML file that needs nothing else, whatever the corpora hold."""
+"""The page that training.evaluate --report writes: one self-contained HTML file.
+
+Whatever the corpora contain is escaped.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def write(
     facts: Mapping[str, str],
     by_method: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
-    """Write the page into a folder, replacing it atomically, and tell where it is."""
+    """Write the page into a folder, replacing it atomically, and return its path."""
     text = page(found, facts=facts, by_method=by_method)
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / FILE, lambda path: path.write_text(text, encoding="utf-8"))
@@ -61,7 +64,10 @@ def write(
 def page(
     found: Evaluation, *, facts: Mapping[str, str], by_method: Sequence[Mapping[str, Any]] = ()
 ) -> str:
-    """Lay out an evaluation. facts: what was evaluated, and how. by_method: rows of methods.side_by_side."""
+    """Lay out an evaluation.
+
+    facts: what was evaluated, and how. by_method: rows of decoding.side_by_side.
+    """
     about = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()
     )
@@ -224,7 +230,7 @@ def _cell(text: str, kind: str = "") -> str:
 
 
 def _number(value: float) -> str:
-    """Write a number so that a column of its like stands in line: three figures, or all of a whole number."""
+    """Format a number so that a column lines up: three digits, or all of a whole number."""
     if value == int(value):
         return f"{value:,.0f}"
     return f"{value:,.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"

@@ -1,4 +1,4 @@
-"""What a page or a comparison of runs draws, as PNG."""
+"""The plots of a report page and of a comparison of runs, as PNG."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from training.metrics.ranking import CANDIDATES
 
 BLUE, ORANGE, GREY = "#2460a7", "#d9772b", "#8a94a0"
 COLOURS = (BLUE, ORANGE, "#3a8f5c", "#b0406f", "#6d56a5", "#93702f", GREY)
-LEAST_TURNS = 20  # what fewer turns say is noise
+LEAST_TURNS = 20  # figures from fewer turns are noise
 SHOWN_TURNS, SHOWN_WORDS = 20, 30
 
 
 def by_turn(found: Evaluation) -> bytes:
-    """Draw perplexity a word by the number of the turn, after the true and after another conversation's history."""
-    figure, axes = _axes("turn of the conversation", "perplexity a word")
+    """Plot perplexity per word by turn, given the true history and another conversation's."""
+    figure, axes = _axes("turn of the conversation", "perplexity per word")
     later = found.prediction.where(found.prediction.turn > 0)
     numbers = [turn for turn in range(1, SHOWN_TURNS) if (later.turn == turn).sum() >= LEAST_TURNS]
     for log_probs, colour, label in (
@@ -43,8 +43,8 @@ def by_turn(found: Evaluation) -> bytes:
 
 
 def by_length(found: Evaluation) -> bytes:
-    """Draw what the history is worth, in nats a word, by how many words the turn has."""
-    figure, axes = _axes("words of the turn, its end included", "nats a word")
+    """Plot the value of the history, in nats per word, by the number of words in the turn."""
+    figure, axes = _axes("words of the turn, its end included", "nats per word")
     later = found.prediction.where(found.prediction.turn > 0)
     gain = later.log_probs - later.shuffled
     lengths = [n for n in range(2, SHOWN_WORDS + 1) if (later.counted == n).sum() >= LEAST_TURNS]
@@ -61,7 +61,7 @@ def by_length(found: Evaluation) -> bytes:
 
 
 def ranks(found: Evaluation) -> bytes:
-    """Draw how often the true reply has which rank among 20."""
+    """Plot how often the true reply gets each rank among 20."""
     figure, axes = _axes("rank of the true reply among 20", "share of histories")
     shares = torch.bincount(found.ranks, minlength=CANDIDATES + 1)[1:].double() / len(found.ranks)
     axes.bar(
@@ -74,7 +74,7 @@ def ranks(found: Evaluation) -> bytes:
 
 
 def lengths(found: Evaluation) -> bytes:
-    """Draw how long the replies are, and the true ones."""
+    """Plot the lengths of the replies and of the true ones."""
     figure, axes = _axes("words of a reply", "share of replies")
     truth = [found.turn(exchange) for exchange in found.chosen]
     edges = [edge - 0.5 for edge in range(SHOWN_WORDS + 2)]
@@ -107,9 +107,12 @@ def lengths(found: Evaluation) -> bytes:
 
 
 def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
-    """Draw validation perplexity over tokens, and over minutes, of runs by their names: the rows of their log.jsonl."""
+    """Plot the validation perplexity of runs over tokens and over minutes.
+
+    runs: the rows of their log.jsonl, by name.
+    """
     figure, axes = _axes(
-        "million tokens", "validation perplexity a token", size=(11, 4.4), columns=2
+        "million tokens", "validation perplexity per token", size=(11, 4.4), columns=2
     )
     axes[1].set_xlabel("minutes")
     for number, (name, rows) in enumerate(runs.items()):
@@ -134,12 +137,12 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
 
 
 def plain(text: str) -> str:
-    """Keep matplotlib from reading a text as mathematics, or a leading underscore as a wish to stay hidden."""
+    """Keep matplotlib from reading text as mathematics, or a leading underscore as "hide this"."""
     return text.replace("$", r"\$").lstrip("_") or "run"
 
 
 def png(figure: Any) -> bytes:
-    """Write a figure."""
+    """Render a figure as PNG."""
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=144)
     return written.getvalue()
@@ -148,7 +151,7 @@ def png(figure: Any) -> bytes:
 def _axes(
     across: str, up: str, *, size: tuple[float, float] = (5.6, 3.3), columns: int = 1
 ) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure  # takes a second to import, and only here
+    from matplotlib.figure import Figure  # imported here because it takes a second
 
     figure = Figure(figsize=size, layout="constrained")
     found = figure.subplots(1, columns)

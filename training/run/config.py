@@ -1,4 +1,4 @@
-"""What a run of training.fit is asked for: its settings, which check themselves, and the command line that gives them."""
+"""The settings of a training.fit run, which validate themselves, and its command line."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 @dataclass(frozen=True)
 class FitConfig:
-    """What a run was asked for; it stands beside the weights. Each field is an option of the command line."""
+    """The settings of a run, saved beside its weights. Each field is a command-line option."""
 
     data: tuple[str, ...]
-    batch_tokens: int = field(default=4000, metadata={"help": "tokens a step"})
-    epochs: float = field(default=10.0, metadata={"help": "passes over the data, at most"})
+    batch_tokens: int = field(default=4000, metadata={"help": "tokens per step"})
+    epochs: float = field(default=10.0, metadata={"help": "maximum number of passes over the data"})
     minutes: float | None = field(
-        default=None, metadata={"help": "stop after so many minutes of training"}
+        default=None, metadata={"help": "stop after this many minutes of training"}
     )
     learning_rate: float = field(
         default=1e-3, metadata={"help": "of the optimizer, after a short warm-up"}
@@ -36,94 +36,98 @@ class FitConfig:
     schedule: str = field(
         default="plateau",
         metadata={
-            "help": "plateau: halved when validation gains nothing; cosine: to zero over --epochs or --minutes; constant"
+            "help": "plateau: halved when validation does not improve; "
+            "cosine: to zero over --epochs or --minutes; constant"
         },
     )
     label_smoothing: float = field(
-        default=0.0, metadata={"help": "share of the loss that is the mean over the vocabulary"}
+        default=0.0, metadata={"help": "weight of the mean loss over the whole vocabulary"}
     )
     unlikelihood: float = field(
         default=0.0,
-        metadata={"help": "what saying a token of the same turn again costs (Welleck et al. 2020)"},
+        metadata={"help": "penalty on repeating a token within a turn (Welleck et al. 2020)"},
     )
     sampled_softmax: int | None = field(
         default=None,
         metadata={
-            "help": "sum the softmax over the targets of a batch and so many other tokens drawn anew: faster where the vocabulary "
-            "is large and the machine small (default: over the whole vocabulary)"
+            "help": "compute the softmax over a batch's targets and this many other tokens, drawn "
+            "anew each time: faster if the vocabulary is large and the machine small "
+            "(default: over the whole vocabulary)"
         },
     )
     validation_tokens: int | None = field(
         default=None,
         metadata={
-            "help": "validate on so many tokens of the validation split (default: all of it)"
+            "help": "validate on this many tokens of the validation split (default: all of it)"
         },
     )
     teacher_forcing: tuple[float, float] = field(
         default=(1.0, 1.0),
         metadata={
-            "help": "share of true words that the decoder reads, at the first step and the last, linear between"
+            "help": "share of true words that the decoder reads, at the first and the last step, "
+            "linear in between"
         },
     )
     teacher_forcing_by: str = field(
         default="argmax",
         metadata={
-            "help": "the words that it reads otherwise: its likeliest (argmax), or drawn by it (sample)"
+            "help": "the words it reads otherwise: its likeliest ones (argmax) or samples (sample)"
         },
     )
     optimizer: str = field(default="adam", metadata={"help": "adam, adamw or sgd"})
     bptt: int | None = field(
         default=None,
         metadata={
-            "help": "of language-model: contiguous batches of so many tokens a row, its state carried on from each to the next and "
-            "gradients within each alone; all conversations are one text then (default: whole conversations in random order)"
+            "help": "for language-model: contiguous batches of this many tokens per row; the state "
+            "is carried from batch to batch, gradients are not, and all conversations are one text "
+            "(default: whole conversations in random order)"
         },
     )
-    truncate: int = field(default=256, metadata={"help": "tokens of a turn, at most"})
+    truncate: int = field(default=256, metadata={"help": "maximum number of tokens per turn"})
     recognised: float = field(
         default=0.5,
         metadata={
-            "help": "share of conversations whose every other turn is read as a speech recogniser writes it; none with --bptt"
+            "help": "share of conversations in which every other turn is read as a speech "
+            "recogniser writes it; none with --bptt"
         },
     )
     history_dropout: float = field(
         default=0.1,
         metadata={
-            "help": "share of turns learnt without their history: what log p(reply | no history) rests on"
+            "help": "share of turns learnt without history, as log p(reply | no history) needs"
         },
     )
     only_companion: bool = field(
         default=False,
         metadata={
-            "help": "learn the companion's turns alone where a corpus has one; the person's are only read"
+            "help": "learn only the companion's turns if a corpus has one; just read the person's"
         },
     )
     clean: bool = field(
-        default=True, metadata={"help": "leave private details out, and learn nothing offensive"}
+        default=True, metadata={"help": "remove private details, and learn nothing offensive"}
     )
-    validations: float = field(default=2.0, metadata={"help": "how many an epoch"})
+    validations: float = field(default=2.0, metadata={"help": "validations per epoch"})
     sample_every: int | None = field(
         default=None,
         metadata={
-            "help": "steps from one sample of what it says to the next (default: at each validation)"
+            "help": "steps between samples of what it says (default: one at each validation)"
         },
     )
     precision: str = field(
         default="auto",
-        metadata={"help": "fp32, bf16, or auto: bf16 where the device is fast in it"},
+        metadata={"help": "fp32, bf16, or auto: bf16 if the device is fast in it"},
     )
     word_vectors: str | None = field(
         default=None,
         metadata={
-            "help": "a text file of word2vec or GloVe vectors, as many numbers each as --embedding says"
+            "help": "a text file of word2vec or GloVe vectors with as many numbers as --embedding"
         },
     )
-    seed: int = field(default=0, metadata={"help": "of everything random"})
+    seed: int = field(default=0, metadata={"help": "random seed"})
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "teacher_forcing", tuple(self.teacher_forcing)
-        )  # a list in JSON and on the command line
+        # It is a list in JSON and on the command line.
+        object.__setattr__(self, "teacher_forcing", tuple(self.teacher_forcing))
         for name, least in (
             ("batch_tokens", 1),
             ("truncate", 2),
@@ -136,36 +140,40 @@ class FitConfig:
         ):
             if getattr(self, name) is not None and not getattr(self, name) >= least:
                 raise ValueError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}"
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}; "
+                    f"it must be at least {least}"
                 )
         for name in ("recognised", "history_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}; it is a share, from 0 to 1"
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}; "
+                    "it must be a share from 0 to 1"
                 )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
-                f"--label-smoothing is {self.label_smoothing}; it is a share, from 0 to below 1"
+                f"--label-smoothing is {self.label_smoothing}; it must be from 0 to below 1"
             )
         if not 0 <= self.unlikelihood < math.inf:
-            raise ValueError(f"--unlikelihood is {self.unlikelihood}; it is a weight, 0 or more")
+            raise ValueError(f"--unlikelihood is {self.unlikelihood}; it must be 0 or more")
         if (
             not all(0 <= share <= 1 for share in self.teacher_forcing)
             or len(self.teacher_forcing) != 2
         ):
             raise ValueError(
-                f"--teacher-forcing is {' '.join(map(str, self.teacher_forcing))}; it is two shares from 0 to 1: at the first "
-                "step and at the last"
+                f"--teacher-forcing is {' '.join(map(str, self.teacher_forcing))}; it must be two "
+                "shares from 0 to 1: for the first and the last step"
             )
         for name, known in (("teacher_forcing_by", WAYS), ("optimizer", tuple(OPTIMIZERS))):
             if getattr(self, name) not in known:
                 raise ValueError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)!r}; it is {' or '.join(known)}"
+                    f"--{name.replace('_', '-')} is {getattr(self, name)!r}; "
+                    f"it must be {' or '.join(known)}"
                 )
         if self.bptt is not None:
             if not 1 <= self.bptt <= self.batch_tokens:
                 raise ValueError(
-                    f"--bptt is {self.bptt}; it is from 1 to --batch-tokens, {self.batch_tokens}"
+                    f"--bptt is {self.bptt}; "
+                    f"it must be from 1 to --batch-tokens, {self.batch_tokens}"
                 )
             object.__setattr__(self, "recognised", 0.0)  # a text is read as it is written
         if not math.isfinite(self.epochs):
@@ -177,20 +185,22 @@ class FitConfig:
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"--seed is {self.seed}; it must be from 0 to {2**31 - 1}")
         if self.schedule not in ("plateau", "cosine", "constant"):
-            raise ValueError(f"--schedule is {self.schedule!r}; it is plateau, cosine or constant")
+            raise ValueError(
+                f"--schedule is {self.schedule!r}; it must be plateau, cosine or constant"
+            )
         if self.precision not in ("auto", "fp32", "bf16"):
-            raise ValueError(f"--precision is {self.precision!r}; it is auto, fp32 or bf16")
+            raise ValueError(f"--precision is {self.precision!r}; it must be auto, fp32 or bf16")
 
     @property
     def objective(self) -> Objective:
-        """What is added to cross-entropy."""
+        """Return what is added to cross-entropy."""
         return Objective(self.label_smoothing, self.unlikelihood, self.sampled_softmax)
 
 
 def ask(arguments: Sequence[str], *, stage: str | None = None) -> dict[str, Any]:
-    """Read the command line, and under it the recipe that it names, and under its stage what stands above all stages.
+    """Parse the command line over the recipe it names, and the recipe's stage over its top part.
 
-    Raises ValueError on a recipe that is none.
+    Raises ValueError on an invalid recipe.
     """
     parser = options()
     asked = parser.parse_args(arguments)
@@ -206,7 +216,8 @@ def ask(arguments: Sequence[str], *, stage: str | None = None) -> dict[str, Any]
     unknown = sorted(set(written) - known)
     if unknown:
         raise ValueError(
-            f"the recipe {asked.recipe} names {', '.join(unknown)}; training.fit has no such option (--help lists them)"
+            f"the recipe {asked.recipe} names {', '.join(unknown)}; "
+            "training.fit has no such option (see --help)"
         )
     return vars(parser.parse_args([*as_arguments(written), *arguments]))
 
@@ -217,22 +228,23 @@ def recipes() -> list[str]:
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """Read a recipe by its name here or its path. Raises ValueError where there is none, or no TOML in it."""
+    """Read a recipe by name or path. Raises ValueError if it is missing or not TOML."""
     path = RECIPES / f"{name}.toml" if name in recipes() else Path(name)
     try:
         return tomllib.loads(decoded(path.read_bytes()))
     except OSError as error:
         raise ValueError(
-            f"cannot read the recipe {path}: {error.strerror}; a file, or one of: {', '.join(recipes())}"
+            f"cannot read the recipe {path}: {error.strerror}; "
+            f"name a file, or one of: {', '.join(recipes())}"
         ) from None
     except ValueError as error:
         raise ValueError(
-            f"{path} is no recipe: {error}; expected TOML, an option of training.fit a line"
+            f"{path} is not a recipe: {error}; expected TOML, one option of training.fit per line"
         ) from None
 
 
 def as_arguments(written: dict[str, Any]) -> list[str]:
-    """Write a recipe as a command line: learning_rate = 1e-4 is --learning-rate 1e-4."""
+    """Convert a recipe to command-line arguments: learning_rate = 1e-4 to --learning-rate 1e-4."""
     arguments = []
     for name, value in written.items():
         option = f"--{name.replace('_', '-')}"
@@ -246,7 +258,7 @@ def as_arguments(written: dict[str, Any]) -> list[str]:
 
 
 def options() -> argparse.ArgumentParser:
-    """Describe the command line. What is not given is absent, so that --resume can tell it from a wish."""
+    """Build the parser. Options not given are absent, so that --resume keeps their values."""
     parser = argparse.ArgumentParser(
         prog="python -m training.fit", description="Fit a model to conversations."
     )
@@ -255,59 +267,61 @@ def options() -> argparse.ArgumentParser:
         "--data",
         action="append",
         metavar="NAME|PATH",
-        help="a corpus, any number of times (default: movie_triples if data/ has it, else chitchat)",
+        help="a corpus, any number of times "
+        "(default: movie_triples if data/ has it, else chitchat)",
     )
     add(
         "--vocabulary",
         type=Path,
         metavar="FILE|dict",
-        help="a vocabulary of training.build_vocabulary; dict, or a file of that kind: MovieTriples' own list of words, with "
-        "its ids (default: built from the training split)",
+        help="a vocabulary from training.build_vocabulary; or dict, or such a file: MovieTriples' "
+        "own word list, with its ids (default: built from the training split)",
     )
     add(
         "--recipe",
         metavar="NAME|FILE",
-        help=f"options written down in a TOML file, or one of: {', '.join(recipes())}",
+        help=f"a TOML file of options, or one of: {', '.join(recipes())}",
     )
     add(
         "--stage",
         metavar="NAME",
-        help="of a recipe in stages: begin with this one, from the weights of --start-from",
+        help="for a recipe in stages: start with this one, from the weights of --start-from",
     )
     add(
         "--out",
         type=Path,
         metavar="DIR",
-        help="where the run lives (default: runs/NAME, by the names of the data)",
+        help="the run's folder (default: runs/NAME, named after the data)",
     )
     add(
         "--start-from",
         type=Path,
         metavar="CHECKPOINT",
-        help="begin with the weights of a checkpoint's folder, whose sizes are kept, and its vocabulary unless "
-        "--vocabulary names another",
+        help="start from the weights of a checkpoint's folder; its sizes are kept, and its "
+        "vocabulary unless --vocabulary names another",
     )
     add(
         "--model",
         metavar="NAME|MODULE:CLASS",
-        help=f"what is fitted: {', '.join(OUR_MODELS)}, or a class of your own (default: {DEFAULT_MODEL})",
+        help=f"the model to fit: {', '.join(OUR_MODELS)}, or a class of your own "
+        f"(default: {DEFAULT_MODEL})",
     )
     add(
         "--resume",
         action="store_true",
-        help="go on with the run in --out; options that are not given again stay as they were",
+        help="continue the run in --out; options that are not given again stay as they were",
     )
     add(
         "--skip-bad-lines",
         action="store_true",
-        help="leave out lines that are no conversation, and count them",
+        help="skip and count lines that are not conversations",
     )
     add(
         "--no-cache",
         action="store_true",
-        help="tokenise the corpora anew, and keep nothing of it in runs/.cache",
+        help="tokenise the corpora again, and store nothing in runs/.cache",
     )
-    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    add("--device", help="cuda, mps or cpu (default: the best available)")
     kinds = {
         "int": int,
         "str": str,

@@ -152,7 +152,7 @@ def test_several_processes_do_not_share_a_state(word_vocabulary, tmp_path):
     data = fit.Data(word_vocabulary, train, [])
     with pytest.raises(
         ValueError,
-        match="--bptt carries one state on from batch to batch; it runs in one process, not in 2",
+        match="--bptt carries one state from batch to batch; it runs in one process, not in 2",
     ):
         fit.fit(
             FitConfig(data=(), bptt=3),

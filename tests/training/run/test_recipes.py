@@ -96,7 +96,7 @@ def test_a_run_that_has_its_vocabulary_leaves_the_recipes_out(option):
     ("content", "complaint"),
     [
         ("hiden = 8\n", "names hiden"),
-        ("hidden 8\n", "is no recipe"),
+        ("hidden 8\n", "is not a recipe"),
         (None, "cannot read the recipe .* one of: .*serban2016"),
     ],
 )
