@@ -91,7 +91,7 @@ def word_vocabulary(conversations):
 
 @pytest.fixture(scope="session")
 def talker(conversations, word_vocabulary):
-    """A checkpoint whose model has learnt the twenty conversations well enough to answer in words."""
+    """A checkpoint whose model has learnt the twenty conversations well enough to answer them."""
     torch.manual_seed(0)
     config = ModelConfig(
         vocab_size=len(word_vocabulary),

@@ -258,7 +258,8 @@ def small_training(monkeypatch, conversations, tmp_path):
 
 
 TRAINING_ROW = {
-    "model", "sizes", "tokens_per_s", "plain_tokens_per_s", "speedup", "floor_ratio", "floor_ratio_with_adam", "padding", "padding_computed",
+    "model", "sizes", "tokens_per_s", "plain_tokens_per_s", "speedup", "floor_ratio",
+    "floor_ratio_with_adam", "padding", "padding_computed",
 }  # fmt: skip
 
 
@@ -334,7 +335,11 @@ def test_the_plain_loop_has_the_loss_of_our_model_with_the_same_weights(readout)
         ("bias_hidden", "bias_hh"),
     ]
     with torch.no_grad():
-        for ours, theirs, suffix in [(model.encoder[0], plain.encoder, "_l0"), (model.encoder[1], plain.encoder, "_l0_reverse"), (model.context, plain.context, "_l0")]:  # fmt: skip
+        for ours, theirs, suffix in [
+            (model.encoder[0], plain.encoder, "_l0"),
+            (model.encoder[1], plain.encoder, "_l0_reverse"),
+            (model.context, plain.context, "_l0"),
+        ]:
             for mine, other in names:
                 getattr(theirs, other + suffix).copy_(getattr(ours, mine))
         plain.decoder.weight_ih_l0.copy_(

@@ -1,4 +1,4 @@
-"""Every command can show text that the output's encoding lacks, and reports bad input in one line."""
+"""Every command shows text that the output's encoding lacks, and reports bad input in a line."""
 
 import argparse
 import io
@@ -98,7 +98,8 @@ def place(tmp_path_factory):
 def fit_options(place, out):
     sizes = [f"--{name}={size}" for name, size in SIZES.items()]
     return [
-        f"--data={place / 'talk.jsonl'}", f"--vocabulary={place / 'words.model'}", *sizes, "--batch-tokens=60", "--epochs=1",
+        f"--data={place / 'talk.jsonl'}", f"--vocabulary={place / 'words.model'}", *sizes,
+        "--batch-tokens=60", "--epochs=1",
         "--precision=fp32", "--device=cpu", "--no-cache", f"--out={out}",
     ]  # fmt: skip
 
@@ -184,7 +185,7 @@ def commands():
 
 @pytest.fixture
 def streams(monkeypatch):
-    """Replace the standard streams by ones with an encoding; return what a command wrote to them."""
+    """Replace the standard streams by ones with an encoding; return what a command wrote."""
 
     def run(main, arguments, encoding, *, said=""):
         for name, content in (("stdin", said.encode()), ("stdout", b""), ("stderr", b"")):
@@ -243,8 +244,12 @@ def test_every_command_as_a_process_of_its_own_under_another_encoding(
     }
     for arguments in given.get(command) or arguments_of(command, place, tmp_path):
         ended = subprocess.run(
-            [sys.executable, name, *([] if command == "app" else [command]), *arguments], cwd=ROOT, check=False,
-            env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "OMP_NUM_THREADS": "1"},
+            [sys.executable, name, *([] if command == "app" else [command]), *arguments], cwd=ROOT,
+            check=False,
+            env={
+                **os.environ,
+                "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "OMP_NUM_THREADS": "1",
+            },
             input=f"{NEITHER[1]} fuck\n".encode(), capture_output=True,
         )  # fmt: skip
         assert ended.returncode in (0, 1, 2), ended.stderr.decode(errors="replace")
@@ -330,7 +335,10 @@ def test_a_result_that_standard_output_does_not_take_is_an_error(tmp_path):
     """`--json - > file` on a full disk must not look like success."""
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
-    told = "from dialogue.command_line import command; import sys; sys.exit(command(lambda _: print('x') or 0)())"
+    told = (
+        "from dialogue.command_line import command; import sys; "
+        "sys.exit(command(lambda _: print('x') or 0)())"
+    )
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-c", told],

@@ -137,7 +137,7 @@ def test_search_and_constraints_know_no_model_text_or_alexa():
             assert not beyond, module
 
 
-# The sub-packages of training, each with those that it may import; the commands stand above all of them.
+# The sub-packages of training, each with those that it may import. The commands may import all.
 WINGS = {
     "corpora": set(),
     "data": {"corpora"},

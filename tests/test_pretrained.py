@@ -19,7 +19,8 @@ from dialogue.words import repeats_ngram, words
 ROOT = Path(__file__).parent.parent
 LARGEST = 28_000_000  # bytes, with the vocabulary, what it remembers and its ranker
 SAID = (
-    "hi", "i watched a movie yesterday", "it was about a dog", "do you like dogs", "yes", "what do you do all day",
+    "hi", "i watched a movie yesterday", "it was about a dog", "do you like dogs", "yes",
+    "what do you do all day",
     "i went to the beach with my sister", "do you have a favorite song",
 )  # fmt: skip
 
@@ -86,7 +87,7 @@ def test_launch_eight_turns_and_stop_as_alexa_sends_them(client):
 
 
 def test_two_talkers_at_once_keep_apart(client):
-    """Both have the same session id, since the wording of the skill's own questions depends on it."""
+    """Both have the same session id, because the wording of the skill's questions depends on it."""
     by_itself = create_app(Settings(verify=False), DialogueAgent.load()).test_client()
     alone = [
         spoken(by_itself.post("/", json=request_of("chat", "first", said)).get_json())

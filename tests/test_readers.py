@@ -54,7 +54,14 @@ def vocabulary(path):
 
 
 CORPORA = {
-    "JSONL": ("talk.jsonl", "".join(json.dumps({"id": key, "turns": [f"schön {key}", "ja ☃"]}, ensure_ascii=False) + "\n" for key in TRAIN), corpus),
+    "JSONL": (
+        "talk.jsonl",
+        "".join(
+            json.dumps({"id": key, "turns": [f"schön {key}", "ja ☃"]}, ensure_ascii=False) + "\n"
+            for key in TRAIN
+        ),
+        corpus,
+    ),
     "MovieTriples": ("Training_Shuffled.txt", "schön .\twhy ?\tso ☃\na\tb\tc\n", movie_triples),
     "a text": ("book.txt", "schön so\n\nwhy ☃\n" * 20, corpus),
     "a table": ("news.csv", "".join(f'"{n}","schön {n}","why ☃"\n' for n in range(1, 60)), corpus),
@@ -119,7 +126,7 @@ def test_a_text_means_the_same_in_every_encoding_with_a_mark(tmp_path, kind, enc
 def test_a_corpus_in_utf_16_without_a_mark_is_refused_even_where_bad_lines_are_skipped(
     tmp_path, kind, codec, skip
 ):
-    """With --skip-bad-lines a model was trained on what was left: letters with spaces between them."""
+    """With --skip-bad-lines a model was trained on what was left: spaced letters."""
     name, text, _ = CORPORA[kind]
     (tmp_path / name).write_bytes(text.encode(codec))
     place = tmp_path if kind == "MovieTriples" else tmp_path / name

@@ -1,4 +1,4 @@
-"""docs/your_own_model.md does what it says, word for word: its code is saved, its commands are run."""
+"""docs/your_own_model.md does what it says: its code is saved, its commands are run."""
 
 import importlib
 import io
@@ -32,7 +32,10 @@ def folder(tmp_path_factory):
     """
     where = tmp_path_factory.mktemp("own")
     (where / f"{NAME}.py").write_text(CODE)
-    imports = "from dialogue.models import Likelihood, PreparedModel\nfrom dialogue.models.projection import lay_out\n"
+    imports = (
+        "from dialogue.models import Likelihood, PreparedModel\n"
+        "from dialogue.models.projection import lay_out\n"
+    )
     assert all(f"`{line}`" in PAGE for line in imports.splitlines())
     (where / f"{NAME}_laid_out.py").write_text(
         CODE.replace("from dialogue.models import Likelihood\n", imports) + "\n" + PREPARE

@@ -39,7 +39,8 @@ def make_model(*, bidirectional=True, readout="linear", dropout=0.0, peaked=1.0)
     """An untrained model. peaked: how far apart its log-probabilities are."""
     torch.manual_seed(7)
     made = HRED(
-        vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=14, bidirectional=bidirectional, dropout=dropout,
+        vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=14,
+        bidirectional=bidirectional, dropout=dropout,
         readout=readout,
     )  # fmt: skip
     for name, parameter in made.named_parameters():

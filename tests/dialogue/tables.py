@@ -70,7 +70,8 @@ def random_step(seed, *, vocabulary=4, conversations=1, ending=0.0, spread=2.0):
 def search(step, config, *, conversations=(0,), **asked):
     count = len(list(conversations))
     return search_with_model(
-        step, begin(list(conversations)), count, config=config, bos_id=BOS, eos_id=EOS, device=torch.get_default_device(), **asked
+        step, begin(list(conversations)), count, config=config, bos_id=BOS, eos_id=EOS,
+        device=torch.get_default_device(), **asked
     )  # fmt: skip
 
 
@@ -170,7 +171,7 @@ def allowed(row, written, config, limits=None, *, conversation=0):
 
 
 def rows_of(step, state, written, config, limits, conversation):
-    """One step of one row: what it may say, the model's own log-probabilities, and the next state."""
+    """One step of one row: what it may say, the model's own log-probabilities, the next state."""
     log_probs, after = step(torch.tensor([written[-1] if written else BOS]), state)
     raw = log_probs[0].tolist()
     shaped = (

@@ -29,7 +29,7 @@ def test_a_model_that_has_learnt_an_answer_gives_it(talker):
 
 
 def test_answering_several_conversations_at_once_is_answering_each_alone(talker):
-    """With histories of uneven lengths, and n-grams of what was said in each conversation blocked."""
+    """With histories of uneven lengths, and blocked n-grams from each conversation."""
     decode = DecodeConfig(block_user_ngrams=2, block_reply_ngrams=2)
     together = DialogueAgent(talker, decode=decode, store=(kept := ConversationStore()))
     alone = DialogueAgent(talker, decode=decode, store=(kept_alone := ConversationStore()))

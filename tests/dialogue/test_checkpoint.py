@@ -195,7 +195,7 @@ def test_a_damaged_size_is_named_before_any_memory_is_taken(talker, tmp_path, si
     ids=["NaN", "infinity", "int8", "bool"],
 )
 def test_weights_that_are_no_numbers_with_a_point_are_refused_by_name(saved, spoil, complaint):
-    """The skill once started with such a checkpoint and told everybody that it had lost its thread."""
+    """The skill once started with such a checkpoint, and answered every turn with an apology."""
     weights = load_file(saved / WEIGHTS)
     save_file({**weights, "readout.weight": spoil(weights["readout.weight"])}, saved / WEIGHTS)
     with pytest.raises(ValueError, match=rf"{WEIGHTS}: readout\.weight {complaint}"):

@@ -120,7 +120,10 @@ def test_stop_words_that_are_none_are_refused(words):
 def test_every_setting_is_an_option_of_the_command_line():
     parser = argparse.ArgumentParser()
     add_options(parser)
-    typed = "--method nucleus --beam-size 3 --top-p 0.5 --stop-words bye good,night --block-list never.txt --anti-lm 0"
+    typed = (
+        "--method nucleus --beam-size 3 --top-p 0.5 --stop-words bye good,night "
+        "--block-list never.txt --anti-lm 0"
+    )
     assert decode_config(parser.parse_args(typed.split())) == DecodeConfig(
         method="nucleus",
         beam_size=3,

@@ -40,7 +40,8 @@ def next_log_probs(written, config, limits=None, *, vocabulary=MANY, repeat=1):
     """
     rows = len(written)
     constrain, said = compose(
-        config, limits or Limits(), conversations=rows // repeat, repeat=repeat, eos_id=EOS, device=torch.get_default_device()
+        config, limits or Limits(), conversations=rows // repeat, repeat=repeat, eos_id=EOS,
+        device=torch.get_default_device()
     )  # fmt: skip
     for token_ids in torch.tensor(written, dtype=torch.long).view(rows, -1).unbind(1):
         said = said.after(token_ids, None)
@@ -225,9 +226,14 @@ phrases = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=3), max_size
 
 
 @given(
-    written=st.lists(st.integers(1, 5), max_size=8), user=phrases, replies=phrases, block_list=phrases, stop_words=phrases,
-    prefix=st.lists(st.integers(1, 5), max_size=4), forbidden=st.lists(st.integers(0, 5), max_size=3), settings=st.fixed_dictionaries(
-        {name: st.integers(0, 4) for name in ("block_ngrams", "block_user_ngrams", "block_reply_ngrams", "min_length")}
+    written=st.lists(st.integers(1, 5), max_size=8), user=phrases, replies=phrases,
+    block_list=phrases, stop_words=phrases,
+    prefix=st.lists(st.integers(1, 5), max_size=4),
+    forbidden=st.lists(st.integers(0, 5), max_size=3), settings=st.fixed_dictionaries(
+        {
+            name: st.integers(0, 4)
+            for name in ("block_ngrams", "block_user_ngrams", "block_reply_ngrams", "min_length")
+        }
     ), vocabulary=st.sampled_from([6, MANY]),
 )  # fmt: skip
 def test_all_constraints_together_do_what_a_plain_loop_does(
@@ -238,7 +244,8 @@ def test_all_constraints_together_do_what_a_plain_loop_does(
     """
     config = decoding(**settings, repetition_penalty=0.5)
     limits = Limits(
-        forbidden=forbidden, block_list=block_list, stop_words=stop_words, user=[user], replies=[replies], prefixes=[prefix]
+        forbidden=forbidden, block_list=block_list, stop_words=stop_words, user=[user],
+        replies=[replies], prefixes=[prefix]
     )  # fmt: skip
     found, before = next_log_probs([written], config, limits, vocabulary=vocabulary)
     assert found[0].tolist() == pytest.approx(allowed(before[0].tolist(), written, config, limits))

@@ -10,7 +10,8 @@ from training.data.vocabulary import build
 
 
 def test_a_text_goes_on_from_its_prompt_and_lines_follow_on_lines(talker):
-    prompt = "Do you like Music?\nNo, zebras "  # words that it does not have are read as unknown, and stay
+    # Words outside the vocabulary are read as unknown, but stay in the text.
+    prompt = "Do you like Music?\nNo, zebras "
     text = generate.generate(talker, prompt, length=40, seed=1)
     assert text.startswith(prompt)
     assert text.count("\n") > 1

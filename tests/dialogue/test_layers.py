@@ -115,7 +115,7 @@ TOKENS, SIZE, VOCABULARY = 9, 6, 11
 
 @pytest.fixture
 def projection():
-    """Inputs, weights, bias and targets of an output layer; in some rows the logits are far apart."""
+    """Inputs, weights, bias and targets of an output layer; some rows have widely spread logits."""
     generator = torch.Generator().manual_seed(2)
     inputs = (
         torch.randn(TOKENS, SIZE, generator=generator, dtype=torch.double)

@@ -136,7 +136,10 @@ def test_the_answer_is_shown_as_json(talker, monkeypatch):
 
 
 def test_settings_change_between_two_turns_as_the_command_line_has_them(talker, monkeypatch):
-    typed = "hi\n/settings --method greedy --max-length 2\ndo you like music\n/settings\n/settings --beam-size 0\n/settings --what\n"
+    typed = (
+        "hi\n/settings --method greedy --max-length 2\ndo you like music\n"
+        "/settings\n/settings --beam-size 0\n/settings --what\n"
+    )
     shown = transcript(DialogueAgent(talker), typed, monkeypatch)
     assert "greedy" in shown
     assert "default beam" in shown

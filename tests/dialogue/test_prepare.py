@@ -18,7 +18,10 @@ TOKENS = torch.tensor([[BOS, BOS, BOS], [9, 17, 5], [9, 4, 30], [39, 0, 12]])
 def model(request):
     torch.manual_seed(3)
     hidden, readout = request.param
-    made = HRED(vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=hidden, bidirectional=True, dropout=0.5, readout=readout)  # fmt: skip
+    made = HRED(
+        vocab_size=VOCABULARY, bos_id=BOS, embedding=10, utterance=12, context=9, hidden=hidden,
+        bidirectional=True, dropout=0.5, readout=readout,
+    )  # fmt: skip
     for name, parameter in made.named_parameters():
         if "bias" in name:  # biases start at zero, which would hide a misplaced one
             torch.nn.init.normal_(parameter, std=0.3)

@@ -1,4 +1,4 @@
-"""Rankers: by likelihood, remembered replies first, a custom one, and the checkpoint's learned one."""
+"""Rankers: by likelihood, remembered replies first, a custom one, and the learned one."""
 
 import math
 from dataclasses import replace

@@ -122,7 +122,8 @@ def test_top_p_shrinks_within_a_sentence_and_starts_anew_after_it_by_hand():
     row = [0.0, 0.0, 0.5, 0.3, 0.2]
     step = bigrams([[row] * 5])
     config = decoding(
-        method="factual-nucleus", beam_size=400, max_length=3, top_p=0.9, top_p_decay=0.5, top_p_floor=0.3
+        method="factual-nucleus", beam_size=400, max_length=3, top_p=0.9, top_p_decay=0.5,
+        top_p_floor=0.3
     )  # fmt: skip
     with pytest.raises(ValueError, match="no token has a finite"):
         search(step, config)  # </s> has no probability
@@ -160,7 +161,8 @@ def test_a_log_probability_is_the_teacher_forced_one_of_its_tokens(method, setti
 
 
 @given(
-    seed=st.integers(0, 10_000), size=st.integers(1, 12), vocabulary=st.integers(3, 7), ending=st.sampled_from([-4.0, 0.0, 2.0]),
+    seed=st.integers(0, 10_000), size=st.integers(1, 12), vocabulary=st.integers(3, 7),
+    ending=st.sampled_from([-4.0, 0.0, 2.0]),
     method=st.sampled_from(sorted(METHODS)),
 )  # fmt: skip
 def test_hypotheses_are_distinct_sorted_and_end_at_their_first_eos(
@@ -301,7 +303,8 @@ def test_leaving_early_never_changes_what_is_found(method, alpha, monkeypatch):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_of_conversations_gives_the_replies_of_each_alone(method):
     config = decoding(
-        method=method, beam_size=4, max_length=10, length_penalty=0.65, min_length=2, block_ngrams=2, block_user_ngrams=1
+        method=method, beam_size=4, max_length=10, length_penalty=0.65, min_length=2,
+        block_ngrams=2, block_user_ngrams=1
     )  # fmt: skip
     lengths = set()
     for seed in range(10):

@@ -85,7 +85,8 @@ def test_a_wide_beam_on_a_tiny_vocabulary_is_exhaustive_search(alpha):
 def test_searches_are_those_of_the_slow_twin(method, size, vocabulary):
     """With 72 tokens the top K is found in two stages, and no row can run out of tokens."""
     limits = Limits(
-        forbidden=[BOS], block_list=[[A, B], [C]], stop_words=[[5, A]], user=[[[A, 5, A]], [[5, 5]]], replies=[[], [[B, A, B]]]
+        forbidden=[BOS], block_list=[[A, B], [C]], stop_words=[[5, A]],
+        user=[[[A, 5, A]], [[5, 5]]], replies=[[], [[B, A, B]]]
     )  # fmt: skip
     constrained = {
         "min_length": 2,

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("on_device")
 
 def model_search(model, histories, config, *, limits=None):
     return search_with_model(
-        model.step, model.start(histories), len(histories), config=config, bos_id=tiny.BOS, eos_id=tiny.EOS, limits=limits,
+        model.step, model.start(histories), len(histories), config=config, bos_id=tiny.BOS,
+        eos_id=tiny.EOS, limits=limits,
         device=histories.device,
     )  # fmt: skip
 

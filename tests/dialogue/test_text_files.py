@@ -71,7 +71,8 @@ def test_an_encoding_without_a_mark_is_guessed_and_refused_with_the_way_to_conve
     for read in (read_text, lines_of):
         with pytest.raises(
             ValueError,
-            match=rf"cannot read .*text\.txt: .* NUL: it looks like {guess}.*iconv -f {guess} -t UTF-8",
+            match=rf"cannot read .*text\.txt: .* NUL: it looks like {guess}.*"
+            f"iconv -f {guess} -t UTF-8",
         ):
             read(path)
 

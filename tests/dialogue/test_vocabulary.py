@@ -28,7 +28,8 @@ SENTENCES = [
 VOCABULARIES = {kind: build(SENTENCES, size=400, model_type=kind) for kind in MODEL_TYPES}
 READS_BYTES = [kind for kind in MODEL_TYPES if kind != "word"]
 
-# Text as people, corpora and fuzzers write it: what normalise and sentencepiece treat specially, and any code point at all.
+# Text as people, corpora and fuzzers write it: what normalise and sentencepiece treat specially,
+# and any other code point.
 AWKWARD = [
     *" '\"’`´ʼ‘“”„«».,!?;:stmdvrel<>_aAİΣςß\u2581\ufeff\u200b\n\r\t\x00\x07\x85\u2028",
     "''",
@@ -263,7 +264,8 @@ def test_a_sentencepiece_model_without_our_special_pieces_is_refused(lacking):
     symbols = [] if lacking == "<person>" else list(PLACEHOLDERS)
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(SENTENCES), model_writer=written, vocab_size=60, hard_vocab_limit=False, minloglevel=2,
+        sentence_iterator=iter(SENTENCES), model_writer=written, vocab_size=60,
+        hard_vocab_limit=False, minloglevel=2,
         user_defined_symbols=symbols, **pad,
     )  # fmt: skip
     with pytest.raises(ValueError, match=f"no piece {lacking}"):

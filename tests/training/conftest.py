@@ -45,8 +45,10 @@ def options(talk, tmp_path):
     """A small run: 5 batches per epoch, 2 epochs, 4 validations. Its folder is the last option."""
     sizes = [f"--{name}={size}" for name, size in SMALL.items()]
     return [
-        f"--data={talk / 'talk.jsonl'}", f"--vocabulary={talk / 'vocabulary.model'}", *sizes, "--batch-tokens=100", "--epochs=2",
-        "--validations=2", "--learning-rate=0.05", "--precision=fp32", "--device=cpu", f"--out={tmp_path / 'run'}",
+        f"--data={talk / 'talk.jsonl'}", f"--vocabulary={talk / 'vocabulary.model'}", *sizes,
+        "--batch-tokens=100", "--epochs=2",
+        "--validations=2", "--learning-rate=0.05", "--precision=fp32", "--device=cpu",
+        f"--out={tmp_path / 'run'}",
     ]  # fmt: skip
 
 

@@ -109,12 +109,14 @@ def _gru(inputs: int, hidden: int, alive: list[int], dtype: torch.dtype) -> Call
 
     def operations() -> None:
         of_inputs()
+        # Forward: the recurrent products cannot be merged, since each needs the step before.
         for here in steps:
             torch.mm(states[here], weight.t(), out=gates[here])
             gates[here, : 2 * hidden].sigmoid_()
             candidate[here].tanh_()
         for here in reversed(steps):
             torch.mm(gates[here], weight, out=states[here])
+        # The weight's gradient is one product over all steps.
         torch.mm(gates.t(), states, out=grad_weight)
 
     return operations

@@ -24,6 +24,7 @@ def without(
     split (spaced ones, as in MovieTriples) are always kept. Returns what is left and how many were
     left out.
     """
+    # Hashing every three consecutive turns makes this one pass over each corpus.
     known = {stretch for transcript in test for stretch in _stretches(transcript)}
     kept = [one for one in transcripts if one.spaced or known.isdisjoint(_stretches(one))]
     return kept, len(transcripts) - len(kept)

@@ -124,7 +124,7 @@ def windows(
     start = 0
     while True:
         yield conversation[start : start + turns]
-        start += turns - 1
+        start += turns - 1  # overlap by one turn
         if start + 1 >= len(conversation):
             return
 
@@ -177,6 +177,7 @@ def recognised_turns(turns: Sequence[int], share: float) -> Tensor:
     """
     user = torch.randint(2, (len(turns),))
     chosen = torch.rand(len(turns)) < share
+    # user[i] is the parity of the turns of the speaker who is heard through a recogniser.
     return torch.cat(
         [chosen[i] & (torch.arange(count) % 2 == user[i]) for i, count in enumerate(turns)]
     )
@@ -226,6 +227,7 @@ def contiguous(
         if turn.taught
         for token in turn
     ]
+    # Row r of every batch continues row r of the batch before, as the carried state requires.
     rows = batch_tokens // length
     each = len(text) // rows
     if not each:

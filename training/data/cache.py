@@ -73,6 +73,7 @@ def key_of(files: Iterable[Path], settings: Mapping[str, Any]) -> str:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ValueError(f"cannot read {path}: {error.strerror}") from None
+        # Without the full path, so that a moved checkout or corpus keeps its cache.
         whole.update(json.dumps([path.parent.name, path.name, content]).encode())
     return whole.hexdigest()
 
@@ -83,7 +84,7 @@ def load(folder: Path, key: str) -> Tokenised | None:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
-            if about["key"] != key:
+            if about["key"] != key:  # somebody renamed the file
                 return None
             found = Tokenised(
                 Vocabulary(bytes(file.get_tensor("vocabulary").tolist())),

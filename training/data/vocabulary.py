@@ -84,6 +84,7 @@ def _learnable(text: str) -> Iterator[str]:
     """Cut a normalised text into parts that sentencepiece does not silently skip."""
     for part in text.split(RESERVED):
         start = 0
+        # Cut at a space within a piece that fits even if every character takes four bytes.
         while len(part[start : start + LONGEST].encode()) > LONGEST or len(part) - start > LONGEST:
             end = start + LONGEST // BYTES_A_CHARACTER
             space = part.rfind(" ", start, end)

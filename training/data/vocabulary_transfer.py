@@ -28,6 +28,7 @@ def transfer(source: Checkpoint, vocabulary: Vocabulary) -> Checkpoint:
     written = old_tokens(old, vocabulary)
     weights = {}
     for name, weight in model.state_dict().items():
+        # A parameter belongs to the vocabulary if its first dimension has one row per token.
         by_token = weight.dim() > 0 and len(weight) == len(old)
         rows = [weight[ids].float().mean(0) for ids in written] if by_token else []
         weights[name] = torch.stack(rows).to(weight.dtype) if by_token else weight
@@ -51,6 +52,7 @@ def old_tokens(old: Vocabulary, new: Vocabulary) -> list[list[int]]:
     ids = {old.piece(token_id): token_id for token_id in range(len(old))}
     longest = max(map(len, ids))
 
+    # Greedy longest match; characters that no old piece covers are skipped.
     def parts(piece: str) -> list[int]:
         if piece in ids:
             return [ids[piece]]

@@ -51,11 +51,12 @@ def initialise(
         if not waiting:
             continue
         vector = _vector(numbers)
-        if vector is None:
+        if vector is None:  # parsed only for words of the vocabulary: files have millions of lines
             left_out(f"{where}: {word!r} is not followed by {size} numbers")
             continue
         for token_id, preference in waiting:
             vectors[token_id], found[token_id] = vector, max(preference, found[token_id])
+    # Shift and scale all found vectors together: that keeps the geometry between them.
     known = torch.from_numpy(found > 0)
     taken = torch.from_numpy(vectors)[known]
     if not len(taken) or not float(taken.std()) > 0:

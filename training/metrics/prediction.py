@@ -216,7 +216,7 @@ def likelihoods(
 def others(
     conversations: Sequence[list[Utterance]], transcripts: Sequence[Transcript]
 ) -> list[list[Utterance]]:
-    """Give each conversation as many turns of another one of its corpus, to serve as its history.
+    """Return for each conversation as many turns of another one of its corpus, to be its history.
 
     It is the next longer conversation, so that the histories differ in content rather than length.
     For the longest it is the next shorter one, repeated. Raises ValueError if a corpus has only one

@@ -103,6 +103,7 @@ def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
         numbers = [
             ranker.numbers([example.conversation], [example.candidates]) for example in learnt
         ]
+    # Standardise the inputs by the training data; the network keeps both values as buffers.
     every = torch.cat(numbers).clone()
     network.mean.copy_(every.mean(0))
     network.spread.copy_(every.std(0).clamp_min(1e-3))

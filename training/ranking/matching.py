@@ -75,7 +75,7 @@ def fit(
     """
     rng, total = random.Random(seed), minutes * 60
     steps, spent = _read(matcher, state) if resume else (0, 0.0)
-    rng.seed(f"{seed} {steps}")
+    rng.seed(f"{seed} {steps}")  # a resumed run draws other pairs than the steps it has taken
     optimizer = torch.optim.AdamW(matcher.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     begun, saved, device = clock() - spent, spent, matcher.embedding.weight.device
     bar = tqdm(
@@ -100,6 +100,7 @@ def fit(
         replies = matcher.reply_vectors(
             table([pair.reply for pair in drawn], matcher.pad_id).to(device)
         )
+        # Cosines lie between -1 and 1: without the learned scale the softmax would stay flat.
         logits = contexts @ replies.t() * matcher.log_scale.exp().clamp_max(50)
         # Row i of the logits is context i against all replies; its own is on the diagonal.
         own = torch.arange(len(drawn), device=device)

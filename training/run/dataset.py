@@ -116,6 +116,7 @@ def _tokenise(
     }
     if complaints.count:
         said.append(f"{complaints.count} bad lines skipped, the first: {complaints.first}")
+    # Weights are for training; validation reads every conversation once.
     transcripts["validation"] = [
         replace(transcript, times=1) for transcript in transcripts["validation"]
     ]
@@ -133,6 +134,7 @@ def _tokenise(
             f"left out of training: {shared:,} conversations that share {overlap.TURNS} "
             "consecutive turns with a test one"
         )
+    # Before cleaning: a resumed run compares the corpora, not what this version makes of them.
     sha256 = {split: sha256_of(found) for split, found in transcripts.items()}
     if config.clean:
         transcripts["train"], touched = cleaning.clean(transcripts["train"])

@@ -111,12 +111,14 @@ class Trainer:
         processes. truth: the share of true words that the decoder reads; the others are its own.
         Raises ValueError if the carried state does not have this batch's rows.
         """
+        # 1. This process's share: sums, not means, so that the shares can be added up.
         self._computing.zero_grad(set_to_none=True)
         loss, penalty, tokens, correct = self._sums(batch, truth)
         tokens = self._processes.add_up([tokens])[0].clamp_min(1)
         loss = loss / tokens
         if batch is not None:
             (loss + penalty / tokens).backward()  # type: ignore[no-untyped-call]
+        # 2. Add the gradients of all processes up, in float32, on the master weights.
         masters, twins = (
             [p for p in model.parameters() if p.requires_grad]
             for model in (self.model, self._computing)
@@ -129,6 +131,7 @@ class Trainer:
         )
         for master, gradient in zip(masters, gradients, strict=True):
             master.grad = gradient
+        # 3. Every process now has the same gradients, hence takes the same step.
         norm = nn.utils.clip_grad_norm_(masters, GRADIENT_NORM)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
@@ -190,6 +193,7 @@ class Trainer:
         sums = torch.zeros(3, dtype=torch.float64)  # log-probability, tokens, correct tokens
         for batch in planned:
             found = self._computing.log_likelihood(batch.to(self.device))
+            # The first turn has no history, so predicting it says little about the model.
             later = torch.ones(len(batch.lengths), dtype=torch.bool)
             later[batch.turns.cumsum(0) - batch.turns] = False
             if batch.loss_mask is not None:
@@ -204,4 +208,4 @@ class Trainer:
                 "the validation split has no conversation of two turns or more; "
                 "validation needs one"
             )
-        return math.exp(min(-log_probs / tokens, 700)), correct / tokens
+        return math.exp(min(-log_probs / tokens, 700)), correct / tokens  # exp(710) overflows

@@ -33,9 +33,12 @@ def test_private_details_are_replaced(text, expected):
 @pytest.mark.parametrize(
     "text",
     [
-        "21 jump street and 10 Cloverfield Lane are films", "meet me @ 5", "it costs $1,200.50 today", "we won 100-99 in 2016",
-        "the names of the songs", "my name is spelled weird", "Hi, I'm good.", "I'm American.", "Maybe I'm Amazed is a song",
-        "just call me crazy", "He was in 3000 movies. Awww... really?", "I'm fine, and you?", "it was 5.5.2016",
+        "21 jump street and 10 Cloverfield Lane are films", "meet me @ 5",
+        "it costs $1,200.50 today", "we won 100-99 in 2016",
+        "the names of the songs", "my name is spelled weird", "Hi, I'm good.", "I'm American.",
+        "Maybe I'm Amazed is a song",
+        "just call me crazy", "He was in 3000 movies. Awww... really?", "I'm fine, and you?",
+        "it was 5.5.2016",
     ],
 )  # fmt: skip
 def test_what_only_looks_private_stays(text):

@@ -63,7 +63,8 @@ def test_without_a_name_movie_triples_is_taken_where_its_folder_is(folder):
 def test_an_unknown_corpus_is_refused_with_those_that_there_are(folder):
     with pytest.raises(
         ValueError,
-        match=r"no corpus 'nonsense'.*companion, chitchat, self_dialogue, .*movie_triples.*folder.*JSONL",
+        match=r"no corpus 'nonsense'.*companion, chitchat, self_dialogue, .*"
+        r"movie_triples.*folder.*JSONL",
     ):
         load("nonsense")
     with pytest.raises(ValueError, match="no corpus 'movie_triples'"):

@@ -26,7 +26,8 @@ def full():
     folder = corpora.corpora_folder()
     if not (folder / "movie_triples").is_dir() or not list(folder.glob("self_dialogue.jsonl*")):
         pytest.skip(
-            f"a full corpus is not there: set CORPORA to the folder of movie_triples and self_dialogue, it is {folder}"
+            "a full corpus is not available: set CORPORA to the folder of movie_triples and "
+            f"self_dialogue; it is {folder}"
         )
     return {
         name: {split: corpora.load([name], split, Complaints()) for split in SPLITS}

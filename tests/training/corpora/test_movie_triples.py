@@ -51,7 +51,8 @@ def test_a_folder_without_a_file_for_the_split_is_refused(folder):
     write(folder / "movie_triples" / "Training_1.txt", "a\tb\tc\n")
     with pytest.raises(
         ValueError,
-        match=r"expected one file Test_\*, plain or \.gz, or Test\.triples\.pkl or Test\.dialogues\.pkl for this split; found none",
+        match=r"expected one file Test_\*, plain or \.gz, or Test\.triples\.pkl or "
+        r"Test\.dialogues\.pkl for this split; found none",
     ):
         load("movie_triples", "test")
 

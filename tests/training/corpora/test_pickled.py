@@ -1,4 +1,4 @@
-"""MovieTriples as pickles, including ones that Python 2 wrote and ones that try to run something."""
+"""MovieTriples as pickles, including Python 2's, and ones that try to run something."""
 
 import os
 import pickle

@@ -34,7 +34,8 @@ def test_a_path_that_ends_like_a_weight_is_a_path_where_it_is_there(tmp_path):
 
 @pytest.mark.parametrize("weight", ["0", "-1", "x", "", "1.5", "+2", " 2", "04", "²", "٤", "1001"])
 def test_what_is_no_whole_number_from_one_is_refused_by_name(weight, tmp_path, capsys):
-    complaint = rf"--data companion:{weight.replace('+', '[+]')}: the weight .* is not a whole number from 1"
+    named = weight.replace("+", "[+]")
+    complaint = rf"--data companion:{named}: the weight .* is not a whole number from 1"
     with pytest.raises(ValueError, match=complaint):
         corpora.weighted(f"companion:{weight}")
     assert fit.main([f"--data=companion:{weight}", f"--out={tmp_path / 'run'}"]) == 2

@@ -121,7 +121,8 @@ def test_vectors_of_another_size_are_refused_with_the_size_that_would_do(tmp_pat
     path.write_text("4 3\n7 1 2 3\nthe 1 2 3\nnew york 1 2 3\nmovie 1 2\n", encoding="utf-8")
     with pytest.raises(
         ValueError,
-        match="found 3 numbers per word; --embedding asks for 2: use --embedding 3, or other vectors",
+        match="found 3 numbers per word; --embedding asks for 2: "
+        "use --embedding 3, or other vectors",
     ):
         word_vectors.check(path, 2)
     word_vectors.check(path, 3)

@@ -225,7 +225,10 @@ def place(tmp_path, vocabulary):
             "corpus": "everyday", "id": f"e-{n}", "context": [f"i like my {THINGS[n % 8]}."],
             "candidates": [
                 {"reply": f"what is your {THINGS[n % 8]} like?", "sensible": 1, "specific": 1},
-                {"reply": f"what is your {THINGS[(n + 3) % 8]} like?", "sensible": 0, "specific": 0, "fault": "ignores"},
+                {
+                    "reply": f"what is your {THINGS[(n + 3) % 8]} like?",
+                    "sensible": 0, "specific": 0, "fault": "ignores",
+                },
             ],
         }
         for n in range(40)
@@ -238,7 +241,8 @@ def place(tmp_path, vocabulary):
 
 def arguments(place, *more):
     return [
-        f"--checkpoint={place / 'model'}", f"--data={place / 'talk.jsonl'}", f"--judgements={place / 'judged.jsonl'}",
+        f"--checkpoint={place / 'model'}", f"--data={place / 'talk.jsonl'}",
+        f"--judgements={place / 'judged.jsonl'}",
         f"--state={place / 'state'}", "--device=cpu", "--minutes=0.02", *more,
     ]  # fmt: skip
 

@@ -13,7 +13,10 @@ OURS = {
     "corpus": "everyday", "id": "1", "context": ["My cat ran away."],
     "candidates": [
         {"reply": "oh no! when did you see her last?", "sensible": 1, "specific": 1},
-        {"reply": "that's great!", "sensible": 0, "specific": 0, "fault": "feeling", "second": {"sensible": 0, "specific": 0}},
+        {
+            "reply": "that's great!", "sensible": 0, "specific": 0, "fault": "feeling",
+            "second": {"sensible": 0, "specific": 0},
+        },
     ],
 }  # fmt: skip
 

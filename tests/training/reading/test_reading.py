@@ -37,7 +37,7 @@ def test_there_are_a_hundred_to_choose_by_two_hundred_to_read_at_last_and_fifty_
 
 
 def test_the_contexts_are_disjoint_from_each_other_and_from_the_companion():
-    """No two open alike. No opening that stands alone, and no last two turns, are learnt or judged."""
+    """No two open alike. No opening on its own, and no last two turns, are learnt or judged."""
     learnt = [
         [key_of(turn) for turn in one.turns]
         for split in SPLITS

@@ -31,7 +31,10 @@ EACH_STEP = [
 def start(count, *arguments):
     """Start training.fit in so many processes; they end with the test, whatever happens."""
     return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "training.fit", "--no-cache", *arguments],
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone",
+            f"--nproc-per-node={count}", "-m", "training.fit", "--no-cache", *arguments,
+        ],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -140,7 +143,8 @@ def test_a_process_that_is_killed_ends_the_others_and_one_process_goes_on_from_t
     code, _, complained = finish(process, seconds=60)
     assert code != 0
     assert re.search(
-        rf"process {1 - lost}: (another process has ended \(.*\)|stopped); go on with --resume --out {out}",
+        rf"process {1 - lost}: (another process has ended \(.*\)|stopped); "
+        rf"go on with --resume --out {out}",
         complained,
     )
     assert checkpoint.load(out / "checkpoint").training["progress"]["step"] >= 1

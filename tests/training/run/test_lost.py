@@ -30,7 +30,8 @@ from training.corpora.transcript import split_of
 
 ROOT = Path(__file__).parents[3]
 WRITTEN = (  # in the order of a validation
-    "checkpoint/vocabulary.model", "checkpoint/config.json", "checkpoint/model.safetensors", "log.jsonl", "run.json",
+    "checkpoint/vocabulary.model", "checkpoint/config.json", "checkpoint/model.safetensors",
+    "log.jsonl", "run.json",
     "state.safetensors", "loss.png",
 )  # fmt: skip
 
@@ -41,7 +42,8 @@ WRITTEN = (  # in the order of a validation
 def start(*arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "training.fit", "--no-cache", *arguments],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 

@@ -66,7 +66,8 @@ def test_a_run_of_another_model_begins_goes_on_and_loads_by_its_checkpoint_alone
     talk, tmp_path, capsys
 ):
     options = [
-        f"--data={talk / 'talk.jsonl'}", f"--vocabulary={talk / 'vocabulary.model'}", "--embedding=8", "--hidden=8", "--layers=2",
+        f"--data={talk / 'talk.jsonl'}", f"--vocabulary={talk / 'vocabulary.model'}",
+        "--embedding=8", "--hidden=8", "--layers=2",
         "--cell=lstm", "--batch-tokens=100", "--precision=fp32", "--device=cpu",
     ]  # fmt: skip
     out = tmp_path / "run"
@@ -102,8 +103,10 @@ def test_a_language_model_of_characters_is_fitted_goes_on_and_writes(
     (tmp_path / "characters.model").write_bytes(vocabulary.serialised)
     out = tmp_path / "run"
     arguments = [
-        f"--data={talk / 'talk.jsonl'}", f"--vocabulary={tmp_path / 'characters.model'}", "--model=language-model", "--one-hot",
-        "--hidden=16", "--batch-tokens=600", "--epochs=0.2", "--precision=bf16", "--device=cpu", f"--out={out}",
+        f"--data={talk / 'talk.jsonl'}", f"--vocabulary={tmp_path / 'characters.model'}",
+        "--model=language-model", "--one-hot",
+        "--hidden=16", "--batch-tokens=600", "--epochs=0.2", "--precision=bf16", "--device=cpu",
+        f"--out={out}",
     ]  # fmt: skip
     assert fit.main(arguments) == 0
     assert fit.main(["--resume", "--epochs=0.4", f"--out={out}"]) == 0

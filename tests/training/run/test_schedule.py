@@ -45,7 +45,7 @@ def test_the_share_of_true_words_goes_from_the_first_to_the_second_in_a_line():
 
 
 def validated(monkeypatch, perplexities):
-    """Make validation find these perplexities, one after the other, and note the learning rate of each step."""
+    """Make validations find these perplexities in turn, and record each step's learning rate."""
     left, rates = iter(perplexities), []
     original = fit.Trainer.step
 

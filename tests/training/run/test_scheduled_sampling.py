@@ -43,7 +43,7 @@ def before(model, batch):
 
 
 def slowly(model, batch, histories, truth):
-    """What is read, utterance by utterance and word by word, with the gates drawn in the same way."""
+    """What is read, utterance by utterance and word by word, with the same draws."""
     true = torch.rand(batch.token_ids.shape) < truth
     read = batch.token_ids.clone()
     for row, length in enumerate(batch.lengths.tolist()):
