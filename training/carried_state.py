@@ -41,7 +41,7 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> Metrics:
     texts = [
         normalise(transcripts[exchange.conversation].turns[exchange.turn]) for exchange in exchanges
     ]
-    words = sum(len(text.split()) + 1 for text in texts)
+    words = sum(len(text.split()) + 1 for text in texts)  # a line's end counts as a word
     carried, reset = (
         -score(source.model, lines, histories=histories, name=name).sum().item()
         for name, histories in (

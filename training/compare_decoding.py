@@ -96,6 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"no conversation of the split {options.split!r} has three turns, "
             "so there is no history to answer"
         )
+    # All agents have the same weights, so their history vectors are computed only once.
     first = agents[0]
     encoded = batches.encode(transcripts, first.vocabulary, truncate=None).conversations
     exchanges = exchanges_of(first.model, encoded, first.device)

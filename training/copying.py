@@ -39,6 +39,7 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> tuple[floa
         [[*answer, *[vocabulary.pad_id] * (steps - len(answer))] for answer in answers],
         device=device,
     )
+    # Answers differ in length: positions after an answer's end count neither as right nor wrong.
     real = (
         torch.arange(steps, device=device)
         < torch.tensor([len(answer) for answer in answers], device=device)[:, None]

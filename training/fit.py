@@ -132,6 +132,7 @@ def fit(
         f"({processes.count} processes), in {out}"
     )
 
+    # A resumed run's clock continues where it stopped; the time in between does not count.
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()
     figures: list[StepMetrics] = []
     bar = tqdm(
@@ -143,6 +144,7 @@ def fit(
     )
     for step in steps_of(data, config, progress, processes=processes):
         bar.total = total = round(config.epochs * step.of_epoch)
+        # Whether the minutes are up and the learning rate depend on the clock, so all use one.
         progress.seconds = processes.from_first(time.monotonic() - begun)
         if is_over(config, progress, total):
             break
@@ -173,6 +175,7 @@ def fit(
                 processes=processes,
             )
             figures.clear()
+        # The state is saved before anything is shown: showing may fail, and must lose nothing.
         if processes.first and (
             validating
             or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS)

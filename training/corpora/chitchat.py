@@ -57,5 +57,5 @@ def _turns(conversation: dict[str, Any]) -> Iterator[str]:
                 texts = []
             sender = message["sender"]
             texts.append(text)
-    if texts:
+    if texts:  # the last speaker's
         yield f" {CONTINUED} ".join(texts)

@@ -66,6 +66,7 @@ def _find(folder: Path, split: str) -> Path:
     found = sorted(
         path for path in folder.glob(f"{name}_*") if path.suffix != ".pkl" and path.is_file()
     )
+    # Pickles only if there is no text: text needs no word list.
     found = found or [path for kind in _PICKLED for path in folder.glob(f"{name}.{kind}.pkl")]
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"

@@ -153,6 +153,7 @@ def _dialogues_of(ids: list[int], words: list[str], end: int) -> list[list[int]]
             for is_end, part in groupby(ids, lambda token_id: token_id == end)
             if not is_end
         ]
+    # Without </d>, a dialogue starts where one turn end directly follows another.
     ends = _turn_ends(words)
     starts = [
         place for place in range(1, len(ids)) if ids[place] in ends and ids[place - 1] in ends

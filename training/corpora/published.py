@@ -84,6 +84,8 @@ def personachat(path: Path) -> Iterator[Conversation]:
     dialogue from both speakers' sides; a dialogue that equals another one without its last turn is
     the other side's copy and is left out.
     """
+    # Seen by the speaker who opens it, a dialogue starts with silence, which is dropped, and lacks
+    # the last turn. So the shorter of two such dialogues is the copy.
     found = list(_dialogues(path))
     cut = {dialogue.turns[:-1] for dialogue in found}
     yield from (dialogue for dialogue in found if dialogue.turns not in cut)

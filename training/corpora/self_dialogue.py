@@ -102,6 +102,7 @@ def convert(checkout: Path, out: Path) -> int:
         try:
             for row in csv.DictReader(line for _, line in numbered_lines(file, Complaints())):
                 turns = list(_sentences(row))
+                # As in the corpus's own script: no rejected work, no blocked workers.
                 if len(turns) > 1 and not row.get("Reject") and row.get("WorkerId") not in blocked:
                     key = row["AssignmentId"]
                     conversations[key] = {"id": key, "topic": file.parent.name, "turns": turns}

@@ -87,7 +87,7 @@ def encode(
         conversation = []
         for number in range(len(transcript.turns)):
             ids, other = next(written), closed(next(spoken)) if heard else None
-            cut += truncate is not None and len(ids) >= truncate
+            cut += truncate is not None and len(ids) >= truncate  # </s> needs one place, too
             conversation.append(
                 Utterance(closed(ids), heard=other, taught=number not in transcript.untaught)
             )
@@ -205,6 +205,7 @@ def plan(
     rng.shuffle(stretches)
     batches: list[list[list[Utterance]]] = []
     for pool in fill(stretches, POOL_BATCHES * batch_tokens):
+        # The longest utterance decides the number of steps; see the docstring.
         pool.sort(key=lambda window: max(map(len, window)))
         batches.extend(fill(pool, batch_tokens))
     rng.shuffle(batches)
@@ -251,6 +252,7 @@ def shares(windows: Sequence[Sequence[list[int]]], count: int) -> list[list[int]
     sizes = [sum(map(len, window)) for window in windows]
     taken: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count
+    # Greedy scheduling, longest first. Ties are broken by place: all processes must agree.
     for place in sorted(range(len(sizes)), key=lambda place: (-sizes[place], place)):
         least = loads.index(min(loads))
         taken[least].append(place)

@@ -42,6 +42,7 @@ def exchanges_of(
     """Encode conversations turn by turn and list every turn but each one's first, with the history before it."""
     empty = empty_history(model)
     found: list[Exchange] = []
+    # Conversations of similar length share a batch, so that few rows idle while others go on.
     order = sorted(range(len(conversations)), key=lambda index: len(conversations[index]))
     for begin in tqdm(
         range(0, len(order), BATCH_CONVERSATIONS), desc="histories", leave=False, disable=None
@@ -72,6 +73,7 @@ def chosen_exchanges(
     for index, transcript in enumerate(transcripts):
         later = len(transcript.turns) - 2
         if later > 0:
+            # The hash's remainder by 20 decides the split (see split_of): use the quotient.
             place = 2 + int(hashlib.sha1(transcript.id.encode()).hexdigest(), 16) // 20 % later
             chosen.append(at[index, place])
     return chosen[:limit]

@@ -187,6 +187,7 @@ def likelihoods(
         for index, turns in enumerate(conversations)
         for begin in range(0, len(turns), STRETCH_TURNS)
     ]
+    # Sorted by the longest turn, because a batch is padded to it.
     order = sorted(range(len(stretches)), key=lambda place: max(map(len, stretches[place][2])))
     for places in _by_tokens(order, [sum(map(len, turns)) for *_, turns in stretches], name=name):
         part = [stretches[place] for place in places]

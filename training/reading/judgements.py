@@ -62,7 +62,7 @@ def load(path: Path = FILE) -> tuple[list[Judged], Counter[str]]:
     for name in sorted(wanted):
         try:
             found = corpora.load([name], "train", Complaints())
-        except ValueError:
+        except ValueError:  # the corpus is not available; its contexts are counted as missing
             continue
         transcripts |= {(name, transcript.id): transcript for transcript in found}
     judged = []

@@ -56,6 +56,7 @@ def differences(
     for (name, source), values in sorted(at.items()):
         others = at.get((name, base), {})
         if source != base and (both := sorted(values.keys() & others.keys())):
+            # Paired differences: how hard a context is cancels out, and the interval narrows.
             gain = [values[context] - others[context] for context in both]
             gains[name, source] = (_mean(gain), *_interval(gain, rng))
     return gains

@@ -76,6 +76,7 @@ def write(
     if (folder / KEY).exists():
         raise ValueError(f"{folder} already holds a sheet; choose another folder with --out")
     rng = random.Random(seed)
+    # Readers must not guess a source from its position: contexts and replies are both shuffled.
     order = rng.sample(range(len(contexts)), len(contexts))
     lines, key = [INSTRUCTIONS], []
     for number, index in enumerate(order, start=1):
@@ -83,7 +84,7 @@ def write(
         said: dict[str, list[str]] = {}
         for source, texts in replies.items():
             said.setdefault(one_form(texts[index]), []).append(source)
-        shown = rng.sample(sorted(said), len(said))
+        shown = rng.sample(sorted(said), len(said))  # sorted: the same seed gives the same sheet
         lines.append(f"## {number}")
         lines += [f"{who}: {text}" for who, text in _spoken(context)]
         lines += [f"{number}{_letter(place)} [  ] {text}" for place, text in enumerate(shown)] + [

@@ -105,6 +105,7 @@ def joined() -> Iterator[Processes]:
     if not dist.is_available() or not dist.is_torchelastic_launched():
         yield Processes()
         return
+    # gloo also exists beside NCCL, for numbers that are on the CPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         dist.init_process_group(backend, timeout=LONGEST_WAIT)

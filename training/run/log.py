@@ -179,7 +179,7 @@ def draw_curves(out: Path) -> None:
     steps = [row["step"] for row in rows]
     axes.plot(
         steps,
-        [math.exp(min(row["loss"], 20)) for row in rows],
+        [math.exp(min(row["loss"], 20)) for row in rows],  # an early loss may be huge
         "o-",
         label="training (with dropout)",
     )

@@ -76,7 +76,7 @@ def _check_before_reading(run: Run) -> None:
     """
     config = run.config
     sizes = ModelConfig(vocab_size=PLACEHOLDER_WORDS, **run.sizes)
-    with torch.device("meta"):
+    with torch.device("meta"):  # builds the model without allocating its weights
         model = run.kind.from_config(sizes, bos_id=0)
     own_words = config.teacher_forcing != (1, 1)
     check_abilities(
@@ -133,6 +133,7 @@ def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
             vocabulary = asked["start_from"] / checkpoint.VOCABULARY
         kept = _sizes_of(start_from)
         for name, size in kept.items():
+            # Dropout is the one size that the shapes of the weights do not depend on.
             if name != "dropout" and sizes.get(name, size) != size:
                 raise ValueError(
                     f"--start-from keeps the checkpoint's sizes; leave --{name} out (it is {size})"
@@ -153,6 +154,7 @@ def _going_on(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
         raise ValueError(f"{out} holds a checkpoint, but no run of training.fit to resume")
     if asked["vocabulary"]:
         raise ValueError("--resume keeps the vocabulary of the run; leave --vocabulary out")
+    # In order of precedence: settings of older versions, the run's own, the command line's.
     settings = WITHOUT | before.training["config"]
     settings["data"] = names or tuple(settings["data"])
     config = FitConfig(**settings | _given(asked, FitConfig))

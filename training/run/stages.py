@@ -41,6 +41,7 @@ def wished_for(arguments: Sequence[str]) -> list[dict[str, Any]]:
     start_from = asked["start_from"]
     for name in stages[stages.index(asked["stage"] or stages[0]) :]:
         folder = out / name
+        # A stage that has saved a state is resumed; one that has not starts from the stage before.
         goes_on = asked["resume"] and (folder / STATE).exists()
         run = ask(arguments, stage=name) | {"out": folder, "resume": goes_on}
         run["start_from"] = None if goes_on else start_from

@@ -45,6 +45,7 @@ def save_state(
     """
     optimiser = trainer.optimiser
     tensors = {} if trainer.carried is None else {"carried": trainer.carried.cpu()}
+    # Keys carry the parameters' names, so that a state survives a change of their order.
     for name, parameter in trainer.model.named_parameters():
         tensors[f"weights.{name}"] = weights = parameter.detach().cpu()
         if not weights.isfinite().all():
