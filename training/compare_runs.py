@@ -65,7 +65,7 @@ def read_run(folder: Path) -> RunLog:
     for path in (config, log, folder / "checkpoint" / WEIGHTS):
         if not path.is_file():
             raise ValueError(
-                f"{folder} is not a validated run of training.fit: "
+                f"{folder} is not a run of training.fit that has been validated: "
                 f"it lacks {path.relative_to(folder)}"
             )
     try:
