@@ -101,7 +101,9 @@ def test_two_talkers_at_once_keep_apart(client):
 
 
 def test_the_openings_of_the_documentation_are_what_it_says():
-    """One conversation each; figures may differ in the last digit between machines, so most of them must agree."""
+    """One conversation each. Figures may differ in the last digit between machines, so most must
+    agree.
+    """
     agent = DialogueAgent.load(precision="fp32")
     page = (ROOT / "docs" / "talking.md").read_text(encoding="utf-8")
     rows = [

@@ -169,7 +169,7 @@ class Trigram(nn.Module):
         return len(self._trigrams.keys) + len(self._bigrams.keys) + self.vocab_size
 
     def empty_history(self, count: int) -> Tensor:
-        """Return what stands before the first turn, </s> </s>: (count, 2)."""
+        """Return the history before the first turn, </s> </s>: (count, 2)."""
         return torch.full((count, 2), self.eos_id)
 
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:

@@ -184,7 +184,7 @@ def test_the_columns_count_as_they_are_drawn_in_the_module():
     assert state.needed.tolist() == [[NEVER, 3, 3, 3, 3, 3, NEVER, 2, 2, 2]]
 
 
-# --- blocks give way -----------------------------------------------------------------------------------------------------
+# --- blocks give way -----------------------------------------------------------------------------
 
 
 def test_blocks_give_way_in_the_stated_order_by_hand():

@@ -1,4 +1,4 @@
-"""What histories owe to those who keep them, of every model and of one with a class of its own."""
+"""What histories guarantee to those who keep them, for every model and a custom history class."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple

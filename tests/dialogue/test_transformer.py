@@ -99,7 +99,9 @@ def test_histories_of_different_lengths_step_in_one_batch_as_alone(model):
 
 
 def test_hypotheses_share_their_history_and_follow_their_parents(model):
-    """A beam of three in each of two conversations, against the same rows apart, each with a history of its own."""
+    """A beam of three in each of two conversations, against the same rows run separately, each with
+    its own history.
+    """
     histories = stack_histories(
         [history_after(model, make_conversation(turns, seed=turns)) for turns in (4, 1)]
     )

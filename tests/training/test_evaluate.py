@@ -43,11 +43,16 @@ def test_the_command_prints_json_alone_with_a_dash_and_the_names_that_scripts_re
     assert evaluate.main([*arguments, "--limit", "5"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert set(figures) == {
-        "perplexity_per_token", "perplexity_per_word", "perplexity_per_word_shuffled_history", "token_accuracy", "distinct_1",
-        "distinct_2", "unique_replies", "repeated_2gram", "repeated_3gram", "mean_length", "hits_at_1_of_20",
-        "hits_at_1_of_20_mean_loss", "hits_at_1_of_20_ranker", "fallbacks", "replies", "placeholders", "perplexity_per_word_recognised", "repeated_replies",
-        "replies_in_conversations", "listed_words", "perplexity_per_word_all", "perplexity_per_word_u3", "word_error_rate",
-        "word_error_rate_u3", "repeated_4grams_across_turns", "token_f1", "bleu", "bleu_signature", "hits_at_5_of_20",
+        "perplexity_per_token", "perplexity_per_word", "perplexity_per_word_shuffled_history",
+        "token_accuracy", "distinct_1",
+        "distinct_2", "unique_replies", "repeated_2gram", "repeated_3gram", "mean_length",
+        "hits_at_1_of_20",
+        "hits_at_1_of_20_mean_loss", "hits_at_1_of_20_ranker", "fallbacks", "replies",
+        "placeholders", "perplexity_per_word_recognised", "repeated_replies",
+        "replies_in_conversations", "listed_words", "perplexity_per_word_all",
+        "perplexity_per_word_u3", "word_error_rate",
+        "word_error_rate_u3", "repeated_4grams_across_turns", "token_f1", "bleu", "bleu_signature",
+        "hits_at_5_of_20",
         "mean_reciprocal_rank", "perplexity_per_word_from_u4",
     }  # fmt: skip
     assert figures["replies"] == 5

@@ -1,4 +1,4 @@
-"""Turns of held-out conversations, each with the model's history of what was said before it."""
+"""Turns of held-out conversations, each with the model's history of the turns before it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Exchange:
-    """One turn in its place: which conversation and turn it is, from 0, the history before it, and the turn."""
+    """One turn in its context.
+
+    conversation and turn are indices from 0; history encodes the turns before it; token_ids is the
+    turn itself.
+    """
 
     conversation: int
     turn: int
@@ -39,7 +43,7 @@ def by_hash(transcripts: Iterable[Transcript]) -> list[Transcript]:
 def exchanges_of(
     model: ModelModule[Any], conversations: Sequence[list[batches.Utterance]], device: torch.device
 ) -> list[Exchange]:
-    """Encode conversations turn by turn and list every turn but each one's first, with the history before it."""
+    """Encode conversations turn by turn and list every turn but the first of each."""
     empty = empty_history(model)
     found: list[Exchange] = []
     # Conversations of similar length share a batch, so that few rows idle while others go on.

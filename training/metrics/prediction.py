@@ -169,18 +169,14 @@ def likelihoods(
     likeliest.
     """
     device = next(model.parameters()).device
-    # A long text is cut into stretches. Each starts from the history vector at its beginning, so
-    # the vectors of the turns before it are needed, but no gradient or log-probability of them.
+    # A long text is cut into stretches. Each starts from the history at its beginning.
     before = [turns[: 1 + (len(turns) - 1) // STRETCH_TURNS * STRETCH_TURNS] for turns in after]
     histories = {
         (found.conversation, found.turn): found.history
         for found in exchanges_of(model, before, device)
     }
     empty = empty_history(model)
-    first = [
-        0,
-        *itertools.accumulate(map(len, conversations)),
-    ]  # where each conversation begins among the M
+    first = [0, *itertools.accumulate(map(len, conversations))]  # first row of each conversation
     log_probs, right = torch.zeros(first[-1], dtype=torch.float64), [[False]] * first[-1]
     stretches = [
         (index, begin, turns[begin : begin + STRETCH_TURNS])
@@ -276,7 +272,7 @@ def score(
     histories: Sequence[History] | None,
     name: str,
 ) -> Tensor:
-    """Return log p of each reply (its tokens with </s>) given its history, or nothing: (M,) float64."""
+    """Return log p of each reply (tokens with </s>), given its history if any: (M,) float64."""
     order = sorted(range(len(replies)), key=lambda index: len(replies[index]))
     device = next(model.parameters()).device
     log_probs = torch.zeros(len(replies), dtype=torch.float64)

@@ -22,14 +22,19 @@ MEANINGS = {
         "share of true replies ranked first of 20, by log p(reply | history) - log p(reply)"
     ),
     "hits_at_5_of_20": "the same among the first five",
-    "mean_reciprocal_rank": "mean of 1 / rank of the true reply among 20: 1 is perfect, 0.18 is chance",
+    "mean_reciprocal_rank": (
+        "mean of 1 / rank of the true reply among 20: 1 is perfect, 0.18 is chance"
+    ),
     "hits_at_1_of_20_ranker": "share of true replies that the agent's own ranker puts first of 20",
-    "hits_at_1_of_20_mean_loss": "share of true replies ranked first of 20 by mean loss a token, which favours what always fits",
+    "hits_at_1_of_20_mean_loss": (
+        "share of true replies ranked first of 20 by mean loss per token, which favours replies "
+        "that always fit"
+    ),
 }
 
 
 class Ranks(NamedTuple):
-    """The place of each true reply among 20, (M,): 1 is best, and ties lose."""
+    """The rank of each true reply among 20, (M,): 1 is best; ties count against it."""
 
     by_gain: Tensor  # log p(reply | history) - log p(reply | no history)
     by_mean_loss: Tensor
@@ -43,9 +48,9 @@ def ranks(
     exchanges: Sequence[Exchange],
     transcripts: Sequence[Transcript],
 ) -> Ranks:
-    """Rank the true reply among 19 of other conversations of its corpus, drawn with seed 0.
+    """Rank each true reply among 19 from other conversations of its corpus, drawn with seed 0.
 
-    Raises ValueError where a corpus has one conversation only.
+    Raises ValueError if a corpus has only one conversation.
     """
     rng = random.Random(0)
     by_corpus: dict[str, list[Exchange]] = {}
@@ -83,7 +88,7 @@ def ranks(
 
 
 def _among(exchange: Exchange, others: Sequence[Exchange], rng: random.Random) -> list[Exchange]:
-    """Put an exchange before 19 of other conversations."""
+    """Return an exchange, followed by 19 from other conversations."""
     if len({other.conversation for other in others}) < 2:
         raise ValueError("a corpus of one conversation has no others to draw candidates from")
     drawn = [exchange]
@@ -95,7 +100,7 @@ def _among(exchange: Exchange, others: Sequence[Exchange], rng: random.Random) -
 
 
 def _conversation(exchange: Exchange, transcripts: Sequence[Transcript]) -> Conversation:
-    """Return what a ranker reads of an exchange: the turns before it, the last one the person's."""
+    """Return what a ranker reads of an exchange: the turns before it, ending with the person's."""
     turns = transcripts[exchange.conversation].turns[: exchange.turn]
     return Conversation(
         exchange.history,
@@ -107,13 +112,13 @@ def _conversation(exchange: Exchange, transcripts: Sequence[Transcript]) -> Conv
 
 
 def _places(scores: Tensor) -> Tensor:
-    """Find the place of the first score of every 20: (M * 20,) -> (M,)."""
+    """Return the rank of the first score of every 20: (M * 20,) -> (M,)."""
     table = scores.view(-1, CANDIDATES)
     return 1 + (table[:, 1:] >= table[:, :1]).sum(1)
 
 
 def ranking_metrics(found: Ranks) -> Metrics:
-    """Measure what `ranks` found."""
+    """Compute the figures of what `ranks` returned."""
     by_gain = found.by_gain.double()
     return {
         "hits_at_1_of_20": (by_gain == 1).double().mean().item(),

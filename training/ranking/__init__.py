@@ -1,1 +1,1 @@
-"""What a ranker is fitted to: conversations from corpora, and readers' judgements of candidates."""
+"""How a ranker is fitted: to conversations from corpora, and to readers' judgements."""

@@ -2,12 +2,12 @@
 
 python -m training.reading sheet --checkpoint dialogue/pretrained --checkpoint runs/new/checkpoint \
     --decode method=beam,anti_lm=0.3 --contexts everyday-dev --limit 60 --out readings/new
-python -m training.reading score readings/new          # sheet.txt filled in, or a copy for each reader
+python -m training.reading score readings/new          # sheet.txt filled in, or one copy per reader
 
-What a ranker learns from is judged in the same way:
+Candidates for a ranker to learn from are judged in the same way:
 
-python -m training.reading candidates --checkpoint runs/new/checkpoint --contexts companion --limit 50 \
-    --out readings/judged
+python -m training.reading candidates --checkpoint runs/new/checkpoint --contexts companion \
+    --limit 50 --out readings/judged
 python -m training.reading file readings/judged --into judgements.jsonl.gz
 """
 
@@ -260,7 +260,8 @@ def _options() -> argparse.ArgumentParser:
     _add_sheet(several)
     several.add_argument(
         "--count", type=int, default=12, metavar="N",
-        help="candidates a context: the ranker's best half, and some of the others (default: %(default)s)",
+        help="candidates per context: the ranker's best half, and some of the others "
+        "(default: %(default)s)",
     )  # fmt: skip
     filed = commands.add_parser("file", help="add what readers found of candidates to a file")
     filed.set_defaults(run=file_judgements)
@@ -293,19 +294,20 @@ def _add_sheet(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--checkpoint", action=_Checkpoint, metavar="DIR",
-        help="a source, any number of times (default: the one that ships)",
+        help="a source, any number of times (default: the shipped model)",
     )  # fmt: skip
     add(
         "--decode", action=_Decode, metavar="NAME=VALUE,...",
-        help="settings of the checkpoint before it; again: another source",
+        help="settings of the preceding checkpoint; repeat it for another source",
     )  # fmt: skip
     add(
         "--contexts", action="append", metavar="FILE|CORPUS",
-        help=f"{', '.join(contexts.OURS)}, a JSONL file whose lines have a reply, or a corpus; any number of times",
+        help=f"{', '.join(contexts.OURS)}, a JSONL file whose lines have a reply, or a corpus; "
+        "any number of times",
     )  # fmt: skip
     add("--split", default="test", help="of a corpus (default: %(default)s)")
-    add("--limit", type=int, metavar="N", help="contexts of each, at most")
-    add("--seed", type=int, default=0, help="of the order (default: %(default)s)")
+    add("--limit", type=int, metavar="N", help="at most N contexts from each")
+    add("--seed", type=int, default=0, help="random seed of the order (default: %(default)s)")
     add_device(parser)
     add("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
 

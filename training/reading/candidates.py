@@ -1,8 +1,9 @@
-"""Candidates of a model for readers to judge, and what they found as entries of the judgements file.
+"""A model's candidates for readers to judge, and readers' judgements as entries of the file.
 
-Which of its candidates makes sense is what the ranker learns from judgements. A sheet shows the ones
-that the agent likes best, which it has to order, and some of the others, drawn; among them, unnamed,
-the written or true reply. The key keeps each context's turns, so that a reading can be filed.
+A ranker learns from judgements which of the model's candidates make sense. A sheet shows the ones
+that the agent ranks highest, which it has to order, and a sample of the others; among them, without
+a name, is the written or true reply. The key keeps each context's turns, so that a reading can be
+added to the judgements file.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from training.reading.contexts import OURS, Context
 from training.reading.judgements import OWN
 
 TRUE = "true reply"
-EVERYDAY = "everyday"  # the corpus that contexts from a file of one's own stand under
-SECOND = "second"  # where the second reader of a sheet stands in an entry
+EVERYDAY = "everyday"  # the corpus name for contexts from a user's own file
+SECOND = "second"  # the key of the second reader's judgement in an entry
 _REPLY = re.compile(r"^(\d+[a-z]+) \[[^\]]*\] (.*)$", re.MULTILINE)
 
 
 def chosen(agent: DialogueAgent, reply: Reply, *, count: int, seed: str) -> list[tuple[str, str]]:
-    """Choose candidates of a reply to be judged: (source, text), at most count.
+    """Choose at most `count` candidates of a reply to judge, as (source, text).
 
-    The first half are the best ones by the agent's ranker, in its order: source "1" is what it says.
-    The others are drawn from the rest. Left out is what may not be said, and what says the same in
-    one form.
+    The first half are the agent's highest-ranked ones, in order; source "1" is what it says. The
+    others are a sample of the rest. Candidates that may not be said, and duplicates after
+    normalisation, are left out.
     """
     sayable = [
         candidate.text
@@ -47,9 +48,9 @@ def chosen(agent: DialogueAgent, reply: Reply, *, count: int, seed: str) -> list
 def table(
     wanted: Sequence[Context], found: Sequence[Sequence[tuple[str, str]]]
 ) -> dict[str, list[str]]:
-    """Lay candidates out as `sheet.write` takes them: by source, one for each context.
+    """Lay candidates out as `sheet.write` takes them: by source, one per context.
 
-    A context with fewer candidates repeats its first one, which then stands on the sheet once.
+    A context with fewer candidates repeats its first one; the sheet lists it once.
     """
     most = max(map(len, found))
     return {
@@ -59,7 +60,7 @@ def table(
 
 
 def about(wanted: Sequence[Context]) -> dict[str, Any]:
-    """Keep the turns of each context for the key, by set and id."""
+    """Return the turns of each context for the key, with set and id."""
     return {
         "turns": [
             {"set": context.set, "id": context.id, "turns": context.turns, "reply": context.reply}
@@ -69,10 +70,11 @@ def about(wanted: Sequence[Context]) -> dict[str, Any]:
 
 
 def entries(folder: Path) -> list[dict[str, Any]]:
-    """Return what was found of a sheet of candidates, as entries of a judgements file.
+    """Return the judgements of a sheet of candidates, as entries of a judgements file.
 
-    The first filled-in sheet by name counts; what a second one found stands beside it. Raises
-    ValueError where nobody has filled in the sheet, wrongly, or it is no sheet of candidates.
+    The first filled-in sheet by name counts; a second reader's judgements are stored beside it.
+    Raises ValueError if nobody has filled in the sheet, if it is filled in wrongly, or if it is not
+    a sheet of candidates.
     """
     key = sheet.read_key(folder)
     turns = key["sources"].get("turns")
@@ -106,9 +108,9 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 def merged(
     old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Add entries to others: a context stands there once, and so does each of its candidates.
+    """Merge entries: each context, and each of its candidates, occurs once.
 
-    What is judged already stays as it was. In the order of corpora, ids and turns.
+    Existing judgements win. The result is sorted by corpus, id and turn.
     """
     by_place: dict[tuple[str, str, int], dict[str, Any]] = {}
     for entry in [*old, *new]:
@@ -122,7 +124,7 @@ def merged(
 
 
 def oracle(key: Mapping[str, Any], found: Mapping[str, sheet.Judgement]) -> float:
-    """Return the mean SSA of the best judged candidate of each context, the true reply left out."""
+    """Return the mean SSA of each context's best judged candidate, without the true reply."""
     best = []
     for context in key["contexts"]:
         judged = [
@@ -135,7 +137,9 @@ def oracle(key: Mapping[str, Any], found: Mapping[str, sheet.Judgement]) -> floa
 
 
 def _place(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Begin the entry of a context: its text where that is the project's own, else where it stands."""
+    """Start a context's entry: with its text if that is the project's own, else with its id and
+    turn.
+    """
     name, id, turns = context["set"], context["id"], list(context["turns"])
     if name in OURS:
         raise ValueError(f"{name} is read for figures only; candidates in it are not to be judged")
@@ -148,11 +152,11 @@ def _place(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _marks(judgement: sheet.Judgement) -> dict[str, Any]:
-    """Write a judgement as the file has it."""
+    """Format a judgement as in the file."""
     marks = {"sensible": int(judgement.sensible), "specific": int(judgement.specific)}
     return marks | ({"fault": judgement.fault} if judgement.fault else {})
 
 
 def _which(candidate: Mapping[str, Any]) -> str:
-    """Tell candidates of one context apart: by their text, the true reply by being it."""
+    """Return what identifies a candidate in its context: its text, or that it is the true reply."""
     return sheet.one_form(candidate["reply"]) if "reply" in candidate else TRUE

@@ -41,9 +41,7 @@ class OwnWords:
         # Longest first: the rows that still read a token at step t are then always the first
         # alive[t] ones, so the decoder state only ever shrinks from its end.
         order = batch.lengths.argsort(descending=True, stable=True)
-        alive = (
-            (batch.lengths[:, None] - 1 > torch.arange(token_ids.shape[1])).sum(0).tolist()
-        )  # whose token t is read
+        alive = (batch.lengths[:, None] - 1 > torch.arange(token_ids.shape[1])).sum(0).tolist()
         histories = histories_before(model.encode_turn, batch, empty_history(model))
         state: DecoderState = model.start(histories[order])
         on_device = order.to(device)

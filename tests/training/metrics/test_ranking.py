@@ -36,7 +36,7 @@ def test_the_rank_of_the_true_reply_is_one_more_than_how_many_are_as_good(
 
 
 class ListensFor:
-    """A ranker that likes the candidates that share a word with the last turn, and notes what it was shown."""
+    """A ranker that prefers candidates with a word of the last turn, and records what it sees."""
 
     def __init__(self):
         self.shown = []
