@@ -71,6 +71,26 @@ def test_a_deadline_that_is_not_reached_changes_nothing():
     assert search(step, config, deadline=1e9, clock=Clock()) == search(step, config)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_each_conversation_may_have_a_deadline_of_its_own(method):
+    step = random_step(4, vocabulary=6, conversations=3, ending=-3.0, spread=1.0)
+    config = decoding(method=method, beam_size=4, max_length=30)
+    together = search(
+        step,
+        config,
+        conversations=(0, 1, 2),
+        seeds=[0, 0, 0],
+        deadline=[9.0, 2.0, 1e9],
+        clock=Clock(),
+    )
+    for conversation, deadline in enumerate([9.0, 2.0, None]):
+        (alone,) = search(
+            step, config, conversations=(conversation,), seeds=[0], deadline=deadline, clock=Clock()
+        )
+        assert tokens_of(together[conversation]) == tokens_of(alone)
+    assert max(len(tokens) for tokens in tokens_of(together[1])) <= 8
+
+
 @pytest.mark.parametrize("vocabulary", [5, 72])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_row_of_nan_harms_no_other_conversation(method, vocabulary, caplog):
@@ -118,8 +138,7 @@ def test_nan_everywhere_is_an_error_that_says_so(method):
 
     with pytest.raises(
         ValueError,
-        match=r"no token has a finite log-probability in conversations \[0, 1\] of 2: "
-        "look for NaN in the weights",
+        match=r"no token has a finite log-probability in conversations \[0, 1\] of 2: look for NaN in the weights",
     ):
         search(broken, decoding(method=method, beam_size=4), conversations=(0, 1))
 
