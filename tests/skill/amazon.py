@@ -1,7 +1,9 @@
-"""Amazon's skill management API as a fake on loopback, and an internet of few hosts that leads to it.
+"""Amazon's skill management API as a fake on loopback, and an internet of few hosts that leads to
+it.
 
-Each call is checked against the schema that ask-smapi-model publishes: its path, method and query, and that the body
-comes through the model of its type without loss. So is each answer of the fake's own.
+Each call is checked against the schema that ask-smapi-model publishes: its path, method and query,
+and that the body comes through the model of its type without loss. So is each answer of the fake's
+own.
 """
 
 import ast
@@ -40,7 +42,9 @@ BODIES = {
 
 
 def operations():
-    """Read the operations out of the published client: name -> method, path, query, and the type of the good answer."""
+    """Read the operations out of the published client: name -> method, path, query, and the type of
+    the good answer.
+    """
     found = {}
     for name, function in inspect.getmembers(
         published.SkillManagementServiceClient, inspect.isfunction
@@ -75,7 +79,9 @@ def _full(node):
 
 
 class Amazon(http.server.ThreadingHTTPServer):
-    """The API and its login. `plan` has what is answered before the real thing: [(operation, status or "silence")]."""
+    """The API and its login. `plan` has what is answered before the real thing: [(operation, status
+    or "silence")].
+    """
 
     daemon_threads = True
 
@@ -301,7 +307,8 @@ class _Api(http.server.BaseHTTPRequestHandler):
 
 
 class Internet(socketserver.ThreadingTCPServer):
-    """A CONNECT proxy to few hosts, each with TLS of its own, whose bytes then go to a port of this machine.
+    """A CONNECT proxy to few hosts, each with TLS of its own, whose bytes then go to a port of this
+    machine.
 
     The product is pointed here by https_proxy and SSL_CERT_FILE, and nothing of it is patched.
     """

@@ -1,16 +1,19 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
 from ask_sdk_core.attributes_manager import AttributesManager
 from ask_sdk_core.handler_input import HandlerInput
+from pyngrok import conf, installer
 
 from app import Settings, create_app
+from skill import tunnel
 from skill.envelope import read
 from skill.handlers import Interaction
 from skill.interaction_settings import load
 
-from . import rig
+from . import ngrok, rig
 
 REQUESTS = Path(__file__).parent.parent / "requests"
 
@@ -105,3 +108,24 @@ def alexa(outside, monkeypatch):
 def server(alexa, agent):
     """A server for production, as Alexa reaches it: every request is verified."""
     return create_app(Settings(skill_ids=(rig.SKILL,)), agent).test_client()
+
+
+@pytest.fixture
+def ngrok_agent(tmp_path, monkeypatch):
+    """Put a fake ngrok agent in the place of the real one, by configuration alone."""
+
+    def put(*, config=b"version: 3\nagent:\n  authtoken: x\n", **does):
+        ngrok.write_agent(tmp_path / "ngrok", **does)
+        file = tmp_path / "ngrok.yml"
+        if config is not None:
+            file.write_bytes(config)
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            monkeypatch.delenv(name)
+        monkeypatch.delenv("NGROK_AUTHTOKEN", raising=False)
+        settings = conf.PyngrokConfig(ngrok_path=str(tmp_path / "ngrok"), config_path=str(file))
+        monkeypatch.setattr(conf, "_default_pyngrok_config", settings)
+        installer._config_cache.clear()
+        return file
+
+    yield put
+    tunnel.close()

@@ -1,7 +1,8 @@
-"""What stands outside: a certificate authority like Amazon's, Alexa who signs, and S3 who serves chains, on loopback.
+"""What stands outside: a certificate authority like Amazon's, Alexa who signs, and S3 who serves
+chains, on loopback.
 
-Nothing of the product is patched: it is pointed here by https_proxy (a CONNECT proxy, behind which S3 speaks TLS) and
-SSL_CERT_FILE (the root), as a machine behind a company's proxy is.
+Nothing of the product is patched: it is pointed here by https_proxy (a CONNECT proxy, behind which
+S3 speaks TLS) and SSL_CERT_FILE (the root), as a machine behind a company's proxy is.
 """
 
 import base64
@@ -147,7 +148,9 @@ def raw(*parts, pause=0.0):
 
 
 class S3(socketserver.ThreadingTCPServer):
-    """A CONNECT proxy that leads to s3.amazonaws.com and nowhere else: `chains` says how each path behaves."""
+    """A CONNECT proxy that leads to s3.amazonaws.com and nowhere else: `chains` says how each path
+    behaves.
+    """
 
     allow_reuse_address = daemon_threads = True
     block_on_close = False

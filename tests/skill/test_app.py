@@ -88,7 +88,9 @@ def running(agent):
 
 
 def is_too_large(post, body, **headers):
-    """The server answers before it has read everything, and closes: a slow sender may see no more than that."""
+    """The server answers before it has read everything, and closes: a slow sender may see no more
+    than that.
+    """
     try:
         return post(body, **headers)[0] == 413
     except ConnectionError:

@@ -66,7 +66,9 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium, address):
-    """Open the page; what it asked of any host, and what it complained of, is looked at when the test is over."""
+    """Open the page; what it asked of any host, and what it complained of, is looked at when the
+    test is over.
+    """
     with contextlib.ExitStack() as opened:
         asked, complaints = [], []
 
@@ -438,7 +440,8 @@ def test_the_microphone_is_off_until_one_has_read_where_the_audio_goes(visit, st
 def test_axe_finds_nothing_serious_at_any_width(chromium, address, scheme):
     if not AXE.exists():
         pytest.skip(
-            "the npm clients are not there: npm install --no-package-lock --prefix tests/skill/clients"
+            "the npm clients are not there: npm install --no-package-lock --prefix "
+            "tests/skill/clients"
         )
     context = chromium.new_context(color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
     try:

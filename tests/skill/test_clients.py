@@ -1,4 +1,6 @@
-"""Other people's clients talk to the running skill, whose small model has learnt twenty conversations."""
+"""Other people's clients talk to the running skill, whose small model has learnt twenty
+conversations.
+"""
 
 import json
 import os

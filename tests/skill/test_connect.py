@@ -1,4 +1,6 @@
-"""From a clone to one's own Echo, as docs/connect.md has it: real programs, with Amazon and the tunnel as fakes on loopback."""
+"""From a clone to one's own Echo, as docs/connect.md has it: real programs, with Amazon and the
+tunnel as fakes on loopback.
+"""
 
 import json
 import os
@@ -33,7 +35,9 @@ def free_port():
 
 @pytest.fixture
 def world(tmp_path):
-    """Amazon, S3 with its certificates, and the tunnel's public address; a clone; and the environment of its owner."""
+    """Amazon, S3 with its certificates, and the tunnel's public address; a clone; and the
+    environment of its owner.
+    """
     authority, port = rig.Authority(), free_port()
     amazon, internet = fake.Amazon(), fake.Internet(authority, tmp_path)
     for host in ("api.amazonalexa.com", "api.amazon.com"):

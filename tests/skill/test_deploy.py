@@ -169,8 +169,8 @@ def test_a_login_that_is_not_accepted_any_more_is_one_line_and_nothing_is_change
     run(status=2)
     said = capsys.readouterr().err
     assert (
-        "Amazon no longer accepts the login (400); run python -m skill.deploy --login; nothing was changed"
-        in said
+        "Amazon no longer accepts the login (400); run python -m skill.deploy --login; nothing was "
+        "changed" in said
     )
     assert "another" not in said
 
@@ -188,7 +188,8 @@ def test_what_is_refused_for_good_is_one_line(logged_in, capsys):
     logged_in.plan.append(("create_skill_for_vendor_v1", 400))
     run(status=2)
     assert capsys.readouterr().err.endswith(
-        "error: create-skill-for-vendor was refused with 400: planned 400; as a test; nothing was changed\n"
+        "error: create-skill-for-vendor was refused with 400: planned 400; as a test; nothing was "
+        "changed\n"
     )
     assert logged_in.skills == {}
 
@@ -238,8 +239,8 @@ def test_a_build_that_fails_is_told_with_what_is_half_done(logged_in, capsys):
     run(status=2)
     said = capsys.readouterr()
     assert (
-        "Alexa refused en-GB: the sample is invalid; the previous version stays in use; done so far: skill"
-        in said.err
+        "Alexa refused en-GB: the sample is invalid; the previous version stays in use; done so "
+        "far: skill" in said.err
     )
     assert "run it again to finish" in said.err
     assert "en-GB: failed\n" in said.out
@@ -260,8 +261,8 @@ def test_a_machine_that_is_offline_is_told(amazon, capsys, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     run(status=2)
     assert (
-        "api.amazon.com does not answer (ProxyError): make sure this machine is online; nothing was changed"
-        in capsys.readouterr().err
+        "api.amazon.com does not answer (ProxyError): make sure this machine is online; nothing "
+        "was changed" in capsys.readouterr().err
     )
 
 
@@ -459,7 +460,9 @@ def test_a_broken_login_is_named_without_its_text(text, capsys):
     "plan", [[], [("get_skill_status_v1", 400)], [("get_vendor_list_v1", 401)] * 2]
 )
 def test_no_secret_is_in_logs_errors_or_process_lists(logged_in, capfd, caplog, plan):
-    """A canary in the login, looked for in all that is written, and in the arguments of every process."""
+    """A canary in the login, looked for in all that is written, and in the arguments of every
+    process.
+    """
     caplog.set_level(logging.DEBUG)
     logged_in.plan += plan
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

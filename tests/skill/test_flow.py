@@ -1,4 +1,6 @@
-"""What a person hears, from "open" to "goodbye": every state of a session against everything that can be said in it."""
+"""What a person hears, from "open" to "goodbye": every state of a session against everything that
+can be said in it.
+"""
 
 import logging
 import threading
@@ -55,7 +57,9 @@ EVENTS = {  # what comes then, and what is to be heard; OPEN: anything that leav
 
 @pytest.fixture
 def hold(post):
-    """Post requests one after the other, carrying the session's attributes as Alexa does; return the last answer."""
+    """Post requests one after the other, carrying the session's attributes as Alexa does; return
+    the last answer.
+    """
 
     def hold(requests):
         answer = {"sessionAttributes": {}}
@@ -305,7 +309,9 @@ def test_a_progressive_response_that_fails_is_logged_without_the_token(monkeypat
 
 
 def test_the_terminal_answers_what_the_skill_answers(talker):
-    """The way from an utterance to an answer was written three times, and the terminal's knew no question about itself."""
+    """The way from an utterance to an answer was written three times, and the terminal's knew no
+    question about itself.
+    """
     agent = DialogueAgent(talker)
     client = create_app(Settings(verify=False), agent).test_client()
     conversation = Talk(agent)

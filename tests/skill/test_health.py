@@ -113,7 +113,8 @@ def test_requests_of_strangers_are_counted_where_verification_is_off(client):
     assert figures(client)["refusals_total", "stranger"] == 1
 
 
-# --- who may read them -------------------------------------------------------------------------------------------------
+# --- who may read them
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,8 @@ def test_it_is_ready_while_nothing_fails():
     assert app.test_client().get("/healthz").get_json() == {"status": "ok"}
 
 
-# --- the log -----------------------------------------------------------------------------------------------------------
+# --- the log
+# -----------------------------------------------------------------------------------------------------------
 
 
 def logged(caplog):

@@ -26,7 +26,9 @@ FILES = [*(im.model_file(locale) for locale in LOCALES), im.MANIFEST_FILE]
 @pytest.mark.parametrize("settings", [OURS, CAUGHT], ids=["elicit", "catchall"])
 @pytest.mark.parametrize("name", FILES)
 def test_the_files_of_the_package_survive_the_sdk_unchanged(name, settings):
-    """Deserialising drops what the schema does not know: a misspelt key would vanish, and the texts would differ."""
+    """Deserialising drops what the schema does not know: a misspelt key would vanish, and the texts
+    would differ.
+    """
     from ask_sdk_core.serialize import DefaultSerializer
 
     built = im.package(settings)[name]

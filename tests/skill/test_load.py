@@ -113,7 +113,8 @@ def test_ten_thousand_strangers_and_two_hundred_who_hold_the_line(running, alexa
     waits.append(good())
     grown = memory() - before
     print(
-        f"memory {before >> 20} MB, grown by {grown >> 10} KB; a good request took at most {max(waits) * 1e3:.0f} ms of {len(waits)}"
+        f"memory {before >> 20} MB, grown by {grown >> 10} KB; a good request took at most "
+        f"{max(waits) * 1e3:.0f} ms of {len(waits)}"
     )
     for connection in held:
         connection.close()

@@ -1,4 +1,6 @@
-"""Whatever becomes of a valid envelope, it is answered with 200 and a response that holds, or refused with 400."""
+"""Whatever becomes of a valid envelope, it is answered with 200 and a response that holds, or
+refused with 400.
+"""
 
 import copy
 import json
@@ -58,7 +60,9 @@ def nested(value, depth):
 
 @st.composite
 def mutated(draw):
-    """Take a stored request and drop, empty, retype, grow, nest or rename one to four of its fields."""
+    """Take a stored request and drop, empty, retype, grow, nest or rename one to four of its
+    fields.
+    """
     envelope = copy.deepcopy(read_request(draw(st.sampled_from(NAMES))))
     for _ in range(draw(st.integers(1, 4))):
         found = list(places(envelope))
@@ -101,7 +105,9 @@ def mutated(draw):
 
 @pytest.fixture(scope="module")
 def servers(outside):
-    """A server for development, which raises where the contract is broken, and one that verifies."""
+    """A server for development, which raises where the contract is broken, and one that
+    verifies.
+    """
     development = create_app(Settings(verify=False), FakeAgent())
     development.testing = True
     with pytest.MonkeyPatch.context() as patch:

@@ -22,7 +22,8 @@ SAID = [
     ("at 7:30, 7:00 or 7:05", "at seven thirty, seven o'clock or seven oh five"),
     (
         "$5, $1, $3.50, $2 million, £10k",
-        "five dollars, one dollar, three dollars and fifty cents, two million dollars, ten thousand pounds",
+        "five dollars, one dollar, three dollars and fifty cents, two million dollars, ten "
+        "thousand pounds",
     ),
     ("10k people, 50% of them", "ten thousand people, fifty percent of them"),
     (

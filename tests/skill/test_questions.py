@@ -112,7 +112,9 @@ def test_what_the_bot_would_do_is_no_guess_at_the_person(talk, agent):
 
 @pytest.mark.parametrize("fitting", OPENINGS)
 def test_hello_how_one_is_and_okay_are_known_in_other_words_too(talk, agent, fitting):
-    """Of 131 ways to say them 30 were known: "hello hello" and "sounds great" left the microphone open without a question."""
+    """Of 131 ways to say them 30 were known: "hello hello" and "sounds great" left the microphone
+    open without a question.
+    """
     for said in OPENINGS[fitting]:
         _, heard = talk(
             agent, [("it rains", "does it?"), (said, "The rain has been here for a while now.")]

@@ -194,7 +194,8 @@ def test_three_recorded_conversations_keep_their_properties():
                 assert told.faults == (), f"{path.name}, {told.turn.shown}: {told.text}"
 
 
-# --- the requests of a device --------------------------------------------------------------------------------------------
+# --- the requests of a device
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""The simulator's server: where it is, whom it answers, what it tells, and that it keeps nothing."""
+"""The simulator's server: where it is, whom it answers, what it tells, and that it keeps
+nothing.
+"""
 
 import json
 

@@ -20,7 +20,7 @@ from skill.tunnel import NoTunnel
 from . import amazon as fake
 from . import rig
 from .conftest import FakeAgent, read_request
-from .test_tunnel import CANARY, agent  # noqa: F401  a fixture
+from .ngrok import CANARY
 
 BANNER = """\
 2026-01-01T00:00:00Z INF Thank you for trying Cloudflare Tunnel. Doing so is subject to (https://www.cloudflare.com/website-terms/).
@@ -38,7 +38,9 @@ def alone(tmp_path, monkeypatch):
 
 @pytest.fixture
 def program(tmp_path, monkeypatch):
-    """Put a program on PATH that prints something, and goes on for ever or not; it writes down what it was called with."""
+    """Put a program on PATH that prints something, and goes on for ever or not; it writes down what
+    it was called with.
+    """
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
     def put(name, prints, *, ends=False, stream="stderr"):
@@ -145,11 +147,11 @@ def test_a_program_that_is_not_there_is_told_with_what_to_do(tmp_path, monkeypat
         tunnel_command.open_by_command("nothing {port}", 5000)
 
 
-def test_the_ngrok_token_is_in_no_list_of_processes(agent, monkeypatch):  # noqa: F811
+def test_the_ngrok_token_is_in_no_list_of_processes(ngrok_agent, monkeypatch):
     """pyngrok hands it over as an argument, which everybody on the machine can read."""
     from pyngrok import conf
 
-    agent()
+    ngrok_agent()
     monkeypatch.setattr(conf.get_default(), "auth_token", CANARY)
     opened = tunnel.Ngrok(tunnel.open_tunnel(5000, seconds=20))
     assert opened.is_alive()
@@ -219,7 +221,9 @@ class Fake:
 
 
 class Clock(threading.Event):
-    """An event whose waits do not last: each runs the next of what is to happen meanwhile, and after the last it is set."""
+    """An event whose waits do not last: each runs the next of what is to happen meanwhile, and
+    after the last it is set.
+    """
 
     def __init__(self, *happens):
         super().__init__()

@@ -26,7 +26,9 @@ def reason(text, **options):
 
 @pytest.mark.parametrize("name", ["verdicts_before.tsv", "verdicts_after.tsv"])
 def test_each_line_of_the_test_set_is_judged_as_it_was_written_down(name):
-    """Of the second file, written after the lists, the lists as they were found 126 of 140 lines, and wrongly 5 of 110."""
+    """Of the second file, written after the lists, the lists as they were found 126 of 140 lines,
+    and wrongly 5 of 110.
+    """
     wrong = []
     for kind, text in lines(name):
         wanted = (

@@ -68,7 +68,9 @@ def test_numbers_and_exclamations_are_no_letters():
 
 
 def test_no_near_miss_offends():
-    """Of these, 27 did: "My mother found ..." was "mother f...", "got laid off" was "got laid", who beat Mom at bowling beat Mom."""
+    """Of these, 27 did: "My mother found ..." was "mother f...", "got laid off" was "got laid", who
+    beat Mom at bowling beat Mom.
+    """
     near_misses = (HERE / "near_misses.txt").read_text(encoding="utf-8").splitlines()
     assert len(near_misses) == 100
     assert [text for text in near_misses if safety.is_offensive(text)] == []
@@ -102,7 +104,9 @@ def test_what_offends_in_new_words_is_found():
     ],
 )
 def test_words_that_only_stand_side_by_side_are_no_phrase(text):
-    """A phrase was looked for across sentences and whole words, and a verb of harm without what it harms."""
+    """A phrase was looked for across sentences and whole words, and a verb of harm without what it
+    harms.
+    """
     assert not safety.is_offensive(text)
 
 

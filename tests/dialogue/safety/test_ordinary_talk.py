@@ -1,4 +1,6 @@
-"""Ordinary talk is the model's, and who is in danger is answered: near misses, new true cases, and a clean corpus."""
+"""Ordinary talk is the model's, and who is in danger is answered: near misses, new true cases, and
+a clean corpus.
+"""
 
 import gzip
 import json
@@ -10,8 +12,9 @@ import pytest
 from dialogue import safety
 
 HERE = Path(__file__).parent
-# Of the companion corpus, what a person says in it and gets a fixed answer for, and why it may stay so: read alone, as
-# it is judged but for games, each could be said by somebody who needs that answer.
+# Of the companion corpus, what a person says in it and gets a fixed answer for, and why it may stay
+# so: read alone, as it is judged but for games, each could be said by somebody who needs that
+# answer.
 ANSWERED = {
     "Sometimes I think, if I stopped, no one would notice.": "despair, were it not for the viola that it is about",
     "I've cut myself with a carving knife.": "not said to be an accident",
@@ -42,7 +45,9 @@ def is_right(kind, found):
     ("name", "count", "left"), [("near_misses.txt", 100, 0), ("near_misses_after.txt", 196, 3)]
 )
 def test_ordinary_talk_gets_no_fixed_answer(name, count, left):
-    """Words were looked at without what they are about: of the hundred written first, 77 were answered, ten with the crisis line."""
+    """Words were looked at without what they are about: of the hundred written first, 77 were
+    answered, ten with the crisis line.
+    """
     lines = read(name)
     assert len(lines) == count
     answered = [(reason(text), text) for text in lines if reason(text)]
@@ -84,7 +89,9 @@ def test_who_needs_an_answer_gets_it_in_new_words(name):
     ],
 )
 def test_a_word_is_taken_with_what_it_is_about(text):
-    """Each of these was answered: as a crisis, an offence, or a question about money, law, health, drugs or whose side to take."""
+    """Each of these was answered: as a crisis, an offence, or a question about money, law, health,
+    drugs or whose side to take.
+    """
     assert reason(text) is None
 
 
@@ -129,7 +136,9 @@ def test_the_crisis_line_is_for_who_is_beaten_and_not_for_who_is_beaten_at_a_gam
 
 @pytest.mark.corpora
 def test_of_a_clean_corpus_no_line_is_answered_but_the_eight_that_were_read():
-    """Of its 67,202 lines of a person, 93 were; two of them were of dominoes, which only the turns before them tell."""
+    """Of its 67,202 lines of a person, 93 were; two of them were of dominoes, which only the turns
+    before them tell.
+    """
     found = Path(os.environ.get("CORPORA") or "data") / "companion.jsonl.gz"
     if not found.is_file():
         pytest.skip(
