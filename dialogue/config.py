@@ -43,7 +43,7 @@ def _known_fields(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _setting(default: Value, meaning: str) -> Value:
-    """Give a field its default, and the line that --help says of it."""
+    """Return a field with its default and its line in --help."""
     return field(default=default, metadata={"help": meaning})
 
 
@@ -210,12 +210,12 @@ class DecodeConfig:
 
     @property
     def is_greedy(self) -> bool:
-        """Tell whether every token is the likeliest: by the method, or by a temperature of 0."""
+        """Whether every token is the likeliest one: by the method, or by a temperature of 0."""
         return self.method == "greedy" or self.temperature == 0
 
     @property
     def drawn_tokens(self) -> int:
-        """Tell how many tokens of a reply are drawn at most, before a beam goes on; 0: none."""
+        """How many tokens of a reply are drawn at most, before a beam goes on; 0: none."""
         if self.is_greedy:
             return 0
         if self.method in ("delayed-beam", "delayed-nucleus-beam"):

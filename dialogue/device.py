@@ -6,7 +6,10 @@ import torch
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """Give the device of that name, or the best there is: cuda, mps, cpu. Raises ValueError where it is not there."""
+    """Return the device of a name, or the best one available: cuda, mps, cpu.
+
+    Raises ValueError if this machine does not have it.
+    """
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -24,7 +27,7 @@ def choose_device(name: str | None = None) -> torch.device:
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Tell whether bfloat16 is faster than float32 there: on CPUs with instructions for it, and on CUDA."""
+    """Return whether bfloat16 beats float32: on CUDA, and on CPUs with instructions for it."""
     if device.type == "cpu":
         able = torch.cpu.get_capabilities()
         return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -10,9 +10,10 @@ from dialogue.conversation import Conversation
 
 
 class ConversationStore:
-    """Conversations by name; the least recently used go first, and none is kept longer than `seconds` unused.
+    """Conversations by name; the least recently used are dropped first.
 
-    Not locked: whoever shares it between threads holds a lock around it (the agent does).
+    None is kept for longer than `seconds` without use. The store is not locked: threads that share
+    it must hold a lock, as the agent's do.
     """
 
     def __init__(
@@ -44,18 +45,18 @@ class ConversationStore:
 
     @property
     def nbytes(self) -> int:
-        """Tell how many bytes the conversations take."""
+        """The number of bytes that the conversations take."""
         return self._bytes
 
     def get(self, name: str) -> Conversation:
-        """Give the conversation of that name, a new one where there is none or its time is over."""
+        """Return the conversation of a name; a new one if there is none, or it has expired."""
         self._expire()
         if name not in self._kept:
             return Conversation()
         return self._kept[name][2]
 
     def put(self, name: str, conversation: Conversation) -> None:
-        """Keep a conversation as the most recently used, letting old ones go where a bound is passed."""
+        """Keep a conversation as the most recently used, and drop old ones beyond the bounds."""
         self.forget(name)
         size = conversation.nbytes + len(name)
         self._kept[name] = (self._clock(), size, conversation)
@@ -67,7 +68,7 @@ class ConversationStore:
             self.forget(next(iter(self._kept)))
 
     def forget(self, name: str) -> None:
-        """Drop a conversation; one that is not there is no error."""
+        """Drop a conversation, if it is there."""
         if name in self._kept:
             self._bytes -= self._kept.pop(name)[1]
 

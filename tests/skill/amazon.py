@@ -338,7 +338,7 @@ class Internet(socketserver.ThreadingTCPServer):
         self.hosts[host] = (tls, port)
 
     def handle_error(self, request, client_address):
-        """Say nothing: whoever refuses a certificate cuts the connection."""
+        """Say nothing: a client that refuses a certificate cuts the connection."""
 
 
 class _Passage(socketserver.StreamRequestHandler):

@@ -177,7 +177,7 @@ class S3(socketserver.ThreadingTCPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):
-        """Say nothing: whoever cuts a connection short is what some tests are about."""
+        """Say nothing: some tests cut connections short on purpose."""
 
 
 class _Tunnelled(socketserver.StreamRequestHandler):
@@ -212,7 +212,7 @@ class Alexa:
         return f"https://{CHAIN_HOST}{path}"
 
     def sign(self, body, url, *, key=None, sign=None):
-        """Give the headers that Alexa sends with a body."""
+        """Return the headers that Alexa sends with a body."""
         key = key or rsa_key("alexa")
         signature = sign(key, body) if sign else key.sign(body, padding.PKCS1v15(), hashes.SHA256())
         return {"Signature-256": base64.b64encode(signature).decode(), "SignatureCertChainUrl": url}
