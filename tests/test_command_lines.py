@@ -38,6 +38,7 @@ IN_A_PROCESS = {
     "dialogue.bench",
     "training.bench",
     "skill.bench",
+    "skill.load",
 }  # minutes, or seconds of CPU, and they show numbers
 
 
@@ -114,6 +115,7 @@ def arguments_of(command, place, tmp_path):
         "dialogue.claims": [[str(place / "said.txt")]],
         "dialogue.safety": [[str(place / "said.txt")], ["-"]],
         "skill.replay": [[str(place / "said.txt"), model]],
+        "skill.load": [["--talkers=0"]],
         "skill.interaction_model": [["--check"]],
         "skill.doctor": [[model, "--json", "--port=0"], [model, "--certification"]],
         "skill.deploy": [["--dry-run", "--endpoint=https://example.com/"]],

@@ -4,6 +4,9 @@ import contextlib
 import http.client
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -54,8 +57,8 @@ class Server:
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
-    def say(self, text, session="one", **attributes):
-        """Say something as Alexa does, and return the response."""
+    def say(self, text, session="one", *, ask=None, **attributes):
+        """Say something as Alexa does, and return the response. ask: another way to the server."""
         envelope = with_time(read_request("chat"))
         envelope["session"] |= {"sessionId": session, "attributes": attributes}
         envelope["request"]["intent"]["slots"]["raw_input"]["value"] = text
@@ -64,7 +67,7 @@ class Server:
             **self._alexa.sign(body, self._address),
             "Content-Type": "application/json",
         }
-        status, text = self.ask("POST", "/", body, headers)
+        status, text = (ask or self.ask)("POST", "/", body, headers)
         assert status == 200, text
         return json.loads(text)
 
@@ -77,9 +80,27 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
+    def kill(self):
+        """End it and its workers at once."""
+        with contextlib.suppress(FileNotFoundError):
+            for worker in self.workers():
+                os.kill(worker, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+
     def stop(self):
         self.process.terminate()
         return self.process.wait(30)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return found.getsockname()[1]
+
+
+def spoken(response):
+    """Return what a response says, without marks."""
+    return re.sub("<[^>]+>", "", response["response"]["outputSpeech"]["ssml"])
 
 
 def private_bytes(pid):

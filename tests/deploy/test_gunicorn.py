@@ -3,25 +3,19 @@
 import os
 import re
 import signal
-import socket
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from .serving import KEY, Server, private_bytes, resident_bytes
+from .serving import KEY, Server, free_port, private_bytes, resident_bytes, spoken
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="it reads /proc"),
 ]
 WORKERS = 2
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
 
 
 @pytest.fixture
@@ -37,18 +31,13 @@ def server(tmp_path, alexa):
     try:
         yield running.wait()
     finally:
-        running.process.kill()
-        running.process.wait()
+        running.kill()
 
 
 def answers_counted(server):
     """Sum up the answers of all workers, those included that a busy machine made late."""
     _, figures = server.get("/metrics")
     return sum(map(float, re.findall(r"^skill_answers_total{.*} (.*)$", figures, re.MULTILINE)))
-
-
-def spoken(response):
-    return re.sub("<[^>]+>", "", response["response"]["outputSpeech"]["ssml"])
 
 
 def test_every_worker_answers_shares_the_model_and_is_counted_in_the_metrics(server, tmp_path):

@@ -1,0 +1,111 @@
+"""What each talker of skill.load does: as locust runs it, in a process of its own.
+
+Importing locust patches the process: time.sleep lets the other talkers go on.
+
+Every turn is one line of JSON in the file that LOAD_TURNS names.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from locust import FastHttpUser, task
+from locust.env import Environment
+
+from skill import device, phrases
+from skill.session import TURN
+
+OPTIONS: dict[str, Any] = json.loads(os.environ["LOAD_OPTIONS"])
+FIXED = frozenset(
+    " ".join(text.split())
+    for wordings in (phrases.LATE, getattr(phrases, "BUSY", ()))
+    for text in wordings
+)
+STOP_SECONDS = 15  # for what was asked when the time was over
+_turns: list[dict[str, Any]] = []
+
+
+class Talker(FastHttpUser):
+    """Opens the skill, says so many utterances with a pause before each, and begins anew."""
+
+    def on_start(self) -> None:
+        """Come at a moment of one's own, not all at once."""
+        time.sleep(random.uniform(0, OPTIONS["think"]))
+
+    @task
+    def talk(self) -> None:
+        """Hold one conversation; end it early where the time is over."""
+        session = device.Session(id=f"amzn1.echo-api.session.load.{uuid.uuid4()}")
+        for utterance in (None, *random.sample(OPTIONS["utterances"], OPTIONS["turns"])):
+            if self.environment.runner.state in ("stopping", "stopped"):
+                return
+            session = self.turn(session, utterance)
+            if not session.is_open:
+                return
+            time.sleep(OPTIONS["think"])
+
+    def turn(self, session: device.Session, utterance: str | None) -> device.Session:
+        """Say something, note how it was answered, and return where the session is then."""
+        body = json.dumps(device.say(session, utterance))
+        headers = {"Content-Type": "application/json", **signed(body.encode())}
+        begun = time.perf_counter()
+        with self.client.post("/", data=body, headers=headers, catch_response=True) as answer:
+            ms = (time.perf_counter() - begun) * 1e3
+            try:
+                response = json.loads(answer.text or "") if answer.status_code == 200 else None
+            except ValueError:
+                response = None
+            spoken = " ".join(device.spoken(response).split()) if response else ""
+            if not spoken:
+                answer.failure(f"status {answer.status_code}, nothing said")
+        further = device.after(session, response) if response else session
+        steps = further.attributes.get(TURN, 0) - session.attributes.get(TURN, 0)
+        _turns.append(
+            {
+                "launch": utterance is None,
+                "ms": ms,
+                "error": not spoken,
+                "fixed": spoken in FIXED,
+                "steps": steps if spoken else 1,  # how many turns the session's own count went on
+            }
+        )
+        return further
+
+
+def signed(body: bytes) -> dict[str, str]:
+    """Sign a body as Alexa does, where a key is given."""
+    if not OPTIONS["key"]:
+        return {}
+    key = load_pem_private_key(Path(OPTIONS["key"]).read_bytes(), None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError(f"{OPTIONS['key']} is no RSA key")
+    signature = base64.b64encode(key.sign(body, padding.PKCS1v15(), SHA256())).decode()
+    return {"Signature-256": signature, "SignatureCertChainUrl": OPTIONS["chain_url"]}
+
+
+def run() -> None:
+    """Have the talkers talk for as long as is asked for, and write all turns down."""
+    environment = Environment(user_classes=[Talker], host=OPTIONS["url"], stop_timeout=STOP_SECONDS)
+    runner = environment.create_local_runner()
+    time.sleep(0.01)  # gevent's clock stood still during the imports
+    begun = time.perf_counter()
+    runner.start(OPTIONS["talkers"], spawn_rate=OPTIONS["talkers"])
+    while time.perf_counter() - begun < OPTIONS["seconds"]:
+        time.sleep(0.05)
+    runner.quit()
+    lines = "".join(json.dumps(turn) + "\n" for turn in _turns)
+    Path(os.environ["LOAD_TURNS"]).write_text(lines, encoding="ascii")
+
+
+if __name__ == "__main__":
+    run()
