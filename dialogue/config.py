@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 Value = TypeVar("Value")
 METHODS = {
@@ -42,9 +43,9 @@ def _known_fields(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _setting(default: Value, meaning: str) -> Value:
-    """Return a field with its default and its line in --help."""
-    return field(default=default, metadata={"help": meaning})
+def setting(default: Value, meaning: str, *, metavar: str | tuple[str, ...] = "") -> Value:
+    """Return a field with its default, and what --help says of it."""
+    return field(default=default, metadata={"help": meaning, "metavar": metavar})
 
 
 @dataclass(frozen=True)
@@ -52,23 +53,23 @@ class ModelConfig:
     """Sizes of a model; each takes its own of them (SETTINGS of its class). Letters as in dialogue/__init__.py."""
 
     vocab_size: int
-    embedding: int = _setting(256, "size of a token's vector")
-    utterance: int = _setting(512, "size of hred's utterance vector, of both directions together")
-    context: int = _setting(512, "size of hred's history vector")
-    hidden: int = _setting(512, "size of the decoder's state")
-    bidirectional: bool = _setting(True, "whether hred reads utterances in both directions")
-    readout: str = _setting(
+    embedding: int = setting(256, "size of a token's vector")
+    utterance: int = setting(512, "size of hred's utterance vector, of both directions together")
+    context: int = setting(512, "size of hred's history vector")
+    hidden: int = setting(512, "size of the decoder's state")
+    bidirectional: bool = setting(True, "whether hred reads utterances in both directions")
+    readout: str = setting(
         "linear", "of hred's output: linear, or maxout, the larger of two (Goodfellow et al. 2013)"
     )
-    dropout: float = _setting(0.2, "share of inputs and outputs that are left out in training")
-    cell: str = _setting("gru", f"of seq2seq and language-model: {', '.join(CELLS)}")
-    layers: int = _setting(1, "of seq2seq, language-model and transformer, one above the other")
-    one_hot: bool = _setting(
+    dropout: float = setting(0.2, "share of inputs and outputs that are left out in training")
+    cell: str = setting("gru", f"of seq2seq and language-model: {', '.join(CELLS)}")
+    layers: int = setting(1, "of seq2seq, language-model and transformer, one above the other")
+    one_hot: bool = setting(
         False,
         "whether language-model reads tokens as they are, without an embedding: for characters",
     )
-    heads: int = _setting(4, "of the transformer's attention")
-    window: int = _setting(256, "tokens that the transformer sees")
+    heads: int = setting(4, "of the transformer's attention")
+    window: int = setting(256, "tokens that the transformer sees")
 
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
@@ -108,57 +109,55 @@ class ModelConfig:
 class DecodeConfig:
     """How a reply is searched for and chosen. Lengths are in tokens, without </s>."""
 
-    method: str = _setting("beam", f"one of {', '.join(METHODS)}")
-    beam_size: int = _setting(
+    method: str = setting("beam", f"one of {', '.join(METHODS)}")
+    beam_size: int = setting(
         20, "hypotheses of a beam; with a method that draws, independent samples"
     )
-    temperature: float = _setting(1.0, "divides logits; 0 is greedy, whatever the method")
-    top_k: int = _setting(10, "for top-k and delayed-beam")
-    top_p: float = _setting(0.9, "for nucleus, factual-nucleus and delayed-nucleus-beam")
-    top_p_decay: float = _setting(
+    temperature: float = setting(1.0, "divides logits; 0 is greedy, whatever the method")
+    top_k: int = setting(10, "for top-k and delayed-beam")
+    top_p: float = setting(0.9, "for nucleus, factual-nucleus and delayed-nucleus-beam")
+    top_p_decay: float = setting(
         0.9, "lambda of factual-nucleus: top_p shrinks by it with every token of a sentence"
     )
-    top_p_floor: float = _setting(0.3, "omega of factual-nucleus: what top_p does not shrink below")
-    delay: int = _setting(3, "tokens that delayed-beam and delayed-nucleus-beam draw")
-    sibling_penalty: float = _setting(
-        0.5, "gamma of diverse-beam: what a rank among siblings costs"
-    )
-    groups: int = _setting(2, "of group-beam; they share beam_size")
-    group_penalty: float = _setting(
+    top_p_floor: float = setting(0.3, "omega of factual-nucleus: what top_p does not shrink below")
+    delay: int = setting(3, "tokens that delayed-beam and delayed-nucleus-beam draw")
+    sibling_penalty: float = setting(0.5, "gamma of diverse-beam: what a rank among siblings costs")
+    groups: int = setting(2, "of group-beam; they share beam_size")
+    group_penalty: float = setting(
         0.5, "lambda of group-beam: what a token costs that an earlier group says at this step"
     )
-    seed: int = _setting(0, "of the methods that draw: same seed, same conversation, same reply")
-    min_length: int = _setting(2, "tokens a reply has at least")
-    max_length: int = _setting(40, "tokens a reply has at most")
-    length_penalty: float = _setting(
+    seed: int = setting(0, "of the methods that draw: same seed, same conversation, same reply")
+    min_length: int = setting(2, "tokens a reply has at least")
+    max_length: int = setting(40, "tokens a reply has at most")
+    length_penalty: float = setting(
         0.65, "alpha of GNMT (Wu et al. 2016): score / ((5 + length) / 6) ** alpha; 0 is none"
     )
-    block_ngrams: int = _setting(3, "no n-gram twice within a reply; 0 is off, as in the next two")
-    block_user_ngrams: int = _setting(0, "no n-gram of the utterance that is answered")
-    block_reply_ngrams: int = _setting(4, "no n-gram of the bot's last replies")
-    block_list: str = _setting("", "a file of phrases that are never said, one a line")
-    stop_words: tuple[str, ...] = _setting(
-        (), "a reply ends after the first of these words or phrases"
+    block_ngrams: int = setting(3, "no n-gram twice within a reply; 0 is off, as in the next two")
+    block_user_ngrams: int = setting(0, "no n-gram of the utterance that is answered")
+    block_reply_ngrams: int = setting(4, "no n-gram of the bot's last replies")
+    block_list: str = setting("", "a file of phrases that are never said, one a line")
+    stop_words: tuple[str, ...] = setting(
+        (), "a reply ends after the first of these words or phrases", metavar="TEXT"
     )
-    repetition_penalty: float = _setting(
+    repetition_penalty: float = setting(
         0.0, "what a token costs that the reply holds already, in natural logarithms"
     )
-    anti_lm: float = _setting(
+    anti_lm: float = setting(
         0.3, "lambda of re-ranking: log p(reply | history) - lambda * log p(reply) + gamma * length"
     )
-    length_bonus: float = _setting(0.3, "gamma of the same (Li et al. 2016)")
-    recall: int = _setting(
+    length_bonus: float = setting(0.3, "gamma of the same (Li et al. 2016)")
+    recall: int = setting(
         12, "remembered replies that are candidates, too, of a checkpoint that has some; 0: none"
     )
-    recall_from: float = _setting(
+    recall_from: float = setting(
         0.3, "score from which a remembered reply goes before what the search finds"
     )
-    recall_likelihood: float = _setting(
+    recall_likelihood: float = setting(
         0.1,
         "weight of log p(reply | history) - log p(reply), over the root of the length, beside the similarity",
     )
 
-    ranker: str = _setting(
+    ranker: str = setting(
         "auto",
         "auto, likelihood, recall, learned, or module:Class: what puts the candidates in order",
     )
@@ -189,10 +188,10 @@ class DecodeConfig:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}; it must be above 0, and 1 at most"
                 )
-        for setting in fields(self):
-            value = getattr(self, setting.name)
+        for one in fields(self):
+            value = getattr(self, one.name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{setting.name} is {value}; it must be finite")
+                raise ValueError(f"{one.name} is {value}; it must be finite")
         if self.min_length > self.max_length:
             raise ValueError(
                 f"min_length {self.min_length} is above max_length {self.max_length}; no reply could be of that length"
@@ -223,30 +222,49 @@ class DecodeConfig:
         return self.max_length if self.method in ("top-k", "nucleus", "factual-nucleus") else 0
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each setting of DecodeConfig, with its default."""
-    group = parser.add_argument_group("how a reply is searched for")
-    for setting in fields(DecodeConfig):
-        name, text = (
-            f"--{setting.name.replace('_', '-')}",
-            setting.metadata["help"].replace("%", "%%"),
-        )
-        if isinstance(setting.default, tuple):
-            group.add_argument(name, nargs="+", default=setting.default, metavar="TEXT", help=text)
+def add_settings(parser: argparse._ActionsContainer, config: type) -> None:
+    """Add an option for each setting of a configuration; a field that is none has no help.
+
+    What is not given is absent from the result: a run that goes on, or a recipe, can tell a wish
+    from a default.
+    """
+    types = get_type_hints(config)
+    for one in fields(config):
+        if "help" not in one.metadata:
+            continue
+        kind, default, text = types[one.name], one.default, one.metadata["help"]
+        if default not in (None, "", ()):
+            shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+            text += f" (default: {shown})"
+        asked: dict[str, Any] = {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS}
+        if kind is bool:
+            asked["action"] = argparse.BooleanOptionalAction
+        elif isinstance(default, tuple):
+            of, *more = get_args(kind)  # tuple[str, ...] or tuple[float, float]
+            asked |= {"type": of, "nargs": "+" if ... in more else 1 + len(more)}
+            asked["metavar"] = one.metadata["metavar"]
         else:
-            kind, text = (
-                type(setting.default),
-                f"{text} (%(default)s)" if setting.default != "" else text,
-            )
-            group.add_argument(
-                name, type=kind, default=setting.default, metavar=kind.__name__.upper(), help=text
-            )
+            asked["type"] = next(iter(get_args(kind)), kind)  # float of float | None
+        parser.add_argument(f"--{one.name.replace('_', '-')}", **asked)
+
+
+def given(options: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """Return the settings of a configuration that were given on a command line."""
+    found = {
+        one.name: options[one.name]
+        for one in fields(config)
+        if "help" in one.metadata and one.name in options
+    }
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+    }
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each setting of DecodeConfig, in a group of its own."""
+    add_settings(parser.add_argument_group("how a reply is searched for"), DecodeConfig)
 
 
 def decode_config(options: argparse.Namespace) -> DecodeConfig:
-    """Read what `add_options` added. Raises ValueError on a setting out of range."""
-    values: dict[str, Any] = {
-        setting.name: getattr(options, setting.name) for setting in fields(DecodeConfig)
-    }
-    values["stop_words"] = tuple(values["stop_words"])
-    return DecodeConfig(**values)
+    """Return what `add_options` read. Raise ValueError on a setting out of range."""
+    return DecodeConfig(**given(vars(options), DecodeConfig))

@@ -6,17 +6,19 @@ import argparse
 import math
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dialogue.checkpoint import DEFAULT_MODEL, OUR_MODELS
-from dialogue.config import ModelConfig
+from dialogue.config import ModelConfig, add_settings, setting
 from dialogue.models import Objective
 from dialogue.text_files import decoded
 from training.run.scheduled_sampling import WAYS
 from training.run.trainer import OPTIMIZERS
 
+SCHEDULES = ("plateau", "cosine", "constant")
+PRECISIONS = ("auto", "fp32", "bf16")
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
@@ -25,105 +27,66 @@ class FitConfig:
     """The settings of a run, saved beside its weights. Each field is a command-line option."""
 
     data: tuple[str, ...]
-    batch_tokens: int = field(default=4000, metadata={"help": "tokens per step"})
-    epochs: float = field(default=10.0, metadata={"help": "maximum number of passes over the data"})
-    minutes: float | None = field(
-        default=None, metadata={"help": "stop after this many minutes of training"}
+    batch_tokens: int = setting(4000, "tokens per step")
+    epochs: float = setting(10.0, "maximum number of passes over the data")
+    minutes: float | None = setting(None, "stop after this many minutes of training")
+    learning_rate: float = setting(1e-3, "of the optimizer, after a short warm-up")
+    schedule: str = setting(
+        "plateau",
+        "plateau: halved when validation does not improve; "
+        "cosine: to zero over --epochs or --minutes; constant",
     )
-    learning_rate: float = field(
-        default=1e-3, metadata={"help": "of the optimizer, after a short warm-up"}
+    label_smoothing: float = setting(0.0, "weight of the mean loss over the whole vocabulary")
+    unlikelihood: float = setting(
+        0.0, "penalty on repeating a token within a turn (Welleck et al. 2020)"
     )
-    schedule: str = field(
-        default="plateau",
-        metadata={
-            "help": "plateau: halved when validation does not improve; "
-            "cosine: to zero over --epochs or --minutes; constant"
-        },
+    sampled_softmax: int | None = setting(
+        None,
+        "compute the softmax over a batch's targets and this many other tokens, drawn "
+        "anew each time: faster if the vocabulary is large and the machine small "
+        "(default: over the whole vocabulary)",
     )
-    label_smoothing: float = field(
-        default=0.0, metadata={"help": "weight of the mean loss over the whole vocabulary"}
+    validation_tokens: int | None = setting(
+        None, "validate on this many tokens of the validation split (default: all of it)"
     )
-    unlikelihood: float = field(
-        default=0.0,
-        metadata={"help": "penalty on repeating a token within a turn (Welleck et al. 2020)"},
+    teacher_forcing: tuple[float, float] = setting(
+        (1.0, 1.0),
+        "share of true words that the decoder reads, at the first and the last step, "
+        "linear in between",
+        metavar=("START", "END"),
     )
-    sampled_softmax: int | None = field(
-        default=None,
-        metadata={
-            "help": "compute the softmax over a batch's targets and this many other tokens, drawn "
-            "anew each time: faster if the vocabulary is large and the machine small "
-            "(default: over the whole vocabulary)"
-        },
+    teacher_forcing_by: str = setting(
+        "argmax", "the words it reads otherwise: its likeliest ones (argmax) or samples (sample)"
     )
-    validation_tokens: int | None = field(
-        default=None,
-        metadata={
-            "help": "validate on this many tokens of the validation split (default: all of it)"
-        },
+    optimizer: str = setting("adam", "adam, adamw or sgd")
+    bptt: int | None = setting(
+        None,
+        "for language-model: contiguous batches of this many tokens per row; the state "
+        "is carried from batch to batch, gradients are not, and all conversations are one text "
+        "(default: whole conversations in random order)",
     )
-    teacher_forcing: tuple[float, float] = field(
-        default=(1.0, 1.0),
-        metadata={
-            "help": "share of true words that the decoder reads, at the first and the last step, "
-            "linear in between"
-        },
+    truncate: int = setting(256, "maximum number of tokens per turn")
+    recognised: float = setting(
+        0.5,
+        "share of conversations in which every other turn is read as a speech "
+        "recogniser writes it; none with --bptt",
     )
-    teacher_forcing_by: str = field(
-        default="argmax",
-        metadata={
-            "help": "the words it reads otherwise: its likeliest ones (argmax) or samples (sample)"
-        },
+    history_dropout: float = setting(
+        0.1, "share of turns learnt without history, as log p(reply | no history) needs"
     )
-    optimizer: str = field(default="adam", metadata={"help": "adam, adamw or sgd"})
-    bptt: int | None = field(
-        default=None,
-        metadata={
-            "help": "for language-model: contiguous batches of this many tokens per row; the state "
-            "is carried from batch to batch, gradients are not, and all conversations are one text "
-            "(default: whole conversations in random order)"
-        },
+    only_companion: bool = setting(
+        False, "learn only the companion's turns if a corpus has one; just read the person's"
     )
-    truncate: int = field(default=256, metadata={"help": "maximum number of tokens per turn"})
-    recognised: float = field(
-        default=0.5,
-        metadata={
-            "help": "share of conversations in which every other turn is read as a speech "
-            "recogniser writes it; none with --bptt"
-        },
+    clean: bool = setting(True, "remove private details, and learn nothing offensive")
+    validations: float = setting(2.0, "validations per epoch")
+    sample_every: int | None = setting(
+        None, "steps between samples of what it says (default: one at each validation)"
     )
-    history_dropout: float = field(
-        default=0.1,
-        metadata={
-            "help": "share of turns learnt without history, as log p(reply | no history) needs"
-        },
+    precision: str = setting("auto", "fp32, bf16, or auto: bf16 if the device is fast in it")
+    word_vectors: str | None = setting(
+        None, "a text file of word2vec or GloVe vectors with as many numbers as --embedding"
     )
-    only_companion: bool = field(
-        default=False,
-        metadata={
-            "help": "learn only the companion's turns if a corpus has one; just read the person's"
-        },
-    )
-    clean: bool = field(
-        default=True, metadata={"help": "remove private details, and learn nothing offensive"}
-    )
-    validations: float = field(default=2.0, metadata={"help": "validations per epoch"})
-    sample_every: int | None = field(
-        default=None,
-        metadata={
-            "help": "steps between samples of what it says (default: one at each validation)"
-        },
-    )
-    precision: str = field(
-        default="auto",
-        metadata={"help": "fp32, bf16, or auto: bf16 if the device is fast in it"},
-    )
-    word_vectors: str | None = field(
-        default=None,
-        metadata={
-            "help": "a text file of word2vec or GloVe vectors with as many numbers as --embedding"
-        },
-    )
-    seed: int = field(default=0, metadata={"help": "random seed"})
+    seed: int = setting(0, "random seed")
 
     def __post_init__(self) -> None:
         # It is a list in JSON and on the command line.
@@ -163,12 +126,6 @@ class FitConfig:
                 f"--teacher-forcing is {' '.join(map(str, self.teacher_forcing))}; it must be two "
                 "shares from 0 to 1: for the first and the last step"
             )
-        for name, known in (("teacher_forcing_by", WAYS), ("optimizer", tuple(OPTIMIZERS))):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)!r}; "
-                    f"it must be {' or '.join(known)}"
-                )
         if self.bptt is not None:
             if not 1 <= self.bptt <= self.batch_tokens:
                 raise ValueError(
@@ -184,12 +141,22 @@ class FitConfig:
             raise ValueError(f"--minutes is {self.minutes}; it must be above 0")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"--seed is {self.seed}; it must be from 0 to {2**31 - 1}")
-        if self.schedule not in ("plateau", "cosine", "constant"):
-            raise ValueError(
-                f"--schedule is {self.schedule!r}; it must be plateau, cosine or constant"
-            )
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise ValueError(f"--precision is {self.precision!r}; it must be auto, fp32 or bf16")
+        self._check_words()
+
+    def _check_words(self) -> None:
+        """Raise ValueError where a setting that is one of a few words is none of them."""
+        for name, known in (
+            ("teacher_forcing_by", WAYS),
+            ("optimizer", tuple(OPTIMIZERS)),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
+            if getattr(self, name) not in known:
+                *others, last = known
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)!r}; "
+                    f"it must be {', '.join(others)} or {last}"
+                )
 
     @property
     def objective(self) -> Objective:
@@ -293,6 +260,26 @@ def options() -> argparse.ArgumentParser:
         metavar="DIR",
         help="the run's folder (default: runs/NAME, named after the data)",
     )
+    _add_beginning(parser)
+    add(
+        "--skip-bad-lines",
+        action="store_true",
+        help="skip and count lines that are not conversations",
+    )
+    add(
+        "--no-cache",
+        action="store_true",
+        help="tokenise the corpora again, and store nothing in runs/.cache",
+    )
+    add("--device", help="cuda, mps or cpu (default: the best available)")
+    for config in (FitConfig, ModelConfig):
+        add_settings(parser, config)
+    return parser
+
+
+def _add_beginning(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which model a run begins with, or resumes."""
+    add = parser.add_argument
     add(
         "--start-from",
         type=Path,
@@ -311,51 +298,3 @@ def options() -> argparse.ArgumentParser:
         action="store_true",
         help="continue the run in --out; options that are not given again stay as they were",
     )
-    add(
-        "--skip-bad-lines",
-        action="store_true",
-        help="skip and count lines that are not conversations",
-    )
-    add(
-        "--no-cache",
-        action="store_true",
-        help="tokenise the corpora again, and store nothing in runs/.cache",
-    )
-    add("--device", help="cuda, mps or cpu (default: the best available)")
-    kinds = {
-        "int": int,
-        "str": str,
-        "float": float,
-        "int | None": int,
-        "float | None": float,
-        "str | None": str,
-    }
-    for setting in (*fields(FitConfig)[1:], *fields(ModelConfig)[1:]):
-        name, default = f"--{setting.name.replace('_', '-')}", setting.default
-        words = setting.metadata["help"]
-        if isinstance(default, bool):
-            add(
-                name,
-                action=argparse.BooleanOptionalAction,
-                default=argparse.SUPPRESS,
-                help=f"{words} (default: {default})",
-            )
-        elif isinstance(default, tuple):
-            shown = " ".join(map(str, default))
-            metavar = ("START", "END")
-            add(
-                name,
-                type=float,
-                nargs=2,
-                metavar=metavar,
-                default=argparse.SUPPRESS,
-                help=f"{words} (default: {shown})",
-            )
-        else:
-            add(
-                name,
-                type=kinds[str(setting.type)],
-                default=argparse.SUPPRESS,
-                help=f"{words} (default: {default})",
-            )
-    return parser

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ import torch
 from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
 from dialogue.command_line import check_writable
-from dialogue.config import ModelConfig
+from dialogue.config import ModelConfig, given
 from dialogue.models import ModelClass
 from training import corpora
 from training.data import word_vectors
@@ -63,7 +63,7 @@ def wanted(asked: Asked) -> Run:
         if asked["resume"]
         else _begun(asked, out, names or tuple(corpora.default_names()))
     )
-    check_settings(run.kind, _given(asked, ModelConfig))
+    check_settings(run.kind, given(asked, ModelConfig))
     _check_before_reading(run)
     check_writable(out)
     return run
@@ -119,8 +119,8 @@ def _begun(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
             f"{out} already holds a run; continue it with --resume, "
             "or choose another folder with --out"
         )
-    config = FitConfig(data=names, **_given(asked, FitConfig))
-    sizes, vocabulary, start_from = _given(asked, ModelConfig), asked["vocabulary"], None
+    config = FitConfig(data=names, **given(asked, FitConfig))
+    sizes, vocabulary, start_from = given(asked, ModelConfig), asked["vocabulary"], None
     if asked["start_from"]:
         if config.word_vectors:
             raise ValueError(
@@ -157,8 +157,8 @@ def _going_on(asked: Asked, out: Path, names: tuple[str, ...]) -> Run:
     # In order of precedence: settings of older versions, the run's own, the command line's.
     settings = WITHOUT | before.training["config"]
     settings["data"] = names or tuple(settings["data"])
-    config = FitConfig(**settings | _given(asked, FitConfig))
-    sizes = _sizes_of(before) | _given(asked, ModelConfig)
+    config = FitConfig(**settings | given(asked, FitConfig))
+    sizes = _sizes_of(before) | given(asked, ModelConfig)
     return Run(
         out,
         config,
@@ -178,14 +178,6 @@ def _holds_a_run(out: Path) -> bool:
     except ValueError:  # partly written, or an unknown model
         return (out / "checkpoint" / checkpoint.WEIGHTS).exists()
     return "config" not in training or "progress" in training
-
-
-def _given(asked: Asked, settings: type[FitConfig] | type[ModelConfig]) -> dict[str, Any]:
-    return {
-        setting.name: asked[setting.name]
-        for setting in fields(settings)
-        if setting.name != "data" and setting.name in asked
-    }
 
 
 def _sizes_of(model: Checkpoint) -> dict[str, Any]:
