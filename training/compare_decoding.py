@@ -26,6 +26,52 @@ from training.metrics.exchanges import by_hash, chosen_exchanges, exchanges_of
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Compare decoding settings from the command line."""
+    options = _options().parse_args(arguments)
+    at_least(1, limit=options.limit)
+    at_least(0, replies=options.replies)
+    default = DecodeConfig()
+    tried = [
+        *([""] if options.tried else []),
+        *(options.tried or [f"method={method}" for method in METHODS]),
+    ]
+    configs = [settings_of(text, default) for text in tried]
+    agents = [
+        DialogueAgent.load(
+            options.checkpoint, model_name=options.model, precision=options.precision, decode=config
+        )
+        for config in configs
+    ]
+    transcripts = by_hash(
+        corpora.load(options.data or corpora.default_names(), options.split, Complaints())
+    )
+    transcripts = [transcript for transcript in transcripts if len(transcript.turns) > 2][
+        : options.limit
+    ]
+    if not transcripts:
+        raise ValueError(
+            f"no conversation of the split {options.split!r} has three turns, "
+            "so there is no history to answer"
+        )
+    # All agents have the same weights, so their history vectors are computed only once.
+    first = agents[0]
+    encoded = batches.encode(transcripts, first.vocabulary, truncate=None).conversations
+    exchanges = exchanges_of(first.model, encoded, first.device)
+    chosen = chosen_exchanges(exchanges, transcripts, limit=options.limit)
+    rows = []
+    named = dict(zip((text or "default" for text in tried), agents, strict=True))
+    for row, replies in side_by_side(named, chosen, exchanges=exchanges, transcripts=transcripts):
+        rows.append(row)
+        for exchange, reply in list(zip(chosen, replies, strict=True))[: options.replies]:
+            print(
+                f"  {transcripts[exchange.conversation].turns[exchange.turn - 1]}\n"
+                f"    -> {reply.text}"
+            )
+    print(json.dumps({"replies": len(chosen), "rows": rows}), flush=True)
+    show(rows, Console(stderr=True))
+    return 0
+
+
+def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.compare_decoding",
         description="Compare decoding settings side by side.",
@@ -70,49 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="N",
         help="show N replies of each (default: %(default)s)",
     )
-    options = parser.parse_args(arguments)
-    at_least(1, limit=options.limit)
-    at_least(0, replies=options.replies)
-    default = DecodeConfig()
-    tried = [
-        *([""] if options.tried else []),
-        *(options.tried or [f"method={method}" for method in METHODS]),
-    ]
-    configs = [settings_of(text, default) for text in tried]
-    agents = [
-        DialogueAgent.load(
-            options.checkpoint, model_name=options.model, precision=options.precision, decode=config
-        )
-        for config in configs
-    ]
-    transcripts = by_hash(
-        corpora.load(options.data or corpora.default_names(), options.split, Complaints())
-    )
-    transcripts = [transcript for transcript in transcripts if len(transcript.turns) > 2][
-        : options.limit
-    ]
-    if not transcripts:
-        raise ValueError(
-            f"no conversation of the split {options.split!r} has three turns, "
-            "so there is no history to answer"
-        )
-    # All agents have the same weights, so their history vectors are computed only once.
-    first = agents[0]
-    encoded = batches.encode(transcripts, first.vocabulary, truncate=None).conversations
-    exchanges = exchanges_of(first.model, encoded, first.device)
-    chosen = chosen_exchanges(exchanges, transcripts, limit=options.limit)
-    rows = []
-    named = dict(zip((text or "default" for text in tried), agents, strict=True))
-    for row, replies in side_by_side(named, chosen, exchanges=exchanges, transcripts=transcripts):
-        rows.append(row)
-        for exchange, reply in list(zip(chosen, replies, strict=True))[: options.replies]:
-            print(
-                f"  {transcripts[exchange.conversation].turns[exchange.turn - 1]}\n"
-                f"    -> {reply.text}"
-            )
-    print(json.dumps({"replies": len(chosen), "rows": rows}), flush=True)
-    show(rows, Console(stderr=True))
-    return 0
+    return parser
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import math
 import signal
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from training.run.log import (
     write_down,
 )
 from training.run.schedule import (
+    Step,
     is_over,
     learning_rate_at,
     steps_of,
@@ -55,6 +56,29 @@ from training.run.trainer import StepMetrics, Trainer
 
 SAVE_SECONDS = 300
 SHOW_STEPS = 20
+
+
+@dataclass
+class Fitting:
+    """A run under way. metrics: of the steps since the last validation."""
+
+    config: FitConfig
+    data: Data
+    out: Path
+    processes: Processes
+    trainer: Trainer
+    best: Checkpoint  # the model as it is now; what makes it the best is written down with it
+    progress: Progress
+    metrics: list[StepMetrics] = field(default_factory=list)
+
+    @property
+    def state(self) -> Path:
+        """Return where the state is kept that a run goes on from."""
+        return self.out / "state.safetensors"
+
+    def save(self) -> None:
+        """Save that state."""
+        save_state(self.state, self.trainer, self.progress, data=self.data.named)
 
 
 def fit(
@@ -79,18 +103,66 @@ def fit(
     is not finite, or if several processes are to read contiguous batches; OSError if a file cannot
     be written. State and checkpoint then stay what they were.
     """
+    run = begin(
+        config, sizes, data,
+        out=out, device=device, before=before, start_from=start_from, kind=kind, processes=processes,
+    )  # fmt: skip
+    progress, first = run.progress, processes.first
+    # A resumed run's clock continues where it stopped; the time in between does not count.
+    begun, saved = time.monotonic() - progress.seconds, time.monotonic()
+    bar = tqdm(
+        desc="fitting", unit="step", initial=progress.step, smoothing=0.05, disable=not first
+    )
+    for step in steps_of(data, config, progress, processes=processes):
+        bar.total = total = round(config.epochs * step.of_epoch)
+        # Whether the minutes are up and the learning rate depend on the clock, so all use one.
+        progress.seconds = processes.from_first(time.monotonic() - begun)
+        if is_over(config, progress, total):
+            break
+        take(step, run, total)
+        bar.update()
+        validating = validation_is_due(config, progress, step.of_epoch) or progress.step == total
+        showing_now = progress.step % SHOW_STEPS == 0
+        if validating or showing_now:
+            bar.set_postfix_str(beside_the_bar(run.metrics[-SHOW_STEPS:], progress))
+        if validating:
+            validate(run)
+        # The state is saved before anything is shown: showing may fail, and must lose nothing.
+        if first and (validating or (showing_now and time.monotonic() - saved > SAVE_SECONDS)):
+            progress.seconds = time.monotonic() - begun
+            run.save()
+            saved = time.monotonic()
+        if first and validating:
+            show_validation(out)
+        every = config.sample_every
+        if first and (progress.step % every == 0 if every else validating):
+            show_sample(run.best)
+    end(run, bar)
+    return progress
+
+
+def begin(
+    config: FitConfig,
+    sizes: dict[str, Any],
+    data: Data,
+    *,
+    out: Path,
+    device: torch.device,
+    before: Checkpoint | None,
+    start_from: Checkpoint | None,
+    kind: ModelClass,
+    processes: Processes,
+) -> Fitting:
+    """Build the model and its trainer, new or as far as the run has come, and write down the run.
+
+    Raises ValueError and OSError as `fit` does.
+    """
     if config.bptt is not None and processes.count > 1:
         raise ValueError(
             "--bptt carries one state from batch to batch; "
             f"it runs in one process, not in {processes.count}"
         )
-    torch.manual_seed(config.seed)
-    model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
-    model = kind.from_config(model_config, bos_id=data.vocabulary.bos_id)
-    if start_from is not None:
-        model.load_state_dict(start_from.model.state_dict())
-    elif config.word_vectors and before is None:
-        begin_with_word_vectors(model, Path(config.word_vectors), data.vocabulary)
+    model, model_config = first_model(config, sizes, data, before, start_from, kind)
     trainer = Trainer(
         model,
         learning_rate=config.learning_rate,
@@ -102,23 +174,12 @@ def fit(
         carries=config.bptt is not None,
         processes=processes,
     )
-    state, best = (
-        out / "state.safetensors",
-        Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)}),
-    )
+    best = Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
+    run = Fitting(config, data, out, processes, trainer, best, Progress())
     if before is not None:
-        progress = load_state(state, trainer, data=data.named)
-        if processes.first:
-            # Only after the state has been loaded: settings that the run cannot resume with must
-            # not be remembered for the next --resume.
-            remember(out, before, config)
-    else:
-        progress = Progress()
-        if processes.first:
-            checkpoint.save(out / "checkpoint", best)
-            save_state(state, trainer, progress, data=data.named)
+        run.progress = load_state(run.state, trainer, data=data.named)
     if processes.first:
-        forget_rows_after(progress.step, out)
+        write_first(run, before)
         manifest.begin(
             out,
             best,
@@ -127,91 +188,74 @@ def fit(
             processes=processes.count,
             resume=before is not None,
         )
-    print(
-        f"{sum(p.numel() for p in model.parameters()):,} parameters on {device} "
-        f"({processes.count} processes), in {out}"
-    )
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{parameters:,} parameters on {device} ({processes.count} processes), in {out}")
+    return run
 
-    # A resumed run's clock continues where it stopped; the time in between does not count.
-    begun, saved = time.monotonic() - progress.seconds, time.monotonic()
-    figures: list[StepMetrics] = []
-    bar = tqdm(
-        desc="fitting",
-        unit="step",
-        initial=progress.step,
-        smoothing=0.05,
-        disable=not processes.first,
+
+def first_model(
+    config: FitConfig,
+    sizes: dict[str, Any],
+    data: Data,
+    before: Checkpoint | None,
+    start_from: Checkpoint | None,
+    kind: ModelClass,
+) -> tuple[ModelModule[Any], ModelConfig]:
+    """Return a model with its first weights: random, of another checkpoint, or with word vectors."""
+    torch.manual_seed(config.seed)
+    model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
+    model = kind.from_config(model_config, bos_id=data.vocabulary.bos_id)
+    if start_from is not None:
+        model.load_state_dict(start_from.model.state_dict())
+    elif config.word_vectors and before is None:
+        begin_with_word_vectors(model, Path(config.word_vectors), data.vocabulary)
+    return model, model_config
+
+
+def write_first(run: Fitting, before: Checkpoint | None) -> None:
+    """Write what a run is into its folder, before its first step here."""
+    if before is not None:
+        # Only after the state has been loaded: settings that the run cannot resume with must not
+        # be remembered for the next --resume.
+        remember(run.out, before, run.config)
+    else:
+        checkpoint.save(run.out / "checkpoint", run.best)
+        run.save()
+    forget_rows_after(run.progress.step, run.out)
+
+
+def take(step: Step, run: Fitting, total: int) -> None:
+    """Take one step of `total`, and count it."""
+    config, progress = run.config, run.progress
+    if not progress.batch:
+        run.trainer.carried = None  # the text begins
+    metrics = run.trainer.step(
+        step.share,
+        learning_rate=learning_rate_at(config, progress, total),
+        truth=teacher_forcing_at(config, progress, total),
     )
-    for step in steps_of(data, config, progress, processes=processes):
-        bar.total = total = round(config.epochs * step.of_epoch)
-        # Whether the minutes are up and the learning rate depend on the clock, so all use one.
-        progress.seconds = processes.from_first(time.monotonic() - begun)
-        if is_over(config, progress, total):
-            break
-        truth = teacher_forcing_at(config, progress, total)
-        if not progress.batch:
-            trainer.carried = None  # the text begins
-        figures.append(
-            trainer.step(
-                step.share, learning_rate=learning_rate_at(config, progress, total), truth=truth
-            )
-        )
-        progress.step += 1
-        progress.batch += 1
-        progress.tokens += step.tokens
-        bar.update()
-        validating = validation_is_due(config, progress, step.of_epoch) or progress.step == total
-        if validating or progress.step % SHOW_STEPS == 0:
-            bar.set_postfix_str(beside_the_bar(figures[-SHOW_STEPS:], progress))
-        if validating:
-            validate(
-                trainer,
-                data,
-                best=best,
-                config=config,
-                progress=progress,
-                figures=figures,
-                out=out,
-                processes=processes,
-            )
-            figures.clear()
-        # The state is saved before anything is shown: showing may fail, and must lose nothing.
-        if processes.first and (
-            validating
-            or (progress.step % SHOW_STEPS == 0 and time.monotonic() - saved > SAVE_SECONDS)
-        ):
-            progress.seconds = time.monotonic() - begun
-            save_state(state, trainer, progress, data=data.named)
-            saved = time.monotonic()
-        if processes.first and validating:
-            show_validation(out)
-        if processes.first and (
-            progress.step % config.sample_every == 0 if config.sample_every else validating
-        ):
-            show_sample(best)
-    # The run ends between two validations. This may be the best model, but a short interval must
-    # not count against patience.
-    if figures:
+    run.metrics.append(metrics)
+    progress.step += 1
+    progress.batch += 1
+    progress.tokens += step.tokens
+
+
+def end(run: Fitting, bar: tqdm[Any]) -> None:
+    """Validate once more where steps were taken since, and write down that the run has ended."""
+    progress, since = run.progress, bool(run.metrics)
+    if since:
+        # The run ends between two validations. This may be the best model, but a short interval
+        # must not count against patience.
         halvings, bad_validations = progress.halvings, progress.bad_validations
-        validate(
-            trainer,
-            data,
-            best=best,
-            config=config,
-            progress=progress,
-            figures=figures,
-            out=out,
-            processes=processes,
-        )
+        validate(run)
         progress.halvings, progress.bad_validations = halvings, bad_validations
     bar.close()
-    if processes.first:
-        save_state(state, trainer, progress, data=data.named)
-        manifest.bring_up_to_date(out, progress, ended=True)
-        if figures:
-            show_validation(out)
-            show_sample(best)
-    return progress
+    if run.processes.first:
+        run.save()
+        manifest.bring_up_to_date(run.out, progress, ended=True)
+        if since:
+            show_validation(run.out)
+            show_sample(run.best)
 
 
 def begin_with_word_vectors(model: ModelModule[Any], path: Path, vocabulary: Vocabulary) -> None:
@@ -234,26 +278,18 @@ def begin_with_word_vectors(model: ModelModule[Any], path: Path, vocabulary: Voc
         print(f"{left_out.count:,} of its lines left out, the first: {left_out.first}")
 
 
-def validate(
-    trainer: Trainer,
-    data: Data,
-    *,
-    best: Checkpoint,
-    config: FitConfig,
-    progress: Progress,
-    figures: list[StepMetrics],
-    out: Path,
-    processes: Processes,
-) -> None:
+def validate(run: Fitting) -> None:
     """Validate, each process on its share; log it, and keep the model if it is the best so far.
 
     The state must be saved after this. A run killed in between repeats the same steps from the
-    previous state, finds the same perplexity, and writes the same checkpoint and row. figures: of
-    the steps since the last validation. Raises ValueError if loss or perplexity is not finite.
+    previous state, finds the same perplexity, and writes the same checkpoint and row.
+    Raises ValueError if loss or perplexity is not finite.
     """
-    loss, _, _ = means(figures, progress.step)
-    share = data.validation[processes.number :: processes.count]
-    perplexity, accuracy = trainer.validate(
+    progress, processes = run.progress, run.processes
+    loss, _, _ = means(run.metrics, progress.step)
+    run.metrics.clear()
+    share = run.data.validation[processes.number :: processes.count]
+    perplexity, accuracy = run.trainer.validate(
         tqdm(share, desc="validating", leave=False, disable=not processes.first)
     )
     if not math.isfinite(perplexity):
@@ -270,9 +306,9 @@ def validate(
     if not processes.first:
         return
     if better:
-        training = {"config": asdict(config), "progress": asdict(progress)}
-        checkpoint.save(out / "checkpoint", replace(best, training=training))
-    write_down(out, progress=progress, loss=loss, perplexity=perplexity, accuracy=accuracy)
+        training = {"config": asdict(run.config), "progress": asdict(progress)}
+        checkpoint.save(run.out / "checkpoint", replace(run.best, training=training))
+    write_down(run.out, progress=progress, loss=loss, perplexity=perplexity, accuracy=accuracy)
 
 
 def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from dialogue.config import DecodeConfig
 from dialogue.device import choose_device
 from dialogue.learned_ranker import LearnedRanker, RankerConfig, RankerNetwork
 from dialogue.ranking import LikelihoodRanker, Ranker, RecallRanker
+from dialogue.vocabulary import Vocabulary
 from training import corpora
 from training.corpora.transcript import Complaints
 from training.ranking import judging, matching
@@ -46,8 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     device = choose_device(options.device)
     source = checkpoint.load(options.checkpoint, device=device)
     check_writable_file(options.checkpoint / learned_ranker.FILE, option="--checkpoint")
-    state = options.state or Path("runs") / STATE
-    state.parent.mkdir(parents=True, exist_ok=True)
+    (options.state or Path("runs") / STATE).parent.mkdir(parents=True, exist_ok=True)
     judged, missing = judgements.load(options.judgements)
     if not any(map(judging.is_held_out, judged)) or all(map(judging.is_held_out, judged)):
         raise ValueError(
@@ -61,29 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     ).to(device)
     ranker = LearnedRanker(network, source.vocabulary)
     names = options.data or ["companion"]
-    complaints = Complaints(skip=options.skip_bad_lines)
-    found = matching.pairs(corpora.load(names, "train", complaints), source.vocabulary)
-    if len(found) < 2:
-        raise ValueError(
-            f"{', '.join(names)}: {len(found)} replies are too few to learn matching from"
-        )
-    print(
-        f"{len(found):,} pairs from {', '.join(names)}; "
-        f"{sum(p.numel() for p in network.parameters()):,} parameters"
-    )
-    steps = matching.fit(
-        network.matcher,
-        found,
-        minutes=options.minutes,
-        seed=options.seed,
-        state=state,
-        resume=options.resume,
-    )
-    network.eval()
-    unseen = matching.pairs(corpora.load(names, "validation", complaints), source.vocabulary)[
-        :MEASURED
-    ]
-    hits = matching.hits(network.matcher, unseen) if len(unseen) > 1 else None
+    steps, hits, unseen = _fit_matcher(network, source.vocabulary, names, options)
 
     agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
     every = judging.examples(agent, judged)
@@ -101,6 +80,55 @@ def main(arguments: list[str] | None = None) -> int:
         options.json.write_text(
             json.dumps(about | {"missing": missing}, indent=2) + "\n", encoding="utf-8"
         )
+    _show(figures)
+    for name, count in sorted(missing.items()):
+        print(f"{count} judged contexts of {name} were left out: the corpus is not available")
+    if hits is not None:
+        print(
+            f"the matcher finds the true reply among 20 in {hits:.1%} of {unseen} contexts "
+            "of the validation split"
+        )
+    print(
+        f"the ranker is in {options.checkpoint / learned_ranker.FILE}; "
+        "the agent uses it from now on"
+    )
+    return 0
+
+
+def _fit_matcher(
+    network: RankerNetwork, vocabulary: Vocabulary, names: list[str], options: argparse.Namespace
+) -> tuple[int, float | None, int]:
+    """Fit the matcher to corpora.
+
+    Return its steps, how often it finds the true reply among 20 (None if there are too few
+    contexts to tell), and among how many contexts.
+    """
+    complaints = Complaints(skip=options.skip_bad_lines)
+    found = matching.pairs(corpora.load(names, "train", complaints), vocabulary)
+    if len(found) < 2:
+        raise ValueError(
+            f"{', '.join(names)}: {len(found)} replies are too few to learn matching from"
+        )
+    print(
+        f"{len(found):,} pairs from {', '.join(names)}; "
+        f"{sum(p.numel() for p in network.parameters()):,} parameters"
+    )
+    steps = matching.fit(
+        network.matcher,
+        found,
+        minutes=options.minutes,
+        seed=options.seed,
+        state=options.state or Path("runs") / STATE,
+        resume=options.resume,
+    )
+    network.eval()
+    unseen = matching.pairs(corpora.load(names, "validation", complaints), vocabulary)[:MEASURED]
+    hits = matching.hits(network.matcher, unseen) if len(unseen) > 1 else None
+    return steps, hits, len(unseen)
+
+
+def _show(figures: Mapping[str, judging.Agreement]) -> None:
+    """Show how well each ranker agrees with the judgements that were held out."""
     table = Table(
         "ranker",
         "contexts",
@@ -116,18 +144,6 @@ def main(arguments: list[str] | None = None) -> int:
             f"{figure.auc:.3f}", f"{figure.ssa:.1%}", f"{figure.oracle:.1%}",
         )  # fmt: skip
     Console().print(table)
-    for name, count in sorted(missing.items()):
-        print(f"{count} judged contexts of {name} were left out: the corpus is not available")
-    if hits is not None:
-        print(
-            f"the matcher finds the true reply among 20 in {hits:.1%} of {len(unseen)} contexts "
-            "of the validation split"
-        )
-    print(
-        f"the ranker is in {options.checkpoint / learned_ranker.FILE}; "
-        "the agent uses it from now on"
-    )
-    return 0
 
 
 def _rankers(ranker: LearnedRanker) -> dict[str, Ranker]:

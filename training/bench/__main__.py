@@ -137,32 +137,7 @@ def row_of(name: str, times: dict[str, list[float]], ours: list[Batch]) -> dict[
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Time training steps from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.bench",
-        description="Time training steps and compare them with a plain loop's.",
-    )
-    parser.add_argument(
-        "--data",
-        action="append",
-        metavar="NAME|PATH",
-        help="a corpus, any number of times (default: chitchat)",
-    )
-    parser.add_argument(
-        "--sizes",
-        action="append",
-        choices=SIZES,
-        help="the model's sizes, any number of times (default: default)",
-    )
-    parser.add_argument("--batch-tokens", type=int, default=4000, help="(default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=12, help="(default: %(default)s)")
-    add_device(parser)
-    parser.add_argument(
-        "--processes",
-        type=int,
-        metavar="N",
-        help="also compare N processes on N cores with one (CPU)",
-    )
-    options = parser.parse_args(arguments)
+    options = _options().parse_args(arguments)
     at_least(1, steps=options.steps, batch_tokens=options.batch_tokens)
     if options.processes is not None:
         distributed.check_cores(options.processes)
@@ -201,6 +176,35 @@ def main(arguments: list[str] | None = None) -> int:
         console.width = max(console.width, 140)  # keep the headings readable
         console.print(table)
     return 0
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.bench",
+        description="Time training steps and compare them with a plain loop's.",
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        metavar="NAME|PATH",
+        help="a corpus, any number of times (default: chitchat)",
+    )
+    parser.add_argument(
+        "--sizes",
+        action="append",
+        choices=SIZES,
+        help="the model's sizes, any number of times (default: default)",
+    )
+    parser.add_argument("--batch-tokens", type=int, default=4000, help="(default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=12, help="(default: %(default)s)")
+    add_device(parser)
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="also compare N processes on N cores with one (CPU)",
+    )
+    return parser
 
 
 if __name__ == "__main__":
