@@ -128,18 +128,22 @@ class Batch:
 
 
 class Likelihood(NamedTuple):
-    """How likely each utterance of a batch is, given what was said before it: float32, long and
-    bool.
+    """How likely each utterance of a batch is, given what was said before it.
+
+    log_probs (M,) float32: natural logarithm, summed over the tokens, </s> included. tokens (M,)
+    long: how many those are. correct_mask (M, T) bool: which of them the model finds likeliest
+    itself. penalty (M,) float32: what an Objective adds to -log_probs, where one was asked for.
+
+    Of two utterances, where the model would have said "you" for "fine":
+
+        tokens          i  am  fine  </s>      no  </s>  (padding)
+        correct_mask    1  1   0     1         1   1     0  0
     """
 
-    log_probs: Tensor  # (M,): natural logarithm, summed over the tokens, </s> included
-    tokens: Tensor  # (M,): how many those are
-    correct_mask: (
-        Tensor  # (M, T): which of them the model would have chosen itself; of padding, none
-    )
-    penalty: Tensor | None = (
-        None  # (M,): what an Objective adds to -log_probs, where one was asked for
-    )
+    log_probs: Tensor
+    tokens: Tensor
+    correct_mask: Tensor
+    penalty: Tensor | None = None
 
     @property
     def correct_count(self) -> Tensor:

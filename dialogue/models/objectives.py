@@ -111,7 +111,11 @@ def earlier_tokens(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """List the different tokens that each token's utterance has had before it, itself left out.
 
     targets (P,), rows (P,): as above -> places (Q,) among the P, tokens (Q,): at places[q],
-    tokens[q] has been said before.
+    tokens[q] has been said before. Of the utterance "a b a c":
+
+        place     0   1   2   3
+        target    a   b   a   c
+        earlier   -   a   b   a b     at 2, "a" is the target itself; at 3, it counts once
     """
     order = rows.argsort(stable=True)  # utterance by utterance, each in its order
     ids, rows, at = targets[order], rows[order], torch.arange(len(rows), device=rows.device)
@@ -127,9 +131,9 @@ def earlier_tokens(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     earlier = torch.arange(len(later), device=rows.device) - (
         before.cumsum(0) - before - begins
     ).repeat_interleave(before)
-    kept = (
-        again[earlier] > later
-    )  # not said again up to and with the later one: each token once, and never the target
+    # An earlier token counts where it is not said again up to and with the later one: each once,
+    # by the last time it was said, and never the target.
+    kept = again[earlier] > later
     return order[later[kept]], ids[earlier[kept]]
 
 

@@ -1,5 +1,12 @@
-"""Rows of uneven lengths without their padding: torch's PackedSequence, time-major, the longest row
-first.
+"""Rows of uneven lengths without their padding: torch's PackedSequence.
+
+It is time-major, the longest row first. The rows "a b", "c d e" and "f" are packed so:
+
+    time          0       1     2
+    tokens        c a f   d b   e
+    batch_sizes   3       2     1      how many rows have a token then
+    rows          1 0 2   1 0   1      whose token it is
+    positions     0 1 2   3 4   5      those of row 0 are 1 and 4; its last one is at 4
 """
 
 from __future__ import annotations
