@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -78,7 +79,7 @@ def read_run(folder: Path) -> RunLog:
         ]
         with safe_open(folder / "checkpoint" / WEIGHTS, framework="pt") as weights:
             parameters = sum(
-                _product(weights.get_slice(name).get_shape())
+                math.prod(weights.get_slice(name).get_shape())
                 for name in weights.keys()  # noqa: SIM118
             )
     except (ValueError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
@@ -119,13 +120,6 @@ def _defaults() -> dict[str, Any]:
     return {
         setting.name: setting.default for setting in every if setting.default is not MISSING
     } | WITHOUT
-
-
-def _product(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 FACTS: dict[str, Callable[[RunLog], str]] = {

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.nn.utils.rnn import pad_sequence
 
 from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
@@ -35,9 +36,10 @@ def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> tuple[floa
         for turn in (0, 1)
     )
     steps, rows = max(map(len, answers)), torch.arange(len(answers), device=device)
-    true = torch.tensor(
-        [[*answer, *[vocabulary.pad_id] * (steps - len(answer))] for answer in answers],
-        device=device,
+    true = pad_sequence(
+        [torch.tensor(answer, device=device) for answer in answers],
+        batch_first=True,
+        padding_value=vocabulary.pad_id,
     )
     # Answers differ in length: positions after an answer's end count neither as right nor wrong.
     real = (
