@@ -18,6 +18,9 @@ from torch import Tensor
 
 from dialogue.models import Batch, History, ModelModule
 
+# of numbers in bytes; safetensors knows more, not all of which can be computed with
+KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64)
+
 H = TypeVar("H", bound=History)
 Read = Callable[[Tensor, Tensor, H], H]  # as encode_turn: token_ids (N, T), lengths (N,), history
 
@@ -143,7 +146,7 @@ class RaggedHistory:
         if (
             found is None
             or len(tensors) > 1
-            or found.is_floating_point() != self.values.is_floating_point()
+            or not _is_kind(found, self.values)
             or found.shape[1:] != self.values.shape[1:]
             or found.dim() != self.values.dim()
             or (self.longest is not None and len(found) > self.longest)
@@ -236,7 +239,9 @@ def history_from_bytes(data: bytes, empty: H) -> H:
             f"{_said_of(_tensors(empty))}"
         ) from None
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
+        if tensor.dtype not in KINDS:
+            raise ValueError(f"found a history of {_said_of(tensors)}, expected one of {KINDS}")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ValueError(f"found a history whose {name} hold NaN or infinity, expected numbers")
     if not isinstance(empty, Tensor):
         return cast(H, cast(OwnHistory, empty).from_tensors(tensors))
@@ -245,7 +250,7 @@ def history_from_bytes(data: bytes, empty: H) -> H:
         found is None
         or len(tensors) > 1
         or found.shape != empty[[0]].shape
-        or found.is_floating_point() != empty.is_floating_point()
+        or not _is_kind(found, empty)
     ):
         raise ValueError(
             f"found a history of {_said_of(tensors)}, expected {_said_of(_tensors(empty))}"
@@ -313,6 +318,12 @@ def _written(tensor: Tensor, *, half: bool) -> Tensor:
         halved = tensor.half()
         return halved if bool(halved.isfinite().all()) else tensor
     return tensor
+
+
+def _is_kind(found: Tensor, expected: Tensor) -> bool:
+    """Return whether numbers are of the type expected; with a point, of any precision."""
+    both_real = found.is_floating_point() and expected.is_floating_point()
+    return both_real or found.dtype == expected.dtype
 
 
 def _said_of(tensors: Mapping[str, Tensor]) -> str:

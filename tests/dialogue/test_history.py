@@ -244,6 +244,8 @@ def test_a_history_of_another_model_is_refused_by_what_it_is():
         (of_ids([4] * 201), text, r"values \(201\) .*, expected values \(up to 200\)"),
         (of_ids([4, VOCABULARY]), text, f"from 4 to {VOCABULARY}, expected 0 to {VOCABULARY - 1}"),
         (of_ids([-1, 4]), text, "from -1 to 4"),
+        (replace(of_ids([4]), values=torch.tensor([4])), text, "of torch.int64, expected values"),
+        (torch.zeros(1, 9, dtype=torch.complex64), vector, "of torch.complex64, expected one of"),
         (vector, LastUtterance((), 6), r"found \['values'\], expected states of 6 numbers each"),
     ]
     for history, empty, says in refused:
