@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialogue.models.history import empty_history
 from dialogue.vocabulary import Vocabulary
 from tests.dialogue.conftest import BOS, EOS
 from tests.dialogue.test_siblings import MODELS, UNEVEN, build
@@ -56,9 +57,7 @@ def test_turns_are_predicted_as_the_steps_of_the_decoder_predict_them(
         found, right = likelihoods(model, conversations, after=after, name="")
         expected, hits = [], []
         for turns, before in zip(conversations, after, strict=True):
-            history = torch.zeros_like(
-                model.encode_turn(torch.tensor([before[0]]), torch.tensor([len(before[0])]), None)
-            )
+            history = empty_history(model)
             for turn, said in zip(turns, before, strict=True):
                 state, read, total, hits_of_turn = model.start(history), BOS, 0.0, []
                 for target in turn:
