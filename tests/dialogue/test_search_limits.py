@@ -138,7 +138,8 @@ def test_nan_everywhere_is_an_error_that_says_so(method):
 
     with pytest.raises(
         ValueError,
-        match=r"no token has a finite log-probability in conversations \[0, 1\] of 2: look for NaN in the weights",
+        match=r"no token has a finite log-probability in conversations \[0, 1\] of 2: "
+        "look for NaN in the weights",
     ):
         search(broken, decoding(method=method, beam_size=4), conversations=(0, 1))
 

@@ -102,7 +102,7 @@ def write_sheet(options: argparse.Namespace) -> None:
     sources = options.sources or [Source(PRETRAINED)]
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
-        raise ValueError(f"the same source twice: {', '.join(names)}")
+        raise ValueError(f"a source is named twice: {', '.join(names)}")
     _check_new(options)
     decodes = [settings_of(source.decode, DecodeConfig()) for source in sources]
     wanted = _contexts(options)
@@ -164,7 +164,7 @@ def file_judgements(options: argparse.Namespace) -> None:
 def _check_new(options: argparse.Namespace) -> None:
     """Refuse a folder that holds a sheet already, or that nothing can be written to."""
     if (options.out / sheet.KEY).exists():
-        raise ValueError(f"{options.out} holds a sheet already; name another folder with --out")
+        raise ValueError(f"{options.out} already holds a sheet; choose another folder with --out")
     at_least(1, limit=options.limit)
     check_writable(options.out)
 

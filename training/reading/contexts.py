@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 # Written for this project; nothing is fitted to any. everyday-dev is for choosing by, everyday-test
 # for figures at the end, sad for whether sorrow is met with cheer.
 OURS = ("everyday-dev", "everyday-test", "sad")
-MOST_TURNS = 11  # of a context from a corpus: a reader has to read it all
+MOST_TURNS = 11  # of a context from a corpus: a reader must read all of it
 
 
 @dataclass(frozen=True)

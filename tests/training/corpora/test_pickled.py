@@ -178,7 +178,7 @@ def test_what_is_no_triple_is_named_and_may_be_left_out(folder, triples, complai
     [
         ([(b"a", 0), (b"b", 0)], "the id 0 occurs twice"),
         ([(b"a", 0), (b"b", 2)], "ids are not 0 to 1"),
-        ([b"a"], "an entry is"),
+        ([b"a"], "found the entry b'a'; expected"),
         ([(b"a", 0), (b"a", 1)], "'a' is in the list twice"),
     ],
 )
