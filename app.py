@@ -25,7 +25,10 @@ from dialogue.agent import DialogueAgent
 from dialogue.batching import WAITING, BatchingAgent
 from dialogue.checkpoint import PRETRAINED
 from dialogue.command_line import command, tell
+from dialogue.models.history import max_history_bytes
 from dialogue.safety import Level, level_from_environment
+from dialogue.state.choice import MEMORY, check, open_state
+from dialogue.state.sealing import keys_of
 from skill import (
     build_skill,
     deploy,
@@ -37,10 +40,12 @@ from skill import (
     tunnel,
     tunnel_command,
     watchdog,
+    workers,
 )
 from skill.endpoint import BODY_LIMIT, is_loopback, mount
 from skill.interaction_settings import InteractionSettings
 from skill.metrics import Metrics
+from skill.transaction import Transactions
 from skill.verify import Verifier
 
 log = logging.getLogger("app")
@@ -67,6 +72,8 @@ class Settings:
     log_text: bool = False  # log what was said; for development only
     open_page: bool = False  # open the simulator in a browser
     metrics_token: str = field(default="", repr=False)  # lets /metrics be read from elsewhere
+    state: str = MEMORY  # where conversations live: memory, attributes, or a Redis address
+    state_keys: tuple[bytes, ...] = field(default=(), repr=False)  # the first seals, any opens
     interaction: InteractionSettings = field(
         default_factory=interaction_settings.load
     )  # the skill's names, and how it takes free speech
@@ -90,6 +97,7 @@ class Settings:
                 f"--no-verify on {self.host} would let anybody in; "
                 "it works on loopback only (--host 127.0.0.1)"
             )
+        check(self.state, keys=self.state_keys, workers=1)
         if self.verify and self.open_page:
             raise ValueError(
                 "--open shows the simulator, which is there only with --no-verify; "
@@ -98,9 +106,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, SAFETY, LOG_TEXT, METRICS_TOKEN.
+        """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, SAFETY and LOG_TEXT.
 
-        Raises ValueError on an unknown SAFETY. The domain is checked when a tunnel is opened.
+        METRICS_TOKEN, STATE and STATE_KEY, too. Raises ValueError on an unknown SAFETY or a bad
+        STATE_KEY. The domain is checked when a tunnel is opened.
         """
         skill_ids = tuple(
             filter(None, (part.strip() for part in os.environ.get("SKILL_ID", "").split(",")))
@@ -112,6 +121,8 @@ class Settings:
             safety=level_from_environment(),
             log_text=os.environ.get("LOG_TEXT") == "1",
             metrics_token=os.environ.get("METRICS_TOKEN", "").strip(),
+            state=os.environ.get("STATE") or MEMORY,
+            state_keys=keys_of(os.environ.get("STATE_KEY", "")),
         )
 
 
@@ -119,7 +130,8 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
     """Build the WSGI application: load the model once and mount the skill.
 
     Without settings this serves production: they come from the environment, and SKILL_ID is
-    required. Raises ValueError if it is missing or the checkpoint cannot be loaded.
+    required. Raises ValueError if it is missing, if the checkpoint cannot be loaded, or if
+    conversations cannot be kept as asked.
     """
     if settings is None:
         settings = Settings.from_environment()
@@ -128,6 +140,7 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
                 "SKILL_ID is not set: without it any skill's requests would be answered "
                 "(amzn1.ask.skill....)"
             )
+    check(settings.state, keys=settings.state_keys, workers=workers.count())
     app = Flask(__name__, static_folder=None)
     metrics = Metrics()
     agent = agent or DialogueAgent.load(
@@ -148,8 +161,26 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
         log_text=settings.log_text,
         metrics=metrics,
     )
-    mount(app, skill, verifier=verifier, interaction=settings.interaction, metrics=metrics)
+    mount(
+        app,
+        skill,
+        verifier=verifier,
+        transactions=_transactions(app, settings, served),
+        interaction=settings.interaction,
+        metrics=metrics,
+    )
     return app
+
+
+def _transactions(app: Flask, settings: Settings, agent: BatchingAgent) -> Transactions:
+    """Open the store of conversations."""
+    store = open_state(
+        settings.state,
+        keys=settings.state_keys,
+        history_bytes=max_history_bytes(agent.empty_history, half=True),
+    )
+    app.extensions["transactions"] = found = Transactions(store, agent)
+    return found
 
 
 def _create_simulated(
@@ -169,8 +200,14 @@ def _create_simulated(
         observe=agents.observe,
         metrics=metrics,
     )
-
-    mount(app, skill, verifier=None, interaction=settings.interaction, metrics=metrics)
+    mount(
+        app,
+        skill,
+        verifier=None,
+        transactions=_transactions(app, settings, agent),
+        interaction=settings.interaction,
+        metrics=metrics,
+    )
     simulator.mount(app, agents, settings.interaction)
     return app
 
@@ -352,6 +389,12 @@ def settings_of(arguments: list[str] | None) -> Settings:
         help="the model's folder (env CHECKPOINT; default: %(default)s)",
     )
     parser.add_argument(
+        "--state",
+        default=before.state,
+        metavar="memory|attributes|redis://...",
+        help="where conversations live (env STATE; default: memory; docs/state.md)",
+    )
+    parser.add_argument(
         "--open", action="store_true", help="open the simulator in a browser (with --no-verify)"
     )
     interaction_settings.add_options(parser)
@@ -380,6 +423,8 @@ def settings_of(arguments: list[str] | None) -> Settings:
         safety=before.safety,
         log_text=before.log_text,
         metrics_token=before.metrics_token,
+        state=asked.state,
+        state_keys=before.state_keys,
         open_page=asked.open,
         interaction=interaction_settings.chosen(asked),
     )

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -29,10 +30,10 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.constraints import Limits
 from dialogue.decoding.search import search
 from dialogue.models import Batch, History, prepare
-from dialogue.models.history import empty_history, stack_histories
+from dialogue.models.history import empty_history, history_from_bytes, stack_histories
 from dialogue.ranking import Candidate, LikelihoodRanker, RecallRanker, ranker_of
 from dialogue.safety import Level, may_say, never_say
-from dialogue.store import ConversationStore
+from dialogue.store import Conversations, ConversationStore
 from dialogue.text_files import read_lines
 from dialogue.vocabulary import CONTINUED, without_marks
 from dialogue.words import holds_phrase, repeats_ngram, words
@@ -79,7 +80,7 @@ class DialogueAgent:
         source: Checkpoint,
         *,
         decode: DecodeConfig | None = None,
-        store: ConversationStore | None = None,
+        store: Conversations | None = None,
         may_say: Callable[[str, str], bool] | None = None,
         never_say: Sequence[str] = (),
         avoid: Callable[[str], bool] | None = None,
@@ -104,7 +105,7 @@ class DialogueAgent:
         self.empty_history: History = empty_history(source.model)
         self.memory = source.recall
         self._source = source  # whose own ranker the settings may name
-        self._store = ConversationStore() if store is None else store  # an empty one is false
+        self._store: Conversations = ConversationStore() if store is None else store  # may be false
         self._lock = threading.Lock()
         self._may_say, self._avoid, self._observe = may_say, avoid, observe
         self._language_model, self._clock, self._never_say = language_model, clock, tuple(never_say)
@@ -175,6 +176,21 @@ class DialogueAgent:
         other = copy.copy(self)
         other._search_by(decode)
         return other
+
+    def with_store(self, store: Conversations) -> DialogueAgent:
+        """Return the same agent, in the conversations of another store."""
+        other = copy.copy(self)
+        other._store = store
+        return other
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digits that no other model has, to know its histories by; from all of its weights."""
+        return checkpoint.fingerprint(self._source)
+
+    def history_from_bytes(self, data: bytes) -> History:
+        """Read a history of this model. Raises ValueError where it is none."""
+        return history_from_bytes(data, self.empty_history)
 
     # --- conversations by name ---------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dialogue.agent import DialogueAgent, Reply
     from dialogue.config import DecodeConfig
+    from dialogue.models import History
+    from dialogue.store import Conversations
 
 MOST = 16  # requests in a batch
 WAITING = 64  # that many are answered within a few seconds
@@ -77,6 +79,24 @@ class BatchingAgent:
     def with_settings(self, decode: DecodeConfig) -> BatchingAgent:
         """Return the agent with other settings of the search, as `DialogueAgent.with_settings` does."""
         return self._with(self.agent.with_settings(decode))
+
+    def with_store(self, store: Conversations) -> BatchingAgent:
+        """Return the agent in the conversations of another store."""
+        return self._with(self.agent.with_store(store))
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the model."""
+        return self.agent.fingerprint
+
+    @property
+    def empty_history(self) -> History:
+        """Return the empty history of the model."""
+        return self.agent.empty_history
+
+    def history_from_bytes(self, data: bytes) -> History:
+        """Read a history of the model."""
+        return self.agent.history_from_bytes(data)
 
     def submit(self, conversation: str, utterance: str, *, deadline: float) -> Future[Reply]:
         """Ask for a reply and return at once. Raises Busy where too many wait.

@@ -7,6 +7,7 @@ also be named by the caller.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from dataclasses import asdict, dataclass, field
@@ -132,6 +133,18 @@ def load(
     return Checkpoint(
         model, vocabulary, config, settings.get("training", {}), Recall.load(folder), ranker
     )
+
+
+def fingerprint(source: Checkpoint) -> str:
+    """Return hexadecimal digits of a model's class, sizes, weights and vocabulary: what a history means depends on each."""
+    kind = type(source.model)
+    name = f"{kind.__module__}:{kind.__qualname__} {asdict(source.config)}"
+    digest = hashlib.blake2b(name.encode(), digest_size=16)
+    digest.update(source.vocabulary.sha256.encode())
+    for tensor in source.model.state_dict().values():
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(memoryview(flat.view(torch.uint8).numpy()))
+    return digest.hexdigest()
 
 
 def model_class(name: str) -> ModelClass:

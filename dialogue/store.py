@@ -1,80 +1,66 @@
-"""Where conversations live between turns: in this process, bounded in number, bytes and time."""
+"""Conversations by name, as an agent asks for them."""
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 
+from dialogue.bounded import LIMIT, LIMIT_BYTES, SECONDS, Bounded
 from dialogue.conversation import Conversation
 
 
-class ConversationStore:
-    """Conversations by name; the least recently used are dropped first.
+class Conversations(Protocol):
+    """Where an agent finds the conversations that it is asked to go on with."""
 
-    None is kept for longer than `seconds` without use. The store is not locked: threads that share
-    it must hold a lock, as the agent's do.
+    def get(self, name: str) -> Conversation:
+        """Return the conversation of that name, a new one where there is none."""
+        ...
+
+    def put(self, name: str, conversation: Conversation) -> None:
+        """Keep a conversation under a name."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Drop a conversation; one that is not there is no error."""
+        ...
+
+
+class ConversationStore:
+    """Conversations in this process, bounded as dialogue.bounded has it.
+
+    Not locked: whoever shares it between threads holds a lock around it (the agent does).
     """
 
     def __init__(
         self,
         *,
-        limit: int = 10_000,
-        limit_bytes: int = 256 << 20,
-        seconds: float = 3600.0,
+        limit: int = LIMIT,
+        limit_bytes: int = LIMIT_BYTES,
+        seconds: float = SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Bound the store. Raises ValueError on a bound that would keep nothing."""
-        if limit < 1 or limit_bytes < 1 or seconds <= 0:
-            raise ValueError(
-                f"a store of {limit} conversations, {limit_bytes} bytes and {seconds} s keeps nothing; each must be above 0"
-            )
-        self._limit, self._limit_bytes, self._seconds, self._clock = (
-            limit,
-            limit_bytes,
-            seconds,
-            clock,
+        self._kept = Bounded[Conversation](
+            limit=limit, limit_bytes=limit_bytes, seconds=seconds, clock=clock
         )
-        self._kept: OrderedDict[str, tuple[float, int, Conversation]] = (
-            OrderedDict()
-        )  # least recently used first
-        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._kept)
 
     @property
     def nbytes(self) -> int:
-        """The number of bytes that the conversations take."""
-        return self._bytes
+        """The bytes that the conversations take, roughly."""
+        return self._kept.nbytes
 
     def get(self, name: str) -> Conversation:
-        """Return the conversation of a name; a new one if there is none, or it has expired."""
-        self._expire()
-        if name not in self._kept:
-            return Conversation()
-        return self._kept[name][2]
+        """Return the conversation of that name; a new one where there is none or it is over."""
+        return self._kept.get(name) or Conversation()
 
     def put(self, name: str, conversation: Conversation) -> None:
-        """Keep a conversation as the most recently used, and drop old ones beyond the bounds."""
-        self.forget(name)
-        size = conversation.nbytes + len(name)
-        self._kept[name] = (self._clock(), size, conversation)
-        self._bytes += size
-        self._expire()
-        while len(self._kept) > 1 and (
-            len(self._kept) > self._limit or self._bytes > self._limit_bytes
-        ):
-            self.forget(next(iter(self._kept)))
+        """Keep a conversation as the most recently used; old ones go where a bound is passed."""
+        self._kept.put(name, conversation, nbytes=conversation.nbytes)
 
     def forget(self, name: str) -> None:
-        """Drop a conversation, if it is there."""
-        if name in self._kept:
-            self._bytes -= self._kept.pop(name)[1]
-
-    def _expire(self) -> None:
-        while self._kept:
-            name, (used, _, _) = next(iter(self._kept.items()))
-            if self._clock() - used <= self._seconds:
-                return
-            self.forget(name)
+        """Drop a conversation; one that is not there is no error."""
+        self._kept.drop(name)

@@ -57,6 +57,7 @@ def build_skill(
     )
     builder = SkillBuilder()
     builder.add_global_request_interceptor(handlers.Interaction(interaction))
+    builder.add_global_request_interceptor(handlers.Remember())
     for handler in (
         handlers.CanFulfill(interaction),
         handlers.Launch(responder),

@@ -29,6 +29,7 @@ from rich.table import Table
 
 from dialogue.agent import DialogueAgent
 from dialogue.command_line import at_least, command
+from dialogue.store import Conversations
 from skill import build_skill, contract, envelope
 from skill.endpoint import answer, mount
 from skill.interaction_settings import load
@@ -59,6 +60,10 @@ class InstantAgent:
 
     def forget(self, conversation: str) -> None:
         """Keep nothing, and so forget nothing."""
+
+    def with_store(self, store: Conversations) -> InstantAgent:
+        """Return itself."""
+        return self
 
 
 def chat_request() -> dict[str, Any]:

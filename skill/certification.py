@@ -12,6 +12,7 @@ from typing import Any, cast
 from flask import Flask
 
 from dialogue.agent import DialogueAgent
+from dialogue.store import Conversations
 from dialogue.text_files import read_text
 from skill import build_skill, device
 from skill.endpoint import mount
@@ -48,6 +49,10 @@ class Stating:
 
     def forget(self, conversation: str) -> None:
         """Keep nothing, and so forget nothing."""
+
+    def with_store(self, store: Conversations) -> Stating:
+        """Return itself."""
+        return self
 
 
 def checklist(

@@ -10,9 +10,10 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ask_sdk_core.skill import CustomSkill
 
     from skill.interaction_settings import InteractionSettings
+    from skill.transaction import Transactions
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +43,16 @@ def mount(
     skill: CustomSkill,
     *,
     verifier: Verifier | None,
+    transactions: Transactions | None = None,
     interaction: InteractionSettings | None = None,
     metrics: Metrics | None = None,
 ) -> None:
     """Serve a skill at POST /.
 
-    interaction: the settings that `build_skill` was given. verifier: None turns verification off,
-    for development: then only requests that reach loopback directly are answered, and a response
-    that breaks the contract raises an exception. metrics: where requests are counted.
+    transactions: on what is kept of sessions; None: nothing is. interaction: the settings that
+    `build_skill` was given. verifier: None turns verification off, for development: then only
+    requests that reach loopback directly are answered, and a response that breaks the contract
+    raises an exception. metrics: where requests are counted.
     """
     metrics = metrics or Metrics()
     app.config.update(
@@ -59,6 +63,9 @@ def mount(
     skill.serializer = Reader()
     adapter = _skill_adapter(skill, app)
     hears = interaction or load()
+
+    def dispatch() -> dict[str, Any]:
+        return cast(dict[str, Any], adapter.dispatch_request().get_json())
 
     @app.post("/", provide_automatic_options=False)
     def alexa() -> AnyResponse:
@@ -72,12 +79,8 @@ def mount(
             else:
                 envelope = verifier.check(body, request.headers)
             current_request.set(str(envelope["request"].get("requestId") or "")[:LOGGED_ID])
-            response = answer(
-                lambda: adapter.dispatch_request().get_json(),
-                envelope,
-                hears,
-                strict=verifier is None,
-            )
+            kept = transactions and partial(transactions.answer, envelope, dispatch)
+            response = answer(kept or dispatch, envelope, hears, strict=verifier is None)
         except (NotAlexa, Junk) as finding:
             metrics.refused(finding)
             log.warning("refused a request: %s", finding)

@@ -38,6 +38,7 @@ from skill.session import (
     say_nothing,
     wording,
 )
+from skill.transaction import current
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,16 @@ def answer(handler_input: HandlerInput, responder: Responder, utterance: str) ->
     """Say the conversation's reply to an utterance, and keep listening."""
     reply = responder.reply(handler_input, utterance)
     return keep_listening(handler_input, reply.text, utterance=utterance, about=reply.about)
+
+
+class Remember(AbstractRequestInterceptor):
+    """Let whatever answers a request see the session attributes that are kept of its session."""
+
+    def process(self, handler_input: HandlerInput) -> None:
+        """Put them in the place of those that came with the request."""
+        session, kept = handler_input.request_envelope.session, current().attributes
+        if session and kept is not None:
+            session.attributes = kept
 
 
 class Interaction(AbstractRequestInterceptor):

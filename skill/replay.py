@@ -22,12 +22,14 @@ from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_model, command
 from dialogue.config import DecodeConfig, add_options, decode_config
 from dialogue.safety import Level, level_from_environment
+from dialogue.state.memory import MemoryState
 from dialogue.text_files import read_text
 from dialogue.words import repeats_ngram, words
 from skill import build_skill, contract, device, interaction_settings
 from skill.device import NOT_UNDERSTOOD, Session
 from skill.endpoint import mount
 from skill.interaction_settings import InteractionSettings, load
+from skill.transaction import Transactions
 
 SESSION = "amzn1.echo-api.session.replay"
 SILENCE = "(silence)"  # in plain text, an utterance that was not understood
@@ -130,7 +132,8 @@ class Skill:
         app = Flask(__name__)
         app.testing = True  # so that a broken contract is raised instead of becoming an error page
         skill = build_skill(agent, interaction=self.interaction, safety=safety)
-        mount(app, skill, verifier=None, interaction=self.interaction)
+        kept = Transactions(MemoryState(), agent)
+        mount(app, skill, verifier=None, transactions=kept, interaction=self.interaction)
         self._client = app.test_client()
 
     def post(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from ask_sdk_core.handler_input import HandlerInput
 
 from dialogue.answers import Answer, answer
 from dialogue.batching import Busy
 from dialogue.safety import Level
+from dialogue.store import Conversations
 from skill import deadline, phrases
-from skill.session import added_question, locale, play, request_id, session_id, user_id, wording
+from skill.session import added_question, locale, play, request_id, session_id, wording
+from skill.transaction import current
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-REMEMBERED_SESSIONS = 10_000  # the number of conversations that the agent keeps
 
 
 class Agent(Protocol):
@@ -41,11 +40,14 @@ class Agent(Protocol):
     def forget(self, conversation: str) -> None:
         """Drop a conversation."""
 
+    def with_store(self, store: Conversations) -> Self:
+        """Return the same agent, in the conversations of another store."""
+
 
 class Responder:
-    """The agent's conversations, one per session, and their users.
+    """The agent's conversations, one per session, as each request's transaction has them.
 
-    Threads may share a responder. Its memory is bounded.
+    Threads may share a responder.
     """
 
     def __init__(
@@ -55,7 +57,6 @@ class Responder:
         safety: Level = "standard",
         may_send: bool = False,
         log_text: bool = False,
-        limit: int = REMEMBERED_SESSIONS,
         wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
         observe: Callable[[str, str, Answer], None] | None = None,
     ) -> None:
@@ -65,26 +66,13 @@ class Responder:
         log_text: log what was said; nothing else logs it. wait: waits for a reply, up to a number
         of seconds. observe: called with the request's id, the session's id and the answer.
         """
-        self._agent, self._limit, self._wait, self._observe = agent, limit, wait, observe
+        self._agent, self._wait, self._observe = agent, wait, observe
         self._safety, self._may_send, self._log_text = safety, may_send, log_text
-        # session -> user, least recently heard first
-        self._users: OrderedDict[str, str] = OrderedDict()
-        self._lock = threading.Lock()
 
     def reply(self, handler_input: HandlerInput, utterance: str) -> Answer:
         """Answer an utterance in its session's conversation; without a session keep nothing."""
         session = session_id(handler_input)
-        name = session or f"no session {uuid.uuid4()}"
-        with self._lock:
-            self._users[name] = user_id(handler_input)
-            self._users.move_to_end(name)
-            while len(self._users) > self._limit:
-                self._users.popitem(last=False)
-        try:
-            given = self._answer(handler_input, name, utterance)
-        finally:
-            if not session:
-                self._forget(name)
+        given = self._answer(handler_input, session or f"no session {uuid.uuid4()}", utterance)
         if self._log_text:
             log.info(
                 "request %r: heard %r, said %r", request_id(handler_input), utterance, given.text
@@ -95,13 +83,18 @@ class Responder:
 
     def _answer(self, handler_input: HandlerInput, name: str, utterance: str) -> Answer:
         """Answer in time, or say that it took too long or that there is too much to do."""
+        transaction = current()
+        agent = self._agent.with_store(transaction)
+        before = transaction.get(name)
 
         def in_time(work: Callable[[], T]) -> T:
             """Do what may have to wait for other people's replies."""
 
             def after_own_question() -> T:
+                nonlocal before
                 if question := added_question(handler_input):
-                    self._agent.add(name, question)  # the utterance may be the answer to it
+                    agent.add(name, question)  # the utterance may be the answer to it
+                    before = transaction.get(name)
                 return work()
 
             return deadline.in_time(
@@ -109,11 +102,11 @@ class Responder:
             )
 
         def note(written: str, reply: str) -> None:
-            in_time(lambda: self._agent.note(name, written, reply))
+            in_time(lambda: agent.note(name, written, reply))
 
         def respond(written: str) -> str:
             (reply,) = in_time(
-                lambda: self._agent.respond([name], [written], deadline=deadline.SEARCH_FOR)
+                lambda: agent.respond([name], [written], deadline=deadline.SEARCH_FOR)
             )
             return reply
 
@@ -129,6 +122,7 @@ class Responder:
                 play=play(handler_input),
             )
         except TimeoutError:
+            transaction.close(before)  # the reply may still come, and was not heard
             log.warning(
                 "request %r: no reply within %.1f s",
                 request_id(handler_input),
@@ -154,19 +148,9 @@ class Responder:
 
     def forget(self, handler_input: HandlerInput) -> None:
         """Drop the conversation of a request's session."""
-        session = session_id(handler_input)
-        if session:
-            self._forget(session)
+        if session := session_id(handler_input):
+            self._agent.with_store(current()).forget(session)
 
     def forget_user(self, handler_input: HandlerInput) -> None:
         """Drop everything that is kept about a request's user."""
-        user = user_id(handler_input)
-        with self._lock:
-            sessions = [session for session, owner in self._users.items() if user and owner == user]
-        for session in sessions:
-            self._forget(session)
-
-    def _forget(self, name: str) -> None:
-        with self._lock:
-            self._users.pop(name, None)
-        self._agent.forget(name)
+        current().forget_user()

@@ -172,6 +172,7 @@ def test_the_wings_of_training_import_no_command_and_only_what_is_below_them():
     [
         ("sentencepiece", {"dialogue.vocabulary", "training.data.vocabulary"}),
         ("pyngrok", {"skill.tunnel"}),
+        ("redis", {"dialogue.state.redis_state"}),
     ],
 )
 def test_a_third_party_joint_is_wrapped_in_one_file(library, module):

@@ -258,14 +258,14 @@ def history_from_bytes(data: bytes, empty: H) -> H:
     return cast(H, found.to(empty))
 
 
-def max_history_bytes(empty: History) -> int | None:
+def max_history_bytes(empty: History, *, half: bool = False) -> int | None:
     """Return how many bytes `history_to_bytes` makes of a conversation at most; None: that has no
     bound.
 
-    empty: the model's empty history.
+    empty: the model's empty history. half: as it is written in half precision.
     """
     largest = empty[[0]] if isinstance(empty, Tensor) else cast(OwnHistory, empty).largest()
-    return None if largest is None else len(history_to_bytes(largest))
+    return None if largest is None else len(history_to_bytes(largest, half=half))
 
 
 def histories_before(read: Read[H], batch: Batch, empty: H) -> H:

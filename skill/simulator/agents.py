@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ from skill.replay import settings_of
 if TYPE_CHECKING:
     from dialogue.agent import DialogueAgent, Reply
     from dialogue.batching import BatchingAgent
+    from dialogue.models import History
+    from dialogue.store import Conversations
 
     AnAgent = DialogueAgent | BatchingAgent
 
@@ -44,6 +47,7 @@ class Agents:
     ) -> None:
         """Take the agent, and the checkpoints to choose from by name, loaded on first use."""
         self._agent, self.checkpoints, self._load = agent, dict(checkpoints), load
+        self._of_others = agent  # answers in sessions that are not the page's
         self._chosen: OrderedDict[str, AnAgent] = OrderedDict()  # session -> its agent
         self._loaded: OrderedDict[str, AnAgent] = OrderedDict()
         # session -> its last reply, and the agent that gave it
@@ -58,7 +62,7 @@ class Agents:
     ) -> list[str]:
         """Answer with the agent or, in a session of the page, with the agent chosen for it."""
         if not all(name.startswith(WATCHED) for name in conversations):
-            return self._agent.respond(conversations, utterances, deadline=deadline)
+            return self._of_others.respond(conversations, utterances, deadline=deadline)
         replies = []
         for name, utterance in zip(conversations, utterances, strict=True):
             agent = self._of(name)
@@ -93,6 +97,26 @@ class Agents:
                 )
                 _put(self._seen, request, Seen(answer, agent, reply), limit=KEPT_ANSWERS)
 
+    def with_store(self, store: Conversations) -> Agents:
+        """Return the same with other people's conversations in a store; the page's stay here."""
+        other = copy.copy(self)
+        other._of_others = self._agent.with_store(store)
+        return other
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the served model."""
+        return self._agent.fingerprint
+
+    @property
+    def empty_history(self) -> History:
+        """Return the empty history of the served model."""
+        return self._agent.empty_history
+
+    def history_from_bytes(self, data: bytes) -> History:
+        """Read a history of the served model."""
+        return self._agent.history_from_bytes(data)
+
     # --- called by the page ---------------------------------------------------------------------
 
     def take(self, request: str) -> Seen | None:
@@ -121,7 +145,7 @@ class Agents:
             return (
                 self._chosen.get(session)
                 or self._chosen.get(session.rpartition(".")[0])
-                or self._agent
+                or (self._agent if session.startswith(WATCHED) else self._of_others)
             )
 
     def _of_checkpoint(self, name: str) -> AnAgent:

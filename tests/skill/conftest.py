@@ -1,8 +1,10 @@
+import itertools
 import json
 import os
 from pathlib import Path
 
 import pytest
+import torch
 from ask_sdk_core.attributes_manager import AttributesManager
 from ask_sdk_core.handler_input import HandlerInput
 from pyngrok import conf, installer
@@ -39,6 +41,11 @@ class FakeAgent:
     def forget(self, conversation):
         self.forgotten.append(conversation)
 
+    def with_store(self, store):
+        return self
+
+    fingerprint, empty_history = "", torch.zeros(1, 4)
+
     def close(self):
         """Nothing waits here."""
 
@@ -72,10 +79,13 @@ def read_request(name):
 
 @pytest.fixture
 def post(client):
-    """Post a stored request, or an envelope, and return the response's JSON."""
+    """Post a stored request, each time under a new id, or an envelope as it is; return the response's JSON."""
+    numbers = itertools.count(1)
 
     def send(request, **changes):
         envelope = read_request(request) if isinstance(request, str) else request
+        if isinstance(request, str) and envelope["request"].get("requestId"):
+            envelope["request"]["requestId"] += f".{next(numbers)}"
         if "said" in changes:
             envelope["request"]["intent"]["slots"]["raw_input"]["value"] = changes["said"]
         if "attributes" in changes:

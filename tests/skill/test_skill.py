@@ -6,10 +6,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from skill import phrases
-from skill.responder import Responder
 from skill.speech import to_speech
 
-from .conftest import REQUESTS, FakeAgent, handler_input, read_request
+from .conftest import REQUESTS, read_request
 
 ODD = [  # but for what the skill reads, which is there
     "chat_epoch_time",
@@ -288,43 +287,47 @@ def test_start_over_and_launch_forget_the_conversation(post, agent):
     assert agent.forgotten == [session, session]
 
 
-def test_a_user_who_disables_the_skill_is_forgotten_and_nobody_else(post, agent):
-    for session, user in (("1", "ann"), ("2", "bob"), ("3", "ann")):
+def requests_of(*talkers):
+    """Build a request for each session and user, with an id of its own."""
+    for session, user in talkers:
         envelope = read_request("chat")
         envelope["session"]["sessionId"] = session
         envelope["session"]["user"]["userId"] = user
+        envelope["request"]["requestId"] += f".{session}"
+        yield envelope
+
+
+def test_a_user_who_disables_the_skill_is_forgotten_and_nobody_else(post, agent):
+    """What is still kept of a session answers the same request again without the agent."""
+    talkers = list(requests_of(("1", "ann"), ("2", "bob"), ("3", "ann")))
+    for envelope in talkers * 2:
         post(envelope)
+    assert [name for name, _ in agent.heard] == ["1", "2", "3"]
     event = read_request("skill_disabled")
     event["context"]["System"]["user"]["userId"] = "ann"
     post(event)
-    assert agent.forgotten == ["1", "3"]
     post(event)
-    assert agent.forgotten == ["1", "3"]
+    for envelope in talkers:
+        post(envelope)
+    assert [name for name, _ in agent.heard] == ["1", "2", "3", "1", "3"]
 
 
 def test_an_event_without_a_user_forgets_nobody(post, agent):
-    post("chat_without_user")
+    nobody = read_request("chat_without_user")
+    post(nobody)
     event = read_request("skill_disabled")
     del event["context"]["System"]["user"]
     post(event)
-    assert agent.forgotten == []
-
-
-def test_a_bounded_number_of_sessions_is_remembered():
-    conversations = Responder(FakeAgent(), limit=3)
-    for number in (0, 1, 2, 0, 3, 4):
-        envelope = read_request("chat")
-        envelope["session"]["sessionId"] = str(number)
-        conversations.reply(handler_input(envelope), "hello")
-    assert list(conversations._users) == ["0", "3", "4"], "the least recently heard go first"
+    post(nobody)
+    assert len(agent.heard) == 1
 
 
 def test_without_a_session_nothing_is_kept_and_no_two_talk_in_one_conversation(post, agent):
-    post("chat_without_session")
-    post("chat_without_session")
+    stranger = read_request("chat_without_session")
+    post(stranger)
+    post(stranger)
     names = [name for name, _ in agent.heard]
     assert len(set(names)) == 2
-    assert agent.forgotten == names
 
 
 def test_attributes_that_are_not_ours_do_not_go_back(post):

@@ -1,0 +1,79 @@
+"""A mapping that is bounded in number, bytes and time: the least recently put goes first."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+LIMIT = 10_000
+LIMIT_BYTES = 256 << 20
+SECONDS = 3600.0  # that a conversation is kept without being used
+
+
+class Bounded(Generic[Value]):
+    """Values by name, none of them longer than `seconds` after it was put. Not locked."""
+
+    def __init__(
+        self,
+        *,
+        limit: int = LIMIT,
+        limit_bytes: int = LIMIT_BYTES,
+        seconds: float = SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Set the bounds. Raises ValueError on one that would keep nothing."""
+        if limit < 1 or limit_bytes < 1 or seconds <= 0:
+            raise ValueError(
+                f"a store of {limit} conversations, {limit_bytes} bytes and {seconds} s keeps "
+                "nothing; each must be above 0"
+            )
+        self._limit, self._limit_bytes = limit, limit_bytes
+        self._seconds, self._clock = seconds, clock
+        # least recently put first
+        self._kept: OrderedDict[str, tuple[float, int, Value]] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that the values take, with their names."""
+        return self._bytes
+
+    def get(self, name: str) -> Value | None:
+        """Return the value of that name; None where there is none, or its time is over."""
+        self._expire()
+        return self._kept[name][2] if name in self._kept else None
+
+    def put(self, name: str, value: Value, *, nbytes: int) -> None:
+        """Keep a value as the newest, and drop old ones where a bound is passed."""
+        self.drop(name)
+        size = nbytes + len(name)
+        self._kept[name] = (self._clock(), size, value)
+        self._bytes += size
+        self._expire()
+        # one that is too big for the store is kept alone: somebody is talking in it
+        while len(self._kept) > 1 and (
+            len(self._kept) > self._limit or self._bytes > self._limit_bytes
+        ):
+            self.drop(next(iter(self._kept)))
+
+    def drop(self, name: str) -> None:
+        """Drop a value; one that is not there is no error."""
+        if name in self._kept:
+            self._bytes -= self._kept.pop(name)[1]
+
+    def _expire(self) -> None:
+        while self._kept:
+            name, (put, _, _) = next(iter(self._kept.items()))
+            if self._clock() - put <= self._seconds:
+                return
+            self.drop(name)

@@ -1,0 +1,71 @@
+"""Where conversations live between two requests: in this process, with Alexa, or in Redis.
+
+A store keeps bytes (dialogue.state.codec makes them) for an owner, and takes a turn only after the
+one before it: of two requests of a session that are answered at once, the second meets a Conflict.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Refused(Exception):
+    """What was kept may not be gone on with. The message says why, without ids or words."""
+
+
+class Conflict(Exception):
+    """Another turn of the session was kept since this one began."""
+
+
+class Unreachable(Exception):
+    """The store does not answer, or takes nothing. The message says why, without ids or words."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose state it is: a session of Alexa's, and its user ("": unknown)."""
+
+    session: str
+    user: str = ""
+
+    def written(self) -> bytes:
+        """Return both as bytes, no two owners' alike."""
+        return json.dumps([self.session, self.user]).encode("ascii")
+
+
+class StateStore(Protocol):
+    """Keeps the state of sessions. Threads may share one.
+
+    half: whether histories in it are in half precision. limit: of a state in bytes; None: none. is_carried:
+    whether it travels with every request, so that the store itself keeps nothing. is_shared:
+    whether other processes keep turns there, too.
+    """
+
+    half: bool
+    limit: int | None
+    is_carried: bool
+    is_shared: bool
+
+    def get(self, owner: Owner, carried: str) -> bytes | None:
+        """Return the state of an owner; None where there is none.
+
+        carried: what `put` returned last. Raises Refused or Unreachable.
+        """
+        ...
+
+    def put(self, owner: Owner, state: bytes, *, turn: int) -> str:
+        """Keep the state after a turn in the place of the one before, and return what is carried.
+
+        turn: counted from 1. Raises Conflict or Unreachable.
+        """
+        ...
+
+    def forget(self, owner: Owner) -> None:
+        """Drop the state of an owner. Raises Unreachable."""
+        ...
+
+    def forget_user(self, user: str) -> None:
+        """Drop the state of all of a user's sessions. Raises Unreachable."""
+        ...

@@ -1,0 +1,44 @@
+"""State that travels: sealed, in Alexa's session attributes. Any worker answers any turn."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from dialogue.state import Owner, Refused
+from dialogue.state.sealing import OVERHEAD, Seal
+
+MAX_BYTES = 8192  # of the session attributes in all, as JSON
+_AROUND = 64  # of them for the JSON around the text: {"state": "..."}
+
+
+class AttributesState:
+    """Seals states into texts that a client carries, and opens them."""
+
+    half = True
+    limit: int | None = (MAX_BYTES - _AROUND) // 4 * 3 - OVERHEAD
+    is_carried = True
+    is_shared = False
+
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
+
+    def get(self, owner: Owner, carried: str) -> bytes | None:
+        """Open what was carried; "" is none. Raises Refused."""
+        if not carried:
+            return None
+        try:
+            sealed = base64.b64decode(carried, validate=True)
+        except (binascii.Error, ValueError):
+            raise Refused("its state was tampered with") from None
+        return self._seal.open(sealed, owner)
+
+    def put(self, owner: Owner, state: bytes, *, turn: int) -> str:
+        """Seal a state. Two turns at once are two states; the client carries what it got last."""
+        return base64.b64encode(self._seal.seal(state, owner)).decode("ascii")
+
+    def forget(self, owner: Owner) -> None:
+        """Do nothing: a client that carries nothing has nothing."""
+
+    def forget_user(self, user: str) -> None:
+        """Do nothing, as above."""

@@ -1,0 +1,81 @@
+"""STATE=memory|attributes|redis://...: which store keeps the conversations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from dialogue.state import StateStore, Unreachable
+from dialogue.state.sealing import Seal, new_key
+
+log = logging.getLogger(__name__)
+
+MEMORY, ATTRIBUTES = "memory", "attributes"
+REDIS = ("redis://", "rediss://", "unix://")
+IN_TEXTS = (
+    2048  # bytes of a carried state that are not the history: the last speech, and a few texts
+)
+
+
+def check(where: str, *, keys: Sequence[bytes], workers: int) -> None:
+    """Make sure that a choice is one, and one so many processes can share. Raises ValueError."""
+    if where not in (MEMORY, ATTRIBUTES) and not where.startswith(REDIS):
+        raise ValueError(  # not with what was found: it may hold a password
+            "STATE (--state) is none of memory, attributes and redis://HOST:PORT/0"
+        )
+    if workers > 1 and where == MEMORY:
+        raise ValueError(
+            f"STATE=memory keeps conversations in one process, and there are {workers} workers: "
+            "the next turn may reach another one. Set STATE=attributes with a STATE_KEY, set "
+            "STATE=redis://..., or run one worker with more threads"
+        )
+    if workers > 1 and where == ATTRIBUTES and not keys:
+        raise ValueError(
+            f"STATE=attributes needs STATE_KEY for {workers} workers: each would make a key of its "
+            "own, and none could open another's state. Set it to the output of: "
+            "openssl rand -base64 32"
+        )
+
+
+def open_state(where: str, *, keys: Sequence[bytes], history_bytes: int | None) -> StateStore:
+    """Open the store that was chosen.
+
+    history_bytes: of the model's history in fp16; None: it has no bound. Raises ValueError where
+    a history cannot be carried, or an address is none.
+    """
+    if where == MEMORY:
+        from dialogue.state.memory import MemoryState
+
+        return MemoryState()
+    if where == ATTRIBUTES:
+        from dialogue.state.attributes import AttributesState
+
+        _check_carried(history_bytes, AttributesState.limit or 0)
+        if not keys:
+            log.warning(
+                "STATE_KEY is not set: a key was made for this process, and conversations under "
+                "way begin anew when it ends"
+            )
+        return AttributesState(Seal(keys or [new_key()]))
+    from dialogue.state.redis_state import RedisState
+
+    # Without a secret key one is derived from the ids of session and user, which Redis never sees.
+    store = RedisState(where, Seal(keys or [b""], seconds=None))
+    try:
+        store.check()
+    except Unreachable as reason:
+        log.error("%s; turns are answered without their conversations until it can", reason)
+    return store
+
+
+def _check_carried(history_bytes: int | None, limit: int) -> None:
+    if history_bytes is None:
+        raise ValueError(
+            "STATE=attributes cannot carry the history of this model, whose size has no bound; use "
+            "STATE=memory or redis://..."
+        )
+    if history_bytes + IN_TEXTS > limit:
+        raise ValueError(
+            f"STATE=attributes cannot carry the history of this model: it takes "
+            f"{history_bytes} bytes in fp16, and there is room for {limit - IN_TEXTS}; use STATE=memory or redis://..."
+        )

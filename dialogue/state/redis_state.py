@@ -1,0 +1,135 @@
+"""State in Redis: one value a session, sealed, which expires by itself. Any machine answers.
+
+voice:{user}:session -> the turn (8 bytes), and the sealed state
+voice:{user}         -> the keys of the user's sessions, a set
+
+Both names are digests: Redis learns no ids, and the keys that seal are derived from those. The
+braces keep all of a user in one slot of a cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from dialogue.bounded import SECONDS
+from dialogue.state import Conflict, Owner, Refused, Unreachable
+from dialogue.state.sealing import Seal
+
+TIMEOUT_SECONDS = 0.5  # for a connection, and for an answer: somebody is waiting for a reply
+_TURN = struct.Struct(">Q")
+Result = TypeVar("Result")
+
+# KEYS: the session's, the user's. ARGV: the turn before ("": none), the value, its milliseconds.
+_PUT = """
+if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('SADD', KEYS[2], KEYS[1])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return 1
+"""
+
+
+class RedisState:
+    """Keeps states in Redis."""
+
+    half = False
+    limit: int | None = None
+    is_carried = False
+    is_shared = True
+
+    def __init__(
+        self,
+        url: str,
+        seal: Seal,
+        *,
+        seconds: float = SECONDS,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
+        """Take Redis's address; nothing is asked of it yet. Raises ValueError where it is none."""
+        try:
+            self._redis = redis.Redis.from_url(
+                url,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
+                # once, at once: a pooled connection may be older than Redis's last start
+                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            )
+        except ValueError:  # its text may quote a password
+            raise ValueError(
+                "STATE: that is no address of Redis; it must be like redis://localhost:6379/0, "
+                "rediss://:PASSWORD@HOST:6380/0 or unix:///run/redis.sock"
+            ) from None
+        self._seal, self._milliseconds = seal, round(seconds * 1000)
+        self._put = self._redis.register_script(_PUT)
+
+    def check(self) -> None:
+        """Make sure that Redis answers. Raises Unreachable."""
+        _asked(self._redis.ping)
+
+    def get(self, owner: Owner, carried: str = "") -> bytes | None:
+        """Return the state of an owner; None where there is none. Raises Refused or Unreachable."""
+        value = _asked(lambda: cast(bytes | None, self._redis.get(_session_key(owner))))
+        if value is None:
+            return None
+        if len(value) < _TURN.size:
+            raise Refused("its state was tampered with")
+        return self._seal.open(value[_TURN.size :], owner)
+
+    def put(self, owner: Owner, state: bytes, *, turn: int) -> str:
+        """Keep the state after a turn; nothing is to be carried. Raises Conflict or Unreachable."""
+        before = _TURN.pack(turn - 1) if turn > 1 else b""
+        value = _TURN.pack(turn) + self._seal.seal(state, owner)
+        keys = [_session_key(owner), _user_key(owner.user)]
+        if not _asked(lambda: self._put(keys, [before, value, self._milliseconds])):
+            raise Conflict
+        return ""
+
+    def forget(self, owner: Owner) -> None:
+        """Drop the state of an owner. Raises Unreachable."""
+        key = _session_key(owner)
+        self._together(lambda pipe: pipe.delete(key).srem(_user_key(owner.user), key))
+
+    def forget_user(self, user: str) -> None:
+        """Drop the state of all of a user's sessions. Raises Unreachable."""
+        index = _user_key(user)
+        sessions = _asked(lambda: cast(set[bytes], self._redis.smembers(index)))
+        self._together(lambda pipe: pipe.delete(index, *sessions))
+
+    def _together(self, commands: Callable[[Any], object]) -> None:
+        def execute() -> None:
+            with self._redis.pipeline() as pipe:
+                commands(pipe)
+                pipe.execute()
+
+        _asked(execute)
+
+
+def _asked(command: Callable[[], Result]) -> Result:
+    """Ask Redis. Raises Unreachable where it does not answer or says no; not in its words."""
+    try:
+        return command()
+    except redis.exceptions.OutOfMemoryError:
+        raise Unreachable("Redis is full") from None
+    except redis.TimeoutError:
+        raise Unreachable("Redis does not answer in time") from None
+    except (redis.RedisError, OSError) as error:
+        raise Unreachable(f"Redis cannot be asked ({type(error).__name__})") from None
+
+
+def _user_key(user: str) -> str:
+    return f"voice:{{{_digest(user)}}}"
+
+
+def _session_key(owner: Owner) -> str:
+    return f"{_user_key(owner.user)}:{_digest(owner.session)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

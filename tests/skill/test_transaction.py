@@ -1,0 +1,381 @@
+"""A request as a transaction: the same for each place where conversations live, with real ones of two workers."""
+
+import base64
+import json
+import logging
+import threading
+
+import pytest
+import torch
+
+from app import Settings, create_app
+from dialogue.agent import DialogueAgent
+from dialogue.conversation import Conversation
+from dialogue.state import Owner
+from dialogue.state.choice import MEMORY
+from dialogue.state.codec import unpack
+from skill import phrases
+
+from ..dialogue.redis_server import needs_redis, running
+from .conftest import read_request
+from .test_skill import spoken
+
+KEY = b"k" * 32
+REDIS = pytest.param("redis", marks=needs_redis)
+
+
+@pytest.fixture(scope="module")
+def redis_server():
+    with running() as server:
+        yield server
+
+
+class Worker:
+    """A worker process's application, and a client that carries attributes as Alexa does."""
+
+    def __init__(self, talker, state, *, keys=(KEY,), session="s1", user="ann"):
+        self.agent = DialogueAgent(talker)
+        self.app = create_app(Settings(verify=False, state=state, state_keys=keys), self.agent)
+        self.app.testing = True
+        self.session, self.user, self.attributes, self.number = session, user, {}, 0
+
+    def request(self, said, name="chat", attributes=None):
+        self.number += 1
+        envelope = read_request(name)
+        envelope["request"]["requestId"] = f"request {self.session} {self.number}"
+        if said:
+            envelope["request"]["intent"]["slots"]["raw_input"]["value"] = said
+        envelope["session"] |= {
+            "sessionId": self.session,
+            "attributes": self.attributes if attributes is None else attributes,
+            "user": {"userId": self.user},
+        }
+        return envelope
+
+    def post(self, envelope):
+        answer = self.app.test_client().post("/", json=envelope)
+        assert answer.status_code == 200, answer.text
+        return answer.get_json()
+
+    def say(self, said, name="chat"):
+        answer = self.post(self.request(said, name))
+        self.attributes = answer["sessionAttributes"]
+        return answer
+
+    def conversation(self, attributes=None):
+        """Read what is kept of the session, as the next request will."""
+        store = self.app.extensions["transactions"].store
+        carried = (self.attributes if attributes is None else attributes).get("state", "")
+        state = store.get(Owner(self.session, self.user), carried)
+        return None if state is None else unpack(state, self.agent).conversation
+
+
+@pytest.fixture(params=["memory", "attributes", REDIS])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def worker(kind, talker, request):
+    state = request.getfixturevalue("redis_server").url if kind == "redis" else kind
+    if kind == "redis":
+        request.getfixturevalue("redis_server").client.flushall()
+    return Worker(talker, state)
+
+
+def expected(talker, *said):
+    """Hold the same talk with an agent alone, and return its conversation."""
+    alone = Worker(talker, MEMORY)
+    for utterance in said:
+        alone.say(utterance)
+    return alone.conversation()
+
+
+def assert_same(found, expected):
+    assert found.turns == expected.turns
+    torch.testing.assert_close(found.history, expected.history, rtol=0, atol=5e-3)
+
+
+def test_a_talk_is_the_same_wherever_it_lives(worker, talker):
+    said = ("hi", "do you like music?", "what is your name", "me too, jazz is great")
+    for utterance in said:
+        worker.say(utterance)
+    assert_same(worker.conversation(), expected(talker, *said))
+    assert len(worker.conversation().said("user")) == 4
+
+
+def test_the_same_request_twice_gets_the_same_response_and_is_one_turn(worker, talker):
+    worker.say("hi")
+    again = worker.request("do you like music?")
+    first, second = worker.post(again), worker.post(again)
+    assert first["response"] == second["response"]
+    worker.attributes = second["sessionAttributes"]
+    assert_same(worker.conversation(), expected(talker, "hi", "do you like music?"))
+
+
+def test_repeat_says_the_last_speech_and_fixed_sentences_take_turns(worker):
+    first = worker.say("hi")
+    assert spoken(worker.say(None, "repeat")) == spoken(first)
+    heard = [spoken(worker.say(None, "fallback")) for _ in phrases.NOT_HEARD]
+    assert set(heard) == set(phrases.NOT_HEARD)
+
+
+def test_stop_and_start_over_forget(worker):
+    worker.say("hi")
+    worker.say(None, "start_over")
+    assert worker.conversation().turns == ()
+    worker.say("do you like music?")
+    assert len(worker.conversation().said("user")) == 1
+    worker.say("stop")
+    assert worker.conversation() is None
+
+
+def test_a_session_of_another_user_is_answered_but_not_gone_on_with(worker):
+    worker.say("hi")
+    stranger, worker.user = worker.user, "mallory"
+    assert spoken(worker.say("do you like music?"))
+    assert worker.conversation().said("user") == ["do you like music?"]
+    assert stranger != worker.user
+
+
+def test_a_late_reply_does_not_enter_the_history(worker, monkeypatch):
+    """It went on in its thread, and into the conversation when it was found."""
+    worker.say("hi")
+    before, gate, late = worker.conversation(), threading.Event(), threading.Event()
+    answer = DialogueAgent.answer
+
+    def slow(self, *arguments, **options):
+        gate.wait(30)
+        late.set()
+        return answer(self, *arguments, **options)
+
+    monkeypatch.setattr("skill.deadline.HINT_AFTER", 0.01)
+    monkeypatch.setattr("skill.deadline.GIVE_UP_AFTER", 0.02)
+    monkeypatch.setattr(DialogueAgent, "answer", slow)
+    assert spoken(worker.say("do you like music?")) in phrases.LATE
+    gate.set()
+    assert late.wait(30)
+    after = worker.conversation()
+    assert [turn for turn in after.turns if turn.text == "do you like music?"] == []
+    assert after.turns[: len(before.turns)] == before.turns
+    monkeypatch.undo()
+    worker.say("what do you do?")
+    assert worker.conversation().said("user")[-2:] == ["hi", "what do you do?"]
+
+
+# --- several workers -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["attributes", REDIS])
+def test_any_worker_answers_any_turn(kind, talker, redis_server):
+    redis_server.client.flushall()
+    state = redis_server.url if kind == "redis" else kind
+    workers, attributes = [Worker(talker, state) for _ in range(2)], {}
+    said = ("hi", "do you like music?", "me too, jazz is great")
+    for number, utterance in enumerate(said):
+        worker = workers[number % 2]
+        worker.attributes, worker.number = attributes, number
+        worker.say(utterance)
+        attributes = worker.attributes
+    assert_same(worker.conversation(), expected(talker, *said))
+
+
+@pytest.mark.parametrize("kind", ["memory", REDIS])
+def test_turns_at_once_are_all_kept_one_after_the_other(kind, talker, redis_server, monkeypatch):
+    redis_server.client.flushall()
+    state = redis_server.url if kind == "redis" else kind
+    first = Worker(talker, state)
+    second = Worker(talker, state) if kind == "redis" else first
+    monkeypatch.setattr("skill.transaction.WAIT_SECONDS", 60)
+    monkeypatch.setattr("skill.transaction.AGAIN_WITHIN", 60)
+    first.say("hi")
+    said = ["do you like music?", "what do you do?", "do you have a dog?", "where do you live?"]
+    requests = [
+        (worker, first.request(text))
+        for worker, text in zip([first, second] * 2, said, strict=True)
+    ]
+    answers = []
+    threads = [
+        threading.Thread(target=lambda w, r: answers.append(w.post(r)), args=request)
+        for request in requests
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(map(spoken, answers))
+    conversation = first.conversation()
+    heard = conversation.said("user")
+    assert sorted(heard) == sorted(["hi", *said])
+    alone, replayed = DialogueAgent(talker), Conversation()
+    for turn in conversation.turns:
+        (replayed,) = alone.hear([replayed], [turn])
+    torch.testing.assert_close(conversation.history, replayed.history, rtol=0, atol=1e-3)
+
+
+@needs_redis
+def test_the_same_request_at_two_workers_at_once_is_one_turn(talker, redis_server):
+    redis_server.client.flushall()
+    workers = [Worker(talker, redis_server.url) for _ in range(2)]
+    request, answers = workers[0].request("do you like music?"), []
+    threads = [
+        threading.Thread(target=lambda w: answers.append(w.post(request)), args=(worker,))
+        for worker in workers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers[0]["response"] == answers[1]["response"]
+    assert workers[0].conversation().said("user") == ["do you like music?"]
+
+
+# --- what may not be gone on with ----------------------------------------------------------------
+
+
+def begins_anew(worker, caplog, reason):
+    """Make sure that the next turn is answered anew, with one line in the log, without ids and words."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert spoken(worker.say("do you like music?"))
+    assert worker.conversation().said("user") == ["do you like music?"]
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "skill.transaction"]
+    assert reason in line
+    assert not any(text in line for text in (worker.session, worker.user, "request", "music"))
+
+
+@pytest.fixture
+def carrying(talker):
+    worker = Worker(talker, "attributes")
+    worker.say("hi")
+    assert set(worker.attributes) == {"state"}
+    return worker
+
+
+def test_a_state_that_was_tampered_with_begins_anew(carrying, caplog):
+    sealed = bytearray(base64.b64decode(carrying.attributes["state"]))
+    sealed[40] ^= 1
+    carrying.attributes = {"state": base64.b64encode(sealed).decode()}
+    begins_anew(carrying, caplog, "tampered")
+
+
+@pytest.mark.parametrize("state", ["", "x", ["odd"], {"a": 1}, 5, None, "A" * 20_000])
+def test_a_state_that_is_none_is_answered(carrying, state):
+    carrying.attributes = {"state": state, "last_speech": "never said", "turn": 3}
+    assert spoken(carrying.say(None, "repeat")) in phrases.NOTHING_TO_REPEAT
+
+
+def test_a_state_of_another_session_begins_anew(carrying, caplog):
+    carrying.session = "s2"
+    begins_anew(carrying, caplog, "another session's")
+
+
+def test_a_state_of_another_user_begins_anew(carrying, caplog):
+    carrying.user = "bob"
+    begins_anew(carrying, caplog, "user's")
+
+
+def test_a_state_of_another_key_begins_anew(carrying, talker, caplog):
+    other = Worker(talker, "attributes", keys=(b"o" * 32,))
+    other.attributes = carrying.attributes
+    begins_anew(other, caplog, "key's")
+
+
+def test_a_state_of_another_model_begins_anew(carrying, talker, caplog):
+    other = Worker(talker, "attributes")
+    vars(other.agent)["fingerprint"] = "cd" * 16
+    other.attributes = carrying.attributes
+    begins_anew(other, caplog, "another model")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason"), [(3601, "too old"), (-301, "later than now; was a clock set back?")]
+)
+def test_a_state_that_is_too_old_or_of_a_later_time_begins_anew(carrying, caplog, seconds, reason):
+    seal = carrying.app.extensions["transactions"].store._seal
+    clock = seal._clock
+    seal._clock = lambda: clock() + seconds
+    begins_anew(carrying, caplog, reason)
+    carrying.say("me too, jazz is great")
+    assert len(carrying.conversation().said("user")) == 2
+
+
+def test_going_back_within_a_session_is_possible(carrying):
+    early = carrying.attributes
+    carrying.say("do you like music?")
+    carrying.attributes = early
+    carrying.say("do you have a dog?")
+    assert carrying.conversation().said("user") == ["hi", "do you have a dog?"]
+
+
+def test_attributes_stay_below_8_kb_and_the_oldest_texts_go_first(talker):
+    worker = Worker(talker, "attributes")
+    for number in range(120):
+        worker.say(f"i like {number} " + " ".join(f"{number * 97 + n:x}" for n in range(25)))
+        assert len(json.dumps(worker.attributes)) <= 8192
+    turns = worker.conversation().turns
+    assert "i like 119" in turns[-2].text
+    assert 20 < len(turns) < 240, "of which the first are gone"
+    assert worker.conversation().history is not None
+
+
+# --- Redis in trouble ----------------------------------------------------------------------------
+
+
+@needs_redis
+@pytest.mark.parametrize("trouble", ["stopped", "hangs"])
+def test_while_redis_is_away_everybody_is_answered_and_then_goes_on(talker, caplog, trouble):
+    with running() as server:
+        worker = Worker(talker, server.url)
+        worker.say("hi")
+        server.freeze() if trouble == "hangs" else server.stop()
+        with caplog.at_level(logging.INFO):
+            assert spoken(worker.say("do you like music?"))
+        assert "a turn is answered without its conversation: Redis" in caplog.text
+        assert spoken(worker.say(None, "repeat"))
+        server.thaw() if trouble == "hangs" else server.start()
+        worker.say("what do you do?")
+        kept = ["hi", "what do you do?"] if trouble == "hangs" else ["what do you do?"]
+        assert worker.conversation().said("user") == kept
+
+
+@needs_redis
+def test_when_redis_is_full_everybody_is_answered_from_what_it_has(talker, caplog):
+    with running() as server:
+        worker = Worker(talker, server.url)
+        worker.say("hi")
+        server.client.config_set("maxmemory-policy", "noeviction")
+        server.client.config_set("maxmemory", 1)
+        assert spoken(worker.say("do you like music?"))
+        assert "a turn is not kept: Redis is full" in caplog.text
+        server.client.config_set("maxmemory", 0)
+        worker.say("what do you do?")
+        assert worker.conversation().said("user") == ["hi", "what do you do?"]
+
+
+@needs_redis
+def test_what_redis_evicted_begins_anew_and_is_said_in_the_log(talker, caplog):
+    with running() as server:
+        worker = Worker(talker, server.url)
+        worker.say("hi")
+        server.client.flushall()
+        with caplog.at_level(logging.INFO):
+            worker.say("do you like music?")
+        assert "nothing is kept of its session" in caplog.text
+        assert worker.conversation().said("user") == ["do you like music?"]
+
+
+def test_a_model_that_cannot_be_carried_is_refused_at_the_start(talker):
+    agent = DialogueAgent(talker)
+    agent.empty_history = torch.zeros(1, 5000)
+    with pytest.raises(ValueError, match="bytes in fp16"):
+        create_app(Settings(verify=False, state="attributes"), agent)
+
+
+def test_memory_with_several_workers_is_refused_at_the_start(agent, monkeypatch):
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    with pytest.raises(ValueError, match="2 workers"):
+        create_app(Settings(verify=False), agent)
+    with pytest.raises(ValueError, match="STATE_KEY"):
+        create_app(Settings(verify=False, state="attributes"), agent)
+    create_app(Settings(verify=False, state="attributes", state_keys=(KEY,)), agent)
