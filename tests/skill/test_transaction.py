@@ -310,12 +310,12 @@ def test_going_back_within_a_session_is_possible(carrying):
 
 def test_attributes_stay_below_8_kb_and_the_oldest_texts_go_first(talker):
     worker = Worker(talker, "attributes")
-    for number in range(120):
-        worker.say(f"i like {number} " + " ".join(f"{number * 97 + n:x}" for n in range(25)))
+    for number in range(60):
+        worker.say(f"i like {number} " + " ".join(f"{number * 97 + n:x}" for n in range(60)))
         assert len(json.dumps(worker.attributes)) <= 8192
     turns = worker.conversation().turns
-    assert "i like 119" in turns[-2].text
-    assert 20 < len(turns) < 240, "of which the first are gone"
+    assert "i like 59" in turns[-2].text
+    assert 5 < len(turns) < 120, "of which the first are gone"
     assert worker.conversation().history is not None
 
 
