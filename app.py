@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import webbrowser
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any, NoReturn
 
 from flask import Flask
 
-from dialogue.agent import DialogueAgent
+from dialogue.agent import DialogueAgent, Reply
 from dialogue.batching import WAITING, BatchingAgent
 from dialogue.checkpoint import PRETRAINED
 from dialogue.command_line import command, tell
@@ -143,8 +144,12 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
     check(settings.state, keys=settings.state_keys, workers=workers.count())
     app = Flask(__name__, static_folder=None)
     metrics = Metrics()
+
+    def replied(replies: Sequence[Reply]) -> None:
+        metrics.replied(replies, waiting=served.waiting)
+
     agent = agent or DialogueAgent.load(
-        settings.checkpoint, safety=settings.safety, observe=metrics.replied
+        settings.checkpoint, safety=settings.safety, observe=replied
     )
     served = BatchingAgent(agent) if isinstance(agent, DialogueAgent) else agent
     app.extensions["agent"] = served

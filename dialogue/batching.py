@@ -70,6 +70,11 @@ class BatchingAgent:
         self.agent = agent
         self._decoder = _Decoder(most, waiting, clock)
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their turn."""
+        return self._decoder.waiting
+
     def _with(self, agent: DialogueAgent) -> BatchingAgent:
         """Return one whose requests wait with these, for an agent of the same model."""
         other = copy.copy(self)
@@ -175,6 +180,11 @@ class _Decoder:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+
+    @property
+    def waiting(self) -> int:
+        """How many requests and calls have not been taken yet."""
+        return len(self._waiting)
 
     def put(self, asked: _Request | _Call, *, always: bool = False) -> None:
         """Let something wait for its turn. Raises Busy where there is no place for it.

@@ -77,6 +77,7 @@ class Metrics:
         self._refusals = counter("refusals", "Requests refused, by reason", "reason")
         self._failures = counter("failures", "Requests that raised and were answered all the same")
         self._reloads = counter("reloads", "Models loaded while serving, by outcome", "outcome")
+        self._waiting = gauge("queue_length", "Utterances that waited when a batch was answered")
         self._resident = gauge("resident_bytes", "Memory of the processes, shared pages included")
         self._conversations = gauge("conversations", "Conversations kept in memory")
         self._kept = gauge("conversation_bytes", "Memory that kept conversations take, about")
@@ -96,8 +97,9 @@ class Metrics:
         for stage, seconds in given.seconds:
             self._stages.labels(stage).observe(seconds)
 
-    def replied(self, replies: Sequence[Reply]) -> None:
-        """Count a batch of the agent's replies."""
+    def replied(self, replies: Sequence[Reply], *, waiting: int = 0) -> None:
+        """Count a batch of the agent's replies. waiting: how many utterances wait meanwhile."""
+        self._waiting.set(waiting)
         self._batches.observe(len(replies))
         for stage, seconds in replies[0].seconds:
             self._stages.labels(stage).observe(seconds)

@@ -71,11 +71,12 @@ def test_the_agents_replies_are_counted_by_batch():
     stages = (("hear", 0.25), ("search", 0.5))
     replies = [Reply("hi", Conversation(), (), n == 2, stages) for n in range(3)]
     metrics.replied(replies)
-    metrics.replied(replies[:1])
+    metrics.replied(replies[:1], waiting=5)
     found = figures(app.test_client())
     assert (found["batch_size_count",], found["batch_size_sum",]) == (2, 4)
     assert found["stage_seconds_sum", "search"] == 1
     assert found["fallbacks_total",] == 1
+    assert found["queue_length",] == 5
 
 
 REFUSED = {
