@@ -89,7 +89,7 @@ def test_a_space_at_the_end_of_a_prompt_stays_where_the_vocabulary_has_one():
     [
         (["--length", "0"], "--length is 0"),
         (["--temperature", "-1"], "--temperature is -1"),
-        (["--checkpoint", "x"], "no checkpoint"),
+        (["--checkpoint", "x"], "is not a checkpoint"),
     ],
 )
 def test_an_option_out_of_reach_is_a_sentence(options, complaint, talker, tmp_path, capsys):
