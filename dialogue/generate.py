@@ -67,13 +67,8 @@ def generate(
     for said in before:
         history = taken_in(vocabulary.encode(said), history)
     log_probs, state = read([vocabulary.bos_id, *turn], model.start(history))
-    for _ in tqdm(
-        range(length),
-        desc="writing",
-        unit="token",
-        leave=False,
-        disable=None if length >= BAR_TOKENS else True,
-    ):
+    hidden = None if length >= BAR_TOKENS else True  # a short text needs no bar
+    for _ in tqdm(range(length), desc="writing", unit="token", leave=False, disable=hidden):
         log_probs[silent] = -torch.inf
         if not turn:
             log_probs[vocabulary.eos_id] = -torch.inf  # a line has something in it

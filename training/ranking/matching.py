@@ -77,7 +77,7 @@ def fit(
     steps, spent = _read(matcher, state) if resume else (0, 0.0)
     rng.seed(f"{seed} {steps}")  # a resumed run draws other pairs than the steps it has taken
     optimizer = torch.optim.AdamW(matcher.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    begun, saved, device = clock() - spent, spent, matcher.embedding.weight.device
+    begun, saved = clock() - spent, spent
     bar = tqdm(
         total=round(total),
         initial=round(min(spent, total)),
@@ -94,17 +94,7 @@ def fit(
             LEARNING_RATE * min(1, (steps + 1) / WARMUP) * (1 + math.cos(math.pi * share)) / 2
         )
         drawn = rng.sample(found, min(BATCH, len(found)))
-        contexts = matcher.context_vectors(
-            context_table([pair.context for pair in drawn], matcher.pad_id).to(device)
-        )
-        replies = matcher.reply_vectors(
-            table([pair.reply for pair in drawn], matcher.pad_id).to(device)
-        )
-        # Cosines lie between -1 and 1: without the learned scale the softmax would stay flat.
-        logits = contexts @ replies.t() * matcher.log_scale.exp().clamp_max(50)
-        # Row i of the logits is context i against all replies; its own is on the diagonal.
-        own = torch.arange(len(drawn), device=device)
-        loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.t(), own)) / 2
+        loss = _loss(matcher, drawn)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(matcher.parameters(), 1.0)
@@ -120,6 +110,22 @@ def fit(
     matcher.eval()
     _write(matcher, state, steps, max(spent, total))
     return steps
+
+
+def _loss(matcher: Matcher, drawn: Sequence[Pair]) -> torch.Tensor:
+    """Return the cross-entropy of finding the reply of each context among all, and the reverse."""
+    device = matcher.embedding.weight.device
+    contexts = matcher.context_vectors(
+        context_table([pair.context for pair in drawn], matcher.pad_id).to(device)
+    )
+    replies = matcher.reply_vectors(
+        table([pair.reply for pair in drawn], matcher.pad_id).to(device)
+    )
+    # Cosines lie between -1 and 1: without the learned scale the softmax would stay flat.
+    logits = contexts @ replies.t() * matcher.log_scale.exp().clamp_max(50)
+    # Row i of the logits is context i against all replies; its own is on the diagonal.
+    own = torch.arange(len(drawn), device=device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.t(), own)) / 2
 
 
 @torch.inference_mode()
