@@ -232,7 +232,7 @@ def test_an_agent_loaded_from_a_checkpoint_answers_as_the_one_that_was_saved(tal
 
 
 def test_loading_an_agent_from_a_folder_without_checkpoint_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="is no checkpoint"):
+    with pytest.raises(ValueError, match="is not a checkpoint"):
         DialogueAgent.load(tmp_path)
 
 

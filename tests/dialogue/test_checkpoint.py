@@ -79,7 +79,7 @@ def test_a_missing_file_is_named(saved, name):
 
 
 def test_a_folder_that_is_not_there_is_no_checkpoint(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere is no checkpoint"):
+    with pytest.raises(ValueError, match=r"nowhere is not a checkpoint"):
         checkpoint.load(tmp_path / "nowhere")
 
 

@@ -42,7 +42,7 @@ def test_the_end_of_the_input_is_no_error(talker, monkeypatch):
 
 def test_a_missing_checkpoint_is_one_plain_line(tmp_path, capsys):
     assert main(["--checkpoint", str(tmp_path)]) == 2
-    assert "is no checkpoint" in capsys.readouterr().err
+    assert "is not a checkpoint" in capsys.readouterr().err
 
 
 def test_a_setting_out_of_range_is_one_plain_line(capsys):
