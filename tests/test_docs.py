@@ -220,7 +220,7 @@ def test_the_tree_has_every_module_and_nothing_else():
             folders = [*folders[:depth], first]
         elif depth <= 2:
             folders = folders[:depth]
-        files = re.findall(r"\b\w+\.(?:py|md)\b", f"{first} {rest}" if depth < 10 else line)
+        files = re.findall(r"\b[\w.]+\.(?:py|md)\b", f"{first} {rest}" if depth < 10 else line)
         listed |= {"".join(folders) + file for file in files if file != "app.py"}
     modules = {
         path.relative_to(ROOT).as_posix()
