@@ -6,10 +6,13 @@ import os
 import sys
 from pathlib import Path
 
+_GUNICORN = ("gunicorn", "gunicorn/__main__.py")  # what a command line of gunicorn's ends with
+
 
 def count() -> int:
     """Return the number of worker processes: gunicorn's own setting, else WEB_CONCURRENCY, or 1."""
-    if Path(sys.argv[0]).name == "gunicorn" and "gunicorn" in sys.modules:
+    program = Path(sys.argv[0])
+    if any(program.match(name) for name in _GUNICORN) and "gunicorn" in sys.modules:
         from gunicorn.app.wsgiapp import WSGIApplication
 
         return int(WSGIApplication().cfg.workers)  # file, environment and command line
