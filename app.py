@@ -24,11 +24,13 @@ from flask import Flask
 
 from dialogue.agent import DialogueAgent, Reply
 from dialogue.batching import WAITING, BatchingAgent
+from dialogue.bounded import LIMIT, LIMIT_BYTES
 from dialogue.checkpoint import PRETRAINED
-from dialogue.command_line import command, tell
+from dialogue.command_line import at_least, command, tell
 from dialogue.models.history import max_history_bytes
 from dialogue.safety import Level, level_from_environment
 from dialogue.state.choice import MEMORY, check, open_state
+from dialogue.state.memory import MemoryState
 from dialogue.state.sealing import keys_of
 from skill import (
     build_skill,
@@ -75,6 +77,8 @@ class Settings:
     metrics_token: str = field(default="", repr=False)  # lets /metrics be read from elsewhere
     state: str = MEMORY  # where conversations live: memory, attributes, or a Redis address
     state_keys: tuple[bytes, ...] = field(default=(), repr=False)  # the first seals, any opens
+    max_conversations: int = LIMIT  # kept in memory; the least recently used goes first
+    max_state_mb: int = LIMIT_BYTES >> 20
     interaction: InteractionSettings = field(
         default_factory=interaction_settings.load
     )  # the skill's names, and how it takes free speech
@@ -99,6 +103,7 @@ class Settings:
                 "it works on loopback only (--host 127.0.0.1)"
             )
         check(self.state, keys=self.state_keys, workers=1)
+        at_least(1, max_conversations=self.max_conversations, max_state_mb=self.max_state_mb)
         if self.verify and self.open_page:
             raise ValueError(
                 "--open shows the simulator, which is there only with --no-verify; "
@@ -109,8 +114,8 @@ class Settings:
     def from_environment(cls) -> Settings:
         """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, SAFETY and LOG_TEXT.
 
-        METRICS_TOKEN, STATE and STATE_KEY, too. Raises ValueError on an unknown SAFETY or a bad
-        STATE_KEY. The domain is checked when a tunnel is opened.
+        METRICS_TOKEN, STATE, STATE_KEY, MAX_CONVERSATIONS and MAX_STATE_MB, too. Raises ValueError
+        on an unknown SAFETY, a bad STATE_KEY and what is no number. The domain is checked when a tunnel is opened.
         """
         skill_ids = tuple(
             filter(None, (part.strip() for part in os.environ.get("SKILL_ID", "").split(",")))
@@ -124,7 +129,16 @@ class Settings:
             metrics_token=os.environ.get("METRICS_TOKEN", "").strip(),
             state=os.environ.get("STATE") or MEMORY,
             state_keys=keys_of(os.environ.get("STATE_KEY", "")),
+            max_conversations=_number("MAX_CONVERSATIONS", LIMIT),
+            max_state_mb=_number("MAX_STATE_MB", LIMIT_BYTES >> 20),
         )
+
+
+def _number(name: str, default: int) -> int:
+    value = os.environ.get(name) or str(default)
+    if not value.isdecimal():
+        raise ValueError(f"{name} is {value!r}; it must be a whole number")
+    return int(value)
 
 
 def create_app(settings: Settings | None = None, agent: DialogueAgent | None = None) -> Flask:
@@ -147,6 +161,9 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
 
     def replied(replies: Sequence[Reply]) -> None:
         metrics.replied(replies, waiting=served.waiting)
+        store = app.extensions["transactions"].store
+        if isinstance(store, MemoryState):
+            metrics.keeps(len(store), store.nbytes)
 
     agent = agent or DialogueAgent.load(
         settings.checkpoint, safety=settings.safety, observe=replied
@@ -183,6 +200,8 @@ def _transactions(app: Flask, settings: Settings, agent: BatchingAgent) -> Trans
         settings.state,
         keys=settings.state_keys,
         history_bytes=max_history_bytes(agent.empty_history, half=True),
+        limit=settings.max_conversations,
+        limit_bytes=settings.max_state_mb << 20,
     )
     app.extensions["transactions"] = found = Transactions(store, agent)
     return found
@@ -400,6 +419,20 @@ def settings_of(arguments: list[str] | None) -> Settings:
         help="where conversations live (env STATE; default: memory; docs/state.md)",
     )
     parser.add_argument(
+        "--max-conversations",
+        type=int,
+        default=before.max_conversations,
+        metavar="N",
+        help="kept in memory at most (env MAX_CONVERSATIONS; default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-state-mb",
+        type=int,
+        default=before.max_state_mb,
+        metavar="MB",
+        help="what they may take (env MAX_STATE_MB; default: %(default)s)",
+    )
+    parser.add_argument(
         "--open", action="store_true", help="open the simulator in a browser (with --no-verify)"
     )
     interaction_settings.add_options(parser)
@@ -430,6 +463,8 @@ def settings_of(arguments: list[str] | None) -> Settings:
         metrics_token=before.metrics_token,
         state=asked.state,
         state_keys=before.state_keys,
+        max_conversations=asked.max_conversations,
+        max_state_mb=asked.max_state_mb,
         open_page=asked.open,
         interaction=interaction_settings.chosen(asked),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from dialogue.bounded import LIMIT, LIMIT_BYTES
 from dialogue.state import StateStore, Unreachable
 from dialogue.state.sealing import Seal, new_key
 
@@ -37,16 +38,24 @@ def check(where: str, *, keys: Sequence[bytes], workers: int) -> None:
         )
 
 
-def open_state(where: str, *, keys: Sequence[bytes], history_bytes: int | None) -> StateStore:
+def open_state(
+    where: str,
+    *,
+    keys: Sequence[bytes],
+    history_bytes: int | None,
+    limit: int = LIMIT,
+    limit_bytes: int = LIMIT_BYTES,
+) -> StateStore:
     """Open the store that was chosen.
 
-    history_bytes: of the model's history in fp16; None: it has no bound. Raises ValueError where
+    history_bytes: of the model's history in fp16; None: it has no bound. limit, limit_bytes: what
+    memory keeps at most. Raises ValueError where
     a history cannot be carried, or an address is none.
     """
     if where == MEMORY:
         from dialogue.state.memory import MemoryState
 
-        return MemoryState()
+        return MemoryState(limit=limit, limit_bytes=limit_bytes)
     if where == ATTRIBUTES:
         from dialogue.state.attributes import AttributesState
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from app import Settings, announce, check_address, create_app, listen, main, settings_of
+from dialogue.state import Owner
 from skill import tunnel
 from skill.endpoint import BODY_LIMIT
 
@@ -192,3 +193,37 @@ def test_the_simulator_is_named_where_it_is_and_opened_where_it_is_asked_for(
     )
     assert main(["--no-verify", "--tunnel", "none", "--port", "0", "--open"]) == 0
     assert asked == ["http://127.0.0.1:0/simulator"]
+
+
+def test_what_memory_keeps_is_bounded_from_the_command_line_or_the_environment(monkeypatch, agent):
+    monkeypatch.setenv("MAX_CONVERSATIONS", "7")
+    assert settings_of([]).max_conversations == 7
+    settings = settings_of(["--max-conversations", "2", "--max-state-mb", "3", "--no-verify"])
+    assert (settings.max_conversations, settings.max_state_mb) == (2, 3)
+    app = create_app(settings, agent)
+    store = app.extensions["transactions"].store
+    for number in range(3):
+        store.put(Owner(f"s{number}"), b"state", turn=1)
+    assert len(store) == 2
+    for number in range(3):
+        if number:
+            store.put(Owner(f"s{number}"), bytes(2 << 20), turn=2)
+    assert len(store) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--max-conversations", "0"], "--max-conversations is 0"),
+        (["--max-state-mb", "-1"], "--max-state-mb is -1"),
+    ],
+)
+def test_bounds_that_would_keep_nothing_are_refused(arguments, said, capsys):
+    assert main([*arguments, "--tunnel", "none"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_bound_in_the_environment_that_is_no_number_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("MAX_STATE_MB", "much")
+    assert main(["--tunnel", "none"]) == 2
+    assert "MAX_STATE_MB is 'much'" in capsys.readouterr().err
