@@ -5,19 +5,24 @@ BIN := .venv/bin
 ONE_THREAD := OMP_NUM_THREADS=1
 WORKERS := -n auto --dist loadfile
 
-.PHONY: run setup setup-dev test test-all lint bench clean
+.PHONY: run setup setup-train setup-dev test test-all lint bench clean
 
 run: setup  ## install what is missing, then serve on this machine only, without verification
 	$(BIN)/python app.py --no-verify --tunnel none
 
-setup: .venv/installed
+setup: .venv/installed  ## install what talking and serving need
 .venv/installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	@touch $@
 
-setup-dev: .venv/installed-dev
-.venv/installed-dev: requirements.txt requirements-dev.txt .venv/installed
+setup-train: .venv/installed-train  ## install what training needs, too
+.venv/installed-train: requirements-train.txt .venv/installed
+	$(BIN)/python -m pip install --quiet -r requirements-train.txt
+	@touch $@
+
+setup-dev: .venv/installed-dev  ## install what tests, style and types need, too
+.venv/installed-dev: requirements-dev.txt .venv/installed-train
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	@touch $@
 

@@ -4,6 +4,9 @@ This is read from the source of every file, imported or not.
 """
 
 import ast
+import re
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -116,6 +119,33 @@ def test_the_files_of_every_package_are_looked_at():
 )
 def test_imports_run_one_way(package, forbidden):
     assert offenders(package, forbidden) == []
+
+
+TRAINING_ONLY = re.findall(
+    r"^([\w-]+)==", (ROOT / "requirements-train.txt").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("package", ["dialogue", "skill", "app"])
+def test_talking_and_serving_need_nothing_that_only_training_installs(package):
+    assert "matplotlib" in TRAINING_ONLY
+    assert offenders(package, [name.replace("-", "_") for name in TRAINING_ONLY]) == []
+
+
+@pytest.mark.parametrize("name", TRAINING_ONLY)
+def test_a_training_command_says_in_one_line_what_to_install(name):
+    start = (
+        "import runpy, sys; "
+        f"sys.modules[{name.replace('-', '_')!r}] = None; "  # as if it were not installed
+        "sys.argv[:] = ['-m', '--help']; runpy.run_module('training.fit', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(
+        rf"error: training needs {name.replace('-', '_')}, .* requirements-train\.txt\n",
+        done.stderr,
+    )
 
 
 def test_search_and_constraints_know_no_model_text_or_alexa():

@@ -21,7 +21,7 @@ def find() -> Path:
     spec = find_spec("chitchat_dataset")
     if spec is None or spec.origin is None:
         raise ValueError(
-            "the chitchat corpus is not installed; install it with pip install -r requirements.txt"
+            "the chitchat corpus is not installed: python -m pip install -r requirements-train.txt"
         )
     return Path(spec.origin).with_name("dataset.json")
 

@@ -73,6 +73,6 @@ def test_a_chat_without_text_is_complained_of_in_its_own_split_alone(chats):
 def test_chitchat_that_is_not_installed_is_a_sentence(monkeypatch):
     monkeypatch.setattr(chitchat, "find_spec", lambda name: None)
     with pytest.raises(
-        ValueError, match=r"chitchat corpus is not installed; install it with pip install"
+        ValueError, match=r"chitchat corpus is not installed: python -m pip install"
     ):
         load("chitchat")
