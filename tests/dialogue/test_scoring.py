@@ -1,0 +1,70 @@
+"""Replies scored over the tree of their beginnings have the likelihood that each has by itself."""
+
+import pytest
+import torch
+
+from dialogue.agent import DialogueAgent
+from dialogue.conversation import Conversation, Turn
+from dialogue.decoding.scoring import log_probs_of
+from dialogue.models import prepare
+
+from .conftest import BOS, EOS, history_after, make_conversation, make_model
+
+REPLIES = [[5, 6, 7], [5, 6, 7], [5, 6, 8, 9], [5], [], [10, 6, 7], [5, 6, 7, 8, 9, 11]]
+
+
+@pytest.mark.parametrize("readout", ["linear", "maxout"])
+def test_each_reply_has_the_likelihood_of_its_tokens_one_by_one(readout):
+    model = make_model(readout=readout, peaked=3.0)
+    histories = torch.cat([history_after(model, make_conversation(3, seed=n)) for n in (1, 2)])
+    decoder = prepare(model, "fp32")
+    owners = [n % 2 for n in range(len(REPLIES))]
+    found = log_probs_of(
+        decoder.step, decoder.start(histories), owners, REPLIES, bos_id=BOS, eos_id=EOS
+    )
+    for owner, reply, log_prob in zip(owners, REPLIES, found.tolist(), strict=True):
+        state, total = model.start(histories[[owner]]), 0.0
+        for read, said in zip([BOS, *reply], [*reply, EOS], strict=True):
+            table, state = model.step(torch.tensor([read]), state)
+            total += float(table[0, said])
+        assert log_prob == pytest.approx(total, abs=1e-4)
+
+
+def test_what_replies_to_one_history_begin_with_is_read_once():
+    model, rows = make_model(), []
+
+    def step(tokens, state):
+        rows.append(len(tokens))
+        return model.step(tokens, state)
+
+    histories = torch.cat([history_after(model, make_conversation(2, seed=n)) for n in (1, 2)])
+    owners = [0] * len(REPLIES) + [1]
+    log_probs_of(step, model.start(histories), owners, [*REPLIES, [5, 6]], bos_id=BOS, eos_id=EOS)
+    beginnings = {
+        (owner, tuple(reply[:length]))
+        for owner, reply in zip(owners, [*REPLIES, [5, 6]], strict=True)
+        for length in range(len(reply) + 1)
+    }
+    assert sum(rows) == len(beginnings)
+    assert len(rows) == 1 + max(map(len, REPLIES))
+
+
+def test_no_replies_take_no_step():
+    model = make_model()
+    state = model.start(model.empty_history(1))
+    assert log_probs_of(None, state, [], [], bos_id=BOS, eos_id=EOS).tolist() == []
+
+
+def test_candidates_have_the_likelihoods_that_the_whole_model_gives(talker):
+    """The agent's own are taken over the tree; `score` runs the model over each reply as in fitting."""
+    agent = DialogueAgent(talker)
+    texts = ["yes, i like jazz", "yes, i like it", "it is red", "yes, i like jazz"]
+    first, other = agent.hear([Conversation()] * 2, [Turn("user", "hi"), Turn("user", "who?")])
+    owners = [first, other, first, first]
+    ids = [agent.vocabulary.encode(text) for text in texts]
+    given, without = agent.score(owners, ids), agent.score([None] * len(ids), ids)
+    for found, log_prob, blank in zip(
+        agent.scored(owners, texts), given.tolist(), without.tolist(), strict=True
+    ):
+        assert found.log_prob == pytest.approx(log_prob, abs=1e-4)
+        assert found.blank == pytest.approx(blank, abs=1e-4)
