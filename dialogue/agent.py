@@ -28,11 +28,13 @@ from dialogue.claims import claims_a_life
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.constraints import Limits
+from dialogue.decoding.paths import Hypothesis
 from dialogue.decoding.scoring import log_probs_of
 from dialogue.decoding.search import search
 from dialogue.models import Batch, History, prepare
 from dialogue.models.history import empty_history, history_from_bytes, stack_histories
 from dialogue.ranking import Candidate, LikelihoodRanker, RecallRanker, ranker_of
+from dialogue.recall import Recalled
 from dialogue.safety import Level, may_say, never_say
 from dialogue.store import Conversations, ConversationStore
 from dialogue.text_files import read_lines
@@ -292,16 +294,12 @@ class DialogueAgent:
         moments = [time.perf_counter()]
         heard = self.hear(conversations, [Turn("user", utterance) for utterance in utterances])
         moments.append(time.perf_counter())
-        found = self.search(heard, prefixes=prefixes, until=until)
-        has_failed = [not hypotheses for hypotheses in found]
+        hypotheses = self._hypotheses(heard, prefixes, until)
         moments.append(time.perf_counter())
-        if self.decode_config.recall and len(self.memory) and not any(prefixes):
-            found = [
-                [*both[0], *both[1]]
-                for both in zip(self.remember(conversations, heard), found, strict=True)
-            ]
+        recalls = self.decode_config.recall and len(self.memory) and not any(prefixes)
+        recalled = self.remember(conversations, heard) if recalls else None
         moments.append(time.perf_counter())
-        found = self.ranked(heard, found)
+        found = self.ranked(heard, self._candidates(heard, hypotheses, recalled, until))
         moments.append(time.perf_counter())
         chosen = [
             self._choose(conversation, utterance, candidates)
@@ -330,7 +328,7 @@ class DialogueAgent:
                 failed,
             )
             for turn, conversation, candidate, candidates, failed in zip(
-                turns, said, chosen, found, has_failed, strict=True
+                turns, said, chosen, found, [not their for their in hypotheses], strict=True
             )
         ]
         if self._observe:
@@ -399,7 +397,13 @@ class DialogueAgent:
         without their likelihood without a history.
         """
         until = until or [math.inf] * len(conversations)
-        found = search(
+        hypotheses = self._hypotheses(conversations, prefixes, until)
+        return self._candidates(conversations, hypotheses, None, until)
+
+    def _hypotheses(
+        self, conversations: Sequence[Conversation], prefixes: Sequence[str], until: Sequence[float]
+    ) -> list[list[Hypothesis]]:
+        return search(
             self.prepared.step,
             self.prepared.start(self._histories(conversations)),
             len(conversations),
@@ -413,31 +417,12 @@ class DialogueAgent:
             clock=self._clock,
             device=self.device,
         )
-        now = self._clock()
-        in_time = [
-            hypothesis.token_ids
-            for hypotheses, end in zip(found, until, strict=True)
-            for hypothesis in hypotheses
-            if self._needs_blank and now < end
-        ]
-        blank = iter(self._blank(in_time) if in_time else ())
-        return [
-            [
-                Candidate(
-                    self.vocabulary.decode(hypothesis.token_ids), hypothesis.log_prob, hypothesis.score,
-                    next(blank) if self._needs_blank and now < end else None,
-                    len(hypothesis.token_ids), hypothesis.token_log_probs,
-                )
-                for hypothesis in hypotheses
-            ]
-            for hypotheses, end in zip(found, until, strict=True)
-        ]  # fmt: skip
 
     def remember(
         self, before: Sequence[Conversation], heard: Sequence[Conversation]
-    ) -> list[list[Candidate]]:
+    ) -> list[list[Recalled]]:
         """Recall replies to what is like the last turn of each conversation. before: the conversations without that turn."""
-        recalled = [
+        return [
             self.memory.find(
                 now.turns[-1].text,
                 [turn.text for turn in then.turns[-RECALLED_TURNS:]],
@@ -445,15 +430,46 @@ class DialogueAgent:
             )
             for then, now in zip(before, heard, strict=True)
         ]
-        owners = [
-            conversation for conversation, found in zip(heard, recalled, strict=True) for _ in found
+
+    def _candidates(
+        self,
+        conversations: Sequence[Conversation],
+        hypotheses: Sequence[Sequence[Hypothesis]],
+        recalled: Sequence[Sequence[Recalled]] | None,
+        until: Sequence[float],
+    ) -> list[list[Candidate]]:
+        """Make candidates of each conversation's replies, those recalled first, and score them all in one pass."""
+        now = self._clock()
+        remembered = [
+            [(self.vocabulary.encode(one.text), one) for one in found]
+            for found in recalled or [()] * len(conversations)
         ]
-        flat = [one for found in recalled for one in found]
-        scored = self.scored(owners, [one.text for one in flat])
-        candidates = iter(
-            [replace(c, similarity=one.similarity) for c, one in zip(scored, flat, strict=True)]
-        )
-        return [[next(candidates) for _ in found] for found in recalled]
+        in_time = [self._needs_blank and now < end for end in until]
+        asked: list[tuple[Conversation | None, Sequence[int]]] = []
+        for conversation, found, known, is_in_time in zip(
+            conversations, hypotheses, remembered, in_time, strict=True
+        ):
+            for token_ids, _ in known:
+                asked += [(conversation, token_ids), (None, token_ids)]
+            asked += [(None, one.token_ids) for one in found if is_in_time]
+        log_probs = iter(self._log_probs(asked))
+        return [
+            [
+                Candidate(
+                    one.text, log_prob := next(log_probs), log_prob, next(log_probs),
+                    len(token_ids), similarity=one.similarity,
+                )
+                for token_ids, one in known
+            ]
+            + [
+                Candidate(
+                    self.vocabulary.decode(one.token_ids), one.log_prob, one.score,
+                    next(log_probs) if is_in_time else None, len(one.token_ids), one.token_log_probs,
+                )
+                for one in found
+            ]
+            for found, known, is_in_time in zip(hypotheses, remembered, in_time, strict=True)
+        ]  # fmt: skip
 
     def ranked(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
@@ -514,34 +530,34 @@ class DialogueAgent:
         if not texts:
             return []
         token_ids = [self.vocabulary.encode(text) for text in texts]
-        if self._language_model:
-            log_probs, blanks = self._log_probs(conversations, token_ids), self._blank(token_ids)
-        else:
-            nobody: list[None] = [None] * len(texts)
-            both = self._log_probs([*conversations, *nobody], token_ids * 2)
-            log_probs, blanks = both[: len(texts)], both[len(texts) :]
+        asked = [*zip(conversations, token_ids, strict=True), *((None, ids) for ids in token_ids)]
+        log_probs = self._log_probs(asked)
         return [
             Candidate(text, log_prob, log_prob, blank, len(ids))
-            for text, log_prob, blank, ids in zip(texts, log_probs, blanks, token_ids, strict=True)
+            for text, log_prob, blank, ids in zip(
+                texts, log_probs[: len(texts)], log_probs[len(texts) :], token_ids, strict=True
+            )
         ]
 
-    def _blank(self, replies: Sequence[Sequence[int]]) -> list[float]:
-        """Compute log p(reply) of each reply, without a history."""
-        if self._language_model:
-            return cast(list[float], self._language_model(replies).tolist())
-        return self._log_probs([None] * len(replies), replies)
+    def _log_probs(self, asked: Sequence[tuple[Conversation | None, Sequence[int]]]) -> list[float]:
+        """Compute log p(reply | history) of each pair, or log p(reply) where there is no conversation.
 
-    def _log_probs(
-        self, conversations: Sequence[Conversation | None], replies: Sequence[Sequence[int]]
-    ) -> list[float]:
-        """Compute what `score` does, in the precision of the search; much cheaper for replies that begin alike."""
-        different = {id(conversation): conversation for conversation in conversations}
+        As `score` does, but in the precision of the search, and much cheaper for replies that begin alike.
+        """
+        without = [reply for conversation, reply in asked if conversation is None]
+        if self._language_model and without:
+            blanks = iter(self._language_model(without).tolist())
+            given = iter(self._log_probs([pair for pair in asked if pair[0] is not None]))
+            return [next(blanks if pair[0] is None else given) for pair in asked]
+        if not asked:
+            return []
+        different = {id(conversation): conversation for conversation, _ in asked}
         rows = {key: row for row, key in enumerate(different)}
         found = log_probs_of(
             self.prepared.step,
             self.prepared.start(self._histories(list(different.values()))),
-            [rows[id(conversation)] for conversation in conversations],
-            replies,
+            [rows[id(conversation)] for conversation, _ in asked],
+            [reply for _, reply in asked],
             bos_id=self.vocabulary.bos_id,
             eos_id=self.vocabulary.eos_id,
             device=self.device,
