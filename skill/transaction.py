@@ -53,7 +53,7 @@ class Transaction:
         return self._conversation
 
     def put(self, name: str, conversation: Conversation) -> None:
-        """Take the conversation one step further, unless the request has been answered without it."""
+        """Take the conversation one step further, unless the request was answered without it."""
         with self._lock:
             if not self._is_closed:
                 self._conversation = conversation
@@ -134,7 +134,7 @@ class Transactions:
         except Unreachable as reason:
             log.error("a turn is answered without its conversation: %s", reason)
             is_known = False
-        # Alexa's attributes are as good, and there when Redis is not; a carried state replaces them.
+        # Alexa's attributes are as good, and there when Redis is not. A carried state has its own.
         knows = self.store.is_carried or (self.store.is_shared and kept.turn)
         own = kept.attributes if knows else None
         transaction = Transaction(

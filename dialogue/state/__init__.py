@@ -38,9 +38,9 @@ class Owner:
 class StateStore(Protocol):
     """Keeps the state of sessions. Threads may share one.
 
-    half: whether histories in it are in half precision. limit: of a state in bytes; None: none. is_carried:
-    whether it travels with every request, so that the store itself keeps nothing. is_shared:
-    whether other processes keep turns there, too.
+    half: whether histories in it are in half precision. limit: of a state in bytes; None: none.
+    is_carried: whether it travels with every request, so that the store itself keeps nothing.
+    is_shared: whether other processes keep turns there, too.
     """
 
     half: bool

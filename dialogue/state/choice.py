@@ -49,8 +49,7 @@ def open_state(
     """Open the store that was chosen.
 
     history_bytes: of the model's history in fp16; None: it has no bound. limit, limit_bytes: what
-    memory keeps at most. Raises ValueError where
-    a history cannot be carried, or an address is none.
+    memory keeps at most. Raises ValueError where a history cannot be carried, or an address is none.
     """
     if where == MEMORY:
         from dialogue.state.memory import MemoryState
@@ -86,5 +85,6 @@ def _check_carried(history_bytes: int | None, limit: int) -> None:
     if history_bytes + IN_TEXTS > limit:
         raise ValueError(
             f"STATE=attributes cannot carry the history of this model: it takes "
-            f"{history_bytes} bytes in fp16, and there is room for {limit - IN_TEXTS}; use STATE=memory or redis://..."
+            f"{history_bytes} bytes in fp16, and there is room for {limit - IN_TEXTS}; use "
+            "STATE=memory or redis://..."
         )

@@ -16,7 +16,7 @@ from dialogue.state.choice import MEMORY
 from dialogue.state.codec import unpack
 from skill import phrases
 
-from ..dialogue.redis_server import needs_redis, running
+from ..dialogue.redis_server import BINARY, needs_redis, running
 from .conftest import read_request
 from .test_skill import spoken
 
@@ -26,6 +26,8 @@ REDIS = pytest.param("redis", marks=needs_redis)
 
 @pytest.fixture(scope="module")
 def redis_server():
+    if BINARY is None:
+        pytest.skip("redis-server is not there; apt-get install redis-server")
     with running() as server:
         yield server
 
@@ -370,6 +372,24 @@ def test_a_model_that_cannot_be_carried_is_refused_at_the_start(talker):
     agent.empty_history = torch.zeros(1, 5000)
     with pytest.raises(ValueError, match="bytes in fp16"):
         create_app(Settings(verify=False, state="attributes"), agent)
+
+
+def test_memory_holds_no_more_conversations_than_it_is_told(agent):
+    app = create_app(Settings(verify=False, max_conversations=2), agent)
+    requests = []
+    for session in "abc":
+        requests.append(read_request("chat"))
+        requests[-1]["session"]["sessionId"] = session
+    for request in [*requests, *requests]:
+        assert app.test_client().post("/", json=request).status_code == 200
+    assert len(app.extensions["transactions"].store) == 2
+    assert [name for name, _ in agent.heard] == list("abcabc"), "each was forgotten in the meantime"
+
+
+@pytest.mark.parametrize("option", ["max_conversations", "max_state_mb"])
+def test_a_bound_that_would_keep_nothing_is_refused(option):
+    with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} is 0"):
+        Settings(**{option: 0})
 
 
 def test_memory_with_several_workers_is_refused_at_the_start(agent, monkeypatch):
