@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from flask import Flask
 
+from dialogue import allocator
 from dialogue.agent import DialogueAgent, Reply
 from dialogue.batching import WAITING, BatchingAgent
 from dialogue.bounded import LIMIT, LIMIT_BYTES
@@ -165,9 +166,10 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
         if isinstance(store, MemoryState):
             metrics.keeps(len(store), store.nbytes)
 
-    agent = agent or DialogueAgent.load(
-        settings.checkpoint, safety=settings.safety, observe=replied
-    )
+    if agent is None:
+        allocator.use_few_arenas()
+        agent = DialogueAgent.load(settings.checkpoint, safety=settings.safety, observe=replied)
+        allocator.give_back()
     served = BatchingAgent(agent) if isinstance(agent, DialogueAgent) else agent
     app.extensions["agent"] = served
     health.mount(app, metrics, token=settings.metrics_token, checks={})

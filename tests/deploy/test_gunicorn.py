@@ -29,7 +29,10 @@ def server(tmp_path, alexa):
         STATE_KEY=KEY,
     )
     try:
-        yield running.wait()
+        running.wait()
+        while len(running.workers()) < WORKERS:  # the first answers while the next is forked
+            time.sleep(0.05)
+        yield running
     finally:
         running.kill()
 

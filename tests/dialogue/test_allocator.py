@@ -1,0 +1,62 @@
+"""Memory that is free goes back to the system, and threads do not each keep their own."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dialogue import allocator
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is about glibc")
+ROOT = Path(__file__).parent.parent.parent
+# How many arenas malloc_info counts after sixteen threads have all allocated at the same time.
+THREADS = """
+import ctypes, threading, sys
+from dialogue import allocator
+if "few" in sys.argv:
+    allocator.use_few_arenas()
+together = threading.Barrier(16)
+def work():
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    together.wait()
+    kept.extend(libc.malloc(1000) for _ in range(200))
+    together.wait()
+kept = []
+threads = [threading.Thread(target=work) for _ in range(16)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = libc.fdopen(1, b"w")
+libc.malloc_info(0, ctypes.c_void_p(out))
+libc.fflush(ctypes.c_void_p(out))
+"""
+
+
+def arenas(*arguments):
+    command = [sys.executable, "-c", THREADS, *arguments]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return found.count("<heap nr=")
+
+
+def test_many_threads_share_few_arenas():
+    assert arenas("few") <= allocator.ARENAS < arenas()
+
+
+def resident():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
+
+
+def test_what_is_free_goes_back_to_the_system():
+    """Small pieces below one that stays are kept by malloc for ever, unless it is told otherwise."""
+    pieces = [bytearray(2000) for _ in range(50_000)]
+    kept = [pieces[-1]]
+    full = resident()
+    pieces.clear()
+    allocator.give_back()
+    assert resident() < full - (50 << 20)
+    assert len(kept[0]) == 2000
