@@ -3,7 +3,7 @@
 import sys
 from importlib.util import find_spec
 
-NEEDED = ("matplotlib", "sacrebleu", "chitchat_dataset")  # of requirements-train.txt
+NEEDED = ("matplotlib", "jinja2", "sacrebleu", "chitchat_dataset")  # of requirements-train.txt
 
 if lacking := [name for name in NEEDED if find_spec(name) is None]:
     message = (

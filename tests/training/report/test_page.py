@@ -92,7 +92,7 @@ def test_whatever_the_corpora_hold_is_text(outline):
 def test_every_figure_stands_in_it_with_its_meaning(found, outline):
     for name in found.figures:
         place = outline.cells.index(name)
-        assert outline.cells[place + 1] == page._number(found.figures[name])
+        assert outline.cells[place + 1] == page.three_digits(found.figures[name])
         assert outline.cells[place + 2] == page.MEANINGS[name]
 
 
@@ -121,7 +121,6 @@ def test_the_best_of_a_column_stands_out_and_less_is_better_where_it_is(html):
     assert re.findall(r'<td class="number best">([^<]*)</td>', html) == ["0.750", "0.250"], (
         "and nothing where all are the same"
     )
-    assert page._by_method([]) == ""
 
 
 def test_where_no_conversation_is_long_enough_none_is_shown(found, html):
@@ -145,7 +144,7 @@ def test_where_no_conversation_is_long_enough_none_is_shown(found, html):
     ],
 )
 def test_numbers_have_three_figures(value, expected):
-    assert page._number(value) == expected
+    assert page.three_digits(value) == expected
 
 
 def test_the_command_writes_the_page(talker, conversations, tmp_path, capsys):
