@@ -260,7 +260,7 @@ def _answer(batch: list[_Request], clock: Callable[[], float]) -> None:
     agent = wanted[0].agent
     try:
         replies = agent.answer(
-            [agent.conversation(request.conversation) for request in wanted],
+            [request.agent.conversation(request.conversation) for request in wanted],
             [request.utterance for request in wanted],
             deadline=[max(0.0, request.until - clock()) for request in wanted],
         )

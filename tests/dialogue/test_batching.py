@@ -167,6 +167,23 @@ def test_only_equal_settings_share_a_batch(echo, batching):
     assert echo.batches == [["first"], ["a", "c"], ["b", "d"]]
 
 
+def test_each_request_of_a_batch_finds_its_conversation_in_its_own_store(talker):
+    """They were all looked for in the store of the first."""
+    agent, stores = DialogueAgent(talker), {name: ConversationStore() for name in "abc"}
+    for (name, store), said in zip(stores.items(), TALK[0], strict=False):
+        store.put(name, agent.answer([Conversation()], [said])[0].conversation)
+    before = {name: store.get(name).turns for name, store in stores.items()}
+    batching = BatchingAgent(agent)
+    with held(agent, batching):
+        asked = [ask(batching.with_store(store), name, "hi") for name, store in stores.items()]
+    for future in asked:
+        future.result(LONG)
+    after = {name: store.get(name).turns for name, store in stores.items()}
+    assert {name: turns[:2] for name, turns in after.items()} == before
+    assert {len(turns) for turns in after.values()} == {4}
+    batching.close()
+
+
 def test_the_time_of_waiting_counts(echo, batching):
     clock = batching._decoder.clock
     with busy(echo, batching):
