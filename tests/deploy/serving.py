@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 from ..skill.conftest import read_request
@@ -60,6 +61,7 @@ class Server:
     def say(self, text, session="one", *, ask=None, **attributes):
         """Say something as Alexa does, and return the response. ask: another way to the server."""
         envelope = with_time(read_request("chat"))
+        envelope["request"]["requestId"] = f"amzn1.echo-api.request.{uuid.uuid4()}"
         envelope["session"] |= {"sessionId": session, "attributes": attributes}
         envelope["request"]["intent"]["slots"]["raw_input"]["value"] = text
         body = json.dumps(envelope).encode()

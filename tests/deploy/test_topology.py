@@ -143,6 +143,16 @@ def test_both_servers_answer_through_nginx_and_only_the_skill_is_public(topology
 
 
 @pytest.mark.slow
+def test_a_conversation_goes_on_at_whichever_server_the_next_turn_reaches(topology):
+    """Each server knows the turn that the other one kept in Redis: it is the fourth, not the first."""
+    envelope = {}
+    for _ in range(4):
+        answer = topology.servers[0].say("what is your name", "shared", ask=topology.ask)
+        envelope = answer["sessionAttributes"]
+    assert envelope["turn"] == 4
+
+
+@pytest.mark.slow
 def test_a_server_that_is_killed_in_the_middle_takes_nobody_down(topology):
     victim, answers = topology.servers[0], []
 
