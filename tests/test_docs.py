@@ -172,7 +172,8 @@ def test_the_commands_of_every_page_are_looked_at():
 @pytest.mark.parametrize("name", PAGES)
 def test_each_make_target_and_requirements_file_that_a_page_names_is_there(name):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"(?:^|`)make ([a-z-]+)", TEXTS[name], re.MULTILINE):
+    shown = "\n".join([*FENCED.findall(TEXTS[name]), *re.findall(r"`(.*?)`", TEXTS[name])])
+    for target in re.findall(r"^make ([a-z-]+)", shown, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for file in re.findall(r"requirements[-\w]*\.txt", TEXTS[name]):
         assert (ROOT / file).is_file(), file
