@@ -57,7 +57,7 @@ log = logging.getLogger("app")
 CLOSE_SECONDS = 5.0
 # No skill has this id: until the first deployment makes a skill, every request is refused.
 NOT_DEPLOYED = ("not deployed yet",)
-SAMPLE_REQUEST = Path(__file__).parent / "tests" / "requests" / "chat.json"
+SAMPLE_REQUEST = Path(__file__).parent / "skill" / "sample_request.json"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from app import Settings, announce, check_address, create_app, listen, main, settings_of
+from app import (
+    SAMPLE_REQUEST,
+    Settings,
+    announce,
+    check_address,
+    create_app,
+    listen,
+    main,
+    settings_of,
+)
 from dialogue.state import Owner
 from skill import tunnel
 from skill.endpoint import BODY_LIMIT
@@ -57,7 +66,7 @@ def test_a_production_server_without_a_skill_id_refuses_to_start():
 
 def test_a_missing_checkpoint_is_named(tmp_path, capsys):
     assert main(["--checkpoint", str(tmp_path / "nothing")]) == 2
-    assert "no checkpoint" in capsys.readouterr().err
+    assert "nothing is not a checkpoint: it lacks model.safetensors" in capsys.readouterr().err
 
 
 def test_verification_is_on_by_default():
@@ -144,6 +153,14 @@ def test_flask_ask_sdk_mounts_the_skill_and_oscrypto_is_never_loaded(agent):
     app = create_app(Settings(verify=False), agent)
     assert "ASK_SDK_SKILL_ADAPTER" in app.extensions
     assert "oscrypto" not in sys.modules
+
+
+def test_the_request_that_the_server_proposes_to_try_is_answered(agent):
+    client = create_app(Settings(verify=False), agent).test_client()
+    answer = client.post("/", data=SAMPLE_REQUEST.read_bytes())
+    assert answer.status_code == 200
+    ((_, utterance),) = agent.heard
+    assert utterance == "i saw a great movie yesterday"
 
 
 @pytest.mark.parametrize(
