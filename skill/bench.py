@@ -118,7 +118,7 @@ def calls() -> dict[str, Callable[[], object]]:
     now = datetime.now(UTC)
     verifier = Verifier(skill_ids=("amzn1.ask.skill.bench",), now=lambda: now)
     tomorrow = now + timedelta(days=1)
-    verifier._leaves[URL] = Leaf(key.public_key(), tomorrow, tomorrow)  # as after a fetch
+    verifier.remember(URL, Leaf(key.public_key(), refresh=tomorrow, expires=tomorrow))
     signature = key.sign(body, padding.PKCS1v15(), SHA256())
     headers = {"Signature-256": b64encode(signature).decode(), "SignatureCertChainUrl": URL}
     forged = {**headers, "Signature-256": b64encode(signature[::-1]).decode()}

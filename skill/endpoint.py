@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -21,6 +19,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from skill import contract
+from skill.adapter import skill_adapter
 from skill.envelope import Junk, Reader, is_known, parse
 from skill.interaction_settings import load
 from skill.logs import LOGGED_ID, current_request
@@ -61,7 +60,7 @@ def mount(
         ASK_SDK_VERIFY_TIMESTAMP=False,
     )
     skill.serializer = Reader()
-    adapter = _skill_adapter(skill, app)
+    adapter = skill_adapter(skill, app)
     hears = interaction or load()
 
     def dispatch() -> dict[str, Any]:
@@ -169,22 +168,3 @@ def refuse_strangers() -> None:
 def plain(line: str, status: int) -> Response:
     """Return a refusal: one plain line."""
     return Response(line + "\n", status=status, mimetype="text/plain")
-
-
-def _skill_adapter(skill: CustomSkill, app: Flask) -> Any:
-    """Build flask-ask-sdk's adapter without the certvalidator package.
-
-    Importing flask_ask_sdk imports certvalidator, which imports oscrypto, which raises
-    LibraryNotFoundError on OpenSSL 3.0.10 and later (it reads only one digit of the version).
-    We use none of it, since our own Verifier runs first, so a stub with three names stands in for
-    it during the import.
-    """
-    if "certvalidator" not in sys.modules:
-        stub, errors = ModuleType("certvalidator"), ModuleType("certvalidator.errors")
-        never = type("NeverRaised", (Exception,), {})
-        vars(errors).update(ValidationError=never, PathError=never)
-        vars(stub).update(CertificateValidator=None, errors=errors)
-        sys.modules |= {"certvalidator": stub, "certvalidator.errors": errors}
-    from flask_ask_sdk.skill_adapter import SkillAdapter
-
-    return SkillAdapter(skill=skill, skill_id="skill", app=app)

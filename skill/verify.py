@@ -20,16 +20,16 @@ import re
 import threading
 import time
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import certifi
 import requests
 import urllib3
+from cachetools import FIFOCache, TTLCache
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -39,8 +39,6 @@ from cryptography.x509 import verification
 from werkzeug.datastructures import Headers
 
 from skill.envelope import moment, parse
-
-T = TypeVar("T")
 
 ALEXA_HOST = "echo-api.amazon.com"  # the certificate must be for this host
 CHAIN_HOST = "s3.amazonaws.com"  # the chain must come from this host, and from this path
@@ -96,8 +94,12 @@ class Verifier:
         """
         self._skill_ids, self._now = skill_ids, now
         self._roots = verification.Store(_read_roots(roots_file()))
-        self._leaves: OrderedDict[str, Leaf] = OrderedDict()
-        self._failures: OrderedDict[str, datetime] = OrderedDict()
+        self._leaves: FIFOCache[str, Leaf] = FIFOCache(CACHED_LEAVES)
+        self._failures: TTLCache[str, None] = TTLCache(
+            REMEMBERED_FAILURES,
+            FAILED_FOR.total_seconds(),
+            timer=lambda: self._now().timestamp(),
+        )
         self._fetches: dict[str, Fetch] = {}
         self._fetching = 0  # fetching threads, including those that nobody waits for any more
         self._queued = 0
@@ -106,6 +108,11 @@ class Verifier:
     def answer_only(self, *skill_ids: str) -> None:
         """Answer only these skills from now on."""
         self._skill_ids = skill_ids
+
+    def remember(self, url: str, leaf: Leaf) -> None:
+        """Keep the verified leaf of a chain, so that the chain need not be fetched."""
+        with self._changed:
+            self._leaves[url] = leaf
 
     def check(self, body: bytes, headers: Mapping[str, str] | Headers) -> dict[str, Any]:
         """Check a request's signature, time and skill id, and return its JSON.
@@ -158,8 +165,7 @@ class Verifier:
         chain is known. Raises NotAlexa if the chain failed a moment ago, or if too many others are
         being fetched.
         """
-        now = self._now()
-        if self._failures.get(url, now) > now:
+        if url in self._failures:
             raise NotAlexa("the certificate chain could not be fetched a moment ago")
         if self._can_fetch(url):
             return
@@ -182,7 +188,7 @@ class Verifier:
         if now < leaf.refresh or not self._can_fetch(url):
             return leaf
         again = now + REFRESHED_EVERY
-        _remember(self._leaves, url, leaf._replace(refresh=again), CACHED_LEAVES)
+        self._leaves[url] = leaf._replace(refresh=again)
         fetch = self._fetch(url)
         self._changed.wait_for(lambda: fetch.outcome is not None, REFRESH_SECONDS)
         return fetch.outcome if isinstance(fetch.outcome, Leaf) else leaf
@@ -227,9 +233,9 @@ class Verifier:
             if self._fetches.get(url) is fetch:
                 del self._fetches[url]
             if isinstance(outcome, Leaf):
-                _remember(self._leaves, url, outcome, CACHED_LEAVES)
+                self._leaves[url] = outcome
             elif not isinstance(outcome, Unavailable):
-                _remember(self._failures, url, self._now() + FAILED_FOR, REMEMBERED_FAILURES)
+                self._failures[url] = None
             fetch.outcome = outcome
             self._changed.notify_all()
 
@@ -371,10 +377,3 @@ def _read_roots(path: Path) -> list[x509.Certificate]:
             f"the trust roots in {path} cannot be read ({error}); "
             "set SSL_CERT_FILE to a file of PEM certificates"
         ) from None
-
-
-def _remember(memory: OrderedDict[str, T], url: str, value: T, limit: int) -> None:
-    memory[url] = value
-    memory.move_to_end(url)
-    while len(memory) > limit:
-        memory.popitem(last=False)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cachetools import FIFOCache
 
 from dialogue.answers import Answer
 from dialogue.config import DecodeConfig
@@ -48,11 +49,12 @@ class Agents:
         """Take the agent, and the checkpoints to choose from by name, loaded on first use."""
         self._agent, self.checkpoints, self._load = agent, dict(checkpoints), load
         self._of_others = agent  # answers in sessions that are not the page's
-        self._chosen: OrderedDict[str, AnAgent] = OrderedDict()  # session -> its agent
-        self._loaded: OrderedDict[str, AnAgent] = OrderedDict()
+        # session -> its agent
+        self._chosen: FIFOCache[str, AnAgent] = FIFOCache(KEPT_SESSIONS)
+        self._loaded: FIFOCache[str, AnAgent] = FIFOCache(KEPT_CHECKPOINTS)
         # session -> its last reply, and the agent that gave it
-        self._replies: OrderedDict[str, tuple[AnAgent, Reply]] = OrderedDict()
-        self._seen: OrderedDict[str, Seen] = OrderedDict()  # request -> its answer
+        self._replies: FIFOCache[str, tuple[AnAgent, Reply]] = FIFOCache(KEPT_ANSWERS)
+        self._seen: FIFOCache[str, Seen] = FIFOCache(KEPT_ANSWERS)  # request -> its answer
         self._lock = threading.Lock()
 
     # --- called by the skill --------------------------------------------------------------------
@@ -68,7 +70,7 @@ class Agents:
             agent = self._of(name)
             (reply,) = agent.replies([name], [utterance], deadline=deadline)
             with self._lock:
-                _put(self._replies, name, (agent, reply), limit=KEPT_ANSWERS)
+                self._replies[name] = (agent, reply)
             replies.append(reply.text)
         return replies
 
@@ -95,7 +97,7 @@ class Agents:
                     if answer.by == "agent"
                     else (None, None)
                 )
-                _put(self._seen, request, Seen(answer, agent, reply), limit=KEPT_ANSWERS)
+                self._seen[request] = Seen(answer, agent, reply)
 
     def with_store(self, store: Conversations) -> Agents:
         """Return the same with other people's conversations in a store; the page's stay here."""
@@ -136,7 +138,7 @@ class Agents:
         decode = settings_of(settings)
         agent = self._of_checkpoint(checkpoint).with_settings(decode)
         with self._lock:
-            _put(self._chosen, session, agent, limit=KEPT_SESSIONS)
+            self._chosen[session] = agent
         return decode
 
     def _of(self, session: str) -> AnAgent:
@@ -159,13 +161,5 @@ class Agents:
         if name not in self._loaded:
             agent = self._load(self.checkpoints[name])
             with self._lock:
-                _put(self._loaded, name, agent, limit=KEPT_CHECKPOINTS)
+                self._loaded[name] = agent
         return self._loaded[name]
-
-
-def _put(kept: OrderedDict[str, Any], name: str, value: Any, *, limit: int) -> None:
-    """Keep a value as the newest, and drop the oldest beyond the limit."""
-    kept[name] = value
-    kept.move_to_end(name)
-    while len(kept) > limit:
-        kept.popitem(last=False)
