@@ -1,4 +1,4 @@
-"""A file that is replaced as a whole: whoever reads it sees the old one or the new one, and never a part."""
+"""Replace a file as a whole: readers see the old one or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from safetensors import SafetensorError
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path`, flush it to disk, then put it in its place: readers see the old one or the new one.
+    """Write a file beside `path`, flush it to disk, then move it into place.
 
     A device or a pipe is written into as it is: to replace /dev/null would be to destroy it.
-    Raises OSError that names the file where it cannot be written, such as on a full disk; nothing new is left behind.
+    Raises OSError, naming the file, if it cannot be written, as on a full disk; nothing new is left
+    behind.
     """
     partial = path.with_name(path.name + ".partial")
     try:

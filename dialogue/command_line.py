@@ -24,7 +24,7 @@ _ERRORS = {"stdin": "replace", "stdout": "replace", "stderr": "backslashreplace"
 def command(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
     """Make a main show what it can in any encoding, and end in one line where its input is wrong.
 
-    ValueError and OSError are what a command raises of its input: they are shown, and the status is 2.
+    ValueError and OSError are about the input: they are shown, and the status is 2.
     """
 
     @wraps(main)

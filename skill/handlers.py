@@ -83,7 +83,7 @@ class Interaction(AbstractRequestInterceptor):
 
 
 class CanFulfill(AbstractRequestHandler):
-    """Tell Alexa, when it looks for a skill, whether this one fits; nobody is listening yet."""
+    """Answer Alexa, when it looks for a skill, whether this one fits; nobody is listening yet."""
 
     def __init__(self, interaction: InteractionSettings) -> None:
         self._interaction = interaction

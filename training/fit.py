@@ -105,7 +105,8 @@ def fit(
     """
     run = begin(
         config, sizes, data,
-        out=out, device=device, before=before, start_from=start_from, kind=kind, processes=processes,
+        out=out, device=device, before=before, start_from=start_from, kind=kind,
+        processes=processes,
     )  # fmt: skip
     progress, first = run.progress, processes.first
     # A resumed run's clock continues where it stopped; the time in between does not count.
@@ -201,7 +202,7 @@ def first_model(
     start_from: Checkpoint | None,
     kind: ModelClass,
 ) -> tuple[ModelModule[Any], ModelConfig]:
-    """Return a model with its first weights: random, of another checkpoint, or with word vectors."""
+    """Return a model with its first weights: random, a checkpoint's, or with word vectors."""
     torch.manual_seed(config.seed)
     model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
     model = kind.from_config(model_config, bos_id=data.vocabulary.bos_id)

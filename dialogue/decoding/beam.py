@@ -1,6 +1,7 @@
 """One step of a beam: which of all (hypothesis, token) pairs go on. Functions over tables (R, V).
 
-Each gives 2K candidates a conversation (K of them go on, whatever ends: each hypothesis has one </s> only).
+Each returns 2K candidates per conversation. K of them go on whatever ends, since each hypothesis
+has only one </s>.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Candidates(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """How the rows of K hypotheses are cut into B tokens a block, S blocks a row: tokens s, s + S, s + 2S ..."""
+    """How the rows of K hypotheses are cut into S blocks each, of B tokens: s, s + S, s + 2S ..."""
 
     members: Tensor  # (K * S, B): indices into K * V
     rows: Tensor  # (K * S,): whose row a block is of
@@ -51,8 +52,9 @@ def blocks_of(k: int, vocabulary: int, device: torch.device) -> Blocks | None:
 def best(table: Tensor, totals: Tensor) -> Candidates:
     """Take the 2K best of table (R, V) + totals (N, K): beam search.
 
-    A flat top-k over (N, K * V) in two stages: the 2K best are among the 2K blocks with the highest maxima, and a maximum of
-    each block is several times faster to find than the top of all. A number that is none (NaN) is never taken.
+    This is a flat top-k over (N, K * V) in two stages: the 2K best are among the 2K blocks with the
+    highest maxima, and the maximum of each block is several times faster to find than the top of
+    all. NaN is never taken.
     """
     n, k = totals.shape
     vocabulary = table.shape[1]
@@ -73,9 +75,9 @@ def best(table: Tensor, totals: Tensor) -> Candidates:
 
 
 def diverse(table: Tensor, totals: Tensor, penalty: float) -> Candidates:
-    """Take the 2K best of table (R, V) + totals (N, K) after `penalty` for each better sibling of the same parent.
+    """Take the 2K best of table (R, V) + totals (N, K), less `penalty` for each better sibling.
 
-    Li and Jurafsky 2016. The penalty is not summed up.
+    Siblings have the same parent (Li and Jurafsky 2016). The penalty is not added to the totals.
     """
     n, k = totals.shape
     vocabulary = table.shape[1]
@@ -93,10 +95,11 @@ def diverse(table: Tensor, totals: Tensor, penalty: float) -> Candidates:
 def grouped(
     table: Tensor, totals: Tensor, groups: int, *, penalty: float, eos_id: int
 ) -> Candidates:
-    """Take the 2K best of each group; a token costs `penalty` for every hypothesis of an earlier group that goes on with it.
+    """Take the 2K best of each group, penalising tokens that earlier groups take.
 
-    Vijayakumar et al. 2018 with Hamming diversity. table (R, V), totals (N * groups, K), K being the size of a group; one
-    group after the other, as the paper has it. The penalty is not summed up.
+    A token costs `penalty` for every hypothesis of an earlier group that goes on with it: Hamming
+    diversity (Vijayakumar et al. 2018), one group after the other, as in the paper. K is the size
+    of a group; table (R, V), totals (N * groups, K). The penalty is not added to the totals.
     """
     rows, k = totals.shape
     vocabulary = table.shape[1]

@@ -1,4 +1,7 @@
-"""What every step of a search chose, and the replies that are read back out of it: nothing is copied while the search runs."""
+"""What every step of a search chose, and how the replies are read back from it at the end.
+
+Nothing is copied while the search runs.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ IMPOSSIBLE = float("-inf")
 class Hypothesis:
     """A reply: its tokens without </s>, their log-probability with </s>, and what it is ordered by.
 
-    token_log_probs: of every token, </s> last; they add up to log_prob. A search that ran out of time gives hypotheses that
-    are not finished: </s> is neither reached nor counted.
+    token_log_probs: of every token, </s> last; they add up to log_prob. A search that runs out of
+    time returns unfinished hypotheses: </s> is neither reached nor counted.
     """
 
     token_ids: tuple[int, ...]
@@ -29,9 +32,10 @@ class Hypothesis:
 
 
 class Taken(NamedTuple):
-    """What one step took, for N beams of K: candidates (N, C), best first, and the hypotheses (N, K) that go on.
+    """What one step took, for N beams of K hypotheses.
 
-    A candidate is parent * V + token, the parent being a hypothesis of the step before, 0 to K - 1.
+    That is candidates (N, C), best first, and the hypotheses (N, K) that go on. A candidate is
+    parent * V + token, where parent is a hypothesis of the previous step, 0 to K - 1.
     """
 
     candidates: Tensor
@@ -42,12 +46,12 @@ class Taken(NamedTuple):
 
 
 def penalty(length: int, alpha: float) -> float:
-    """Give GNMT's length penalty (Wu et al. 2016, eq. 14)."""
+    """Return GNMT's length penalty (Wu et al. 2016, eq. 14)."""
     return float(((5 + length) / 6) ** alpha)
 
 
 def without_nan_(scores: Tensor) -> Tensor:
-    """Make what is no number impossible, in place: it would compare as the highest."""
+    """Make NaN and infinities impossible, in place: NaN would compare as the highest."""
     return scores.nan_to_num_(nan=IMPOSSIBLE, posinf=IMPOSSIBLE, neginf=IMPOSSIBLE)
 
 
@@ -67,9 +71,9 @@ class Paths:
         )
 
     def ended(self, vocabulary: int) -> Tensor:
-        """Give the scores over the length penalty of the hypotheses that ended, (N, T, K): minus infinity where none did.
+        """Return the scores of the hypotheses that ended over the length penalty: (N, T, K).
 
-        Of the candidates of a step the K best count.
+        Minus infinity stands where none ended. Only the K best candidates of a step count.
         """
         scores = torch.stack([step.scores[:, : self.keep] for step in self.steps], dim=1)
         tokens = (
@@ -81,7 +85,10 @@ class Paths:
         return scores.masked_fill_(tokens != self.eos_id, IMPOSSIBLE)
 
     def worst_kept(self, vocabulary: int) -> Tensor:
-        """Give the score of the K-th best finished hypothesis of each beam, (N,): minus infinity where there are fewer."""
+        """Return the score of the K-th best finished hypothesis of each beam: (N,).
+
+        It is minus infinity for a beam with fewer.
+        """
         return self.ended(vocabulary).flatten(1).topk(self.keep, dim=1).values[:, -1]
 
     def read(self, vocabulary: int) -> list[list[Hypothesis]]:
@@ -109,7 +116,7 @@ class Paths:
         ]
 
     def read_unfinished(self, totals: Tensor, vocabulary: int) -> list[list[Hypothesis]]:
-        """List what each beam has so far, best first: totals (N, K) are what the search summed up."""
+        """List what each beam has so far, best first. totals: the sums of the search, (N, K)."""
         length, trace = len(self.steps), self._tracer(vocabulary)
         scores, rows = (totals / penalty(length, self.alpha)).sort(dim=1, descending=True)
         return [
@@ -130,7 +137,10 @@ class Paths:
         def trace(
             beam: int, row: int, length: int, total: float | None, score: float
         ) -> Hypothesis:
-            """Follow the parents back from a row after `length` tokens. total: with </s>, None where it was not reached."""
+            """Follow the parents back from a row after `length` tokens.
+
+            total: the log-probability with </s>; None if </s> was not reached.
+            """
             token_ids, sums = [], [] if total is None else [total]
             for step in range(length - 1, -1, -1):
                 sums.append(kept_sums[step][beam][row])

@@ -19,7 +19,10 @@ SPAN = 32.0  # natural logarithms: tokens that are less likely than exp(-32) cou
 
 
 def uniforms(seeds: Sequence[int], samples: int, steps: int) -> Tensor:
-    """Draw all random numbers of a search from [0, 1): (N, samples, steps), from one seed a conversation."""
+    """Draw all random numbers of a search from [0, 1): (N, samples, steps).
+
+    Each conversation has its own seed.
+    """
     if not steps:
         return torch.empty(len(seeds), samples, 0)
     generators = [
@@ -31,7 +34,10 @@ def uniforms(seeds: Sequence[int], samples: int, steps: int) -> Tensor:
 
 
 def drawing(config: DecodeConfig, sentence_ends: Sequence[int], *, device: torch.device) -> Draw:
-    """Build the draw of a method: (log_probs (R, V), uniform (R,), the steps so far) -> tokens (R,)."""
+    """Return how a method draws tokens.
+
+    It is called with log_probs (R, V), uniform (R,) and the steps so far, and returns tokens (R,).
+    """
     if config.method in ("top-k", "delayed-beam"):
         return lambda log_probs, uniform, paths: draw_top_k(log_probs, uniform, config.top_k)
     if config.method != "factual-nucleus":
@@ -58,7 +64,10 @@ def since_sentence_end(paths: Paths, shape: Sequence[int], ends: Tensor) -> Tens
 
 
 def draw(weights: Tensor, uniform: Tensor) -> Tensor:
-    """Draw one index a row in proportion to its weights: (R, V), uniform (R,) -> (R,). Weights of 0 are never drawn."""
+    """Draw one index per row in proportion to its weights: (R, V), uniform (R,) -> (R,).
+
+    Weights of 0 are never drawn.
+    """
     cumulative = weights.cumsum(-1)
     total = cumulative[:, -1:]
     below = torch.minimum(
@@ -76,7 +85,10 @@ def draw_top_k(log_probs: Tensor, uniform: Tensor, k: int) -> Tensor:
 
 
 def draw_nucleus(log_probs: Tensor, uniform: Tensor, top_p: Tensor | float) -> Tensor:
-    """Draw from the fewest tokens that have the probability top_p together: (R, V), uniform (R,), top_p (R, 1) or one -> (R,)."""
+    """Draw from the fewest tokens whose probabilities add up to top_p.
+
+    log_probs (R, V), uniform (R,), top_p (R, 1) or one number -> tokens (R,).
+    """
     log_probs = log_probs.log_softmax(-1)
     probs = log_probs.exp()
     if isinstance(top_p, Tensor) or top_p < 1:
@@ -85,14 +97,16 @@ def draw_nucleus(log_probs: Tensor, uniform: Tensor, top_p: Tensor | float) -> T
 
 
 def nucleus_threshold(log_probs: Tensor, probs: Tensor, top_p: Tensor | float) -> Tensor:
-    """Find the log-probability (R, 1) above which tokens have the probability top_p together, and no fewer do.
+    """Return the log-probability (R, 1) above which the fewest tokens add up to top_p.
 
-    A radix select: a histogram finds the bin in which the sum reaches top_p, a second one the bin within that bin (1e-5
-    wide; tokens closer than that count as equally likely). Sorting 10,000 tokens takes ten times as long.
+    This is a radix select: a histogram finds the bin in which the sum reaches top_p, and a second
+    one the bin within that bin (1e-5 wide; tokens closer than that count as equally likely).
+    Sorting 10,000 tokens takes ten times as long.
     """
     top, width = torch.zeros_like(log_probs[:, :1]), SPAN
     for _ in range(2):
-        # What is likelier than `top` counts in the first bin, what is below the span in the last. NaN must not become an index.
+        # What is likelier than `top` counts in the first bin, and what is below the span in the
+        # last. NaN must not become an index.
         bins = ((top - log_probs) * (BINS / width)).clamp_(0, BINS).nan_to_num_(BINS).long()
         mass = probs.new_zeros(len(probs), BINS + 1).scatter_add_(1, bins, probs).cumsum(-1)
         width /= BINS

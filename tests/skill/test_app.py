@@ -160,7 +160,7 @@ def test_the_request_that_the_server_proposes_to_try_is_answered(agent):
     answer = client.post("/", data=SAMPLE_REQUEST.read_bytes())
     assert answer.status_code == 200
     ((_, utterance),) = agent.heard
-    assert utterance == "i saw a great movie yesterday"
+    assert utterance == "i saw a great movie yesterday."
 
 
 @pytest.mark.parametrize(
