@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,11 @@ def read_request(name):
     return json.loads((REQUESTS / f"{name}.json").read_text())
 
 
+def spoken(answer):
+    """Return what a response says, without its markup."""
+    return "".join(ET.fromstring(answer["response"]["outputSpeech"]["ssml"]).itertext())
+
+
 @pytest.fixture
 def post(client):
     """Post a stored request, each time under a new id, or an envelope as it is; return the response's JSON."""
@@ -95,6 +101,22 @@ def post(client):
         return answer.get_json()
 
     return send
+
+
+@pytest.fixture
+def talk(post):
+    """Hold a session: what the agent replies to each utterance; returns what was heard."""
+
+    def talk(agent, turns, attributes=None):
+        heard, kept = [], attributes or {}
+        for said, reply in turns:
+            agent.reply = reply
+            answer = post("chat", said=said, attributes=kept)
+            kept = answer["sessionAttributes"]
+            heard.append(spoken(answer))
+        return heard
+
+    return talk
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from skill.interaction_settings import load
 
 from . import amazon as fake
 from . import rig
+from .internet import Internet
 
 ROOT = Path(__file__).parent.parent.parent
 HOST = "four-odd-words.trycloudflare.com"
@@ -39,7 +40,7 @@ def world(tmp_path):
     environment of its owner.
     """
     authority, port = rig.Authority(), free_port()
-    amazon, internet = fake.Amazon(), fake.Internet(authority, tmp_path)
+    amazon, internet = fake.Amazon(), Internet(authority, tmp_path)
     for host in ("api.amazonalexa.com", "api.amazon.com"):
         internet.put(host, amazon.port)
     internet.put(HOST, port, names=("*.trycloudflare.com",))

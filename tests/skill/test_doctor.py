@@ -12,9 +12,9 @@ from app import Settings, create_app, listen
 from skill import doctor, interaction_settings, state
 from skill.doctor import Finding
 
-from . import amazon as fake
 from . import rig
 from .conftest import FakeAgent
+from .internet import Internet
 
 OURS = interaction_settings.load()
 HOST = "ann.ngrok-free.app"
@@ -39,7 +39,7 @@ def alone(tmp_path, monkeypatch):
 
 @pytest.fixture
 def internet(tmp_path, monkeypatch):
-    server = fake.Internet(rig.Authority(), tmp_path)
+    server = Internet(rig.Authority(), tmp_path)
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     yield server

@@ -17,8 +17,7 @@ from skill import deadline, phrases
 from skill.interaction_settings import load
 from skill.responder import Responder
 
-from .conftest import FakeAgent, handler_input, read_request
-from .test_skill import spoken
+from .conftest import FakeAgent, handler_input, read_request, spoken
 
 # How a session came to be where it is: the requests before, each with what was said.
 STATES = {

@@ -8,7 +8,7 @@ import pytest
 from skill import phrases
 from skill.speech import to_speech
 
-from .conftest import REQUESTS, read_request
+from .conftest import REQUESTS, read_request, spoken
 
 ODD = [  # but for what the skill reads, which is there
     "chat_epoch_time",
@@ -89,10 +89,6 @@ SILENT = [
     "newer_type_without_session",
 ]
 QUERIES = ["can_fulfill", "can_fulfill_other"]
-
-
-def spoken(answer):
-    return "".join(ET.fromstring(answer["response"]["outputSpeech"]["ssml"]).itertext())
 
 
 def test_every_stored_request_is_in_one_of_the_lists():

@@ -17,8 +17,7 @@ from dialogue.state.codec import unpack
 from skill import phrases
 
 from ..dialogue.redis_server import BINARY, needs_redis, running
-from .conftest import read_request
-from .test_skill import spoken
+from .conftest import read_request, spoken
 
 KEY = b"k" * 32
 REDIS = pytest.param("redis", marks=needs_redis)

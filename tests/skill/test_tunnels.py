@@ -20,6 +20,7 @@ from skill.tunnel import NoTunnel
 from . import amazon as fake
 from . import rig
 from .conftest import FakeAgent, read_request
+from .internet import Internet
 from .ngrok import CANARY
 
 BANNER = """\
@@ -288,7 +289,7 @@ def test_a_tunnel_that_was_open_is_tried_again_with_a_line_for_each_reason(capsy
 
 
 def test_an_address_answers_as_the_skill_does_or_not_at_all(tmp_path, monkeypatch):
-    internet = fake.Internet(rig.Authority(), tmp_path)
+    internet = Internet(rig.Authority(), tmp_path)
     for name, value in internet.environment.items():
         monkeypatch.setenv(name, value)
     amazon = fake.Amazon()

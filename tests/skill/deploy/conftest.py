@@ -1,0 +1,54 @@
+"""A fake of Amazon's API, to which a login and nothing else leads."""
+
+from pathlib import Path
+
+import pytest
+
+from skill import deploy, interaction_settings, smapi, state
+
+from .. import amazon as fake
+from .. import rig
+from ..internet import Internet
+
+ROOT = Path(__file__).parent.parent.parent.parent
+OURS = interaction_settings.load()
+ENDPOINT = "https://ann.ngrok-free.app/"
+TARGET = deploy.Target(OURS, ENDPOINT, "Wildcard")
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """No login, no ask, no pauses."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setattr(smapi, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(deploy, "ASK_AGAIN_SECONDS", 0.0)
+
+
+@pytest.fixture
+def amazon(tmp_path, monkeypatch):
+    """Amazon, to whom a login and nothing else leads. What it saw must fit the published schema."""
+    server = fake.Amazon()
+    internet = Internet(rig.Authority(), tmp_path)
+    for host in ("api.amazonalexa.com", "api.amazon.com"):
+        internet.put(host, server.port)
+    for name, value in internet.environment.items():
+        monkeypatch.setenv(name, value)
+    yield server
+    for each in (server, internet):
+        each.shutdown()
+        each.server_close()
+    assert server.faults == []
+
+
+@pytest.fixture
+def logged_in(amazon):
+    state.write(state.LOGIN, fake.LOGIN)
+    return amazon
+
+
+def run(*more, status=0):
+    found = deploy.main(["--endpoint", ENDPOINT, *more])
+    assert found == status
+    return found
