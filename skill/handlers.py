@@ -38,7 +38,7 @@ from skill.session import (
     say_nothing,
     wording,
 )
-from skill.transaction import current
+from skill.transaction import current_transaction
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Remember(AbstractRequestInterceptor):
 
     def process(self, handler_input: HandlerInput) -> None:
         """Put them in the place of those that came with the request."""
-        session, kept = handler_input.request_envelope.session, current().attributes
+        session, kept = handler_input.request_envelope.session, current_transaction().attributes
         if session and kept is not None:
             session.attributes = kept
 

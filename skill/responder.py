@@ -16,7 +16,7 @@ from dialogue.safety import Level
 from dialogue.store import Conversations
 from skill import deadline, phrases
 from skill.session import added_question, locale, play, request_id, session_id, wording
-from skill.transaction import current
+from skill.transaction import current_transaction
 
 T = TypeVar("T")
 
@@ -44,8 +44,62 @@ class Agent(Protocol):
         """Return the same agent, in the conversations of another store."""
 
 
+class _Turn:
+    """One utterance in its conversation.
+
+    The agent works in a thread that may outlive the request: a search that is late is not stopped.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        name: str,
+        *,
+        question: str,
+        hint: Callable[[], None],
+        wait: Callable[[threading.Event, float], bool],
+    ) -> None:
+        """Begin a turn of the conversation of that name, in the current transaction.
+
+        question: the one that the skill added to the agent's last reply, or "". hint, wait: see
+        deadline.in_time.
+        """
+        self._transaction = current_transaction()
+        self._agent, self._name = agent.with_store(self._transaction), name
+        self._question, self._hint, self._wait = question, hint, wait
+        self._before = self._transaction.get(name)  # the conversation without this utterance
+
+    def respond(self, utterance: str) -> str:
+        """Return the agent's reply. Raises TimeoutError or Busy."""
+        (reply,) = self._in_time(
+            lambda: self._agent.respond([self._name], [utterance], deadline=deadline.SEARCH_FOR)
+        )
+        return reply
+
+    def note(self, utterance: str, reply: str) -> None:
+        """Add an exchange that the agent had no part in. Raises TimeoutError or Busy."""
+        self._in_time(lambda: self._agent.note(self._name, utterance, reply))
+
+    def abandon(self) -> None:
+        """Keep the conversation without this utterance: its reply was not heard.
+
+        The agent may still finish. A closed transaction takes no step from it.
+        """
+        self._transaction.close(self._before)
+
+    def _in_time(self, work: Callable[[], T]) -> T:
+        """Do what may have to wait for other people's replies."""
+        return deadline.in_time(lambda: self._after_own_question(work), self._hint, wait=self._wait)
+
+    def _after_own_question(self, work: Callable[[], T]) -> T:
+        if self._question:
+            self._agent.add(self._name, self._question)  # the utterance may be the answer to it
+            self._before = self._transaction.get(self._name)  # it was heard, whatever comes next
+        return work()
+
+
 class Responder:
-    """The agent's conversations, one per session, as each request's transaction has them.
+    """Answers utterances, each in the conversation that its request's transaction holds.
 
     Threads may share a responder.
     """
@@ -83,38 +137,18 @@ class Responder:
 
     def _answer(self, handler_input: HandlerInput, name: str, utterance: str) -> Answer:
         """Answer in time, or say that it took too long or that there is too much to do."""
-        transaction = current()
-        agent = self._agent.with_store(transaction)
-        before = transaction.get(name)
-
-        def in_time(work: Callable[[], T]) -> T:
-            """Do what may have to wait for other people's replies."""
-
-            def after_own_question() -> T:
-                nonlocal before
-                if question := added_question(handler_input):
-                    agent.add(name, question)  # the utterance may be the answer to it
-                    before = transaction.get(name)
-                return work()
-
-            return deadline.in_time(
-                after_own_question, lambda: self._say_meanwhile(handler_input), wait=self._wait
-            )
-
-        def note(written: str, reply: str) -> None:
-            in_time(lambda: agent.note(name, written, reply))
-
-        def respond(written: str) -> str:
-            (reply,) = in_time(
-                lambda: agent.respond([name], [written], deadline=deadline.SEARCH_FOR)
-            )
-            return reply
-
+        turn = _Turn(
+            self._agent,
+            name,
+            question=added_question(handler_input),
+            hint=lambda: self._say_meanwhile(handler_input),
+            wait=self._wait,
+        )
         try:
             given = answer(
                 utterance,
-                respond=respond,
-                note=note,
+                respond=turn.respond,
+                note=turn.note,
                 choose=lambda wordings: wording(handler_input, wordings),
                 seed=request_id(handler_input),
                 locale=locale(handler_input),
@@ -122,7 +156,7 @@ class Responder:
                 play=play(handler_input),
             )
         except TimeoutError:
-            transaction.close(before)  # the reply may still come, and was not heard
+            turn.abandon()
             log.warning(
                 "request %r: no reply within %.1f s",
                 request_id(handler_input),
@@ -149,8 +183,8 @@ class Responder:
     def forget(self, handler_input: HandlerInput) -> None:
         """Drop the conversation of a request's session."""
         if session := session_id(handler_input):
-            self._agent.with_store(current()).forget(session)
+            self._agent.with_store(current_transaction()).forget(session)
 
     def forget_user(self, handler_input: HandlerInput) -> None:
         """Drop everything that is kept about a request's user."""
-        current().forget_user()
+        current_transaction().forget_user()

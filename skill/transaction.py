@@ -71,7 +71,7 @@ class Transaction:
             return self._conversation
 
 
-def current() -> Transaction:
+def current_transaction() -> Transaction:
     """Return the transaction of the request that this thread answers, or one that keeps nothing."""
     return _current.get() or Transaction()
 
