@@ -1,4 +1,4 @@
-"""The settings of a model and of a search: frozen dataclasses that check themselves."""
+"""Settings of models and of the search: frozen dataclasses that check themselves."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 Value = TypeVar("Value")
 METHODS = {
-    "greedy": "the likeliest token, always",
-    "beam": "the beam_size likeliest hypotheses go on",
+    "greedy": "always the likeliest token",
+    "beam": "the beam_size likeliest hypotheses are kept",
     "diverse-beam": "beam, with sibling_penalty for each better sibling (Li and Jurafsky 2016)",
-    "group-beam": "groups of beams; a later group pays group_penalty for a token of an earlier one (Vijayakumar et al. 2018)",
+    "group-beam": "beams in groups; a token that an earlier group chose costs group_penalty "
+    "(Vijayakumar et al. 2018)",
     "top-k": "a token drawn from the top_k likeliest (Fan et al. 2018)",
-    "nucleus": "a token drawn from the smallest set with the probability top_p (Holtzman et al. 2020); with 1, from all",
-    "factual-nucleus": "nucleus whose top_p shrinks within a sentence, by top_p_decay down to top_p_floor (Lee et al. 2022)",
+    "nucleus": "a token drawn from the smallest set of probability top_p "
+    "(Holtzman et al. 2020); 1: from all",
+    "factual-nucleus": "nucleus; top_p shrinks within a sentence by top_p_decay, to top_p_floor "
+    "(Lee et al. 2022)",
     "delayed-beam": "the first `delay` tokens as top-k, then beam (Massarelli et al. 2020)",
     "delayed-nucleus-beam": "the first `delay` tokens as nucleus, then beam",
 }
@@ -44,32 +47,35 @@ def _known_fields(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def setting(default: Value, meaning: str, *, metavar: str | tuple[str, ...] = "") -> Value:
-    """Return a field with its default, and what --help says of it."""
+    """Return a field with its default and its help text."""
     return field(default=default, metadata={"help": meaning, "metavar": metavar})
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of a model; each takes its own of them (SETTINGS of its class). Letters as in dialogue/__init__.py."""
+    """Sizes of a model; each kind uses some of them (SETTINGS of its class).
+
+    The shape letters are those of dialogue/__init__.py.
+    """
 
     vocab_size: int
     embedding: int = setting(256, "size of a token's vector")
-    utterance: int = setting(512, "size of hred's utterance vector, of both directions together")
+    utterance: int = setting(512, "size of hred's utterance vector, both directions together")
     context: int = setting(512, "size of hred's history vector")
     hidden: int = setting(512, "size of the decoder's state")
     bidirectional: bool = setting(True, "whether hred reads utterances in both directions")
     readout: str = setting(
-        "linear", "of hred's output: linear, or maxout, the larger of two (Goodfellow et al. 2013)"
+        "linear", "hred's output: linear, or maxout, the larger of two (Goodfellow et al. 2013)"
     )
-    dropout: float = setting(0.2, "share of inputs and outputs that are left out in training")
-    cell: str = setting("gru", f"of seq2seq and language-model: {', '.join(CELLS)}")
-    layers: int = setting(1, "of seq2seq, language-model and transformer, one above the other")
+    dropout: float = setting(0.2, "fraction of inputs and outputs zeroed in training")
+    cell: str = setting("gru", f"cell of seq2seq and language-model: {', '.join(CELLS)}")
+    layers: int = setting(1, "layers of seq2seq, language-model and transformer")
     one_hot: bool = setting(
         False,
-        "whether language-model reads tokens as they are, without an embedding: for characters",
+        "whether language-model reads one-hot tokens, without an embedding: for characters",
     )
-    heads: int = setting(4, "of the transformer's attention")
-    window: int = setting(256, "tokens that the transformer sees")
+    heads: int = setting(4, "attention heads of the transformer")
+    window: int = setting(256, "tokens that the transformer attends to")
 
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
@@ -92,14 +98,18 @@ class ModelConfig:
         )
         if self.bidirectional and self.utterance % 2:
             raise ValueError(
-                f"utterance is {self.utterance}; a bidirectional encoder needs an even size, half for each direction"
+                f"utterance is {self.utterance}; a bidirectional encoder needs an even size, "
+                "half for each direction"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Read the sizes that a checkpoint holds. Raises ValueError on an unknown or missing setting."""
+        """Return the sizes that a checkpoint holds.
+
+        Raises ValueError on an unknown or missing setting.
+        """
         if "vocab_size" not in values:
             raise ValueError("the model's configuration lacks vocab_size")
         return cls(**_known_fields(cls, values))
@@ -107,59 +117,61 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """How a reply is searched for and chosen. Lengths are in tokens, without </s>."""
+    """How a reply is searched for and chosen. Lengths are in tokens, not counting </s>."""
 
     method: str = setting("beam", f"one of {', '.join(METHODS)}")
     beam_size: int = setting(
-        20, "hypotheses of a beam; with a method that draws, independent samples"
+        20, "hypotheses in a beam; with methods that draw, independent samples"
     )
     temperature: float = setting(1.0, "divides logits; 0 is greedy, whatever the method")
     top_k: int = setting(10, "for top-k and delayed-beam")
     top_p: float = setting(0.9, "for nucleus, factual-nucleus and delayed-nucleus-beam")
     top_p_decay: float = setting(
-        0.9, "lambda of factual-nucleus: top_p shrinks by it with every token of a sentence"
+        0.9, "lambda of factual-nucleus: each token of a sentence multiplies top_p by it"
     )
-    top_p_floor: float = setting(0.3, "omega of factual-nucleus: what top_p does not shrink below")
+    top_p_floor: float = setting(0.3, "omega of factual-nucleus: top_p never falls below it")
     delay: int = setting(3, "tokens that delayed-beam and delayed-nucleus-beam draw")
-    sibling_penalty: float = setting(0.5, "gamma of diverse-beam: what a rank among siblings costs")
-    groups: int = setting(2, "of group-beam; they share beam_size")
+    sibling_penalty: float = setting(0.5, "gamma of diverse-beam: cost per rank among siblings")
+    groups: int = setting(2, "groups of group-beam; they share beam_size evenly")
     group_penalty: float = setting(
-        0.5, "lambda of group-beam: what a token costs that an earlier group says at this step"
+        0.5, "lambda of group-beam: cost of a token that an earlier group chose at this step"
     )
-    seed: int = setting(0, "of the methods that draw: same seed, same conversation, same reply")
-    min_length: int = setting(2, "tokens a reply has at least")
-    max_length: int = setting(40, "tokens a reply has at most")
+    seed: int = setting(0, "for methods that draw: same seed and conversation, same reply")
+    min_length: int = setting(2, "minimum tokens in a reply")
+    max_length: int = setting(40, "maximum tokens in a reply")
     length_penalty: float = setting(
         0.65, "alpha of GNMT (Wu et al. 2016): score / ((5 + length) / 6) ** alpha; 0 is none"
     )
-    block_ngrams: int = setting(3, "no n-gram twice within a reply; 0 is off, as in the next two")
-    block_user_ngrams: int = setting(0, "no n-gram of the utterance that is answered")
-    block_reply_ngrams: int = setting(4, "no n-gram of the bot's last replies")
-    block_list: str = setting("", "a file of phrases that are never said, one a line")
+    block_ngrams: int = setting(3, "n-grams of this size never repeat within a reply; 0: off")
+    block_user_ngrams: int = setting(
+        0, "n-grams of this size are never copied from the utterance; 0: off"
+    )
+    block_reply_ngrams: int = setting(
+        4, "n-grams of this size are never copied from the bot's last replies; 0: off"
+    )
+    block_list: str = setting("", "file of phrases never to say, one per line")
     stop_words: tuple[str, ...] = setting(
-        (), "a reply ends after the first of these words or phrases", metavar="TEXT"
+        (), "words or phrases; a reply ends after the first of them", metavar="TEXT"
     )
-    repetition_penalty: float = setting(
-        0.0, "what a token costs that the reply holds already, in natural logarithms"
-    )
+    repetition_penalty: float = setting(0.0, "cost of a token already in the reply, in nats")
     anti_lm: float = setting(
         0.3, "lambda of re-ranking: log p(reply | history) - lambda * log p(reply) + gamma * length"
     )
-    length_bonus: float = setting(0.3, "gamma of the same (Li et al. 2016)")
+    length_bonus: float = setting(0.3, "gamma of re-ranking (Li et al. 2016)")
     recall: int = setting(
-        12, "remembered replies that are candidates, too, of a checkpoint that has some; 0: none"
+        12, "remembered replies among the candidates, if the checkpoint has any; 0: none"
     )
     recall_from: float = setting(
-        0.3, "score from which a remembered reply goes before what the search finds"
+        0.3, "score from which a remembered reply ranks above whatever the search finds"
     )
     recall_likelihood: float = setting(
         0.1,
-        "weight of log p(reply | history) - log p(reply), over the root of the length, beside the similarity",
+        "weight of (log p(reply | history) - log p(reply)) / sqrt(length), added to the similarity",
     )
 
     ranker: str = setting(
         "auto",
-        "auto, likelihood, recall, learned, or module:Class: what puts the candidates in order",
+        "orders the candidates: auto, likelihood, recall, learned or module:Class",
     )
 
     def __post_init__(self) -> None:
@@ -194,11 +206,13 @@ class DecodeConfig:
                 raise ValueError(f"{one.name} is {value}; it must be finite")
         if self.min_length > self.max_length:
             raise ValueError(
-                f"min_length {self.min_length} is above max_length {self.max_length}; no reply could be of that length"
+                f"min_length {self.min_length} is above max_length {self.max_length}; "
+                "no reply could have that length"
             )
         if self.method == "group-beam" and self.beam_size % self.groups:
             raise ValueError(
-                f"beam_size {self.beam_size} is not a multiple of groups {self.groups}; groups share it evenly"
+                f"beam_size {self.beam_size} is not a multiple of groups {self.groups}; "
+                "groups share it evenly"
             )
         if isinstance(self.stop_words, str) or not all(
             isinstance(word, str) and word.strip() for word in self.stop_words
@@ -209,12 +223,12 @@ class DecodeConfig:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether every token is the likeliest one: by the method, or by a temperature of 0."""
+        """Whether every token is the likeliest one, by the method or by a temperature of 0."""
         return self.method == "greedy" or self.temperature == 0
 
     @property
     def drawn_tokens(self) -> int:
-        """How many tokens of a reply are drawn at most, before a beam goes on; 0: none."""
+        """How many tokens of a reply are drawn at most, before any beam continues; 0: none."""
         if self.is_greedy:
             return 0
         if self.method in ("delayed-beam", "delayed-nucleus-beam"):
@@ -223,10 +237,10 @@ class DecodeConfig:
 
 
 def add_settings(parser: argparse._ActionsContainer, config: type) -> None:
-    """Add an option for each setting of a configuration; a field that is none has no help.
+    """Add an option for each setting of a configuration: each field that has a help text.
 
-    What is not given is absent from the result: a run that goes on, or a recipe, can tell a wish
-    from a default.
+    An option that is not given is absent from the result, so that a resumed run or a recipe can
+    tell what was asked for from a default.
     """
     types = get_type_hints(config)
     for one in fields(config):
@@ -266,5 +280,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def decode_config(options: argparse.Namespace) -> DecodeConfig:
-    """Return what `add_options` read. Raise ValueError on a setting out of range."""
+    """Return what `add_options` read. Raises ValueError on a setting out of range."""
     return DecodeConfig(**given(vars(options), DecodeConfig))
