@@ -1,8 +1,10 @@
-"""Text in, text out: an HRED dialogue agent. Knows no Alexa, no Flask, no corpus.
+"""Text in, text out: an HRED dialogue agent. It knows nothing of Alexa, Flask or corpora.
 
 Shape letters, the same in every docstring of this package:
-    N conversations   K beam size   R = N * K rows   T tokens of an utterance   M utterances of a batch
-    V vocabulary      E embedding   U utterance vector   C context (history vector)   H hidden (decoder)
-    P packed tokens: the real tokens of M utterances, time-major, longest utterance first
-Rows of a beam (N * K, ...) are the K hypotheses of conversation 0, then those of conversation 1, and so on.
+    N conversations   K beam size   R = N * K rows   M utterances in a batch
+    T tokens in an utterance   P packed tokens: the real tokens of M utterances, time-major,
+    longest utterance first
+    V vocabulary   E embedding   U utterance vector   C context (history vector)
+    H hidden (decoder)
+The rows of a beam (N * K, ...) are the K hypotheses of conversation 0, then those of 1, and so on.
 """

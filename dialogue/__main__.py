@@ -1,4 +1,7 @@
-"""python -m dialogue: talk to the agent in a terminal, or with --openings have a file of first utterances answered."""
+"""python -m dialogue: chat with the agent in a terminal.
+
+With --openings, answer a file of first utterances instead.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ from dialogue.text_files import read_lines
 def answer_openings(
     agent: DialogueAgent, openings: Sequence[str], *, safety: Level = "standard"
 ) -> Iterator[tuple[str, str]]:
-    """Answer each opening in a conversation of its own: the reply, and why it is a fixed one ("fallback", a topic), or ""."""
+    """Answer each opening in a conversation of its own.
+
+    Yields the reply, and why it is a fixed one ("fallback" or a topic) or "".
+    """
     for opening in openings:
         conversation = Talk(agent, safety=safety)
         given, reply = conversation.say(opening), conversation.reply
@@ -31,34 +37,34 @@ def answer_openings(
 
 
 def read_openings(path: Path) -> list[str]:
-    """Read first utterances, one a line; blank lines are none.
+    """Return first utterances, one per line, skipping blank lines.
 
-    Raises ValueError where there is none at all.
+    Raises ValueError if there are none.
     """
     openings = [line for line in read_lines(path) if line.strip()]
     if not openings:
-        raise ValueError(f"--openings {path} holds no utterance; expected one a line")
+        raise ValueError(f"--openings {path} holds no utterance; expected one per line")
     return openings
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Talk from the command line."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m dialogue", description="Talk to the agent in a terminal."
+        prog="python -m dialogue", description="Chat with the agent in a terminal."
     )
     add_model(parser)
     parser.add_argument(
         "--precision",
         default=os.environ.get("PRECISION") or "auto",
-        help="of the output layer: auto, fp32, bf16 or int8 (env PRECISION)",
+        help="precision of the output layer: auto, fp32, bf16 or int8 (env PRECISION)",
     )
     add_device(parser)
     parser.add_argument(
         "--openings",
         type=Path,
         metavar="FILE",
-        help="answer each line by itself; print opening, reply, why, by tabs",
+        help="answer each line by itself; print opening, reply and reason, tab-separated",
     )
     add_options(parser)
     options = parser.parse_args(arguments)

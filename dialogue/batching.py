@@ -1,9 +1,10 @@
 """Batching across requests: those that wait together are answered together.
 
-    threads -> submit -> what waits, in order -> one thread, which decodes a batch at a time -> futures
+    threads -> submit -> queue, in order -> one thread that decodes a batch at a time -> futures
 
-There is no timer: the decoding thread takes whatever may go together of what waits, and what comes meanwhile is the next
-batch. So a request to an idle server is answered at once, and under load batches grow by themselves.
+There is no timer: the decoding thread takes as many waiting requests as may share a batch, and
+whatever arrives meanwhile forms the next one. So an idle server answers at once, and batches grow
+with the load.
 """
 
 from __future__ import annotations
@@ -22,18 +23,21 @@ if TYPE_CHECKING:
     from dialogue.models import History
     from dialogue.store import Conversations
 
-MOST = 16  # requests in a batch
-WAITING = 64  # that many are answered within a few seconds
-PATIENCE = 1.0  # seconds after its deadline that a reply is waited for
+MOST = 16  # maximum requests in a batch
+WAITING = 64  # maximum requests in the queue, answered within a few seconds
+PATIENCE = 1.0  # seconds to wait for a reply after its deadline
 
 
 class Busy(Exception):
-    """There is no place for one more request: too many wait, or the server is going down."""
+    """The queue is full, or the server is shutting down."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Request:
-    """An utterance to be answered. until: the time of the clock after which no further token is searched for."""
+    """An utterance to be answered.
+
+    until: the clock's time after which the search adds no token.
+    """
 
     conversation: str
     utterance: str
@@ -44,7 +48,7 @@ class _Request:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """Anything else that is done to a conversation, for which nobody should wait long."""
+    """Anything else done to a conversation. It is quick, so it goes before replies."""
 
     conversation: str
     do: Callable[[], None]
@@ -52,10 +56,10 @@ class _Call:
 
 
 class BatchingAgent:
-    """An agent for many threads, called as `DialogueAgent` is: what they ask at the same time is answered in one batch.
+    """An agent for many threads, called like `DialogueAgent`; concurrent requests share batches.
 
-    What is asked of one conversation is done in the order in which it was asked, and no two requests of it are in one batch.
-    Only requests with equal settings share a batch. One that fails fails alone.
+    Requests of one conversation are handled in order, never two in one batch. Only requests with
+    equal settings share a batch. A request that fails does not affect the others.
     """
 
     def __init__(
@@ -66,27 +70,27 @@ class BatchingAgent:
         waiting: int = WAITING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the agent, how many requests go into a batch at most, and how many may wait."""
+        """Take the agent, the largest batch, and how many requests may wait."""
         self.agent = agent
         self._decoder = _Decoder(most, waiting, clock)
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for their turn."""
+        """How many requests are waiting."""
         return self._decoder.waiting
 
     def _with(self, agent: DialogueAgent) -> BatchingAgent:
-        """Return one whose requests wait with these, for an agent of the same model."""
+        """Return a copy for another agent of the same model, which shares the queue."""
         other = copy.copy(self)
         other.agent = agent
         return other
 
     def with_settings(self, decode: DecodeConfig) -> BatchingAgent:
-        """Return the agent with other settings of the search, as `DialogueAgent.with_settings` does."""
+        """Return the agent with other search settings, as `DialogueAgent.with_settings` does."""
         return self._with(self.agent.with_settings(decode))
 
     def with_store(self, store: Conversations) -> BatchingAgent:
-        """Return the agent in the conversations of another store."""
+        """Return the agent with the conversations of another store."""
         return self._with(self.agent.with_store(store))
 
     @property
@@ -100,15 +104,15 @@ class BatchingAgent:
         return self.agent.empty_history
 
     def history_from_bytes(self, data: bytes) -> History:
-        """Read a history of the model."""
+        """Return a history of the model from its bytes."""
         return self.agent.history_from_bytes(data)
 
     def submit(self, conversation: str, utterance: str, *, deadline: float) -> Future[Reply]:
-        """Ask for a reply and return at once. Raises Busy where too many wait.
+        """Ask for a reply and return at once. Raises Busy if too many requests wait.
 
-        deadline: seconds from now after which no further token is searched for, and the best so far is the reply: the time
-        of waiting counts. The reply is there when those of its whole batch are.
-        Future.cancel gives a reply up: as long as that succeeds, the reply does not enter the conversation.
+        deadline: seconds from now, waiting included, after which the search ends and the best reply
+        so far is taken. A reply is ready when its whole batch is. Future.cancel gives a reply up:
+        if it succeeds, the reply does not enter the conversation.
         """
         request = _Request(conversation, utterance, self.agent, self._decoder.clock() + deadline)
         self._decoder.put(request)
@@ -119,8 +123,8 @@ class BatchingAgent:
     ) -> list[Reply]:
         """Answer one utterance in each of the named conversations.
 
-        Raises Busy where too many wait, and TimeoutError where a reply is not there soon after its deadline; it does not
-        enter the conversation then.
+        Raises Busy if too many requests wait, and TimeoutError if a reply is not ready soon after
+        its deadline; that reply does not enter the conversation.
         """
         asked = [
             self.submit(conversation, utterance, deadline=deadline)
@@ -135,19 +139,19 @@ class BatchingAgent:
     def respond(
         self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float
     ) -> list[str]:
-        """Answer as `replies` does, in text."""
+        """Answer as `replies` does, returning text."""
         return [reply.text for reply in self.replies(conversations, utterances, deadline=deadline)]
 
     def note(self, conversation: str, utterance: str, reply: str) -> None:
-        """Take into a conversation what was answered elsewhere. Raises Busy where too many wait."""
+        """Add an exchange that was answered elsewhere. Raises Busy if too many requests wait."""
         self._call(conversation, lambda: self.agent.note(conversation, utterance, reply))
 
     def add(self, conversation: str, said: str) -> None:
-        """Take into a conversation what was said after the agent's own reply. Raises Busy where too many wait."""
+        """Add what was said after the agent's own reply. Raises Busy if too many requests wait."""
         self._call(conversation, lambda: self.agent.add(conversation, said))
 
     def forget(self, conversation: str) -> None:
-        """Drop a conversation, after what has been asked of it before."""
+        """Drop a conversation, once its earlier requests are done."""
         try:
             self._call(conversation, lambda: self.agent.forget(conversation), always=True)
         except Busy:  # the server is going down
@@ -159,21 +163,22 @@ class BatchingAgent:
         call.done.result()
 
     def why(self, reply: Reply) -> list[str]:
-        """Say of each candidate of a reply why it was passed over, as `DialogueAgent.why` does."""
+        """Return why each candidate was passed over, as `DialogueAgent.why` does."""
         return self.agent.why(reply)
 
     def close(self) -> None:
-        """Take nothing more, and return when all that waits has been answered."""
+        """Accept nothing more, and return once everything that waits is answered."""
         self._decoder.close()
 
 
 class _Decoder:
-    """What waits, and the thread that does it."""
+    """The queue, and the thread that works through it."""
 
     def __init__(self, most: int, waiting: int, clock: Callable[[], float]) -> None:
         if most < 1 or waiting < 1:
             raise ValueError(
-                f"batches of {most} with {waiting} requests that may wait answer nobody; each must be 1 or more"
+                f"batches of {most} with {waiting} requests that may wait answer nobody; "
+                "each must be 1 or more"
             )
         self.clock, self._most, self._limit = clock, most, waiting
         self._waiting: list[_Request | _Call] = []  # the oldest first
@@ -183,13 +188,13 @@ class _Decoder:
 
     @property
     def waiting(self) -> int:
-        """How many requests and calls have not been taken yet."""
+        """How many requests and calls are in the queue."""
         return len(self._waiting)
 
     def put(self, asked: _Request | _Call, *, always: bool = False) -> None:
-        """Let something wait for its turn. Raises Busy where there is no place for it.
+        """Add something to the queue. Raises Busy if it is full.
 
-        always: there is a place as long as the decoder is not closed.
+        always: add it even to a full queue, unless the decoder is closed.
         """
         with self._changed:
             if self._is_closed:
@@ -199,13 +204,15 @@ class _Decoder:
                 if len(self._waiting) >= self._limit:
                     raise Busy(f"{len(self._waiting)} requests wait already")
             self._waiting.append(asked)
-            if self._thread is None:  # not before: a server may have forked since it was built
+            if (
+                self._thread is None
+            ):  # not earlier: a server may fork after building this, and threads do not survive it
                 self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
                 self._thread.start()
             self._changed.notify()
 
     def close(self) -> None:
-        """Refuse what comes from now on, and return when all that waits is done."""
+        """Refuse new requests, and return once the queue is empty."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -220,9 +227,9 @@ class _Decoder:
                 _answer(taken, self.clock)
 
     def _take(self) -> list[_Request] | _Call | None:
-        """Wait until something waits, and take what is done next; None where nothing comes any more.
+        """Wait for something to do, and take the next call or batch; None once closed and empty.
 
-        Of each conversation what was asked first may go; what is quickly done goes before replies.
+        Only the first request of each conversation is eligible. Calls go before replies.
         """
         with self._changed:
             while not self._waiting:
@@ -253,7 +260,7 @@ def _do(call: _Call) -> None:
 
 
 def _answer(batch: list[_Request], clock: Callable[[], float]) -> None:
-    """Answer requests with equal settings together; where that fails, each by itself."""
+    """Answer requests with equal settings together; if that fails, each by itself."""
     wanted = [request for request in batch if not request.done.cancelled()]
     if not wanted:
         return
@@ -276,10 +283,10 @@ def _answer(batch: list[_Request], clock: Callable[[], float]) -> None:
 
 
 def _deliver(request: _Request, reply: Reply) -> None:
-    """Let a reply enter its conversation and be heard, unless nobody waits for it any more."""
+    """Add a reply to its conversation and deliver it, unless it was given up."""
     if reply.has_failed:
         _fail(request, ValueError("a reply had no likelihood that is a number"))
-    elif request.done.set_running_or_notify_cancel():  # from here on it cannot be given up
+    elif request.done.set_running_or_notify_cancel():  # from here on it cannot be cancelled
         try:
             request.agent.keep(request.conversation, reply.conversation)
             request.done.set_result(reply)

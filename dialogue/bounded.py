@@ -1,4 +1,4 @@
-"""A mapping that is bounded in number, bytes and time: the least recently put goes first."""
+"""A mapping bounded in number, bytes and time: the least recently put value goes first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS = 3600.0  # that a conversation is kept without being used
 
 
 class Bounded(Generic[Value]):
-    """Values by name, none of them longer than `seconds` after it was put. Not locked."""
+    """Values by name, each kept for at most `seconds` after it was put. Not locked."""
 
     def __init__(
         self,
@@ -45,29 +45,29 @@ class Bounded(Generic[Value]):
 
     @property
     def nbytes(self) -> int:
-        """The bytes that the values take, with their names."""
+        """The size of the values and their names, in bytes."""
         return self._bytes
 
     def get(self, name: str) -> Value | None:
-        """Return the value of that name; None where there is none, or its time is over."""
+        """Return the value of that name, or None if there is none or it expired."""
         self._expire()
         return self._kept[name][2] if name in self._kept else None
 
     def put(self, name: str, value: Value, *, nbytes: int) -> None:
-        """Keep a value as the newest, and drop old ones where a bound is passed."""
+        """Keep a value as the newest, and drop old ones above a bound."""
         self.drop(name)
         size = nbytes + len(name)
         self._kept[name] = (self._clock(), size, value)
         self._bytes += size
         self._expire()
-        # one that is too big for the store is kept alone: somebody is talking in it
+        # A value too big for the store is kept alone, since somebody is talking in it.
         while len(self._kept) > 1 and (
             len(self._kept) > self._limit or self._bytes > self._limit_bytes
         ):
             self.drop(next(iter(self._kept)))
 
     def drop(self, name: str) -> None:
-        """Drop a value; one that is not there is no error."""
+        """Drop a value, if there is one of that name."""
         if name in self._kept:
             self._bytes -= self._kept.pop(name)[1]
 

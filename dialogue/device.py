@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""The device to compute on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """Return the device of a name, or the best one available: cuda, mps, cpu.
+    """Return the named device, or the best one available: cuda, mps or cpu.
 
-    Raises ValueError if this machine does not have it.
+    Raises ValueError if this machine lacks it.
     """
     there = {
         "cuda": torch.cuda.is_available(),
@@ -20,14 +20,13 @@ def choose_device(name: str | None = None) -> torch.device:
     kind, _, number = name.partition(":")
     count = torch.cuda.device_count() if kind == "cuda" else 1
     if not there.get(kind) or (number and not (number.isdecimal() and int(number) < count)):
-        raise ValueError(
-            f"device {name!r} is not there; this machine has {', '.join(kind for kind, found in there.items() if found)}"
-        )
+        available = ", ".join(kind for kind, found in there.items() if found)
+        raise ValueError(f"device {name!r} is not there; this machine has {available}")
     return torch.device(name)
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Return whether bfloat16 beats float32: on CUDA, and on CPUs with instructions for it."""
+    """Return whether bfloat16 beats float32: on CUDA, and on CPUs with bf16 instructions."""
     if device.type == "cpu":
         able = torch.cpu.get_capabilities()
         return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

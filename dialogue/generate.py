@@ -1,6 +1,6 @@
-"""python -m dialogue.generate: let a model write on from a prompt, token by token, to look at what it has learnt.
+"""python -m dialogue.generate: continue a prompt token by token, to see what a model has learnt.
 
-Nothing is searched for, re-ranked or filtered here; that is the agent's.
+Nothing is searched for, re-ranked or filtered here; that is the agent's job.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from dialogue.models import History
 from dialogue.models.history import empty_history
 from dialogue.vocabulary import CONTINUED, without_marks
 
-BAR_TOKENS = 500  # texts of so many tokens or more show a progress bar
+BAR_TOKENS = 500  # from this many tokens on, a progress bar is shown
 
 
 @torch.no_grad()
 def generate(
     source: Checkpoint, prompt: str, *, length: int, temperature: float = 1.0, seed: int = 0
 ) -> str:
-    """Write `length` tokens after a prompt, each drawn as the model finds it likely; the text comes with the prompt.
+    """Return a prompt followed by `length` tokens, each drawn from the model's distribution.
 
-    Lines are turns: a line that ends is taken into the history, and the next one begins. temperature: divides the logits;
-    0 takes the likeliest token. Same seed, same text, on every device that computes the same probabilities.
-    Raises ValueError on a length below 1 or a temperature below 0.
+    Lines are turns: a finished line goes into the history, and the next one begins. temperature:
+    divides the logits; 0 takes the likeliest token. The same seed gives the same text on every
+    device that computes the same probabilities. Raises ValueError on a length below 1 or a
+    temperature below 0.
     """
     if length < 1:
         raise ValueError(f"--length is {length}; it must be at least 1")
@@ -59,10 +60,8 @@ def generate(
 
     *before, line = prompt.split("\n")
     lines, turn = before, vocabulary.encode_beginning(line)
-    read_as, stays = (
-        vocabulary.decode(turn).rstrip(),
-        line.rstrip(),
-    )  # a prompt is shown as it was written
+    # Decoding may spell the prompt differently; it is shown as it was written.
+    read_as, stays = vocabulary.decode(turn).rstrip(), line.rstrip()
     history = empty_history(model)
     for said in before:
         history = taken_in(vocabulary.encode(said), history)
@@ -71,7 +70,7 @@ def generate(
     for _ in tqdm(range(length), desc="writing", unit="token", leave=False, disable=hidden):
         log_probs[silent] = -torch.inf
         if not turn:
-            log_probs[vocabulary.eos_id] = -torch.inf  # a line has something in it
+            log_probs[vocabulary.eos_id] = -torch.inf  # no line is empty
         token = int(_drawn(log_probs, temperature, random))
         if token != vocabulary.eos_id:
             turn.append(token)
@@ -86,7 +85,10 @@ def generate(
 
 
 def _drawn(log_probs: Tensor, temperature: float, random: torch.Generator) -> Tensor:
-    """Draw a token (V,) -> (): the largest after Gumbel's noise (Maddison et al. 2014), which falls as softmax would draw."""
+    """Draw a token from log-probabilities (V,) -> ().
+
+    The largest sum with Gumbel noise is distributed as the softmax (Maddison et al. 2014).
+    """
     if temperature == 0:
         return log_probs.argmax()
     noise = -torch.empty(log_probs.shape).exponential_(generator=random).log()
@@ -95,13 +97,13 @@ def _drawn(log_probs: Tensor, temperature: float, random: torch.Generator) -> Te
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Write on from the command line."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m dialogue.generate", description="Let a model write on from a prompt."
+        prog="python -m dialogue.generate", description="Continue a prompt with a model."
     )
     add = parser.add_argument
     add_model(parser)
-    add("--prompt", default="", help="what the text begins with")
+    add("--prompt", default="", help="the beginning of the text")
     add(
         "--length",
         type=int,
@@ -113,10 +115,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--temperature",
         type=float,
         default=1.0,
-        help="below 1 surer, above 1 wilder, 0: the likeliest (default: %(default)s)",
+        help="below 1: more certain; above 1: more varied; 0: the likeliest (default: %(default)s)",
     )
     add("--seed", type=int, default=0, help="same seed, same text (default: %(default)s)")
-    add("--out", type=Path, metavar="FILE", help="write the text there (default: print it)")
+    add("--out", type=Path, metavar="FILE", help="write the text to this file (default: print it)")
     add_device(parser)
     options = parser.parse_args(arguments)
     if not 0 <= options.seed < 2**63:
@@ -134,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         seed=options.seed,
     )
     if options.out:
-        # A prompt that came in another encoding holds halves of characters.
+        # A prompt given in another encoding may hold lone surrogates, which UTF-8 cannot encode.
         written = text.encode(errors="replace") + b"\n"
         replace_file(options.out, lambda path: path.write_bytes(written))
     print(f"{options.length:,} tokens written to {options.out}" if options.out else text)

@@ -1,4 +1,4 @@
-"""Conversations by name, as an agent asks for them."""
+"""Conversations by name, for an agent."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dialogue.conversation import Conversation
 
 
 class Conversations(Protocol):
-    """Where an agent finds the conversations that it is asked to go on with."""
+    """Where an agent keeps the conversations that it is asked to continue."""
 
     def get(self, name: str) -> Conversation:
-        """Return the conversation of that name, a new one where there is none."""
+        """Return the conversation of that name, or a new one if there is none."""
         ...
 
     def put(self, name: str, conversation: Conversation) -> None:
@@ -22,14 +22,14 @@ class Conversations(Protocol):
         ...
 
     def forget(self, name: str) -> None:
-        """Drop a conversation; one that is not there is no error."""
+        """Drop a conversation, if there is one of that name."""
         ...
 
 
 class ConversationStore:
-    """Conversations in this process, bounded as dialogue.bounded has it.
+    """Conversations in this process, within the bounds of dialogue.bounded.
 
-    Not locked: whoever shares it between threads holds a lock around it (the agent does).
+    Not locked: threads that share it hold a lock around it, as the agent does.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class ConversationStore:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that the conversations take, roughly."""
+        """The approximate size of the conversations, in bytes."""
         return self._kept.nbytes
 
     def get(self, name: str) -> Conversation:
-        """Return the conversation of that name; a new one where there is none or it is over."""
+        """Return the conversation of that name, or a new one if there is none or it expired."""
         return self._kept.get(name) or Conversation()
 
     def put(self, name: str, conversation: Conversation) -> None:
-        """Keep a conversation as the most recently used; old ones go where a bound is passed."""
+        """Keep a conversation as the most recently used; drop old ones above a bound."""
         self._kept.put(name, conversation, nbytes=conversation.nbytes)
 
     def forget(self, name: str) -> None:
-        """Drop a conversation; one that is not there is no error."""
+        """Drop a conversation, if there is one of that name."""
         self._kept.drop(name)

@@ -1,13 +1,15 @@
-"""python -m skill.load: many people talk at once, as an Echo's requests come. The last line is JSON.
+"""python -m skill.load: many people talk at once, through requests like an Echo's.
 
-    turns_per_s     utterances answered a second
-    p50_ms, p99_ms  what a turn takes, seen from outside
+The last line is JSON:
+
+    turns_per_s     utterances answered per second
+    p50_ms, p99_ms  duration of a turn, seen from outside
     errors          turns without an answer
-    fixed_share     of the turns, those with the sentence for a late or a busy server
-    lost, doubled   turns that the session or the server counts fewer, or more often, than they were said
+    fixed_share     fraction of turns answered with the sentence for a late or busy server
+    lost, doubled   turns that the session or the server did not count, or counted twice
 
-It starts `python app.py` on this machine, without verification and with the state that is asked for,
-or asks the server at --url. Its talkers are locust's, in a process of their own.
+It starts `python app.py` on this machine, without verification and with the given --state, or uses
+the server at --url. Its talkers are locust's, in a process of their own.
 """
 
 from __future__ import annotations
@@ -37,15 +39,15 @@ from skill.device import BUILT_IN
 from skill.interaction_settings import load
 
 ROOT = Path(__file__).parent.parent
-HELD_OUT = ROOT / "dialogue" / "bench" / "heldout.tsv"  # what people said, in talk nobody learnt
-THINK, TURNS = 4.0, 8  # seconds before each utterance; utterances of a talk
-MOST_WORDS = 20  # of an utterance: a device hears no speeches
+HELD_OUT = ROOT / "dialogue" / "bench" / "heldout.tsv"  # utterances that no model learnt
+THINK, TURNS = 4.0, 8  # seconds before each utterance; utterances in a conversation
+MOST_WORDS = 20  # in an utterance: nobody makes speeches to a device
 START_SECONDS, STOP_SECONDS = 300.0, 15
 INTENTS = re.compile(r'^skill_request_seconds_count\{type="IntentRequest"\} (\S+)', re.MULTILINE)
 
 
 def utterances(path: Path = HELD_OUT) -> list[str]:
-    """Return things to say, in order and once each: no commands, for those end or empty a talk."""
+    """Return distinct things to say, in order, without commands: those end or reset a session."""
     invocation = load().invocation_name
     said = (text for line in read_lines(path) for text in line.split("\t"))
     plain = (text.replace("<continued_utterance>", " ").strip().lower() for text in said)
@@ -55,15 +57,19 @@ def utterances(path: Path = HELD_OUT) -> list[str]:
 
 @contextmanager
 def server(state: str, checkpoint: Path) -> Iterator[str]:
-    """Run the skill's server, and give its address. Raises ValueError where it does not start."""
+    """Run the skill's server and yield its address. Raises ValueError if it does not start."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     line = [sys.executable, "app.py", "--no-verify", "--tunnel=none", f"--port={port}"]
     environment = {**os.environ, "STATE": state}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         run = subprocess.Popen(
-            [*line, f"--checkpoint={checkpoint.absolute()}"], cwd=ROOT, env=environment, stdout=log, stderr=log
-        )  # fmt: skip
+            [*line, f"--checkpoint={checkpoint.absolute()}"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
         try:
             deadline = time.monotonic() + START_SECONDS
             while not _answers(f"http://127.0.0.1:{port}"):
@@ -85,7 +91,10 @@ def _answers(url: str) -> bool:
 
 
 def talk(options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Have talkers talk, as skill.talkers takes it. Returns their turns. Raises ValueError where locust fails."""
+    """Have talkers talk and return their turns. options: see skill.talkers.
+
+    Raises ValueError if locust fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         turns = Path(folder, "turns.jsonl")
         environment = {
@@ -103,7 +112,7 @@ def talk(options: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def counted(url: str, token: str = "") -> int | None:
-    """Return how many utterances a server has answered, by its own metrics; None: it does not tell."""
+    """Return how many utterances a server has answered, by its metrics; None if it has none."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         answer = requests.get(f"{url}/metrics", headers=headers, timeout=10)
@@ -117,13 +126,13 @@ def counted(url: str, token: str = "") -> int | None:
 def figures(
     turns: Sequence[Mapping[str, Any]], seconds: float, served: int | None
 ) -> dict[str, Any]:
-    """Sum the turns up. served: how many utterances the server answered meanwhile, where it tells."""
+    """Summarise the turns. served: how many utterances the server counted meanwhile, if known."""
     spoken = [turn for turn in turns if not turn["launch"]]
     good = [turn for turn in spoken if not turn["error"]]
     taken = sorted(turn["ms"] for turn in good)
     lost = sum(max(0, 1 - turn["steps"]) for turn in good)
     doubled = sum(max(0, turn["steps"] - 1) for turn in good)
-    if served is not None:  # its count of a turn that nobody heard the answer of is no double
+    if served is not None:  # it may have counted a turn whose answer was lost: not a double
         lost, doubled = max(lost, len(good) - served), max(doubled, served - len(spoken))
     return {
         "turns_per_s": round(len(good) / seconds, 2),
@@ -137,61 +146,66 @@ def figures(
     }
 
 
+def measure(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Have talkers talk to a server, and return the figures. options: see skill.talkers."""
+    token = os.environ.get("METRICS_TOKEN", "")
+    before = counted(url, token)
+    turns = talk({**options, "url": url})
+    after = counted(url, token)
+    served = None if before is None or after is None else after - before
+    return figures(turns, options["seconds"], served)
+
+
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Put a server under load from the command line."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m skill.load", description="Have many people talk to the skill at once."
     )
     parser.add_argument("--talkers", type=int, default=8, help="(default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=1.0, help="(default: %(default)s)")
     parser.add_argument(
-        "--state", default=os.environ.get("STATE") or "memory", help="where the server that is started keeps conversations"
-        " (env STATE; default: memory)",
-    )  # fmt: skip
-    parser.add_argument("--url", help="ask this server instead of starting one")
-    parser.add_argument(
-        "--key", type=Path, metavar="PEM", help="sign requests by this RSA key, as Alexa does"
+        "--state",
+        default=os.environ.get("STATE") or "memory",
+        help="where the started server keeps conversations (env STATE; default: memory)",
     )
+    parser.add_argument("--url", help="use this server instead of starting one")
     parser.add_argument(
-        "--chain-url", default="", help="where the certificate chain of that key is"
+        "--key", type=Path, metavar="PEM", help="sign requests with this RSA key, as Alexa does"
     )
+    parser.add_argument("--chain-url", default="", help="URL of that key's certificate chain")
     parser.add_argument(
         "--think",
         type=float,
         default=THINK,
-        help="seconds before an utterance (default: %(default)s)",
+        help="seconds before each utterance (default: %(default)s)",
     )
     add_checkpoint(parser)
     asked = parser.parse_args(arguments)
     at_least(1, talkers=asked.talkers)
     if asked.minutes <= 0 or asked.think < 0:
         raise ValueError(
-            f"--minutes is {asked.minutes} and --think {asked.think}; neither may be negative, nor minutes 0"
+            f"--minutes is {asked.minutes} and --think {asked.think}; "
+            "minutes must be above 0, and think 0 or more"
         )
     if bool(asked.key) != bool(asked.chain_url):
         raise ValueError(
-            "--key and --chain-url belong together: one signs, the other says whose signature it is"
+            "--key and --chain-url belong together: one signs, the other names the signer"
         )
-    seconds = asked.minutes * 60
     options = {
-        "talkers": asked.talkers, "seconds": seconds, "think": asked.think, "turns": TURNS, "utterances": utterances(), "chain_url": asked.chain_url,
+        "talkers": asked.talkers,
+        "seconds": asked.minutes * 60,
+        "think": asked.think,
+        "turns": TURNS,
+        "utterances": utterances(),
         "key": str(asked.key.absolute()) if asked.key else "",
-    }  # fmt: skip
-
-    def measure(url: str) -> dict[str, Any]:
-        token = os.environ.get("METRICS_TOKEN", "")
-        before = counted(url, token)
-        turns = talk(options | {"url": url})
-        after = counted(url, token)
-        served = None if before is None or after is None else after - before
-        return figures(turns, seconds, served)
-
+        "chain_url": asked.chain_url,
+    }
     if asked.url:
-        found = measure(asked.url.rstrip("/"))
+        found = measure(asked.url.rstrip("/"), options)
     else:
         with server(asked.state, Path(asked.checkpoint)) as url:
-            found = measure(url)
+            found = measure(url, options)
     print(json.dumps({"talkers": asked.talkers, "state": asked.state, **found}), flush=True)
     return 0
 

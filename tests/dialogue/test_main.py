@@ -106,7 +106,7 @@ def test_a_blank_line_of_openings_is_none(tmp_path, capsys):
     assert capsys.readouterr().out.count("\n") == 1
     file.write_text("\n \n", encoding="utf-8")
     assert main(["--openings", str(file)]) == 2
-    assert f"--openings {file} holds no utterance; expected one a line" in capsys.readouterr().err
+    assert f"--openings {file} holds no utterance; expected one per line" in capsys.readouterr().err
 
 
 def test_one_sees_who_answered_and_why_the_others_were_passed_over(talker, monkeypatch):

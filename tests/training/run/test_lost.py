@@ -269,7 +269,7 @@ def test_on_a_full_disk_a_run_ends_with_a_word_and_goes_on_when_there_is_room(
     monkeypatch.undo()
     said = capsys.readouterr().err
     assert "error: cannot write " in said
-    assert "what stood there before is unharmed" in said
+    assert "its previous content is unchanged" in said
     is_whole(out)
     assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
     close(figures(out), figures(undisturbed))
