@@ -1,7 +1,7 @@
-"""What the server counts and times, for Prometheus: GET /metrics. The only file that knows prometheus_client.
+"""What the server counts and times for Prometheus: GET /metrics.
 
-Where PROMETHEUS_MULTIPROC_DIR is set (deploy/gunicorn.conf.py sets it), the workers share their
-figures there, and any of them shows those of all.
+Only this file knows prometheus_client. If PROMETHEUS_MULTIPROC_DIR is set, as
+deploy/gunicorn.conf.py does, workers share their figures there, and each shows those of all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The server as it is deployed: gunicorn with the shipped configuration, in a process of its own, and Alexa who asks it."""
+"""The server as deployed, in its own process: gunicorn with the shipped configuration."""
 
 import contextlib
 import http.client
@@ -28,7 +28,8 @@ class Server:
         self.port, self._alexa, self._address = port, alexa, alexa.publish()
         self.log = Path(folder, f"{port}.log")
         command = [
-            sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", f"--bind=127.0.0.1:{port}", *options,
+            sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py",
+            f"--bind=127.0.0.1:{port}", *options,
             "app:create_app()",
         ]  # fmt: skip
         given = {**os.environ, **alexa.s3.environment, "SKILL_ID": SKILL, "TMPDIR": str(folder)}

@@ -1,4 +1,4 @@
-"""The files of deploy/ are what they claim to be: checked against published schemas, and against the server."""
+"""The files of deploy/ fit their published schemas and the server."""
 
 import json
 import re

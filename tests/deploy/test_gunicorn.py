@@ -44,7 +44,7 @@ def answers_counted(server):
 
 
 def test_every_worker_answers_shares_the_model_and_is_counted_in_the_metrics(server, tmp_path):
-    """A model that computes before the fork leaves workers that wait for ever for OpenMP's threads."""
+    """If a model computes before the fork, workers wait for ever for OpenMP's threads."""
     workers = server.workers()
     assert len(workers) == WORKERS
     asked, answered = 0, set()

@@ -1,4 +1,4 @@
-"""What deploy/compose.yaml describes, without containers: nginx with the shipped file, two gunicorns, Redis."""
+"""What deploy/compose.yaml describes, without containers: nginx, two gunicorns and Redis."""
 
 import contextlib
 import http.client

@@ -24,7 +24,7 @@ TALK = [
 
 
 class Echo:
-    """Says what it heard, in capitals, as soon as it may; its conversations are tuples of what was said."""
+    """Repeats what it heard in capitals once it may; its conversations are tuples of texts."""
 
     decode_config = "the usual"
 
@@ -109,7 +109,7 @@ def until(is_so):
         time.sleep(0.001)
 
 
-# --- what is answered together -------------------------------------------------------------------------------------------
+# --- what is answered together -------------------------------------------------------------------
 
 
 def test_what_waits_together_is_answered_together(echo, batching):
@@ -215,7 +215,7 @@ def test_what_was_said_elsewhere_enters_a_conversation_in_its_turn(echo, batchin
     assert echo.batches == [["first"], ["1", "1"]]
 
 
-# --- what goes wrong -------------------------------------------------------------------------------------------------------
+# --- what goes wrong -----------------------------------------------------------------------------
 
 
 def test_one_that_fails_fails_alone(echo, batching):
@@ -338,7 +338,7 @@ def test_bounds_that_answer_nobody_are_refused(bounds):
         BatchingAgent(Echo(), **bounds)
 
 
-# --- with a model ----------------------------------------------------------------------------------------------------------
+# --- with a model --------------------------------------------------------------------------------
 
 
 @contextmanager

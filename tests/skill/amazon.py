@@ -28,9 +28,15 @@ LOGIN = {
     "refresh_token": REFRESH,
 }
 BODIES = {
-    "create_skill_for_vendor_v1": "ask_smapi_model.v1.skill.create_skill_request.CreateSkillRequest",
-    "update_skill_manifest_v1": "ask_smapi_model.v1.skill.manifest.skill_manifest_envelope.SkillManifestEnvelope",
-    "set_interaction_model_v1": "ask_smapi_model.v1.skill.interaction_model.interaction_model_data.InteractionModelData",
+    operation: f"ask_smapi_model.v1.skill.{model}"
+    for operation, model in (
+        ("create_skill_for_vendor_v1", "create_skill_request.CreateSkillRequest"),
+        ("update_skill_manifest_v1", "manifest.skill_manifest_envelope.SkillManifestEnvelope"),
+        (
+            "set_interaction_model_v1",
+            "interaction_model.interaction_model_data.InteractionModelData",
+        ),
+    )
 }
 
 
@@ -300,7 +306,7 @@ class _Api(http.server.BaseHTTPRequestHandler):
 
 
 ASK = r'''#!{python} -S
-"""A stand-in for ASK's command line: it knows the published operations, and has a login of its own."""
+"""A stand-in for ASK's command line, with the published operations and its own login."""
 import json, sys, urllib.error, urllib.request
 operations, token, port = {operations!r}, {token!r}, {port!r}
 smapi, operation, *rest = sys.argv[1:]
@@ -308,7 +314,9 @@ options = dict(zip(rest[::2], rest[1::2]))
 if smapi != "smapi" or operation not in operations:
     sys.exit("[Error]: no such command")
 method, path, query = operations[operation]
-for name, key in (("--skill-id", "skillId"), ("--locale", "locale"), ("--stage", "stageV2"), ("--stage", "stage")):
+for name, key in (
+    ("--skill-id", "skillId"), ("--locale", "locale"), ("--stage", "stageV2"), ("--stage", "stage")
+):
     if "{{%s}}" % key in path:
         path = path.replace("{{%s}}" % key, options[name])
 asked = []
@@ -321,7 +329,8 @@ for name in ("--manifest", "--interaction-model"):
         assert options[name].startswith("file:")
         body = json.load(open(options[name][5:]))
         if operation.startswith("create-skill"): body["vendorId"] = "M1VENDOR"
-unknown = set(options) - {{"--skill-id", "--locale", "--stage", "--resource", "--next-token", "--manifest", "--interaction-model"}}
+known = "skill-id locale stage resource next-token manifest interaction-model"
+unknown = set(options) - {{"--" + name for name in known.split()}}
 if unknown: sys.exit("error: unknown option %s" % unknown)
 url = "http://127.0.0.1:%d%s?%s" % (port, path, "&".join(asked))
 data = None if body is None else json.dumps(body).encode()
@@ -330,7 +339,8 @@ opener = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))
 try:
     answer = opener.open(request).read().decode()
 except urllib.error.HTTPError as error:
-    sys.exit("[Error]: " + json.dumps({{"message": json.loads(error.read())["message"], "statusCode": error.code}}))
+    told = {{"message": json.loads(error.read())["message"], "statusCode": error.code}}
+    sys.exit("[Error]: " + json.dumps(told))
 print(answer if answer and answer != "{{}}" else "Command executed successfully!")
 '''
 

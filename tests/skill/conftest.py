@@ -85,7 +85,10 @@ def spoken(answer):
 
 @pytest.fixture
 def post(client):
-    """Post a stored request, each time under a new id, or an envelope as it is; return the response's JSON."""
+    """Post a stored request, each time under a new id, or an envelope as it is.
+
+    Returns the response's JSON.
+    """
     numbers = itertools.count(1)
 
     def send(request, **changes):
@@ -105,7 +108,7 @@ def post(client):
 
 @pytest.fixture
 def talk(post):
-    """Hold a session: what the agent replies to each utterance; returns what was heard."""
+    """Hold a session of utterances and the agent's replies; return what was heard."""
 
     def talk(agent, turns, attributes=None):
         heard, kept = [], attributes or {}

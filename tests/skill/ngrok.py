@@ -32,8 +32,10 @@ class Api(http.server.BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if "refuses" in does: return self.answer(does["refuses"], does.get("status", 502))
         url = asked.get("url", "https://fake.ngrok-free.app")
-        self.answer(json.dumps({{"name": asked["name"], "uri": "/api/x", "public_url": url, "url": url,
-                      "proto": "https", "config": {{"addr": "x"}}, "metrics": {{}}}}), 201)
+        self.answer(json.dumps({{
+            "name": asked["name"], "uri": "/api/x", "public_url": url, "url": url,
+            "proto": "https", "config": {{"addr": "x"}}, "metrics": {{}},
+        }}), 201)
         for line in does.get("later", []): print(line, flush=True)
 server = http.server.HTTPServer(("127.0.0.1", 0), Api)
 port = server.server_address[1]
@@ -48,7 +50,8 @@ server.serve_forever()
 def eror(text):
     """Write a line as ngrok's agent does."""
     escaped = text.replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-    return f't=2026-01-01T00:00:00+0000 lvl=eror msg="session closing" obj=tunnels.session err="{escaped}"'
+    begun = 't=2026-01-01T00:00:00+0000 lvl=eror msg="session closing" obj=tunnels.session'
+    return f'{begun} err="{escaped}"'
 
 
 def refusal(text):
@@ -112,7 +115,8 @@ FAILURES = {  # code: what ngrok writes, what of it is told, and of the advice
         "ngrok update",
     ),
     121: (
-        'Your ngrok-agent version "2.3.41" is too old. The minimum supported agent version for your account is "3.7.0". '
+        'Your ngrok-agent version "2.3.41" is too old. '
+        'The minimum supported agent version for your account is "3.7.0". '
         "Please update to a newer version with `ngrok update`.",
         'Your ngrok-agent version "2.3.41" is too old;',
         "ngrok update",

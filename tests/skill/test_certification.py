@@ -46,7 +46,8 @@ def test_the_checklist_holds_for_the_skill_as_it_is(hears):
     found = certification.checklist(dataclasses.replace(OURS, free_speech=hears), PUBLISHED)
     assert {name for name, (ok, _, _) in found.items() if not ok} == set()
     assert list(found) == [
-        "no open microphone without a question", "help", "stop", "example phrases", "what is stored",
+        "no open microphone without a question", "help", "stop", "example phrases",
+        "what is stored",
         "privacy policy", "terms of use", "icons",
     ]  # fmt: skip
 
@@ -75,7 +76,8 @@ def breaks_stored(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "plant"),
     [
-        ("no open microphone without a question", breaks_reprompt), ("help", breaks_help), ("stop", breaks_stop),
+        ("no open microphone without a question", breaks_reprompt), ("help", breaks_help),
+        ("stop", breaks_stop),
         ("example phrases", breaks_phrases), ("what is stored", breaks_stored),
     ],
 )  # fmt: skip

@@ -24,7 +24,8 @@ CATCHES = {"free_speech": "catchall", "intent": "AskDeepPavlov"}
 @pytest.mark.slow
 @pytest.mark.skipif(
     not (CLIENTS / "node_modules").is_dir() or not shutil.which("npm"),
-    reason="the npm clients are not there: npm install --no-package-lock --prefix tests/skill/clients",
+    reason="the npm clients are not there: "
+    "npm install --no-package-lock --prefix tests/skill/clients",
 )
 @pytest.mark.parametrize(
     ("client", "changes"), [("virtual_alexa", {}), ("ask_sdk_test", {}), ("virtual_alexa", CATCHES)]

@@ -62,7 +62,8 @@ def world(tmp_path):
         if name not in ("SKILL_ID", "NGROK_AUTHTOKEN", "CHECKPOINT")
     }
     environment = kept | internet.environment | {
-        "XDG_CONFIG_HOME": str(home), "PATH": f"{home / 'bin'}:{kept['PATH']}", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1",
+        "XDG_CONFIG_HOME": str(home), "PATH": f"{home / 'bin'}:{kept['PATH']}",
+        "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
     yield amazon, internet, clone, environment, port
     for server in (amazon, internet):

@@ -36,14 +36,18 @@ JUNK += [
 JUNK += [
     b'{"request": {"type": "IntentRequest", %s}}' % part
     for part in (
-        b'"intent": "x"', b'"intent": []', b'"intent": {"name": 5}', b'"intent": {"slots": []}', b'"locale": {}',
-        b'"intent": {"slots": {"raw_input": 5}}', b'"requestId": []', b'"x": 1e999', b'"x": ' + b"9" * 5000,
+        b'"intent": "x"', b'"intent": []', b'"intent": {"name": 5}', b'"intent": {"slots": []}',
+        b'"locale": {}',
+        b'"intent": {"slots": {"raw_input": 5}}', b'"requestId": []', b'"x": 1e999',
+        b'"x": ' + b"9" * 5000,
     )
 ] + [
     b'{"request": {"type": "LaunchRequest"}, %s}' % part
     for part in (
-        b'"session": 1', b'"session": []', b'"session": {"sessionId": {}}', b'"session": {"user": "x"}', b'"context": "x"',
-        b'"session": {"user": {"userId": 5}}', b'"session": {"attributes": []}', b'"context": {"System": []}',
+        b'"session": 1', b'"session": []', b'"session": {"sessionId": {}}',
+        b'"session": {"user": "x"}', b'"context": "x"',
+        b'"session": {"user": {"userId": 5}}', b'"session": {"attributes": []}',
+        b'"context": {"System": []}',
     )
 ]  # fmt: skip
 

@@ -27,7 +27,10 @@ STATEMENTS = [
     ("i asked for four more", "Then the last one of them is yours.", phrases.ASK_STORY),
     ("my cat ran off", "that's not too bad", phrases.ASK_STORY),
     ("i sat alone again", "I'm sorry. Maybe sit near somebody quiet tomorrow.", phrases.ASK_ADVICE),
-    ("i left the bath running", "That happens to many. Let it dry with paper under it.", phrases.ASK_ADVICE),
+    (
+        "i left the bath running", "That happens to many. Let it dry with paper under it.",
+        phrases.ASK_ADVICE,
+    ),
     ("sounds good to me", "I like it when a plan fits into two words.", phrases.ASK_NEXT),
     ("there's a wasp nest by our door", "Oh dear. Wasps keep what they have.", phrases.ASK_KINDLY),
 ]  # fmt: skip
@@ -45,20 +48,29 @@ def test_a_reply_that_leaves_nothing_to_say_is_followed_by_a_question_that_fits(
 
 OPENINGS = {
     phrases.ASK_HOW_ARE_YOU: (
-        "good day", "greetings", "g'day", "hiya", "hello hello", "hello alexa hello", "hey buddy", "hello my friend",
-        "hi chatty friend", "good evening alexa", "howdy partner", "nice to see you", "good to see you", "long time no see",
-        "i'm back", "hi it's me", "top of the morning", "good afternoon my friend", "hey alexa good morning",
+        "good day", "greetings", "g'day", "hiya", "hello hello", "hello alexa hello", "hey buddy",
+        "hello my friend",
+        "hi chatty friend", "good evening alexa", "howdy partner", "nice to see you",
+        "good to see you", "long time no see",
+        "i'm back", "hi it's me", "top of the morning", "good afternoon my friend",
+        "hey alexa good morning",
     ),
     phrases.ASK_FIRST: (
-        "doing well", "pretty good actually", "all good here", "i'm all right i guess", "can't complain", "same old same old",
-        "slept okay", "i slept well", "never better", "meh", "it's going well", "fine i suppose", "good so far",
-        "not too bad thanks", "everything is fine", "just the usual", "not much going on", "fine thanks for asking",
+        "doing well", "pretty good actually", "all good here", "i'm all right i guess",
+        "can't complain", "same old same old",
+        "slept okay", "i slept well", "never better", "meh", "it's going well", "fine i suppose",
+        "good so far",
+        "not too bad thanks", "everything is fine", "just the usual", "not much going on",
+        "fine thanks for asking",
     ),
     phrases.ASK_KINDLY: ("not so good", "i've been better", "not great", "not too well today"),
     phrases.ASK_NEXT: (
-        "sounds great", "makes sense", "fair enough", "good to know", "no way", "very nice", "that's awesome", "interesting",
-        "gotcha", "right on", "sure thing", "uh huh", "i guess so", "if you say so", "good one", "very funny", "how nice",
-        "lovely", "exactly", "you bet", "cool cool", "sounds like a plan", "you're so right", "i had no idea", "okay sounds good",
+        "sounds great", "makes sense", "fair enough", "good to know", "no way", "very nice",
+        "that's awesome", "interesting",
+        "gotcha", "right on", "sure thing", "uh huh", "i guess so", "if you say so", "good one",
+        "very funny", "how nice",
+        "lovely", "exactly", "you bet", "cool cool", "sounds like a plan", "you're so right",
+        "i had no idea", "okay sounds good",
     ),
 }  # fmt: skip
 
@@ -103,9 +115,12 @@ def test_hello_how_one_is_and_okay_are_known_in_other_words_too(talk, agent, fit
 @pytest.mark.parametrize(
     "said",
     [
-        "morning is my best time", "good dogs", "nice try with the cake", "i slept in the garden", "i'm fine with the red one",
-        "it's me who cooks", "all good things end", "perfect pancakes", "i guess it was the cat", "greetings from my aunt",
-        "i'm back at school", "lovely flowers on the table", "i'm good at chess", "evenings", "evening",
+        "morning is my best time", "good dogs", "nice try with the cake", "i slept in the garden",
+        "i'm fine with the red one",
+        "it's me who cooks", "all good things end", "perfect pancakes", "i guess it was the cat",
+        "greetings from my aunt",
+        "i'm back at school", "lovely flowers on the table", "i'm good at chess", "evenings",
+        "evening",
     ],
 )  # fmt: skip
 def test_what_only_begins_like_hello_or_okay_is_taken_for_what_it_says(talk, agent, said):

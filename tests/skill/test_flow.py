@@ -34,7 +34,8 @@ STATES = {
     "nothing said yet": [],
 }
 OPEN, NOTHING_YET = "open", "nothing said yet"
-EVENTS = {  # what comes then, and what is to be heard; OPEN: anything that leaves the microphone open
+# What comes then, and what should be heard; OPEN: anything that leaves the microphone open.
+EVENTS = {
     "stop": (("stop", None), phrases.GOODBYE),
     "stop as talk": (("chat", "stop"), phrases.GOODBYE),
     "cancel": (("cancel", None), phrases.GOODBYE),
@@ -283,9 +284,12 @@ def test_alexas_endpoints_are_known(endpoint):
 @pytest.mark.parametrize(
     "endpoint",
     [
-        "", "http://api.amazonalexa.com", "https://api.amazonalexa.com.evil.org", "https://apiamazonalexa.com", "https://evil.org",
-        "https://api.amazonalexa.com@evil.org", "https://user@api.amazonalexa.com", "https://api.amazonalexa.com:8443",
-        "https://api.amazonalexa.com/other", "https://api.amazonalexa.com?x", "https://other.amazonalexa.com", "https://[",
+        "", "http://api.amazonalexa.com", "https://api.amazonalexa.com.evil.org",
+        "https://apiamazonalexa.com", "https://evil.org",
+        "https://api.amazonalexa.com@evil.org", "https://user@api.amazonalexa.com",
+        "https://api.amazonalexa.com:8443",
+        "https://api.amazonalexa.com/other", "https://api.amazonalexa.com?x",
+        "https://other.amazonalexa.com", "https://[",
         "https://api.amazonalexa.com:x",
     ],
 )  # fmt: skip

@@ -26,7 +26,8 @@ def test_what_is_said_is_held_out_talk_and_never_a_command():
 def test_figures_leave_launches_out_and_count_errors_and_fixed_sentences():
     turns = [turn(1, launch=True), turn(100), turn(200), turn(300, fixed=True), turn(error=True)]
     assert load.figures(turns, 2.0, 3) == {
-        "turns_per_s": 1.5, "p50_ms": 200, "p99_ms": 300, "errors": 1, "fixed_share": 0.3333, "lost": 0, "doubled": 0,
+        "turns_per_s": 1.5, "p50_ms": 200, "p99_ms": 300, "errors": 1, "fixed_share": 0.3333,
+        "lost": 0, "doubled": 0,
         "turns": 3,
     }  # fmt: skip
 

@@ -28,8 +28,11 @@ def test_the_first_answer_of_a_session_that_began_without_a_welcome_asks(talk, a
 @pytest.mark.parametrize(
     "reply",
     [
-        "how are you?", "really? that's cool.", "tell me about it", "oh please tell me more.", "go on.", "i'd love to hear about it",
-        "that's nice. let me know how it goes", "guess what it was", "i keep no day, so tell me where we were", "You can give me one, if you like.", "Let's hear it.",
+        "how are you?", "really? that's cool.", "tell me about it", "oh please tell me more.",
+        "go on.", "i'd love to hear about it",
+        "that's nice. let me know how it goes", "guess what it was",
+        "i keep no day, so tell me where we were", "You can give me one, if you like.",
+        "Let's hear it.",
     ],
 )  # fmt: skip
 def test_neither_a_question_nor_what_asks_for_words_is_followed_by_one(talk, agent, reply):

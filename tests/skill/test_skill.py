@@ -226,10 +226,14 @@ def test_the_words_of_a_slot_are_taken_wherever_they_stand(post, agent, slot):
 @pytest.mark.parametrize(
     "slot",
     [
-        {"value": ["a", "b"]}, {"value": True}, {"slotValue": None}, {"slotValue": {}}, {"slotValue": []}, {"slotValue": True},
-        {"slotValue": {"type": "List", "values": []}}, {"slotValue": {"type": "List", "values": "x"}},
-        {"slotValue": {"type": "Simple", "value": "?"}}, {"slotValue": {"type": "List", "values": [{"type": "Simple", "value": "?"}]}},
-        {"slotValue": {"type": "Simple", "value": ["x"]}}, {"resolutions": {"resolutionsPerAuthority": [{"values": []}]}},
+        {"value": ["a", "b"]}, {"value": True}, {"slotValue": None}, {"slotValue": {}},
+        {"slotValue": []}, {"slotValue": True},
+        {"slotValue": {"type": "List", "values": []}},
+        {"slotValue": {"type": "List", "values": "x"}},
+        {"slotValue": {"type": "Simple", "value": "?"}},
+        {"slotValue": {"type": "List", "values": [{"type": "Simple", "value": "?"}]}},
+        {"slotValue": {"type": "Simple", "value": ["x"]}},
+        {"resolutions": {"resolutionsPerAuthority": [{"values": []}]}},
     ],
 )  # fmt: skip
 def test_a_slot_without_words_was_not_heard(post, agent, slot):
@@ -249,7 +253,8 @@ def test_who_comes_back_is_asked_to_go_on(post, name):
 @pytest.mark.parametrize(
     "said",
     [
-        "stop", "Stop.", "bye bye", "goodbye", "ok bye", "thanks bye", "alexa exit", "never mind", "stop chatty friend",
+        "stop", "Stop.", "bye bye", "goodbye", "ok bye", "thanks bye", "alexa exit", "never mind",
+        "stop chatty friend",
         "okay alexa please stop", "i have to go now bye",
     ],
 )  # fmt: skip

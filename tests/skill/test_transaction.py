@@ -1,4 +1,4 @@
-"""A request as a transaction: the same for each place where conversations live, with real ones of two workers."""
+"""A request as a transaction, wherever conversations live, and with two real workers."""
 
 import base64
 import json
@@ -235,7 +235,7 @@ def test_the_same_request_at_two_workers_at_once_is_one_turn(talker, redis_serve
 
 
 def begins_anew(worker, caplog, reason):
-    """Make sure that the next turn is answered anew, with one line in the log, without ids and words."""
+    """The next turn starts a new conversation, and one line of the log says so, without ids."""
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         assert spoken(worker.say("do you like music?"))

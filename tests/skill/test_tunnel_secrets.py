@@ -33,7 +33,10 @@ def test_a_token_is_in_no_output(ngrok_agent, monkeypatch, capfd, caplog, way, t
     """
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(logging.getLogger("pyngrok"), "level", logging.DEBUG)
-    said = f"The authtoken you specified does not look like a proper ngrok authtoken.\nYour authtoken: {token}\n\nERR_NGROK_105\n"
+    said = (
+        "The authtoken you specified does not look like a proper ngrok authtoken.\n"
+        f"Your authtoken: {token}\n\nERR_NGROK_105\n"
+    )
     monkeypatch.setenv("NGROK_AUTHTOKEN", token)
     ngrok_agent(**WAYS[way](said))
     conf.get_default().auth_token = token
@@ -101,7 +104,8 @@ def test_tokens_and_addresses_are_taken_out_of_a_text(text, told):
 
 
 TEXT = f"version: 3\nagent:\n  authtoken: {CANARY}\n"
-FILES = {  # its bytes, whether a token is configured there, and what is said where a tunnel is asked for
+# The bytes, whether they configure a token, and what is said when a tunnel is asked for.
+FILES = {
     "a tab": (f"version: 3\nagent:\n\tauthtoken: {CANARY}\n".encode(), True, "line 3 of"),
     "UTF-16 as PowerShell writes it": (TEXT.encode("utf-16"), True, "UTF-8"),
     "UTF-16, the other way round": (b"\xfe\xff" + TEXT.encode("utf-16-be"), True, "UTF-8"),
@@ -199,7 +203,11 @@ def test_by_the_environment_alone_the_agent_s_reason_comes_through(tmp_path):
         "XDG_CONFIG_HOME": str(tmp_path),
         "NGROK_AUTHTOKEN": CANARY,
     }
-    code = "from skill import tunnel\ntry: tunnel.open_tunnel(5000)\nexcept tunnel.NoTunnel as why: print(why)"
+    code = (
+        "from skill import tunnel\n"
+        "try: tunnel.open_tunnel(5000)\n"
+        "except tunnel.NoTunnel as why: print(why)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=found | ours,

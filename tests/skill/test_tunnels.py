@@ -141,7 +141,8 @@ def test_a_program_that_is_not_there_is_told_with_what_to_do(tmp_path, monkeypat
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
         NoTunnel,
-        match=r"cloudflared cannot be started .*: install it from https://developers\.cloudflare\.com",
+        match="cloudflared cannot be started .*: "
+        r"install it from https://developers\.cloudflare\.com",
     ):
         tunnel_command.open_by_command(tunnel_command.CLOUDFLARED, 5000)
     with pytest.raises(NoTunnel, match="on PATH"):

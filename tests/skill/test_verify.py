@@ -79,7 +79,7 @@ def test_a_server_that_is_not_s3_is_not_asked_for_a_chain(server, alexa, monkeyp
 
 
 # --- settings
-# ------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def test_requests_of_several_skills_are_answered(alexa, agent):

@@ -309,7 +309,8 @@ BAD = [
         "redirect",
         serves=serve(
             raw(
-                b"HTTP/1.1 302 Found\r\nLocation: https://s3.amazonaws.com/echo.api/x\r\nContent-Length: 0\r\n\r\n"
+                b"HTTP/1.1 302 Found\r\nLocation: https://s3.amazonaws.com/echo.api/x\r\n"
+                b"Content-Length: 0\r\n\r\n"
             )
         ),
     ),

@@ -57,7 +57,9 @@ def test_a_page_of_another_origin_reaches_nothing(chromium, address, tmp_path):
     """By a form, by fetch, and in a frame."""
     root = address.removesuffix("simulator")
     (tmp_path / "evil.html").write_text(
-        f"""<body><iframe src="{address}"></iframe><form method=post enctype=text/plain action="{root}"><input name='{{"version":"1.0","request":{{"type":"LaunchRequest"}},"x":"' value='"}}'></form>"""
+        f"""<body><iframe src="{address}"></iframe>
+        <form method=post enctype=text/plain action="{root}"><input
+        name='{{"version":"1.0","request":{{"type":"LaunchRequest"}},"x":"' value='"}}'></form>"""
     )
     context = chromium.new_context()
     try:
@@ -67,7 +69,8 @@ def test_a_page_of_another_origin_reaches_nothing(chromium, address, tmp_path):
             """async (root) => {
                 const outcomes = [];
                 for (const path of ["", "simulator", "simulator/about"]) {
-                    try { outcomes.push((await fetch(root + path, {method: path ? "GET" : "POST", body: path ? undefined : "{}"})).status) }
+                    const request = path ? {method: "GET"} : {method: "POST", body: "{}"};
+                    try { outcomes.push((await fetch(root + path, request)).status) }
                     catch { outcomes.push("refused") }
                 }
                 return outcomes;

@@ -232,8 +232,10 @@ def test_an_endpoint_that_alexa_would_not_take_is_refused(written, capsys):
 @pytest.mark.parametrize(
     ("host", "kind"),
     [
-        ("a.ngrok-free.app", "Wildcard"), ("a.ngrok.io", "Wildcard"), ("b-c.trycloudflare.com", "Wildcard"),
-        ("ngrok.io.example.com", "Trusted"), ("alexa.example.com", "Trusted"), ("notngrok.io", "Trusted"),
+        ("a.ngrok-free.app", "Wildcard"), ("a.ngrok.io", "Wildcard"),
+        ("b-c.trycloudflare.com", "Wildcard"),
+        ("ngrok.io.example.com", "Trusted"), ("alexa.example.com", "Trusted"),
+        ("notngrok.io", "Trusted"),
     ],
 )  # fmt: skip
 def test_the_certificate_type_is_known_by_the_host(host, kind):
