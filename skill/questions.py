@@ -27,6 +27,10 @@ FLAT_WORDS = 4  # a reply of at most this many words gives people nothing to res
 # against those patterns, which would take long.
 BRIEF_WORDS = 9
 
+# Patterns. Texts come here as `words` leaves them: lower case, no punctuation but apostrophes.
+# Alexa's recogniser, and at times the model, leave out question marks, so questions are known by
+# their first words: an auxiliary before a subject, or a question word. `\w+` may stand between a
+# question word and its verb ("what kind of dog do you have"), or a question may be tagged on.
 _AUXILIARY = (
     r"(?:do|does|did|is|are|am|was|were|can|could|will|would|shall|should|have|has|had|may|might)"
 )
@@ -44,6 +48,7 @@ _ASKS = re.compile(
     r"come)$)"
     rf"|.* (?:isn't it|aren't you|don't you|right|or not|and you|how about you|what about you)$"
 )
+# Invitations: an imperative at the start or after "so", "and" and the like, or a wish to hear more.
 _INVITES = re.compile(
     r"(?:(?:please|so|well|and|but|ok|okay|oh|yes|sure|then|now|just|go on|go ahead|come on) )*"
     r"(?:tell me|let me (?:know|hear)|go (?:on|ahead)|keep (?:going|talking)|say (?:more|it|"
@@ -62,6 +67,7 @@ _VAGUE = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!;:]+(?:\s|$)")
 
+# Words that often come before a statement and say nothing about what it is.
 _LEAD = (
     r"(?:(?:oh|well|and|but|so|yes|yeah|no|ok|okay|ah|um|hm|hmm|hey|hi|hello|alexa|actually|then|"
     r"just|really|"
@@ -155,6 +161,7 @@ _BARE_WORD = (
     r"you're (?:right|funny|welcome))"
 )
 _BARE = re.compile(rf"{_ASIDE}{_BARE_WORD}(?: (?:{_BARE_WORD}|then|too|to me|alexa))*")
+# A feeling, and at most its time or reason: "i am tired of it" is a dislike.
 _FEELING = re.compile(
     rf"{_LEAD}(?:i'm|i am|i feel|i've been|i felt|i'm feeling|i get|i got) (?:(?:so|very|really|a "
     r"bit|a little|kind of|quite|"
@@ -183,6 +190,8 @@ _PLANS = re.compile(
     r"should|start)|i'll|we'll|"
     r"i'd like to|i would like to|going to)\b.*"
 )
+# Verbs in the past tense: irregular ones by name, and what ends in -ed, except words that tell of
+# no event ("a girl named june").
 _PAST = (
     r"went|got|made(?! (?:of|from))|took|came|saw|said|told|found|lost|gave|ate|fell|broke|ran|"
     r"sat|slept|left|put|hit|"
@@ -198,6 +207,7 @@ _STORY = re.compile(
     r"that) (?:\w+ )?\w+)"
     rf"(?: (?:also|just|always|once|finally|almost|even|then|only|both|really))* (?:{_PAST}))\b.*"
 )
+# Nobody is asked about a person or an animal that may be gone, ill or no longer close.
 _ENDED = re.compile(
     r"\b(?:died?|dead|passed away|lost|gone|funeral|miss(?:es|ed)?|sick|ill|ex|hospital|broke up|"
     r"divorced?|left|late|"
@@ -207,6 +217,8 @@ _LOST = re.compile(r"\b(?:died|dead|passed away|funeral|i miss (?:my|him|her|the
 _BEREAVED = re.compile(
     r"\b(?:died|passed away|funeral|had to put (?:him|her|\w+ \w+) (?:down|to sleep))\b"
 )
+# Somebody of one's own. The lookbehinds exclude comparisons ("heavier than my dad"), the lookahead
+# excludes what that person owns ("my brother's car") and in-laws, who would lose their "in law".
 _WHOM = re.compile(
     r"(?<!than )(?<!as )(?<!like )\b(?:my|our) (?:(?:little|big|older|younger|oldest|youngest|"
     r"best|new|old|twin|baby|great) )*"
@@ -244,8 +256,11 @@ _WISH = re.compile(
     r"congratulations|happy|all the best)\b"
 )
 _PRAISE = re.compile(r"(?:(?:and|but|so|oh|right) )*you (?:can|could|do|know how to)\b.*")
+# The reply speaks of itself: to agree with it would be odd.
 _OWN = re.compile(r"\b(?:i|i'm|i've|i'd|i'll|my|me|mine)\b")
 
+# Questions about the bot, which are politely returned. The lookahead excludes requests and phrases
+# that only look like them ("do you mean", "can you repeat").
 _ABOUT_YOU = re.compile(
     rf"{_LEAD}(?:(?:do|did|can|could|would|have|are|were) you\b(?! (?:mean|want|know (?:what|how|"
     r"why|where|who|when|if|that)|"
@@ -310,14 +325,16 @@ def follow_up(
     gentle = GENTLE_TURNS if is_heavy else max(before.gentle - 1, 0)
     led = before.led + 1 if asks(utterance) else 0
     leads = led >= LEADS and not is_heavy
-    led = 0 if leads else led
+    led = 0 if leads else led  # every LEADS-th answer is left alone, not all of them
     if "?" in reply or invites(reply, vaguely=not _is_opening(heard)):
         return "", Asking(before.asked, led, 0, gentle)
     wordings, wait = _fitting(reply, said, heard, about)
     if before.gentle or is_heavy:
         wordings = phrases.ASK_GENTLY
+    # A short reply gives people nothing to take up, so it gets its question at once.
     if leads or (before.quiet < wait and len(said.split()) > FLAT_WORDS):
         return "", Asking(before.asked, led, min(before.quiet + 1, QUIET_TURNS), gentle)
+    # When all wordings of a kind were used lately, the one used longest ago comes again.
     fresh = [wording for wording in wordings if wording not in before.asked]
     wording = (
         pick(fresh, seed)
@@ -325,6 +342,7 @@ def follow_up(
         else min(wordings, key=lambda one: _last_place(before.asked, one))
     )
     whom = _WHOM.search(heard)
+    # Stored with {who} unfilled, so that a wording is recognised whoever it was about.
     asked = tuple(one for one in before.asked if one != wording)
     question = wording.format(who=whom["who"] if whom else "")
     return question, Asking((*asked, wording)[-REMEMBERED:], led, 0, gentle)
@@ -369,6 +387,7 @@ def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, 
     last = _last_sentence(reply)
     brief = _if_brief(heard)
     greets = _GREETING.fullmatch(brief) or _GREETING.fullmatch(_if_brief(said))
+    # "morning" may be an answer to "when?"; only a reply that greets shows what was meant.
     greets = greets or (_OF_DAY.fullmatch(brief) and _GREETS.match(said))
     for found, wordings in (
         (greets, phrases.ASK_HOW_ARE_YOU),
@@ -393,6 +412,7 @@ def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, 
         (_PLANS, phrases.ASK_PLAN),
         (_STORY, phrases.ASK_STORY),
     )
+    # From here on somebody told something. Grief goes before everything that might sound cheerful.
     if _LOST.search(heard):
         return phrases.ASK_GENTLY, 1
     if _SORRY.match(said) and " but " not in said:
@@ -404,10 +424,12 @@ def _fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, 
             return wordings, 0
     if _WHOM.search(heard) and not _ENDED.search(heard):
         return phrases.ASK_ABOUT, 0
+    # What the person said fits nothing; what is left is to respond to the reply.
     if _WISH.match(last) or _PRAISE.fullmatch(last):
         return phrases.ASK_ON, QUIET_TURNS
     if _ADVICE.fullmatch(last):
         return phrases.ASK_ADVICE, 1
+    # "Then I'd sit there, too" begins like a guess but is about the bot.
     if _GUESS.fullmatch(last) and not last.startswith(("then i ", "then i'")):
         return phrases.ASK_RIGHT, 1
     if not _OWN.search(last):

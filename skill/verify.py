@@ -42,6 +42,7 @@ from skill.envelope import moment, parse
 
 ALEXA_HOST = "echo-api.amazon.com"  # the certificate must be for this host
 CHAIN_HOST = "s3.amazonaws.com"  # the chain must come from this host, and from this path
+# Nothing but letters, digits and these: no "%2e%2e" or "\\" that S3 might read as another path.
 _CHAIN_PATH = re.compile(r"/echo\.api/[\w./~-]+", re.ASCII)
 _BUSY = frozenset({408, 425, 429, *range(500, 600)})  # statuses after which to try again
 TOLERANCE, EVENT_TOLERANCE = timedelta(seconds=150), timedelta(hours=1)
@@ -119,6 +120,7 @@ class Verifier:
 
         Raises NotAlexa if one of them is wrong or missing, and Junk if the body is not a request.
         """
+        # First, on the bytes as they came: the parser must see nothing that Alexa did not sign.
         self._check_signature(body, headers)
         envelope = parse(body)
         self._check_time(envelope["request"])
@@ -127,6 +129,7 @@ class Verifier:
 
     def _check_signature(self, body: bytes, headers: Mapping[str, str] | Headers) -> None:
         try:
+            # Without `validate`, characters that are not base64 would be skipped silently.
             signature = base64.b64decode(
                 headers.get("Signature-256", "").encode("ascii"), validate=True
             )
@@ -146,10 +149,12 @@ class Verifier:
         A key is fetched again after a day. If that fails, the old one is used until its
         certificate expires.
         """
+        # The lock is held except during wait_for, so that what is looked up stays true meanwhile.
         deadline = time.monotonic() + FETCH_SECONDS
         with self._changed:
             if self._known(url) is None:
                 self._await_turn(url)
+            # Asked again, since another request may have fetched it during the wait.
             if (leaf := self._known(url)) is not None:
                 return self._fresh(url, leaf).key
             fetch = self._fetch(url)
@@ -187,6 +192,7 @@ class Verifier:
         now = self._now()
         if now < leaf.refresh or not self._can_fetch(url):
             return leaf
+        # Noted before the attempt, so that the other requests of this minute do not try as well.
         again = now + REFRESHED_EVERY
         self._leaves[url] = leaf._replace(refresh=again)
         fetch = self._fetch(url)
@@ -229,11 +235,13 @@ class Verifier:
         except Exception as error:  # malformed certificates raise more than the documented errors
             outcome = NotAlexa(f"the certificate chain cannot be read: {type(error).__name__}")
         with self._changed:
+            # A fetch that took too long may have been replaced; its successor must stay registered.
             self._fetching -= 1
             if self._fetches.get(url) is fetch:
                 del self._fetches[url]
             if isinstance(outcome, Leaf):
                 self._leaves[url] = outcome
+            # An outage of S3 is not remembered: the next request may find it over.
             elif not isinstance(outcome, Unavailable):
                 self._failures[url] = None
             fetch.outcome = outcome
@@ -245,11 +253,13 @@ class Verifier:
         public, expires = certificate.public_key(), certificate.not_valid_after_utc
         if not isinstance(public, rsa.RSAPublicKey):
             raise NotAlexa("the certificate has no RSA key")
+        # The expiry is kept beside the day: an old key is good for as long as its certificate.
         return Leaf(public, min(self._now() + CACHED_FOR, expires), expires)
 
     def _verified_leaf(self, chain: bytes) -> x509.Certificate:
         try:
             leaf, *intermediates = x509.load_pem_x509_certificates(chain)
+            # A server's certificate: its chain, dates, purpose and name are checked as in TLS.
             builder = verification.PolicyBuilder().store(self._roots).time(self._now())
             builder.build_server_verifier(x509.DNSName(ALEXA_HOST)).verify(leaf, intermediates)
             names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -268,6 +278,7 @@ class Verifier:
         if when is None or when.tzinfo is None:
             raise NotAlexa("the request has no timestamp with a time zone")
         tolerance = EVENT_TOLERANCE if request["type"].startswith("AlexaSkillEvent.") else TOLERANCE
+        # Both ways: a request from the future could be kept and replayed later.
         if abs(self._now() - when) > tolerance:
             raise NotAlexa(f"the timestamp is more than {tolerance.seconds} s off")
 
@@ -282,6 +293,7 @@ class Verifier:
             if owner is not None
         ]
         found = [(owner.get("application") or {}).get("applicationId") for owner in owners]
+        # All that name a skill must name ours; else a request could carry ours beside another.
         if not found or any(application not in self._skill_ids for application in found):
             raise NotAlexa("the request is for another skill")
 
@@ -297,10 +309,12 @@ def _may_sign(leaf: x509.Certificate) -> bool:
 def chain_url(url: str) -> str:
     """Return a certificate URL in its normal form. Raises NotAlexa if it is not Amazon's."""
     try:
+        # Cut first, so that a URL of megabytes costs nothing; its length is checked below.
         parts = urlsplit(url[: URL_CHARACTERS + 1])
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
         raise NotAlexa("the certificate URL is malformed") from None
+    # ".." is resolved before the comparison, as Amazon's instructions demand.
     path = posixpath.normpath(parts.path)
     is_plain = (
         parts.username is None
@@ -344,12 +358,14 @@ def _ask_for_chain(url: str, deadline: float) -> bytes:
             allow_redirects=False,
             stream=True,
             verify=str(roots_file()),
+            # No compression: a small body could expand past every bound.
             headers={"Accept-Encoding": "identity"},
         ) as response:
             if response.status_code in _BUSY:
                 raise Unavailable(f"the certificate URL answered {response.status_code}")
             if response.status_code != 200:
                 raise NotAlexa(f"the certificate URL answered {response.status_code}")
+            # read1 returns what has arrived, so that a server that drips is noticed in time.
             while part := response.raw.read1(FETCH_BYTES, decode_content=False):
                 chain += part
                 if len(chain) > FETCH_BYTES:
