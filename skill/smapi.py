@@ -125,6 +125,7 @@ class Https:
         if operation == "create-skill-for-vendor":
             body = {"vendorId": self._vendor_id(), **(body or {})}
         url = API + path.format(**parameters)
+        # The last round has no pause: whatever it brings is the result.
         renewed = False
         for pause in (*PAUSES, None):
             headers = {"Authorization": f"Bearer {self._access_token()}"} | (
@@ -137,6 +138,7 @@ class Https:
                     raise
                 time.sleep(pause)
                 continue
+            # The access token may have expired; one that is refused when new is refused for good.
             if answer.status_code == 401 and not renewed and pause is not None:
                 self._token, renewed = "", True
             elif pause is not None and _is_for_now(answer.status_code, method):
@@ -205,6 +207,7 @@ class Ask:
             raise SmapiError("ask is no longer on PATH")
         with tempfile.TemporaryDirectory(prefix="voice-skill-") as folder:
             if body is not None:
+                # In a file, because an argument may be too long.
                 file = Path(folder) / "body.json"
                 file.write_text(json.dumps(body), encoding="utf-8")
                 kind = (
@@ -221,6 +224,7 @@ class Ask:
                 raise SmapiError(f"ask smapi {operation} failed ({type(error).__name__})") from None
         if done.returncode:
             said = done.stderr or done.stdout
+            # `ask` prints the API's JSON amid words of its own.
             status = re.search(r'"statusCode":\s*(\d+)', said)
             found = re.findall(r'"message":\s*"((?:[^"\\]|\\.)*)"', said)
             reason = redact_tokens("; ".join(found) or said.strip()[:200] or "no reason given")
@@ -249,6 +253,7 @@ def _is_for_now(status: int, method: str) -> bool:
 
     That is so after too many calls, during another change, or on a server error.
     """
+    # A POST that met a server error may have created the skill; a second one would create another.
     return status in (409, 429) or (status >= 500 and method != "POST")
 
 

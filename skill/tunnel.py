@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# How long to wait: for the tunnel, for a call of the agent's API, for the agent to end.
 SECONDS = 30.0  # pyngrok waits for ever on an agent that stays silent
 ASK_SECONDS, END_SECONDS = 4.0, 2.0
 CONFIG_BYTES = 1 << 20
@@ -59,6 +60,7 @@ _CODE = re.compile(r"ERR_NGROK_(\d+)")
 _URL = re.compile(r"https?://\S+")
 # The error in a line that pyngrok could not parse.
 _ERR = re.compile(r'"?\berr"?[=:]\s?"((?:[^"\\]|\\.)*)')
+# As text, not as YAML: a broken file is searched, too. A comment, null or "" is no token.
 _CONFIGURED = re.compile(
     r"""^[^#\n]*\bauthtoken["']?[ \t]*:[ \t]*["']?(?!null\b|~)[^\s"'#}]""", re.MULTILINE
 )
@@ -127,13 +129,14 @@ def open_tunnel(port: int, *, domain: str = "", seconds: float = SECONDS) -> str
         except Exception as error:  # no error of pyngrok's may stop the server
             outcome.append(error)
 
+    # A thread, because nothing that pyngrok offers bounds the whole of download, start and tunnel.
     thread = threading.Thread(target=connect, name="ngrok", daemon=True)
     thread.start()
     thread.join(seconds)
     if outcome and isinstance(outcome[0], str):
-        opened.set()
+        opened.set()  # from now on, errors that the agent logs are shown
         return outcome[0]
-    late = not outcome
+    late = not outcome  # asked before `close`, which makes a waiting thread fail
     close()  # end an agent that is silent or refused the tunnel
     thread.join(END_SECONDS)
     error = outcome[0] if outcome and isinstance(outcome[0], Exception) else None
@@ -209,6 +212,7 @@ def _connect(port: int, domain: str, listener: Callable[[NgrokLog], None]) -> st
     """
     from pyngrok import conf, ngrok, process
 
+    # Only the modules' own names are replaced; everybody else's subprocess and urlopen stay.
     direct = build_opener(ProxyHandler({}))
 
     def ask(request: Request, data: bytes | None = None, timeout: float = ASK_SECONDS) -> Any:
@@ -218,6 +222,7 @@ def _connect(port: int, domain: str, listener: Callable[[NgrokLog], None]) -> st
     vars(processes).update({**vars(subprocess), "Popen": _Agent})
     vars(process).update(subprocess=processes, urlopen=ask)
     vars(ngrok).update(urlopen=ask)
+    # A copy, because pyngrok's default configuration is shared by the whole process.
     settings = copy.copy(conf.get_default())
     settings.log_event_callback = listener
     settings.auth_token = (settings.auth_token or "").strip() or None
@@ -230,7 +235,7 @@ def _connect(port: int, domain: str, listener: Callable[[NgrokLog], None]) -> st
 
 def _listener(secrets: tuple[str, ...], opened: threading.Event) -> Callable[[NgrokLog], None]:
     """Return a callback for the agent's log that logs each new error once the tunnel is open."""
-    last = [""]
+    last = [""]  # the agent repeats an error with every attempt; once is enough
 
     def hear(line: NgrokLog) -> None:
         if not opened.is_set() or not (
@@ -263,6 +268,7 @@ def _complaint(error: Exception | None) -> str:
     errors = [
         line.err or line.msg or line.line for line in logs if line.lvl in ("ERROR", "CRITICAL")
     ]
+    # From the most to the least telling.
     texts = [
         error.ngrok_error or "",
         *errors,
@@ -285,6 +291,8 @@ def _refusal(body: str) -> str:
 
 def _sentence(said: str, secrets: tuple[str, ...]) -> str:
     """Return what the agent said as one sentence: its code, its reason, and what to do."""
+    # The log's escapes become line breaks; then the first line that is no mere code or address is
+    # the reason, and its first sentence is enough.
     plain = re.sub(r"\\[rnt]|[\x00-\x1f\x7f]", "\n", said).replace('\\"', '"')
     code = _CODE.search(plain)
     lines = [line.strip() for line in plain.split("\n")]
@@ -352,6 +360,7 @@ def _config_text() -> str:
             data = file.read(CONFIG_BYTES)
     except Exception:  # neither the file nor the library that finds it is ours
         return ""
+    # PowerShell writes UTF-16; without a byte order mark, a zero byte among the first two shows it.
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
     if b"\0" in data[:2]:

@@ -63,12 +63,14 @@ def keep_open(
             if str(reason) != told:
                 told = str(reason)
                 tell(f"No tunnel: {told}")
+            # A later failure may be an outage, and an Echo in use deserves the patience; a first
+            # one is more likely a mistake in the settings, which waiting does not correct.
             if not address:
                 return
             stopped.wait(every)
             continue
         try:
-            if stopped.is_set():
+            if stopped.is_set():  # while it was being opened; `finally` closes it
                 return
             address, told = tunnel.address, ""
             on_address(address)
@@ -83,6 +85,7 @@ def _until_it_dies(
     tunnel: Tunnel, does_answer: Callable[[str], bool], *, stopped: threading.Event, every: float
 ) -> str:
     """Watch a tunnel and return why it died, or "" if stopped."""
+    # One missing answer may be a lost packet or a busy server.
     missed = 0
     while not stopped.wait(every):
         if not tunnel.is_alive():

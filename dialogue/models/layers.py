@@ -2,7 +2,7 @@
 
 The first two work on packed tokens: the real tokens of a batch, time-major, longest row first
 (torch's PackedSequence layout), so that no padding is ever computed. Their backward passes are
-written out: autograd would take one small matrix product for the weights at every time step, and
+written by hand: autograd would need a small matrix product for the weights at every time step, and
 two more passes over the (P, V) probabilities.
 """
 
@@ -21,8 +21,9 @@ from dialogue.models.projection import lay_out
 
 
 def check_ids(token_ids: Tensor, embedding: nn.Embedding) -> None:
-    """Refuse ids that an embedding lacks: a GPU would not name them, and stay broken for the
-    process. Raises ValueError.
+    """Raise ValueError if an embedding lacks any of the ids.
+
+    A GPU would fail without naming them, and stay unusable for the rest of the process.
     """
     size = embedding.num_embeddings
     lowest, highest = int(token_ids.min()), int(token_ids.max())
@@ -34,11 +35,10 @@ def check_ids(token_ids: Tensor, embedding: nn.Embedding) -> None:
 
 
 class GRU(nn.Module):
-    """One direction of a GRU (Cho et al. 2014) with the weights, gates and order (r, z, n) of
-    torch.nn.GRU.
+    """One direction of a GRU (Cho et al. 2014), with torch.nn.GRU's gates in its order r, z, n.
 
-    The input's share of the gates is computed apart (`gates`), for all tokens at once; whoever
-    calls may add to it what is the same at every step, such as the context of a decoder.
+    The input's part of the gates is computed separately (`gates`), for all tokens at once. A caller
+    may add to it whatever is the same at every step, such as a decoder's context.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -53,7 +53,7 @@ class GRU(nn.Module):
             nn.init.orthogonal_(gate)
 
     def gates(self, inputs: Tensor) -> Tensor:
-        """Compute the input's share of the gates: (..., input) -> (..., 3H)."""
+        """Return the input's part of the gates: (..., input) -> (..., 3H)."""
         return F.linear(inputs, self.weight_input, self.bias_input)
 
     def step(self, gates: Tensor, state: Tensor) -> Tensor:
@@ -61,19 +61,17 @@ class GRU(nn.Module):
         both = 2 * self.hidden_size
         from_state = F.linear(state, self.weight_hidden, self.bias_hidden)
         reset, update = torch.sigmoid(gates[..., :both] + from_state[..., :both]).chunk(2, dim=-1)
+        # torch.nn.GRU's variant: the reset gate scales the product, not the state before it.
         candidate = torch.tanh(gates[..., both:] + reset * from_state[..., both:])
         return candidate + update * (state - candidate)
 
     def prepare_step(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Lay `step` out for decoding: half its passes over memory.
+        """Return `step` prepared for decoding, with half its passes over memory.
 
         It overwrites the gates that it is given.
         """
-        gates_of, hidden = (
-            lay_out(self.weight_hidden, self.bias_hidden, precision="fp32"),
-            self.hidden_size,
-        )
-        both = 2 * hidden
+        gates_of = lay_out(self.weight_hidden, self.bias_hidden, precision="fp32")
+        hidden, both = self.hidden_size, 2 * self.hidden_size
 
         def step(gates: Tensor, state: Tensor) -> Tensor:
             from_state = gates_of(state)  # (R, 3H)
@@ -86,20 +84,20 @@ class GRU(nn.Module):
         return step
 
     def forward(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
-        """Run over packed rows: gates (P, 3H), rows alive at each step, start (batch_sizes[0], H)
-        -> states (P, H).
+        """Run over packed rows: gates (P, 3H), start (batch_sizes[0], H) -> states (P, H).
+
+        batch_sizes: how many rows have a token at each step.
         """
+        # Under autocast the gates come in bfloat16, and `out=` needs one dtype throughout.
         weight, bias, start = (
             tensor.to(gates.dtype) for tensor in (self.weight_hidden, self.bias_hidden, start)
-        )  # autocast
+        )
         states: Tensor = _GRUSequence.apply(gates, weight, bias, start, batch_sizes)  # type: ignore[no-untyped-call]
         return states
 
 
 class _GRUSequence(torch.autograd.Function):
-    """The steps of a GRU over packed rows; `GRU.step` in a loop is its slow, obvious twin (in the
-    tests).
-    """
+    """The steps of a GRU over packed rows. The tests compare it with `GRU.step` in a loop."""
 
     @staticmethod
     def forward(
@@ -114,6 +112,7 @@ class _GRUSequence(torch.autograd.Function):
         reset, update, share, candidate, states = (gates.new_empty(of_state) for _ in range(5))
         state = start
         for here in _steps(batch_sizes):
+            # The longest rows come first, so those that have ended are the last ones.
             state = state[: here.stop - here.start]
             given, found = (
                 gates[here].chunk(3, dim=1),
@@ -121,7 +120,7 @@ class _GRUSequence(torch.autograd.Function):
             )
             torch.add(given[0], found[0], out=reset[here]).sigmoid_()
             torch.add(given[1], found[1], out=update[here]).sigmoid_()
-            share[here] = found[2]  # what the state has in the candidate
+            share[here] = found[2]  # the state's part of the candidate
             torch.addcmul(given[2], reset[here], found[2], out=candidate[here]).tanh_()
             state = torch.lerp(candidate[here], state, update[here], out=states[here])
         ctx.save_for_backward(reset, update, share, candidate, states, weight, start)
@@ -141,8 +140,10 @@ class _GRUSequence(torch.autograd.Function):
                 ),
             ]
         )
-        # Every gradient within a step is a multiple of its state's; the factors are found for all
-        # steps at once.
+        # Within a step, every gradient is the state's gradient times a factor that does not depend
+        # on it. So the factors of all steps are computed at once, outside the loop. They are the
+        # derivatives of  state = candidate + update * (before - candidate)  by what goes into the
+        # sigmoids and the tanh: s' = s * (1 - s), tanh' = 1 - tanh ** 2.
         by_candidate = (1 - update).mul_(1 - candidate * candidate)
         by_reset = (by_candidate * share).mul_(reset).mul_(1 - reset)
         by_update = (before - candidate).mul_(update).mul_(1 - update)
@@ -151,27 +152,29 @@ class _GRUSequence(torch.autograd.Function):
         grad_states, grad_start = grad_outputs[0].clone(), torch.zeros_like(start)
         for time in range(len(steps) - 1, -1, -1):
             here = steps[time]
-            grad = grad_states[here]  # whole: the later steps have added their shares
+            grad = grad_states[here]  # complete: the later steps have added to it
             torch.mul(factors[here], grad[:, None], out=grad_found[here])
             earlier = (grad_states[steps[time - 1]] if time else grad_start)[: len(grad)]
             earlier.addcmul_(grad, update[here]).addmm_(grad_found[here].flatten(1), weight)
+        # The candidate's input is not scaled by the reset gate, as the state's part of it is.
         grad_gates = grad_found.clone()
         torch.mul(grad_states, by_candidate, out=grad_gates[:, 2])
+        # One product over all tokens gives the weights' gradient.
         grad_found = grad_found.flatten(1)  # (P, 3H)
         return grad_gates.flatten(1), grad_found.t() @ before, grad_found.sum(0), grad_start, None
 
 
 def _steps(batch_sizes: Sequence[int]) -> list[slice]:
-    """Return where each time step stands among packed rows."""
+    """Return the slice of packed rows that each time step takes."""
     ends = list(accumulate(batch_sizes))
     return [slice(end - rows, end) for end, rows in zip(ends, batch_sizes, strict=True)]
 
 
 class Dropout(nn.Module):
-    """Put noughts in place of a share of the inputs, and scale the others up; in training alone.
+    """Zero a fraction of the inputs and scale the others up, in training only.
 
-    On a CPU a mask takes 16 random bits an element, cut from whole words: torch's own dropout draws
-    every element apart and takes three times as long. The share is off by 1/65,536 at most.
+    On a CPU the mask takes 16 random bits per element, cut from 64-bit words: torch's own dropout
+    draws each element separately and takes three times as long. The fraction is exact to 1/65,536.
     """
 
     def __init__(self, share: float) -> None:
@@ -179,11 +182,12 @@ class Dropout(nn.Module):
         self.share = share
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Drop from inputs of any shape; random by torch's global generator."""
+        """Drop from inputs of any shape, drawing from torch's global generator."""
         if inputs.device.type != "cpu" or not (self.training and self.share):
             return F.dropout(inputs, self.share, self.training)
         words = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         bits = words.view(torch.int16)[: inputs.numel()].view(inputs.shape)
+        # As signed 16-bit numbers, the bits are uniform on [-2**15, 2**15).
         kept = bits >= round(2**16 * self.share) - 2**15
         return inputs * kept.to(inputs.dtype).mul_(1 / (1 - self.share))
 
@@ -191,20 +195,21 @@ class Dropout(nn.Module):
 def token_log_probs(
     inputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the log-probability of each target under softmax(weight @ input + bias), and whether
-    it is the likeliest.
+    """Return each target's log-probability under softmax(weight @ input + bias).
 
-    inputs (P, E), weight (V, E), bias (V,), targets (P,) -> log_probs (P,) in float32, correct (P,)
-    bool.
+    Also returns whether each target is the likeliest token. inputs (P, E), weight (V, E), bias
+    (V,), targets (P,) -> log_probs (P,) in float32, correct (P,) bool.
     """
-    weight, bias = weight.to(inputs.dtype), bias.to(inputs.dtype)  # autocast
+    weight, bias = weight.to(inputs.dtype), bias.to(inputs.dtype)  # as autocast would
     log_probs, correct = _TokenLogProbs.apply(inputs, weight, bias, targets)  # type: ignore[no-untyped-call]
     return log_probs, correct
 
 
 class _TokenLogProbs(torch.autograd.Function):
-    """log_softmax and gather; the (P, V) table of logits turns into probabilities, then into its
-    gradient, in place.
+    """log_softmax and gather in one (P, V) table.
+
+    In place, its logits become probabilities, and those become the gradient: it is the largest
+    tensor of a step.
     """
 
     @staticmethod
@@ -214,10 +219,11 @@ class _TokenLogProbs(torch.autograd.Function):
         table = F.linear(inputs, weight, bias)  # (P, V) logits
         flat = torch.arange(len(targets), device=targets.device) * table.shape[1] + targets
         highest = table.amax(-1, keepdim=True)
-        target = table.view(-1)[flat]
+        target = table.view(-1)[flat]  # read before the table is overwritten
         correct = target >= highest.squeeze(1)
         total = table.sub_(highest).exp_().sum(-1, keepdim=True)
         log_probs = target.float() - highest.squeeze(1).float() - total.squeeze(1).float().log()
+        # The probabilities stay undivided by their total: backward divides (P,) numbers instead.
         ctx.save_for_backward(table, total.to(table.dtype), inputs, weight, flat)
         ctx.mark_non_differentiable(correct)
         ctx.set_materialize_grads(False)
@@ -226,9 +232,8 @@ class _TokenLogProbs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         table, total, inputs, weight, flat = ctx.saved_tensors
-        table.view(-1)[flat] -= total.squeeze(
-            1
-        )  # now (p - one_hot(target)) * total = -total * d log p(target) / d logits
+        # The table becomes (p - one_hot(target)) * total = -total * d log p(target) / d logits.
+        table.view(-1)[flat] -= total.squeeze(1)
         scale = -grad_outputs[0].to(inputs.dtype)[:, None] / total
         return (
             (table @ weight) * scale,

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 
 def pack(padded: Tensor, lengths: Tensor) -> PackedSequence:
-    """Leave the padding of (M, T, ...) out; lengths (M,), on the CPU."""
+    """Pack (M, T, ...) without its padding; lengths (M,), on the CPU."""
     return pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
 
 
@@ -28,14 +28,16 @@ def rows(packed: PackedSequence, device: torch.device) -> Tensor:
 
 
 def last_positions(packed: PackedSequence, lengths: Tensor) -> Tensor:
-    """Return where among the packed tokens each row's last one stands: (M,)."""
+    """Return the packed position of each row's last token: (M,)."""
     return positions(packed, torch.arange(len(lengths)), lengths - 1)
 
 
 def positions(packed: PackedSequence, rows: Tensor, times: Tensor) -> Tensor:
-    """Return where among the packed tokens the token of a row at a time stands: rows (Q,), times
-    (Q,) -> (Q,), on the CPU.
+    """Return the packed positions of tokens, given their rows and times: (Q,), (Q,) -> (Q,).
+
+    All are on the CPU.
     """
+    # A step's tokens come after those of all earlier steps, in the order of the sorted rows.
     offsets = packed.batch_sizes.cumsum(0) - packed.batch_sizes
     return offsets[times] + _sorted(packed).argsort()[rows]
 
