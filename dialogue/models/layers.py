@@ -92,7 +92,8 @@ class GRU(nn.Module):
         weight, bias, start = (
             tensor.to(gates.dtype) for tensor in (self.weight_hidden, self.bias_hidden, start)
         )
-        states: Tensor = _GRUSequence.apply(gates, weight, bias, start, batch_sizes)  # type: ignore[no-untyped-call]
+        run: Any = _GRUSequence.apply  # untyped in torch
+        states: Tensor = run(gates, weight, bias, start, batch_sizes)
         return states
 
 
@@ -201,7 +202,8 @@ def token_log_probs(
     (V,), targets (P,) -> log_probs (P,) in float32, correct (P,) bool.
     """
     weight, bias = weight.to(inputs.dtype), bias.to(inputs.dtype)  # as autocast would
-    log_probs, correct = _TokenLogProbs.apply(inputs, weight, bias, targets)  # type: ignore[no-untyped-call]
+    run: Any = _TokenLogProbs.apply  # untyped in torch
+    log_probs, correct = run(inputs, weight, bias, targets)
     return log_probs, correct
 
 

@@ -53,7 +53,8 @@ class LSTM(nn.Module):
         -> states (P, 2H).
         """
         weight, start = self.weight_hidden.to(gates.dtype), start.to(gates.dtype)  # autocast
-        states: Tensor = _LSTMSequence.apply(gates, weight, start, batch_sizes)  # type: ignore[no-untyped-call]
+        run: Any = _LSTMSequence.apply  # untyped in torch
+        states: Tensor = run(gates, weight, start, batch_sizes)
         return states
 
 
@@ -80,7 +81,8 @@ class RNN(nn.Module):
         states (P, H).
         """
         weight, start = self.weight_hidden.to(gates.dtype), start.to(gates.dtype)  # autocast
-        states: Tensor = _RNNSequence.apply(gates, weight, start, batch_sizes)  # type: ignore[no-untyped-call]
+        run: Any = _RNNSequence.apply  # untyped in torch
+        states: Tensor = run(gates, weight, start, batch_sizes)
         return states
 
 
