@@ -87,6 +87,7 @@ def find_skill(client: smapi.Client, settings: InteractionSettings, skill_id: st
     """
     if skill_id:
         return skill_id
+    # The list comes in pages, and has a published skill once for each stage.
     mine, token = [], ""
     while True:
         page = {"next_token": token} if token else {}
@@ -100,6 +101,7 @@ def find_skill(client: smapi.Client, settings: InteractionSettings, skill_id: st
         if not token:
             break
     ids = {str(skill.get("skillId")) for skill in mine}
+    # What was deployed from here may have been deleted in the console since.
     if (last := state.read(state.DEPLOYED).get("skill_id", "")) in ids:
         return last
     named = sorted(
@@ -174,6 +176,7 @@ class Deployment:
             self._await("manifest", lambda status: {"manifest": status.get("manifest") or {}})
             self._say(f"skill: created, {self.skill_id}")
             return
+        # The manifest is replaced as a whole, so the owner's additions must be sent back, too.
         there = self._client.call("get-skill-manifest", skill_id=self.skill_id, stage=smapi.STAGE)
         whole = merged(there.body, ours)
         if not differences(there.body, whole):
@@ -239,6 +242,7 @@ class Deployment:
         for locale in self._target.settings.locales:
             if locale not in dict(stale):
                 self._say(f"{locale}: up to date")
+        # All are sent before any is waited for, because Alexa builds them at the same time.
         for locale, etag in stale:
             self._put_model(locale, ours, etag)
             self.done.append(f"{locale} sent")
@@ -283,6 +287,7 @@ class Deployment:
                 if shown.get(name) != progress and resource != "manifest":
                     self._say(f"{name}: {progress}")
                 shown[name] = progress
+            # What has no status yet has not been begun.
             states = {name: update.get("status", "IN_PROGRESS") for name, update in updates.items()}
             if "IN_PROGRESS" not in states.values():
                 break
@@ -351,6 +356,7 @@ def differences(before: Any, after: Any, place: str = "") -> list[str]:
             for i, pair in enumerate(zip(before, after, strict=True))
             for found in differences(*pair, f"{place}[{i}]")
         ]
+    # Amazon may leave empty values out, which must not look like a change at every run.
     empty: tuple[Any, ...] = (None, [], "")
     return [] if before == after or (before in empty and after in empty) else [place]
 

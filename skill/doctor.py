@@ -118,6 +118,7 @@ def check_interaction_models(place: Place) -> Finding:
 def check_port(place: Place) -> Finding:
     """Check that the port is free or that the skill answers on it."""
     try:
+        # Only the skill answers its health check in these words; another program may answer, too.
         answer = _local().get(f"http://127.0.0.1:{place.port}/healthz", timeout=CALL_SECONDS)
         if answer.json() == {"status": "ok"}:
             return Finding(True, f"the skill answers on port {place.port}")
@@ -144,13 +145,14 @@ def check_endpoint(place: Place) -> Finding:
         )
     host = urlsplit(place.endpoint).hostname or ""
     deployed = place.certificate or certificate_of(place.endpoint)
+    # An unsigned launch: a server that verifies refuses it, and that is the proof that it is ours.
     try:
         with requests.post(
             place.endpoint,
             json=_launch(place),
             timeout=CALL_SECONDS,
             verify=str(roots_file()),
-            stream=True,
+            stream=True,  # the certificate can be read only while the connection is open
             allow_redirects=False,
         ) as answer:
             kind = _certificate_kind(answer, host)
@@ -312,6 +314,7 @@ def examine(
                 False, f"{type(error).__name__}: {error}", "correct that, and run it again"
             )
 
+    # In threads: several wait for the network, and one that hangs must not hold up the rest.
     threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in checks.items()]
     ends = time.monotonic() + seconds
     for thread in threads:
@@ -330,7 +333,7 @@ def place_of(options: argparse.Namespace) -> Place:
     opened = state.read(state.TUNNEL).get("address", "")
     endpoint = options.endpoint or deployed.get("endpoint", "") or opened
     endpoint = endpoint_address(endpoint) if endpoint else ""
-    same = endpoint == deployed.get("endpoint")
+    same = endpoint == deployed.get("endpoint")  # else its certificate type says nothing here
     language = (locale.getlocale()[0] or "").replace("_", "-")
     return Place(
         settings=chosen(options),
@@ -425,6 +428,8 @@ def _local() -> requests.Session:
 def _can_listen(port: int) -> bool:
     try:
         with socket.socket() as probe:
+            # As a server does; without it, connections that just closed would count as taken. On
+            # Windows it would mean the opposite: share a port that is in use.
             if os.name == "posix":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
@@ -439,6 +444,7 @@ def _other_version(name: str, wanted: str) -> str:
         found = version(name)
     except PackageNotFoundError:
         return f"{name} is missing"
+    # "2.13.0+cpu" is the CPU build of 2.13.0.
     return "" if found.partition("+")[0] == wanted else f"{name} {found} instead of {wanted}"
 
 

@@ -56,10 +56,12 @@ def load_plain(path: Path) -> Any:
             f"cannot read {path}: it is not a pickle, or a corrupt one "
             f"({error or type(error).__name__})"
         ) from None
+    # Without recursion, which a deeply nested pickle could exhaust.
     waiting = [found]
     seen: set[int] = set()
     while waiting:
         value = waiting.pop()
+        # `type`, not isinstance: True is an int, and is refused.
         if type(value) in (list, tuple):
             if id(value) not in seen:  # a list may contain itself
                 seen.add(id(value))
@@ -88,6 +90,7 @@ def read_words(path: Path) -> list[str]:
         if token_id in words:
             raise ValueError(f"{path}: the id {token_id} occurs twice")
         words[token_id] = _text(token)
+    # A gap would shift every later word, and a model would learn nonsense without an error.
     if sorted(words) != list(range(len(words))):
         raise ValueError(f"{path}: {len(words)} words whose ids are not 0 to {len(words) - 1}")
     return [words[token_id] for token_id in range(len(words))]

@@ -95,6 +95,7 @@ class Trainer:
         self.device = device
         self._processes = processes
         bf16 = computes_in_bf16(device) if precision == "auto" else precision == "bf16"
+        # The optimiser keeps float32 weights, since bfloat16 would round small steps away.
         self._autocast = bf16 and device.type == "cuda"
         self._computing = (
             copy.deepcopy(self.model).bfloat16() if bf16 and not self._autocast else self.model
@@ -132,6 +133,7 @@ class Trainer:
         for master, gradient in zip(masters, gradients, strict=True):
             master.grad = gradient
         # 3. Every process now has the same gradients, hence takes the same step.
+        # Clipped after the sum, or the result would depend on how the batch was shared.
         norm = nn.utils.clip_grad_norm_(masters, GRADIENT_NORM)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
@@ -151,7 +153,7 @@ class Trainer:
                         f"a state of {len(self.carried)} rows cannot continue in a batch of "
                         f"{len(batch.turns)}; leave --batch-tokens and --bptt as they were"
                     )
-                batch = replace(batch, history=self.carried)
+                batch = replace(batch, history=self.carried)  # detached: BPTT ends at the batch
             batch = batch.to(self.device)
             if self._own_words is not None:
                 self._computing.eval()  # without dropout, as when it talks
