@@ -1,6 +1,5 @@
 """Every command shows text that the output's encoding lacks, and reports bad input in a line."""
 
-import argparse
 import io
 import json
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dialogue import checkpoint, command_line
+from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
@@ -371,41 +370,3 @@ def test_a_reader_that_leaves_is_no_error_to_speak_of(tmp_path):
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait() == 2
-
-
-def test_an_interrupted_command_says_so_by_its_status():
-    def interrupted(_):
-        raise KeyboardInterrupt
-
-    assert command_line.command(interrupted)() == 130
-
-
-# --- checks --------------------------------------------------------------------------------------
-
-
-def test_a_number_that_is_too_small_is_named_by_its_option():
-    with pytest.raises(ValueError, match="--batch-tokens is 0; it must be at least 1"):
-        command_line.at_least(1, steps=3, batch_tokens=0)
-    command_line.at_least(1, limit=None)
-
-
-def test_a_file_that_cannot_be_written_is_named_before_the_work(tmp_path):
-    with pytest.raises(ValueError, match=r"--json .* is a folder; name a file in it"):
-        command_line.check_writable_file(tmp_path, option="--json")
-    (tmp_path / "file").touch()
-    with pytest.raises(
-        ValueError,
-        match=r"cannot write into .*file: Not a directory; name another folder with --out",
-    ):
-        command_line.check_writable_file(tmp_path / "file" / "new")
-    command_line.check_writable_file(tmp_path / "new" / "file")
-    command_line.check_writable_file(Path(os.devnull))
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_shared_options_are_the_same_everywhere(monkeypatch):
-    monkeypatch.setenv("CHECKPOINT", "elsewhere")
-    parser = argparse.ArgumentParser()
-    command_line.add_model(parser)
-    command_line.add_device(parser)
-    assert parser.parse_args([]).checkpoint == Path("elsewhere")
