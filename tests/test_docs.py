@@ -179,6 +179,13 @@ def test_each_make_target_and_requirements_file_that_a_page_names_is_there(name)
         assert (ROOT / file).is_file(), file
 
 
+def test_contributing_describes_each_make_target():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {*re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)}
+    described = {name for name, _ in rows_of(TEXTS["CONTRIBUTING.md"], "command")}
+    assert described == {f"`make {target}`" for target in targets - {"help"}}
+
+
 @pytest.mark.parametrize(
     ("page", "command"),
     [
