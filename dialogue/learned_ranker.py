@@ -2,11 +2,13 @@
 
     last turns -> vectors of their words, pooled -> context vector -+
     candidate  -> vectors of its words, pooled   -> reply vector   -+-> cosine -+
-    numbers: likelihoods, similarity, shared words, place among its kind, ... --+-> judges -> sensible? specific?
+    numbers: likelihoods, similarity, shared words, place among its kind, ... --+
+                                             judges -> sensible? specific? <----+
 
-The matcher is a dual encoder (Henderson et al. 2019, arXiv 1911.03688) that has learnt which reply goes with which
-context. A few small judges, whose verdicts are averaged, are fitted to what readers said of candidates,
-as LaMDA's ranker was (Thoppilan et al. 2022, arXiv 2201.08239). training.fit_ranker fits both.
+The matcher is a dual encoder (Henderson et al. 2019, arXiv 1911.03688) that has learnt which reply
+goes with which context. A few small judges, whose verdicts are averaged, are fitted to what readers
+said of candidates, as LaMDA's ranker was (Thoppilan et al. 2022, arXiv 2201.08239).
+training.fit_ranker fits both.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ OPENING_TOKENS = 2  # whose order counts; of the others only which they are
 
 @dataclass(frozen=True)
 class RankerConfig:
-    """Sizes: of word vectors, of context and reply vectors, of a judge's layers; how many judges."""
+    """Sizes of word vectors, of context and reply vectors, of a judge's layers; how many judges."""
 
     vocab_size: int
     width: int = 192
@@ -79,7 +81,10 @@ class Matcher(nn.Module):
         )
 
     def context_vectors(self, turns: Tensor) -> Tensor:
-        """Read the last turns of conversations: (N, READ_TURNS, T), the last one first -> (N, D), of length 1."""
+        """Read the last turns of conversations, the last one first, as vectors of length 1.
+
+        (N, READ_TURNS, T) -> (N, D)
+        """
         count = len(turns)
         read = self._utterances(turns.flatten(0, 1)).view(count, READ_TURNS, -1)
         read = read * (turns != self.pad_id).any(2, keepdim=True)
@@ -94,7 +99,7 @@ class Matcher(nn.Module):
         padding = token_ids == self.pad_id
         vectors = self.embedding(token_ids)
         weights = self.weight(token_ids).squeeze(2).exp().masked_fill(padding, 0)
-        # Over the root of the length, not the length: a word of a long utterance should not be lost.
+        # Over the root of the length, so that a word of a long utterance is not lost.
         mean = (
             torch.bmm(weights.unsqueeze(1), vectors).squeeze(1)
             / (~padding).sum(1, keepdim=True).clamp_min(1).sqrt()
@@ -128,7 +133,10 @@ class Judge(nn.Module):
 
 
 class RankerNetwork(nn.Module):
-    """The matcher, and judges that see its cosines beside the numbers, each brought to mean 0 and spread 1."""
+    """The matcher, and judges that see its cosines beside the numbers.
+
+    Each number is brought to mean 0 and spread 1.
+    """
 
     mean: Tensor
     spread: Tensor
@@ -146,13 +154,16 @@ class RankerNetwork(nn.Module):
         return (numbers - self.mean) / self.spread
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """Return the probabilities of sensible, and of specific where sensible: (R, F) -> (R, 2)."""
+        """Return P(sensible) and P(specific | sensible): (R, F) -> (R, 2)."""
         scaled = self.scaled(numbers)
         return torch.stack([judge(scaled) for judge in self.judges]).sigmoid().mean(0)
 
 
 class LearnedRanker:
-    """Scores candidates by the SSA expected of them: P(sensible) * (1 + P(specific | sensible)) / 2."""
+    """Scores candidates by the SSA expected of them.
+
+    That is P(sensible) * (1 + P(specific | sensible)) / 2.
+    """
 
     def __init__(self, network: RankerNetwork, vocabulary: Vocabulary) -> None:
         self.network, self.vocabulary = network, vocabulary
@@ -172,7 +183,7 @@ class LearnedRanker:
     def numbers(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
     ) -> Tensor:
-        """Describe candidates by numbers, in the order of NUMBERS: (R, F). At least one candidate."""
+        """Describe candidates, at least one, by numbers in the order of NUMBERS: (R, F)."""
         device, matcher = self.network.mean.device, self.network.matcher
         owners = torch.tensor(
             [row for row, found in enumerate(candidates) for _ in found], device=device
@@ -212,20 +223,22 @@ class LearnedRanker:
         )
 
 
-# --- numbers -------------------------------------------------------------------------------------------------------
+# --- numbers -------------------------------------------------------------------------------------
 
 NUMBERS = (
-    "log p(reply | history)", "log p(reply)", "their difference", "log p(reply | history) a token", "log p(reply) a token",
-    "difference over root of length", "words", "is a question", "is remembered", "similarity", "fit of what is remembered",
-    "content shared with the last turn", "content shared with the turns before", "new content", "takes for known",
-    "he or she is nobody", "words of the bot's own turns", "asks about what was just said", "turns so far", "words heard",
-    "place among the remembered", "place among the found", "is an opening", "remembered for an opening",
+    "log p(reply | history)", "log p(reply)", "their difference", "log p(reply | history) a token",
+    "log p(reply) a token", "difference over root of length", "words", "is a question",
+    "is remembered", "similarity", "fit of what is remembered",
+    "content shared with the last turn", "content shared with the turns before", "new content",
+    "takes for known", "he or she is nobody", "words of the bot's own turns",
+    "asks about what was just said", "turns so far", "words heard", "place among the remembered",
+    "place among the found", "is an opening", "remembered for an opening",
     "cosine to the last turns", "cosine to the last turn",
 )  # fmt: skip
 
 
 def described(conversation: Conversation, candidates: Sequence[Candidate]) -> list[list[float]]:
-    """Describe the candidates of a conversation, whose last turn is the person's, by all numbers but the cosines."""
+    """Describe the candidates for a conversation's last turn by all numbers but the cosines."""
     turns = _texts(conversation)
     last = stems(turns[-1])
     before = {stem for turn in turns[:-1] for stem in stems(turn)}
@@ -246,12 +259,16 @@ def described(conversation: Conversation, candidates: Sequence[Candidate]) -> li
         share = 1 / (1 + len(meant))
         similarity = candidate.similarity or 0.0
         rows.append([
-            candidate.log_prob / 10, blank / 10, (candidate.log_prob - blank) / 10, candidate.log_prob / size, blank / size,
-            gain(candidate), len(words(text)) / 10, asks, remembered, similarity, similarity + 0.1 * gain(candidate),
+            candidate.log_prob / 10, blank / 10, (candidate.log_prob - blank) / 10,
+            candidate.log_prob / size,
+            blank / size, gain(candidate), len(words(text)) / 10, asks,
+            remembered, similarity, similarity + 0.1 * gain(candidate),
             len(meant & heard) * share, len(meant & earlier) * share, len(meant - known) * share,
-            float(len(presupposed(text, known))), float(nobody(text, known)), len(set(found) & bots) / (1 + len(found)),
+            float(len(presupposed(text, known))), float(nobody(text, known)),
+            len(set(found) & bots) / (1 + len(found)),
             len(meant & heard) * asks, min(len(turns), 9) / 9, min(len(last), 30) / 30,
-            remembered / (1 + place), (1 - remembered) / (1 + place), opens, opens * remembered,
+            remembered / (1 + place),
+            (1 - remembered) / (1 + place), opens, opens * remembered,
         ])  # fmt: skip
     return rows
 
@@ -261,7 +278,7 @@ def _texts(conversation: Conversation) -> list[str]:
 
 
 def _places(candidates: Sequence[Candidate]) -> list[int]:
-    """Place each candidate among those of its kind: the remembered by fit, the others by likelihood."""
+    """Place each candidate among those of its kind: remembered by fit, others by likelihood."""
 
     def merit(candidate: Candidate) -> float:
         if candidate.similarity is not None:
@@ -285,7 +302,7 @@ def _content(found: Sequence[str] | set[str]) -> set[str]:
     return {stem for stem in found if len(stem) > 3}
 
 
-# --- in a checkpoint -----------------------------------------------------------------------------------------------
+# --- in a checkpoint -----------------------------------------------------------------------------
 
 
 def save(folder: Path, ranker: LearnedRanker, about: dict[str, Any]) -> None:
@@ -304,14 +321,18 @@ def save(folder: Path, ranker: LearnedRanker, about: dict[str, Any]) -> None:
 
 
 def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> LearnedRanker | None:
-    """Read a checkpoint's ranker; None where it has none. Raises ValueError on one that is broken or of another model."""
+    """Read a checkpoint's ranker; None where it has none.
+
+    Raises ValueError on one that is broken or of another model.
+    """
     path = folder / FILE
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            names = file.keys()
+            tensors = {name: file.get_tensor(name).float() for name in names}
         settings = json.loads(metadata["config"])
         config = RankerConfig(
             **{field.name: settings[field.name] for field in fields(RankerConfig)}
@@ -327,6 +348,7 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> LearnedR
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"{path} is no ranker of this checkpoint ({reason}); fit one with python -m training.fit_ranker, or delete it"
+            f"{path} is no ranker of this checkpoint ({reason}); "
+            "fit one with python -m training.fit_ranker, or delete it"
         ) from None
     return LearnedRanker(network.eval().to(device), vocabulary)

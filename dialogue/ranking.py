@@ -1,4 +1,4 @@
-"""Which candidate is said: a ranker scores the candidates of each conversation, and the highest score wins.
+"""The order of candidates: a ranker scores those of each conversation, the highest score first.
 
 likelihood    log p(reply | history) - lambda * log p(reply) + gamma * length (Li et al. 2016)
 recall        the same, but remembered replies that fit well come first
@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from dialogue.config import DecodeConfig
@@ -27,9 +27,10 @@ TIER = 1e4  # more than any two scores of one kind differ by
 class Candidate:
     """A reply that could be said.
 
-    log_prob: log p(reply | history). blank: log p(reply | no history), None where it was not computed.
-    tokens: the length, without </s>. similarity: of a remembered reply, between what it answered and
-    what was heard; None of what the search found. score: of the search at first, then of the ranker.
+    log_prob: log p(reply | history). score: of the search at first, then of the ranker.
+    blank: log p(reply), without a history; None where it was not computed.
+    tokens: the length, without </s>. similarity: of a remembered reply, between what it answered
+    and what was heard; None of what the search found.
     """
 
     text: str
@@ -51,7 +52,10 @@ class Ranker(Protocol):
 
 
 class LikelihoodRanker:
-    """Maximum mutual information: log p(reply | history) - lambda * log p(reply) + gamma * length (Li et al. 2016)."""
+    """Maximum mutual information (Li et al. 2016).
+
+    log p(reply | history) - lambda * log p(reply) + gamma * length
+    """
 
     def __init__(self, checkpoint: Checkpoint | None, decode: DecodeConfig) -> None:
         self.weight, self.bonus = decode.anti_lm, decode.length_bonus
@@ -59,7 +63,7 @@ class LikelihoodRanker:
     def __call__(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
     ) -> list[list[float]]:
-        """Score by likelihood; where that without history is not known, the search's score stays."""
+        """Score by likelihood; where blank is not known, the search's score stays."""
         return [[self.score(candidate) for candidate in found] for found in candidates]
 
     def score(self, candidate: Candidate) -> float:
@@ -70,7 +74,7 @@ class LikelihoodRanker:
 
 
 class RecallRanker(LikelihoodRanker):
-    """Remembered replies that fit well first, then what the search found, then the other remembered ones."""
+    """Puts remembered replies that fit well first, then what the search found, then the others."""
 
     def __init__(self, checkpoint: Checkpoint | None, decode: DecodeConfig) -> None:
         super().__init__(checkpoint, decode)
@@ -85,19 +89,48 @@ class RecallRanker(LikelihoodRanker):
 
 
 def gain(candidate: Candidate) -> float:
-    """Return by how much the history makes a candidate likelier, over the root of its length; 0 where not known."""
+    """Return by how much the history makes a candidate likelier, over the root of its length.
+
+    It is 0 where that is not known.
+    """
     if candidate.blank is None:
         return 0.0
     return (candidate.log_prob - candidate.blank) / math.sqrt(candidate.tokens + 1)
+
+
+def ranked(
+    ranker: Ranker,
+    conversations: Sequence[Conversation],
+    candidates: Sequence[Sequence[Candidate]],
+) -> list[list[Candidate]]:
+    """Order the candidates of each conversation by a ranker's scores, best first.
+
+    Raises ValueError where it does not score each of them.
+    """
+    scores = ranker(conversations, candidates)
+    expected, given = [len(found) for found in candidates], [len(theirs) for theirs in scores]
+    if given != expected:
+        raise ValueError(
+            f"{type(ranker).__name__} gave {sum(given)} scores for {sum(expected)} candidates; "
+            "each needs one"
+        )
+    return [
+        sorted(
+            (replace(one, score=score) for one, score in zip(found, theirs, strict=True)),
+            key=lambda candidate: -candidate.score,
+        )
+        for found, theirs in zip(candidates, scores, strict=True)
+    ]
 
 
 OURS = {"likelihood": LikelihoodRanker, "recall": RecallRanker}
 
 
 def ranker_of(checkpoint: Checkpoint, decode: DecodeConfig) -> Ranker:
-    """Build the ranker that the settings name; auto is the checkpoint's own, where it has one, else recall.
+    """Build the ranker that the settings name.
 
-    Raises ValueError where there is none of that name.
+    auto is the checkpoint's own, where it has one, else recall. Raises ValueError where there is
+    none of that name.
     """
     name = decode.ranker
     if name == "auto":
@@ -105,7 +138,8 @@ def ranker_of(checkpoint: Checkpoint, decode: DecodeConfig) -> Ranker:
     if name == "learned":
         if checkpoint.ranker is None:
             raise ValueError(
-                "ranker is learned, but the checkpoint has none; fit one with python -m training.fit_ranker"
+                "ranker is learned, but the checkpoint has none; "
+                "fit one with python -m training.fit_ranker"
             )
         return checkpoint.ranker
     if name in OURS:
@@ -115,6 +149,7 @@ def ranker_of(checkpoint: Checkpoint, decode: DecodeConfig) -> Ranker:
         found = getattr(importlib.import_module(module), class_name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"there is no ranker {name!r} ({error}); use auto, learned, {', '.join(OURS)} or module:Class"
+            f"there is no ranker {name!r} ({error}); "
+            f"use auto, learned, {', '.join(OURS)} or module:Class"
         ) from None
     return cast(Ranker, found(checkpoint, decode))

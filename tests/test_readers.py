@@ -12,8 +12,8 @@ import torch
 
 from dialogue import checkpoint
 from dialogue.__main__ import read_openings
-from dialogue.agent import _read_phrases
 from dialogue.bench.fidelity import read_exchanges
+from dialogue.limits import read_phrases
 from dialogue.safety.__main__ import read_input
 from dialogue.vocabulary import Vocabulary
 from skill.replay import read_talks
@@ -72,7 +72,7 @@ OTHERS = {
     "phrases": (
         "phrases.txt",
         "schön so\nnever ☃\n",
-        lambda path: list(_read_phrases(str(path)).values()),
+        lambda path: list(read_phrases(str(path)).values()),
     ),
     "openings": ("openings.txt", "schön so\nwhy ☃\n", read_openings),
     "a text to report on": ("said.txt", "schön so\nwhy ☃\n", lambda path: read_input(str(path))),

@@ -186,7 +186,7 @@ def _agent_row(
     )
     return {
         row: (
-            partial(agent.search, agent.hear(conversations, said)),
+            partial(agent.candidates, agent.hear(conversations, said)),
             partial(agent.hear, conversations, said),
         )
     }

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dialogue.agent import DialogueAgent
+from dialogue.models import Batch
 from dialogue.models.hred import HRED
 from dialogue.store import ConversationStore
 from training.data import batches
@@ -85,3 +86,16 @@ def store():
 @pytest.fixture
 def agent(talker, store):
     return DialogueAgent(talker, store=store)
+
+
+@torch.no_grad()
+def log_probs_one_by_one(agent, conversation, replies):
+    """The slow twin of what an agent scores with: the whole model over each reply, as in fitting."""
+    history = agent.empty_history if conversation.history is None else conversation.history
+    found = []
+    for reply in replies:
+        token_ids = torch.tensor([[*reply, agent.vocabulary.eos_id]])
+        one = torch.ones(1, dtype=torch.long)
+        batch = Batch(token_ids, torch.tensor([token_ids.shape[1]]), one, history=history)
+        found += agent.model.log_likelihood(batch).log_probs.tolist()
+    return found

@@ -5,11 +5,12 @@ from dataclasses import replace
 import torch
 
 import dialogue.agent
-from dialogue.agent import BLOCKED_REPLIES, FALLBACK, DialogueAgent
+from dialogue.agent import FALLBACK, DialogueAgent
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
-from dialogue.decoding.constraints import compose
+from dialogue.decoding.constraints import Limits, compose
 from dialogue.decoding.paths import Hypothesis
+from dialogue.limits import BLOCKED_REPLIES, limits_of
 from dialogue.vocabulary import Vocabulary
 from dialogue.words import repeats_ngram, words
 from tests.dialogue.conftest import OPENINGS, SCRIPT
@@ -142,7 +143,9 @@ def test_no_ngram_is_blocked_that_reaches_from_one_reply_into_the_next(talker):
     reply had been joined to the start of the next.
     """
     said = (Turn("bot", "not really"), Turn("bot", "tell me"))
-    limits = DialogueAgent(talker)._limits_of([Conversation(None, said)], ())
+    limits = limits_of(
+        [Conversation(None, said)], (), always=Limits(), vocabulary=talker.vocabulary
+    )
     config = DecodeConfig(beam_size=1, block_ngrams=0, min_length=0, block_reply_ngrams=2)
     constrain, before = compose(
         config, limits, conversations=1, repeat=1, eos_id=talker.vocabulary.eos_id, device=None

@@ -12,6 +12,7 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.paths import Hypothesis
 from dialogue.vocabulary import without_marks
 from dialogue.words import words
+from tests.dialogue.conftest import log_probs_one_by_one
 from tests.dialogue.tables import Clock
 
 OPENINGS = ["hi", "do you like music?", "do you have a dog?", "tell me a joke", "i have a new car"]
@@ -270,13 +271,13 @@ def test_candidates_are_ranked_against_what_is_always_likely(talker):
     conversation = agent.hear([Conversation()], [Turn("user", "do you like music?")])[0]
     (reply,) = agent.answer([Conversation()], ["do you like music?"])
     ids = [talker.vocabulary.encode(candidate.text) for candidate in reply.candidates]
-    given, without = (
-        agent.score([conversation] * len(ids), ids),
-        agent.score([None] * len(ids), ids),
-    )
-    assert [c.log_prob for c in reply.candidates] == pytest.approx(given.tolist(), abs=1e-4)
-    lengths = torch.tensor([len(tokens) for tokens in ids])
-    scores = (given - 0.7 * without + 0.2 * lengths).tolist()
+    given = log_probs_one_by_one(agent, conversation, ids)
+    without = log_probs_one_by_one(agent, Conversation(), ids)
+    assert [c.log_prob for c in reply.candidates] == pytest.approx(given, abs=1e-4)
+    scores = [
+        log_prob - 0.7 * blank + 0.2 * len(tokens)
+        for log_prob, blank, tokens in zip(given, without, ids, strict=True)
+    ]
     assert [c.score for c in reply.candidates] == pytest.approx(scores, abs=1e-4)
     assert scores == sorted(scores, reverse=True)
 
@@ -296,7 +297,8 @@ def test_without_anti_lm_candidates_keep_the_order_of_the_search(talker):
 def test_a_reply_that_was_learnt_is_likelier_given_its_question_than_without(agent, talker):
     ids = talker.vocabulary.encode("yes, i like jazz")
     asked = agent.hear([Conversation()], [Turn("user", "do you like music?")])[0]
-    given, without = agent.score([asked, None], [ids, ids]).tolist()
+    (given,) = log_probs_one_by_one(agent, asked, [ids])
+    (without,) = log_probs_one_by_one(agent, Conversation(), [ids])
     assert given > without + 1
 
 

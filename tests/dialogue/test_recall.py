@@ -222,6 +222,6 @@ def test_the_command_remembers_training_splits_alone(talker, tmp_path, capsys):
     remembered = checkpoint.load(tmp_path).recall
     assert len(remembered) == 12
     assert all("train" in exchange.reply for exchange in remembered.exchanges)
-    assert f"{len(remembered)} replies of 12 conversations" in capsys.readouterr().out
+    assert f"{len(remembered)} replies from 12 conversations" in capsys.readouterr().out
     assert remember.main([f"--checkpoint={tmp_path / 'none'}"]) == 2
     assert remember.main([f"--checkpoint={tmp_path}", "--data=nonsense"]) == 2

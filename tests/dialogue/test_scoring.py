@@ -8,7 +8,14 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.scoring import log_probs_of
 from dialogue.models import prepare
 
-from .conftest import BOS, EOS, history_after, make_conversation, make_model
+from .conftest import (
+    BOS,
+    EOS,
+    history_after,
+    log_probs_one_by_one,
+    make_conversation,
+    make_model,
+)
 
 REPLIES = [[5, 6, 7], [5, 6, 7], [5, 6, 8, 9], [5], [], [10, 6, 7], [5, 6, 7, 8, 9, 11]]
 
@@ -56,15 +63,13 @@ def test_no_replies_take_no_step():
 
 
 def test_candidates_have_the_likelihoods_that_the_whole_model_gives(talker):
-    """The agent's own are taken over the tree; `score` runs the model over each reply as in fitting."""
+    """The agent's are taken over the tree; the twin runs the model over each reply as in fitting."""
     agent = DialogueAgent(talker)
     texts = ["yes, i like jazz", "yes, i like it", "it is red", "yes, i like jazz"]
-    first, other = agent.hear([Conversation()] * 2, [Turn("user", "hi"), Turn("user", "who?")])
-    owners = [first, other, first, first]
     ids = [agent.vocabulary.encode(text) for text in texts]
-    given, without = agent.score(owners, ids), agent.score([None] * len(ids), ids)
-    for found, log_prob, blank in zip(
-        agent.scored(owners, texts), given.tolist(), without.tolist(), strict=True
-    ):
-        assert found.log_prob == pytest.approx(log_prob, abs=1e-4)
-        assert found.blank == pytest.approx(blank, abs=1e-4)
+    for said in ("hi", "who?"):
+        (heard,) = agent.hear([Conversation()], [Turn("user", said)])
+        found = agent.score(heard, texts)
+        given, without = (log_probs_one_by_one(agent, c, ids) for c in (heard, Conversation()))
+        assert [one.log_prob for one in found] == pytest.approx(given, abs=1e-4)
+        assert [one.blank for one in found] == pytest.approx(without, abs=1e-4)

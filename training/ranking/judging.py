@@ -56,9 +56,9 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
         before = [turn.text for turn in turns[:-1]][-RECALLED_TURNS:]
         remembered = {
             one_form(one.text): one.similarity
-            for one in agent.memory.find(turns[-1].text, before, count=RECALLED)
+            for one in agent.recall.find(turns[-1].text, before, count=RECALLED)
         }
-        scored = agent.scored([conversation] * len(replies), [reply.text for reply in replies])
+        scored = agent.score(conversation, [reply.text for reply in replies])
         candidates = tuple(
             replace(candidate, similarity=remembered.get(one_form(candidate.text)))
             for candidate in scored

@@ -1,0 +1,120 @@
+"""What an answer is chosen from: replies found or recalled, each with how likely it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dialogue.conversation import Conversation
+from dialogue.decoding.paths import Hypothesis
+from dialogue.decoding.scoring import log_probs_of
+from dialogue.models import History, PreparedModel
+from dialogue.models.history import stack_histories
+from dialogue.ranking import Candidate
+from dialogue.recall import Recalled
+from dialogue.vocabulary import Vocabulary
+
+LanguageModel = Callable[[Sequence[Sequence[int]]], Tensor]
+Asked = tuple[int | None, tuple[int, ...]]  # the row of a conversation, None for no history; tokens
+
+
+class Scorer:
+    """Makes candidates, and computes how likely they are with a history and without one.
+
+    The model is read in the precision of the search, and what replies begin with alike only once.
+    """
+
+    def __init__(
+        self,
+        model: PreparedModel[Any],
+        vocabulary: Vocabulary,
+        empty_history: History,
+        *,
+        device: torch.device,
+        language_model: LanguageModel | None = None,
+    ) -> None:
+        """Take the model. language_model: gives log p(reply), (N,), in the model's place."""
+        self._model, self._vocabulary, self._empty = model, vocabulary, empty_history
+        self._device, self._language_model = device, language_model
+
+    def histories(self, conversations: Sequence[Conversation]) -> History:
+        """Stack the histories of conversations, N rows; a new conversation has the empty one."""
+        found = [conversation.history for conversation in conversations]
+        return stack_histories([self._empty if one is None else one for one in found])
+
+    def candidates(
+        self,
+        conversations: Sequence[Conversation],
+        hypotheses: Sequence[Sequence[Hypothesis]],
+        recalled: Sequence[Sequence[Recalled]],
+        need_blank: Sequence[bool],
+    ) -> list[list[Candidate]]:
+        """Make candidates of what was recalled and found for each conversation, in that order.
+
+        need_blank: of each conversation, whether its hypotheses need their likelihood without a
+        history. All likelihoods are computed in one pass.
+        """
+        encode = self._vocabulary.encode
+        known = [[(one, tuple(encode(one.text))) for one in theirs] for theirs in recalled]
+        asked: list[Asked] = []
+        for row, theirs in enumerate(known):
+            for _, ids in theirs:
+                asked += [(row, ids), (None, ids)]
+            if need_blank[row]:
+                asked += [(None, one.token_ids) for one in hypotheses[row]]
+        log_probs = self._log_probs(conversations, asked)
+        return [
+            [
+                Candidate(
+                    one.text, log_probs[row, ids], log_probs[row, ids], log_probs[None, ids],
+                    len(ids), similarity=one.similarity,
+                )
+                for one, ids in known[row]
+            ]
+            + [
+                Candidate(
+                    self._vocabulary.decode(one.token_ids), one.log_prob, one.score,
+                    log_probs[None, one.token_ids] if need_blank[row] else None,
+                    len(one.token_ids), one.token_log_probs,
+                )
+                for one in hypotheses[row]
+            ]
+            for row in range(len(conversations))
+        ]  # fmt: skip
+
+    def of_texts(self, conversation: Conversation, texts: Sequence[str]) -> list[Candidate]:
+        """Make a candidate of each text, as an answer to a conversation's last turn."""
+        token_ids = [tuple(self._vocabulary.encode(text)) for text in texts]
+        asked: list[Asked] = [(row, ids) for ids in token_ids for row in (0, None)]
+        log_probs = self._log_probs([conversation], asked)
+        return [
+            Candidate(text, log_probs[0, ids], log_probs[0, ids], log_probs[None, ids], len(ids))
+            for text, ids in zip(texts, token_ids, strict=True)
+        ]
+
+    def _log_probs(
+        self, conversations: Sequence[Conversation], asked: Sequence[Asked]
+    ) -> dict[Asked, float]:
+        """Compute log p(reply | history) of each pair that is asked for, or log p(reply)."""
+        found: dict[Asked, float] = {}
+        if self._language_model:
+            without = [ids for row, ids in asked if row is None]
+            if without:
+                blanks = self._language_model(without).tolist()
+                found = {(None, ids): blank for ids, blank in zip(without, blanks, strict=True)}
+        left = [one for one in dict.fromkeys(asked) if one not in found]
+        if not left:
+            return found
+        log_probs = log_probs_of(
+            self._model.step,
+            self._model.start(self.histories([*conversations, Conversation()])),
+            [len(conversations) if row is None else row for row, _ in left],
+            [ids for _, ids in left],
+            bos_id=self._vocabulary.bos_id,
+            eos_id=self._vocabulary.eos_id,
+            device=self._device,
+        )
+        return found | dict(zip(left, log_probs.tolist(), strict=True))

@@ -1,0 +1,85 @@
+"""Which of the ranked candidates is said, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+
+from dialogue.conversation import Conversation
+from dialogue.ranking import Candidate
+from dialogue.vocabulary import CONTINUED, without_marks
+from dialogue.words import holds_phrase, repeats_ngram, words
+
+RELUCTANCE = ("", "a life", "said before", "said before, a life")  # the most willingly said first
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Chooses among the candidates for a conversation's last turn.
+
+    block_ngrams: no reply repeats that many words, 0 for no such limit. block_list: no reply holds
+    these phrases. may_say: (utterance, reply) -> whether this may be the answer. avoid: reply ->
+    whether it is said only where no other is left.
+    """
+
+    block_ngrams: int
+    block_list: Sequence[str] = ()
+    may_say: Callable[[str, str], bool] | None = None
+    avoid: Callable[[str], bool] | None = None
+
+    def choose(
+        self, conversation: Conversation, candidates: Sequence[Candidate]
+    ) -> Candidate | None:
+        """Return the best candidate that may be said, None where there is none.
+
+        candidates: best first. One to avoid, or said before, is taken only where no other is left.
+        """
+        said, utterance = _replies_of(conversation), conversation.turns[-1].text
+        # The sort is stable: the best stays first among equals.
+        by_reluctance = sorted(
+            candidates, key=lambda c: RELUCTANCE.index(self._reluctance(c.text, said))
+        )
+        allowed = (c for c in by_reluctance if not self._objection(c.text, utterance))
+        return next(allowed, None)
+
+    def why(self, conversation: Conversation, candidates: Sequence[Candidate]) -> list[str]:
+        """Say of each candidate why it was passed over; "" is the one that was chosen.
+
+        "ranker": others come before it. Else what keeps it from being said: "empty", "repetition",
+        "block list", "safety"; or why it is said only where no other is left: "a life", "said
+        before".
+        """
+        said, utterance = _replies_of(conversation), conversation.turns[-1].text
+        chosen = self.choose(conversation, candidates)
+        return [
+            ""
+            if candidate is chosen
+            else self._objection(candidate.text, utterance)
+            or self._reluctance(candidate.text, said)
+            or "ranker"
+            for candidate in candidates
+        ]
+
+    def _reluctance(self, text: str, said: Set[tuple[str, ...]]) -> str:
+        """Say why a candidate is said only where no other is left, one of RELUCTANCE."""
+        spoken = without_marks(text)
+        is_avoided = self.avoid is not None and self.avoid(spoken)
+        if tuple(words(spoken)) in said:
+            return "said before, a life" if is_avoided else "said before"
+        return "a life" if is_avoided else ""
+
+    def _objection(self, text: str, utterance: str) -> str:
+        """Say what keeps a candidate from being said; "": nothing does."""
+        n, spoken = self.block_ngrams, text.replace(CONTINUED, " ")
+        if not words(spoken):
+            return "empty"
+        if n and repeats_ngram(spoken, n):
+            return "repetition"
+        if any(holds_phrase(spoken, phrase) for phrase in self.block_list):
+            return "block list"
+        return "" if self.may_say is None or self.may_say(utterance, text) else "safety"
+
+
+def _replies_of(conversation: Conversation) -> set[tuple[str, ...]]:
+    """Return the words of every reply that a conversation has had."""
+    return {tuple(words(without_marks(text))) for text in conversation.said("bot")}
