@@ -371,74 +371,81 @@ def announce_address(address: str, settings: Settings, app: Flask | None) -> Non
         tell(f"Not deployed: {error}")
 
 
-def settings_of(arguments: list[str] | None) -> Settings:
-    """Read the settings from the command line and the environment.
-
-    Raises ValueError on options that contradict each other.
-    """
-    before = Settings.from_environment()
+def options_of(before: Settings) -> argparse.ArgumentParser:
+    """Return the options of the command line, whose defaults are the environment's settings."""
     parser = argparse.ArgumentParser(prog="python app.py", description="Serve the skill.")
-    parser.add_argument(
-        "--host", default=before.host, help="where to listen (default: %(default)s)"
-    )
-    parser.add_argument("--port", type=int, default=before.port, help="(default: %(default)s)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--host", default=before.host, help="where to listen (default: %(default)s)")
+    add("--port", type=int, default=before.port, help="(default: %(default)s)")
+    add(
         "--skill-id",
         action="append",
         metavar="ID",
         help="answer this skill only; repeat it for several skills (env SKILL_ID)",
     )
-    parser.add_argument(
+    add(
         "--no-verify",
         action="store_true",
         help="answer requests that Alexa has not signed: for trying it out on this machine",
     )
-    parser.add_argument(
+    add(
         "--tunnel", metavar="ngrok|cloudflared|none|'COMMAND {port}'",
         help="(default: ngrok if an ngrok token is configured; "
         "a command of your own must print an https address)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
         "--deploy",
         action="store_true",
         help="deploy the skill whenever the tunnel's address changes",
     )
-    parser.add_argument(
+    add(
         "--domain",
         metavar="NAME",
         help="the tunnel's fixed domain, such as your-name.ngrok-free.app (env NGROK_DOMAIN)",
     )
-    parser.add_argument(
+    add(
         "--checkpoint",
         type=Path,
         default=before.checkpoint,
         help="the model's folder (env CHECKPOINT; default: %(default)s)",
     )
-    parser.add_argument(
+    _add_state_options(parser, before)
+    add("--open", action="store_true", help="open the simulator in a browser (with --no-verify)")
+    interaction_settings.add_options(parser)
+    return parser
+
+
+def _add_state_options(parser: argparse.ArgumentParser, before: Settings) -> None:
+    add = parser.add_argument
+    add(
         "--state",
         default=before.state,
         metavar="memory|attributes|redis://...",
         help="where conversations live (env STATE; default: memory; docs/state.md)",
     )
-    parser.add_argument(
+    add(
         "--max-conversations",
         type=int,
         default=before.max_conversations,
         metavar="N",
         help="kept in memory at most (env MAX_CONVERSATIONS; default: %(default)s)",
     )
-    parser.add_argument(
+    add(
         "--max-state-mb",
         type=int,
         default=before.max_state_mb,
         metavar="MB",
         help="what they may take (env MAX_STATE_MB; default: %(default)s)",
     )
-    parser.add_argument(
-        "--open", action="store_true", help="open the simulator in a browser (with --no-verify)"
-    )
-    interaction_settings.add_options(parser)
-    asked = parser.parse_args(arguments)
+
+
+def settings_of(arguments: list[str] | None) -> Settings:
+    """Read the settings from the command line and the environment.
+
+    Raises ValueError on options that contradict each other.
+    """
+    before = Settings.from_environment()
+    asked = options_of(before).parse_args(arguments)
     by_itself = asked.domain or (not asked.no_verify and tunnel.is_configured())
     chosen = asked.tunnel or ("ngrok" if by_itself else "none")
     if chosen not in ("ngrok", "cloudflared", "none") and "{port}" not in chosen:

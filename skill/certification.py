@@ -28,6 +28,23 @@ STATEMENTS = (
     "ok",
     "My cat sleeps all day, and so do I.",
 )
+PUBLISHED = {  # where the manifest has it, and what to do where it does not
+    "privacy policy": (
+        "privacyAndCompliance",
+        "privacyPolicyUrl",
+        "publish docs/privacy.md and enter its address",
+    ),
+    "terms of use": (
+        "privacyAndCompliance",
+        "termsOfUseUrl",
+        "publish your terms and enter their address",
+    ),
+    "icons": (
+        "publishingInformation",
+        "largeIconUri",
+        "draw icons of 108 and 512 pixels and upload them",
+    ),
+}
 _CLOSES = ("AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.NavigateHomeIntent")
 
 
@@ -63,80 +80,65 @@ def checklist(
     published: the skill's manifest as Alexa has it; {} if it cannot be fetched.
     """
     answers = _answers(settings)
-    open_ones = {
-        name: body for name, body in answers.items() if body.get("shouldEndSession") is False
+    return {
+        "no open microphone without a question": _questions(answers),
+        "help": _help(answers["AMAZON.HelpIntent"]),
+        "stop": _stop(answers),
+        "example phrases": _example_phrases(settings),
+        "what is stored": _privacy(),
+        **{name: _published(published, *where) for name, where in PUBLISHED.items()},
     }
+
+
+def _questions(answers: dict[str, dict[str, Any]]) -> tuple[bool, str, str]:
+    open_ones = {name: body for name, body in answers.items() if _stays_open(body)}
     mute = [name for name, body in open_ones.items() if not _asks(body["outputSpeech"])]
     mute += [
         f"{name}, reprompt"
         for name, body in open_ones.items()
         if not _asks(body["reprompt"]["outputSpeech"])
     ]
-    help_text = _text(answers["AMAZON.HelpIntent"]["outputSpeech"])
-    helps = (
-        "AMAZON.HelpIntent" in open_ones and "stop" in help_text.lower() and help_text.endswith("?")
-    )
+    if mute:
+        return False, "; ".join(mute), "see skill/questions.py"
+    return True, f"{len(open_ones)} kinds of answer leave it open, and each asks a question", ""
+
+
+def _help(answer: dict[str, Any]) -> tuple[bool, str, str]:
+    text = _text(answer["outputSpeech"])
+    if _stays_open(answer) and "stop" in text.lower() and text.endswith("?"):
+        return True, "says what to say and how to leave, and asks", ""
+    return False, text, "see skill/phrases.py"
+
+
+def _stop(answers: dict[str, dict[str, Any]]) -> tuple[bool, str, str]:
     staying = [
         name
         for name in _CLOSES
         if answers[name].get("shouldEndSession") is not True or "reprompt" in answers[name]
     ]
+    if staying:
+        return False, "; ".join(staying), "see skill/handlers.py"
+    return True, f"{', '.join(name[7:-6] for name in _CLOSES)} end the session", ""
+
+
+def _example_phrases(settings: InteractionSettings) -> tuple[bool, str, str]:
     model = interaction_model(settings)
     texts = manifest(settings)["manifest"]["publishingInformation"]["locales"]
-    phrases = [
+    faults = [
         fault
         for locale in settings.locales
         for fault in phrase_faults(texts[locale]["examplePhrases"], model)
     ]
-    rows = (
-        [line for line in read_text(PRIVACY).splitlines() if line.startswith("| ")][1:]
-        if PRIVACY.is_file()
-        else []
-    )
-    wanted = {
-        "privacy policy": (
-            "privacyAndCompliance",
-            "privacyPolicyUrl",
-            "publish docs/privacy.md and enter its address",
-        ),
-        "terms of use": (
-            "privacyAndCompliance",
-            "termsOfUseUrl",
-            "publish your terms and enter their address",
-        ),
-        "icons": (
-            "publishingInformation",
-            "largeIconUri",
-            "draw icons of 108 and 512 pixels and upload them",
-        ),
-    }
-    points = {
-        "no open microphone without a question": (
-            not mute,
-            "; ".join(mute)
-            or f"{len(open_ones)} kinds of answer leave it open, and each asks a question",
-            "see skill/questions.py" if mute else "",
-        ),
-        "help": (helps, "says what to say and how to leave, and asks", "")
-        if helps
-        else (False, help_text, "see skill/phrases.py"),
-        "stop": (
-            not staying,
-            "; ".join(staying) or f"{', '.join(name[7:-6] for name in _CLOSES)} end the session",
-            "see skill/handlers.py" if staying else "",
-        ),
-        "example phrases": (
-            not phrases,
-            "; ".join(phrases) or "open the skill, or ask it a sample",
-            "see skill/interaction_model.py" if phrases else "",
-        ),
-        "what is stored": (
-            bool(rows),
-            f"docs/privacy.md lists {len(rows)} things",
-            "" if rows else "write docs/privacy.md",
-        ),
-    }
-    return points | {name: _published(published, *where) for name, where in wanted.items()}
+    if faults:
+        return False, "; ".join(faults), "see skill/interaction_model.py"
+    return True, "open the skill, or ask it a sample", ""
+
+
+def _privacy() -> tuple[bool, str, str]:
+    lines = read_text(PRIVACY).splitlines() if PRIVACY.is_file() else []
+    rows = [line for line in lines if line.startswith("| ")][1:]  # without the head
+    found = f"docs/privacy.md lists {len(rows)} things"
+    return bool(rows), found, "" if rows else "write docs/privacy.md"
 
 
 def _published(
@@ -183,3 +185,7 @@ def _text(speech: dict[str, str]) -> str:
 
 def _asks(speech: dict[str, str]) -> bool:
     return "?" in _text(speech)
+
+
+def _stays_open(answer: dict[str, Any]) -> bool:
+    return answer.get("shouldEndSession") is False

@@ -52,11 +52,7 @@ HISTORY = 2048  # show at most this many numbers of a history
 
 def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = None) -> None:
     """Serve the page and what it requests under /simulator."""
-    hears = interaction or load()
     page = Blueprint("simulator", __name__, url_prefix="/simulator")
-    files = {
-        path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.suffix in KINDS
-    }
 
     @page.before_request
     def guard() -> Response | None:
@@ -75,6 +71,17 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
     def wrong(error: ValueError) -> Response:
         return plain(str(error), 400)
 
+    _serve_files(page)
+    _serve_talk(page, agents, interaction or load())
+    app.register_blueprint(page)
+
+
+def _serve_files(page: Blueprint) -> None:
+    """Serve the files of the page."""
+    files = {
+        path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.suffix in KINDS
+    }
+
     @page.get("", strict_slashes=False)
     def index() -> Response:
         return Response(files["index.html"], mimetype="text/html")
@@ -85,9 +92,13 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
             return plain("Not Found", 404)
         return Response(files[name], mimetype=KINDS[Path(name).suffix])
 
+
+def _serve_talk(page: Blueprint, agents: Agents, interaction: InteractionSettings) -> None:
+    """Serve what the page asks for while somebody talks."""
+
     @page.get("/about")
     def about() -> Response:
-        return jsonify(_about(agents, hears))
+        return jsonify(_about(agents, interaction))
 
     @page.post("/settings")
     def settings() -> Response:
@@ -101,7 +112,9 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
     def build() -> Response:
         asked = _asked(session=dict, turn=dict)
         return jsonify(
-            turn_of(asked["turn"], "the turn").to(device.Session.read(asked["session"]), hears)
+            turn_of(asked["turn"], "the turn").to(
+                device.Session.read(asked["session"]), interaction
+            )
         )
 
     @page.post("/inside")
@@ -113,7 +126,7 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
                 asked["request"],
                 response,
                 agents.take(asked["request"]["request"]["requestId"]),
-                hears,
+                interaction,
             )
             found["session"] = device.after(session, response).written()
             found["faults"] = list(
@@ -131,8 +144,6 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
     def read() -> Response:
         asked = _asked(name=str, text=str)
         return jsonify([_talk(talk) for talk in parse(asked["text"], asked["name"])])
-
-    app.register_blueprint(page)
 
 
 def look_inside(

@@ -71,6 +71,36 @@ def world(tmp_path):
         server.server_close()
 
 
+def talk(internet, environment):
+    """Launch the skill, say something and stop, signed as Alexa signs; return each turn's time."""
+    times = {}
+    settings, session = load(), device.Session("connect")
+    url = f"https://{rig.CHAIN_HOST}/echo.api/chain.pem"
+    proxies = {"https": environment["https_proxy"]}
+    alexa = rig.Alexa(internet.authority, None)
+    for what, utterance in (("launch", None), ("chat", "i have a dog"), ("stop", "stop")):
+        envelope = rig.with_time(device.say(session, utterance, interaction=settings))
+        for owner in (envelope["session"], envelope["context"]["System"]):
+            owner["application"]["applicationId"] = fake.NEW_SKILL
+        body = json.dumps(envelope).encode()
+        began = time.monotonic()
+        answer = requests.post(
+            f"https://{HOST}/",
+            data=body,
+            headers=alexa.sign(body, url),
+            proxies=proxies,
+            verify=environment["SSL_CERT_FILE"],
+            timeout=30,
+        )
+        times[what] = time.monotonic() - began
+        assert answer.status_code == 200, answer.text
+        response = answer.json()
+        session = device.after(session, response)
+        assert re.search(r"\w", re.sub("<.*?>", "", response["response"]["outputSpeech"]["ssml"]))
+    assert response["response"]["shouldEndSession"] is True
+    return times
+
+
 @pytest.mark.slow
 def test_a_clone_is_deployed_served_and_talked_with(world, tmp_path):
     amazon, internet, clone, environment, port = world
@@ -96,50 +126,20 @@ def test_a_clone_is_deployed_served_and_talked_with(world, tmp_path):
         assert len(amazon.models) == 5
 
         began = time.monotonic()
-        doctor = [
-            sys.executable,
-            "-m",
-            "skill.doctor",
-            "--port",
-            str(port),
-            "--locale",
-            "en-US",
-            "--skill-id",
-            fake.NEW_SKILL,
-        ]
+        doctor = f"-m skill.doctor --port {port} --locale en-US --skill-id {fake.NEW_SKILL}"
         done = subprocess.run(
-            doctor, cwd=clone, env=environment, capture_output=True, encoding="utf-8", check=False
+            [sys.executable, *doctor.split()],
+            cwd=clone,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
         )
         times["skill.doctor"] = time.monotonic() - began
         assert [line[0] for line in done.stdout.splitlines()] == ["✓"] * 10, done.stdout
         assert done.returncode == 0
 
-        settings, session = load(), device.Session("connect")
-        url = f"https://{rig.CHAIN_HOST}/echo.api/chain.pem"
-        proxies = {"https": environment["https_proxy"]}
-        alexa = rig.Alexa(internet.authority, None)
-        for what, utterance in (("launch", None), ("chat", "i have a dog"), ("stop", "stop")):
-            envelope = rig.with_time(device.say(session, utterance, interaction=settings))
-            for owner in (envelope["session"], envelope["context"]["System"]):
-                owner["application"]["applicationId"] = fake.NEW_SKILL
-            body = json.dumps(envelope).encode()
-            began = time.monotonic()
-            answer = requests.post(
-                f"https://{HOST}/",
-                data=body,
-                headers=alexa.sign(body, url),
-                proxies=proxies,
-                verify=environment["SSL_CERT_FILE"],
-                timeout=30,
-            )
-            times[what] = time.monotonic() - began
-            assert answer.status_code == 200, answer.text
-            response = answer.json()
-            session = device.after(session, response)
-            assert re.search(
-                r"\w", re.sub("<.*?>", "", response["response"]["outputSpeech"]["ssml"])
-            )
-        assert response["response"]["shouldEndSession"] is True
+        times |= talk(internet, environment)
     finally:
         app.terminate()
         app.wait(30)

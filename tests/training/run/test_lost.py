@@ -107,18 +107,20 @@ def first_of(*moments):
     return lambda: any(moment() for moment in moments)
 
 
-@pytest.mark.slow
-def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversations, tmp_path):
-    """Real processes and a real SIGKILL, during the write of each file and at other moments. The
-    run validates at every step.
+def moment_at(place, out, rng):
+    """Return when to kill a run: in the write of a file, or for None around a replacement."""
+    state = out / "state.safetensors"
+    if place:  # a write may be over before it is seen
+        return first_of(
+            in_the_write_of(out / place, times=rng.choice((2, 3))), replaced(state, times=3)
+        )
+    if saves := rng.choice((0, 1, 2)):
+        return replaced(state, times=saves, seconds=rng.uniform(0, 0.5))
+    return replaced(out / "checkpoint" / "config.json", times=1, seconds=rng.uniform(0, 0.1))
 
-    It validates on what it learns, so the model improves and is saved almost every time.
-    """
-    undisturbed, out, corpus = (
-        tmp_path / "undisturbed",
-        tmp_path / "killed",
-        tmp_path / "talk.jsonl",
-    )
+
+def validated_on_what_it_learns(corpus, conversations):
+    """Write a corpus that has the same conversations in the training and validation splits."""
     keys = {
         split: [str(n) for n in range(600) if split_of(str(n)) == split]
         for split in ("train", "validation")
@@ -129,6 +131,18 @@ def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversat
         for n, talk in enumerate(conversations)
     ]
     corpus.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return corpus
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversations, tmp_path):
+    """Real processes and a real SIGKILL, during the write of each file and at other moments. The
+    run validates at every step.
+
+    It validates on what it learns, so the model improves and is saved almost every time.
+    """
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "killed"
+    corpus = validated_on_what_it_learns(tmp_path / "talk.jsonl", conversations)
     sizes = [f"--{name}=96" for name in ("embedding", "utterance", "context", "hidden")]
     steady = [
         "--learning-rate=0.002",
@@ -142,23 +156,14 @@ def test_a_run_that_is_killed_at_twenty_moments_loses_nothing(options, conversat
     expected = rows(undisturbed)
     assert len(expected) > 60, "a validation at each step, and gain enough to go on"
 
-    rng, state = random.Random(1), out / "state.safetensors"
+    rng = random.Random(1)
     written = [*WRITTEN[1:], *2 * ("state.safetensors", "checkpoint/model.safetensors")]
     places = written + [None] * (19 - len(written))
     rng.shuffle(places)
-    kill(start(*common, f"--out={out}"), when=state.exists)
+    kill(start(*common, f"--out={out}"), when=(out / "state.safetensors").exists)
     inside, steps = 0, [0]
     for place in places:
-        if place:  # a write may be over before it is seen
-            moment = first_of(
-                in_the_write_of(out / place, times=rng.choice((2, 3))), replaced(state, times=3)
-            )
-        elif saves := rng.choice((0, 1, 2)):
-            moment = replaced(state, times=saves, seconds=rng.uniform(0, 0.5))
-        else:
-            moment = replaced(
-                out / "checkpoint" / "config.json", times=1, seconds=rng.uniform(0, 0.1)
-            )
+        moment = moment_at(place, out, rng)
         kill(start("--resume", f"--out={out}", "--device=cpu"), when=moment)
         inside += bool(list(out.rglob("*.partial")))
         checkpoint.load(out / "checkpoint")
