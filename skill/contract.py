@@ -69,6 +69,7 @@ def check(
     body = response.get("response")
     if response.get("version") != "1.0" or not isinstance(body, dict):
         return ["a response has version 1.0 and an object named response"]
+    # A fault is worded as the rule that is broken, so that the log says what to change.
     kind = request["request"]["type"]
     found = []
     if len(json.dumps(response)) > MAX_BYTES:
@@ -108,6 +109,7 @@ def mend(
     if kind not in SPEECH_ALLOWED:
         return SILENCE
     body = response.get("response")
+    # Nothing in the broken response is trusted: tags go, and its words are escaped anew.
     speech = body.get("outputSpeech") if isinstance(body, dict) else None
     said = (speech.get("ssml") or speech.get("text")) if isinstance(speech, dict) else None
     spoken = to_speech(unescape(_TAG.sub(" ", said))) if isinstance(said, str) else ""
@@ -124,6 +126,7 @@ def mend(
             "outputSpeech": _ssml(spoken or to_speech(phrases.TROUBLE[0])),
             "reprompt": {"outputSpeech": _ssml(to_speech(phrases.REPROMPT[0]))},
             **({"directives": [elicit]} if interaction.free_speech == "elicit" else {}),
+            # The mistake is ours, so nobody is thrown out for it.
             "shouldEndSession": False,
         },
     }
@@ -142,6 +145,7 @@ def _speech_faults(place: str, speech: Any) -> Iterator[str]:
         return
     if len(text) > MAX_CHARACTERS:
         yield f"{place} has at most {MAX_CHARACTERS} characters"
+    # Before parsing: the parser would name a position, not the rule.
     if ILLEGAL.search(text):
         yield f"{place} holds characters that XML allows, and no others"
         return
@@ -163,6 +167,7 @@ def _session_faults(body: dict[str, Any]) -> Iterator[str]:
         yield "somebody who speaks hears a sentence"
     if body.get("shouldEndSession") is False and "outputSpeech" not in body.get("reprompt", {}):
         yield "an open session has a reprompt"
+    # Only an explicit false keeps the session open on every device.
     if body.get("shouldEndSession") is not False and "reprompt" in body:
         yield "a session that ends has no reprompt"
 

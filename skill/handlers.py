@@ -133,6 +133,7 @@ class Chat(AbstractRequestHandler):
 
     def handle(self, handler_input: HandlerInput) -> Response:
         """Reply, obey a command given as free speech, or ask again if nothing was understood."""
+        # An elicited slot takes whatever is said, so commands come as talk, too.
         utterance = heard(handler_input)
         if not utterance:
             return keep_listening(handler_input, wording(handler_input, phrases.NOT_HEARD))

@@ -35,8 +35,10 @@ KEYWORDS, PHRASES = 30, 3
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z_]*")
 _SLOT = re.compile(r"\{([^{}]*)\}")
+# What a sample may not hold. Digits are missing on purpose: the console wants numbers spelt out.
 _NO_SAMPLE = re.compile(r"[^A-Za-z' .\-_{}]")
 _LAUNCH = r"(?:open|launch|start|begin|run|load|use|play|ask|talk to|tell)"
+# Such a word may stand between the invocation name and a sample: "ask chatty friend about jazz".
 _CONNECTS = r"(?:to|about|for|that|if|whether|and)"
 
 
@@ -110,7 +112,7 @@ def _intent_faults(intents: list[dict[str, Any]], types: set[str]) -> Iterator[s
 
 
 def _sample_faults(intents: list[dict[str, Any]]) -> Iterator[str]:
-    said: dict[str, list[str]] = {}
+    said: dict[str, list[str]] = {}  # the intents of each sample: one may not have two
     for intent in intents:
         slots = {slot["name"]: slot["type"] for slot in intent.get("slots", [])}
         for sample in intent.get("samples", []):
@@ -121,6 +123,7 @@ def _sample_faults(intents: list[dict[str, Any]]) -> Iterator[str]:
             if any(slots.get(slot) in PHRASE_TYPES for slot in used):
                 if len(used) > 1:
                     yield f"{place}: a phrase slot must be the only slot"
+                # A bare phrase slot would match everything, and Alexa allows no such intent.
                 if not _SLOT.sub("", sample).strip():
                     yield f"{place}: a phrase slot must have words around it"
         for slot in intent.get("slots", []):
@@ -163,6 +166,7 @@ def _type_faults(types: list[dict[str, Any]]) -> Iterator[str]:
             for value in kind["values"]
             for text in (value["name"]["value"], *value["name"].get("synonyms", []))
         ]
+        # A value supplier takes the values from elsewhere.
         if not values and "valueSupplier" not in kind:
             yield f"type {name} has no value"
         for text in values:
@@ -199,6 +203,7 @@ def _dialog_faults(
             continue
         if intent["name"].startswith("AMAZON."):
             yield f"{place}: a built-in intent has no dialog"
+        # Everything that Alexa may ask for needs words to ask with.
         asked = [("confirmation", intent, place)]
         for slot in intent.get("slots", []):
             kind = declared[intent["name"]].get(slot["name"])

@@ -160,6 +160,7 @@ def replay(skill: Skill, talk: Talk) -> Iterator[Told]:
         text = device.spoken(response)
         yield Told(turn, text, tuple(faults(turn.expect, response, before=said, broken=broken)))
         said.append(text)
+        # A stored request carries its own session, which may be new whatever came before.
         was_open, session = (
             session.is_open or request.get("session", {}).get("new", False),
             device.after(session, response),
@@ -171,6 +172,7 @@ def replay(skill: Skill, talk: Talk) -> Iterator[Told]:
             session = Session(
                 f"{talk.session.id}.{number}", session.locale, session.user, session.interfaces
             )
+    # Leave nothing behind for the next conversation.
     if session.is_open:
         skill.post(device.end(session, "USER_INITIATED"))
 
@@ -364,6 +366,7 @@ def settings_of(values: Mapping[str, Any]) -> DecodeConfig:
     """Return search settings from JSON. Raises ValueError on unknown names and bad values."""
     names = {setting.name for setting in fields(DecodeConfig)}
     _only(dict(values), names, "settings")
+    # A recording may come from anywhere: it must not name a file or code to load.
     if values.get("block_list"):
         raise ValueError("settings: block_list names a file; set it on the command line")
     if ":" in str(values.get("ranker", "")):
@@ -415,6 +418,7 @@ def main(arguments: list[str] | None = None) -> int:
     interaction = interaction_settings.chosen(options)
     safety = level_from_environment()
     given = decode_config(options)
+    # The command line overrides a recording's settings, but only by what was really given.
     asked = {
         place.name: value
         for place in fields(DecodeConfig)

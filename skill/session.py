@@ -161,8 +161,10 @@ def keep_listening(
     utterance: what is being answered. about: why the text is a fixed one; see `follow_up` in
     skill.questions.
     """
+    # A reply may hold only what cannot be spoken; an open microphone needs words before it.
     if not to_speech(text):
         text = wording(handler_input, phrases.NOT_HEARD)
+    # A model's reply may lack its question mark.
     if "?" not in text and questions.asks(text):
         text = f"{text.rstrip(' .!,')}?"
     question, asking = questions.follow_up(
@@ -172,6 +174,7 @@ def keep_listening(
         before=questions.Asking.read(_attributes(handler_input)),
         seed=f"{session_id(handler_input)} {_turn(handler_input)}",
     )
+    # The mark keeps the question apart, so that it can be found again, and spoken after a pause.
     text = f"{text[:MAX_KEPT]} {CONTINUED} {question}" if question else text[:MAX_KEPT]
     return _say(handler_input, text, asking, play(handler_input).after(utterance, about=about))
 
@@ -251,6 +254,7 @@ def _attributes(handler_input: HandlerInput) -> dict[str, object]:
 
 
 def _turn(handler_input: HandlerInput) -> int:
+    # Attributes come back from outside, so even what this module wrote is checked.
     turn = _attributes(handler_input).get(TURN)
     return turn if isinstance(turn, int) and 0 <= turn < MAX_TURN else 0
 
