@@ -5,7 +5,7 @@ its memory. No second thread may run in the master before the fork: OpenMP's wou
 workers, which would wait for them for ever. So torch gets one thread there, and its share of the
 cores in each worker.
 
-From the environment: BIND (127.0.0.1:5000), WEB_CONCURRENCY (the number of workers), THREADS (of each
+From the environment: BIND (127.0.0.1:5000), WEB_CONCURRENCY (the number of workers), THREADS (per
 worker), and whatever app.py reads.
 """
 
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-METRICS = "voice-skill-metrics-"  # what the folder that workers share their metrics in begins with
+METRICS = "voice-skill-metrics-"  # how the name of the workers' shared metrics folder begins
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 sys.path.insert(0, str(ROOT))
@@ -46,7 +46,7 @@ if Path("/dev/shm").is_dir():  # a worker's sign of life must not wait for a dis
 
 
 def when_ready(server):
-    """Put what is loaded out of reach of the garbage collector, which would write to shared pages."""
+    """Hide what is loaded from the garbage collector, which would write to shared pages."""
     gc.collect()
     gc.freeze()
 

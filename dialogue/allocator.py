@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep less than it would. Other libraries than glibc are left alone."""
+"""Make glibc's allocator keep less memory. Other C libraries are left alone."""
 
 from __future__ import annotations
 

@@ -136,7 +136,10 @@ def load(
 
 
 def fingerprint(source: Checkpoint) -> str:
-    """Return hexadecimal digits of a model's class, sizes, weights and vocabulary: what a history means depends on each."""
+    """Return a hexadecimal digest of a model's class, sizes, weights and vocabulary.
+
+    The meaning of a history depends on each of them.
+    """
     kind = type(source.model)
     name = f"{kind.__module__}:{kind.__qualname__} {asdict(source.config)}"
     digest = hashlib.blake2b(name.encode(), digest_size=16)

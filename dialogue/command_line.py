@@ -17,12 +17,12 @@ from pathlib import Path
 from dialogue.checkpoint import PRETRAINED
 
 FAILED, INTERRUPTED = 2, 130
-# How each stream takes a character that its encoding lacks; Python's own choice is to raise.
+# What each stream does with a character that its encoding lacks; by default, Python raises.
 _ERRORS = {"stdin": "replace", "stdout": "replace", "stderr": "backslashreplace"}
 
 
 def command(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
-    """Make a main show what it can in any encoding, and end in one line where its input is wrong.
+    """Make a main print in any output encoding, and end with one line if its input is wrong.
 
     ValueError and OSError are about the input: they are shown, and the status is 2.
     """

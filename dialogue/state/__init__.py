@@ -31,16 +31,16 @@ class Owner:
     user: str = ""
 
     def written(self) -> bytes:
-        """Return both as bytes, no two owners' alike."""
+        """Return both as bytes that differ for every owner."""
         return json.dumps([self.session, self.user]).encode("ascii")
 
 
 class StateStore(Protocol):
     """Keeps the state of sessions. Threads may share one.
 
-    half: whether histories in it are in half precision. limit: of a state in bytes; None: none.
-    is_carried: whether it travels with every request, so that the store itself keeps nothing.
-    is_shared: whether other processes keep turns there, too.
+    half: whether histories are stored in half precision. limit: the largest state in bytes, or
+    None. is_carried: whether a state travels with every request, so that the store itself keeps
+    nothing. is_shared: whether other processes use the store, too.
     """
 
     half: bool
@@ -49,14 +49,14 @@ class StateStore(Protocol):
     is_shared: bool
 
     def get(self, owner: Owner, carried: str) -> bytes | None:
-        """Return the state of an owner; None where there is none.
+        """Return the state of an owner, or None if there is none.
 
         carried: what `put` returned last. Raises Refused or Unreachable.
         """
         ...
 
     def put(self, owner: Owner, state: bytes, *, turn: int) -> str:
-        """Keep the state after a turn in the place of the one before, and return what is carried.
+        """Replace the state of the turn before, and return what is carried.
 
         turn: counted from 1. Raises Conflict or Unreachable.
         """

@@ -48,8 +48,9 @@ def open_state(
 ) -> StateStore:
     """Open the store that was chosen.
 
-    history_bytes: of the model's history in fp16; None: it has no bound. limit, limit_bytes: what
-    memory keeps at most. Raises ValueError where a history cannot be carried, or an address is none.
+    history_bytes: the largest history of the model in fp16, or None if it has no bound. limit,
+    limit_bytes: how much memory keeps at most. Raises ValueError if a history cannot be carried or
+    an address is invalid.
     """
     if where == MEMORY:
         from dialogue.state.memory import MemoryState

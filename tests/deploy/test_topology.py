@@ -144,7 +144,7 @@ def test_both_servers_answer_through_nginx_and_only_the_skill_is_public(topology
 
 @pytest.mark.slow
 def test_a_conversation_goes_on_at_whichever_server_the_next_turn_reaches(topology):
-    """Each server knows the turn that the other one kept in Redis: it is the fourth, not the first."""
+    """Each server knows the turns that the other kept in Redis: this is the fourth turn."""
     envelope = {}
     for _ in range(4):
         answer = topology.servers[0].say("what is your name", "shared", ask=topology.ask)

@@ -52,7 +52,7 @@ def resident():
 
 
 def test_what_is_free_goes_back_to_the_system():
-    """Small pieces below one that stays are kept by malloc for ever, unless it is told otherwise."""
+    """By default, malloc keeps free pieces for ever if one that is in use lies above them."""
     pieces = [bytearray(2000) for _ in range(50_000)]
     kept = [pieces[-1]]
     full = resident()

@@ -63,7 +63,7 @@ def test_no_replies_take_no_step():
 
 
 def test_candidates_have_the_likelihoods_that_the_whole_model_gives(talker):
-    """The agent's are taken over the tree; the twin runs the model over each reply as in fitting."""
+    """The agent scores replies as a tree; the twin runs the model over each, as in training."""
     agent = DialogueAgent(talker)
     texts = ["yes, i like jazz", "yes, i like it", "it is red", "yes, i like jazz"]
     ids = [agent.vocabulary.encode(text) for text in texts]
