@@ -27,50 +27,49 @@ Read = Callable[[Tensor, Tensor, H], H]  # as encode_turn: token_ids (N, T), len
 
 @runtime_checkable
 class OwnHistory(History, Protocol):
-    """What a class of histories offers that torch offers for tensors."""
+    """The operations that a class of histories must offer, as torch does for tensors."""
 
     def stack(self, others: Sequence[Self]) -> Self:
         """Return the rows of this history and then those of the others."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what the one row is made of, to be written down."""
+        """Return the tensors of the one row, for storage."""
         ...
 
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """Return the one row that is made of these tensors, on the device of this history, the
-        empty one.
+        """Return the row made of these tensors, on the device of this history, which is empty.
 
-        They come from outside: raise ValueError, with what was found and expected, where they fit
-        no history.
+        They come from outside: raise ValueError, with what was found and expected, if they do not
+        fit a history.
         """
         ...
 
     def largest(self) -> Self | None:
-        """Return a row as large as they come; None where a history grows without bound."""
+        """Return a row of the largest size, or None if a history grows without bound."""
         ...
 
 
 @runtime_checkable
 class HasEmptyHistory(Protocol):
-    """A model that makes the history of conversations in which nothing was said itself."""
+    """A model that makes the history of new conversations itself."""
 
     def empty_history(self, count: int) -> Any:
-        """Return the history of `count` conversations that begin."""
+        """Return the history of `count` new conversations."""
         ...
 
 
 @dataclass(frozen=True)
 class RaggedHistory:
-    """A history of tensors of uneven lengths, one for each conversation, one after the other
-    without padding.
+    """A history of one tensor per conversation, of uneven lengths, concatenated without padding.
+
 
         values     a a a b b c c c c   (P, ...): 3 of conversation 0, 2 of 1, none of 2, 4 of 3
         lengths    3 2 0 4             (N,), on the CPU
 
-    A model may say what bounds it, which is checked where a history comes from outside.
-    longest: of one conversation; None: it grows with the conversation. below: integers are from 0
-    to below - 1.
+    A model may set bounds, which are checked when a history comes from outside. longest: the most
+    values of one conversation, or None if it grows with the conversation. below: integers are from
+    0 to below - 1.
     """
 
     values: Tensor
@@ -100,7 +99,7 @@ class RaggedHistory:
         return replace(self, values=self.values.to(device))
 
     def flatten(self) -> Tensor:
-        """Return all its numbers in a row, to be shown."""
+        """Return all its numbers in a row, for display."""
         return self.values.flatten()
 
     def last(self, counts: Tensor) -> RaggedHistory:
@@ -109,8 +108,8 @@ class RaggedHistory:
         return self._pieces(self.begins() + self.lengths - counts, counts)
 
     def followed_by(self, said: RaggedHistory) -> RaggedHistory:
-        """Lengthen each conversation by what was said in it: a history of as many conversations."""
-        # Rows 0 N 1 N+1 ...: what was said lies behind its own conversation then, so that two
+        """Extend each conversation by its part of another history of as many conversations."""
+        # Rows 0 N 1 N+1 ...: each conversation is then followed by its extension, so that two
         # lengths make one.
         both = self.stack([said])[torch.arange(2 * len(self)).view(2, -1).t().flatten()]
         return replace(both, lengths=both.lengths.view(-1, 2).sum(1))
@@ -138,9 +137,7 @@ class RaggedHistory:
         return {"values": self.values}
 
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> RaggedHistory:
-        """Return the history of one conversation; raise ValueError where the values fit no such
-        history.
-        """
+        """Return the history of one conversation. Raises ValueError if the values do not fit."""
         found = tensors.get("values")
         shape = ("up to " + str(self.longest) if self.longest else "any", *self.values.shape[1:])
         if (
@@ -167,27 +164,24 @@ class RaggedHistory:
         return replace(self, values=found.to(self.values), lengths=torch.tensor([len(found)]))
 
     def largest(self) -> RaggedHistory | None:
-        """Return a conversation as long as they come; None where that is not bounded."""
+        """Return a conversation of the largest size, or None if there is no bound."""
         if self.longest is None:
             return None
         values = self.values.new_zeros(self.longest, *self.values.shape[1:])
         return replace(self, values=values, lengths=torch.tensor([self.longest]))
 
     def _pieces(self, begins: Tensor, lengths: Tensor) -> RaggedHistory:
-        """Copy the stretches of the values that begin there and are so long: (R,) each."""
-        # Counting on through all stretches and, in each, shifted to where it begins: no loop over
-        # rows.
+        """Copy stretches of the values, given their starts and lengths: (R,) each."""
+        # Count on through all stretches, shifted in each to its start: no loop over rows.
         shift = (begins - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
         places = torch.arange(len(shift)) + shift
         return replace(self, values=self.values[places.to(self.values.device)], lengths=lengths)
 
 
 def empty_history(model: ModelModule[Any], count: int = 1) -> Any:
-    """Return the history of `count` conversations that begin: the model's own, or zeros as large as
-    its vectors.
+    """Return the history of `count` new conversations: the model's own, or zeros.
 
-    Raises ValueError on a model whose history is no tensor and that does not say what the empty one
-    is.
+    Raises ValueError if the model's history is not a tensor and it has no `empty_history`.
     """
     if isinstance(model, HasEmptyHistory):
         return model.empty_history(count)
@@ -204,10 +198,7 @@ def empty_history(model: ModelModule[Any], count: int = 1) -> Any:
 
 
 def stack_histories(histories: Sequence[H]) -> H:
-    """Return the rows of all histories, of one model, one below the other.
-
-    There must be at least one.
-    """
+    """Return the rows of all histories of one model in one. There must be at least one."""
     first, *others = histories
     if isinstance(first, Tensor):
         return cast(H, torch.cat(cast(list[Tensor], list(histories))))
@@ -217,7 +208,7 @@ def stack_histories(histories: Sequence[H]) -> H:
 def history_to_bytes(history: History, *, half: bool = False) -> bytes:
     """Write the history of one conversation in the safetensors format.
 
-    half: numbers with a point in half precision, where they fit into that.
+    half: store floating-point numbers in half precision, if they fit.
     """
     assert len(history) == 1, f"{len(history)} conversations; a history is written for each"
     tensors = _tensors(history)
@@ -225,11 +216,10 @@ def history_to_bytes(history: History, *, half: bool = False) -> bytes:
 
 
 def history_from_bytes(data: bytes, empty: H) -> H:
-    """Read what `history_to_bytes` wrote. empty: the model's empty history, which says what is
-    expected.
+    """Return the history that `history_to_bytes` wrote.
 
-    Raises ValueError that says what was found and expected where the bytes hold no history of that
-    model.
+    empty: the model's empty history, which shows what is expected. Raises ValueError, with what was
+    found and expected, if the bytes do not hold a history of that model.
     """
     try:
         tensors = load(bytes(data))
@@ -259,21 +249,19 @@ def history_from_bytes(data: bytes, empty: H) -> H:
 
 
 def max_history_bytes(empty: History, *, half: bool = False) -> int | None:
-    """Return how many bytes `history_to_bytes` makes of a conversation at most; None: that has no
-    bound.
+    """Return the most bytes that `history_to_bytes` makes of a conversation, or None.
 
-    empty: the model's empty history. half: as it is written in half precision.
+    empty: the model's empty history. half: for half precision.
     """
     largest = empty[[0]] if isinstance(empty, Tensor) else cast(OwnHistory, empty).largest()
     return None if largest is None else len(history_to_bytes(largest, half=half))
 
 
 def histories_before(read: Read[H], batch: Batch, empty: H) -> H:
-    """Return the history before each utterance of a batch: M rows, taken turn by turn as the turns
-    were heard.
+    """Return the history before each utterance of a batch: M rows, built turn by turn.
 
-    read: encode_turn, or what a model does there with gradients. empty: the history of one
-    conversation that begins; turns without history have it.
+    read: encode_turn, or the model's version of it with gradients. empty: the history of one new
+    conversation, used for turns without history.
     """
     token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
     first = batch.turns.cumsum(0) - batch.turns  # (N,): where each conversation begins among the M
@@ -294,11 +282,10 @@ def histories_before(read: Read[H], batch: Batch, empty: H) -> H:
 
 
 def rows_before(turns: Tensor, heard: Tensor) -> Tensor:
-    """Return where the history before each utterance stands, (M,), on the CPU.
+    """Return the row of the history before each utterance, (M,), on the CPU.
 
-    They stand one below the other: N from which the conversations of `turns` (N,) utterances begin,
-    then one after each of the utterances `heard` (Q,): all of the M that another one follows, in
-    any order.
+    The rows are: N with which the conversations of `turns` (N,) utterances begin, then one after
+    each of the utterances `heard` (Q,), which are all those that another one follows, in any order.
     """
     rows = torch.empty(int(turns.sum()), dtype=torch.long)
     rows[turns.cumsum(0) - turns] = torch.arange(len(turns))
@@ -321,13 +308,13 @@ def _written(tensor: Tensor, *, half: bool) -> Tensor:
 
 
 def _is_kind(found: Tensor, expected: Tensor) -> bool:
-    """Return whether numbers are of the type expected; with a point, of any precision."""
+    """Return whether a tensor has the expected type; floating point may have any precision."""
     both_real = found.is_floating_point() and expected.is_floating_point()
     return both_real or found.dtype == expected.dtype
 
 
 def _said_of(tensors: Mapping[str, Tensor]) -> str:
-    """Name tensors by shape and type, as errors do."""
+    """Return the shapes and types of tensors, for errors."""
     parts = [f"{name} {_shape(tensor.shape)} of {tensor.dtype}" for name, tensor in tensors.items()]
     return ", ".join(parts) or "nothing"
 

@@ -24,12 +24,12 @@ from dialogue.models.objectives import likelihood
 from dialogue.models.packing import last_positions, pack, rows
 from dialogue.models.projection import choose_precision, lay_out
 
-FOLDED_BYTES = 256 * 2**20  # the most that the table of all tokens' gates may take
+FOLDED_BYTES = 256 * 2**20  # limit for the table of all tokens' gates
 
 
 @dataclass(frozen=True)
 class HREDState:
-    """The decoder between two tokens: hidden (R, H); the history's share of its gates (R, 3H)."""
+    """The decoder between two tokens: hidden (R, H), the history's part of the gates (R, 3H)."""
 
     hidden: Tensor
     context_gates: Tensor
@@ -85,21 +85,20 @@ class HRED(Configured, nn.Module):
         self.dropout = Dropout(dropout)
         self.embedding_scale = math.sqrt(
             embedding
-        )  # rows are small, as an output layer wants them; inputs want unit size
+        )  # small rows suit the output layer; inputs are scaled to unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
 
     # --- talking ----------------------------------------------------------------------------------
 
     def empty_history(self, count: int) -> Tensor:
-        """Return the history vectors of conversations that begin: (count, C)."""
+        """Return the history vectors of new conversations: (count, C)."""
         return self.embedding.weight.new_zeros(count, self.context.hidden_size)
 
     @torch.no_grad()
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
-        """Take one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,), (N,
-        C) -> (N, C).
+        """Update the history with one utterance: (N, C) -> (N, C).
 
-        Raises ValueError on a token id out of range.
+        token_ids (N, T) end with </s>; lengths (N,). Raises ValueError on a token id out of range.
         """
         check_ids(token_ids, self.embedding)
         vectors = self._utterance_vectors(token_ids, lengths)  # (N, U)
@@ -114,7 +113,7 @@ class HRED(Configured, nn.Module):
 
     @torch.no_grad()
     def step(self, token_ids: Tensor, state: HREDState) -> tuple[Tensor, HREDState]:
-        """Read one token a row, (R,), and return the log-probabilities of the next, (R, V)."""
+        """Read one token per row, (R,), and return the log-probabilities of the next, (R, V)."""
         gates = self.decoder.gates(self._embed(token_ids)) + state.context_gates  # (R, 3H)
         hidden = self.decoder.step(gates, state.hidden)
         logits = F.linear(self._read_out(hidden), self.embedding.weight, self.output_bias)
@@ -122,12 +121,11 @@ class HRED(Configured, nn.Module):
 
     @torch.no_grad()
     def prepare(self, precision: str) -> PreparedModel[HREDState]:
-        """Lay out start and step for decoding, the output layer in a precision of
-        dialogue.models.projection.
+        """Return start and step prepared for decoding.
 
-        The embedding is folded into the decoder's input gates, so that a token's gates are one
-        lookup in a table (V, 3H); and the readout into the output layer, where that does not make
-        it wider.
+        precision: of the output layer, see dialogue.models.projection. The embedding is folded into
+        the decoder's input gates, so that a token's gates are one lookup in a table (V, 3H). The
+        readout is folded into the output layer, unless that would make it wider.
         """
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
         narrow = self.decoder.hidden_size <= weight.shape[1] and not self.maxout
@@ -167,8 +165,9 @@ class HRED(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads
-        batch.decoder_input where given.
+        """Score like log_likelihood, with an objective's penalty.
+
+        The decoder reads batch.decoder_input if there is one.
         """
         check_ids(batch.token_ids, self.embedding)
         if batch.encoder_input is not None:
@@ -181,9 +180,8 @@ class HRED(Configured, nn.Module):
         chosen = (
             batch.loss_mask if batch.loss_mask is not None and bool(batch.loss_mask.any()) else None
         )
-        if (
-            chosen is not None
-        ):  # what does not count is not written: half the work where one speaker is learnt
+        if chosen is not None:
+            # Turns that do not count are not predicted: half the work if one speaker is learnt.
             history, token_ids, read, lengths = (
                 history[chosen],
                 token_ids[chosen],
@@ -208,11 +206,11 @@ class HRED(Configured, nn.Module):
         return found if chosen is None else found.among(chosen, width=batch.token_ids.shape[1])
 
     def _read_out(self, states: Tensor) -> Tensor:
-        """Bring decoder states (..., H) to the size of an embedding, (..., E)."""
+        """Map decoder states (..., H) to the size of an embedding, (..., E)."""
         return self._largest(self.readout(states))
 
     def _largest(self, pieces: Tensor) -> Tensor:
-        """Take the larger of each pair, where the readout is a maxout: (..., 2E) -> (..., E)."""
+        """Return the larger of each pair if the readout is a maxout: (..., 2E) -> (..., E)."""
         return torch.maximum(*pieces.chunk(2, dim=-1)) if self.maxout else pieces
 
     def _embed(self, token_ids: Tensor) -> Tensor:
@@ -245,8 +243,8 @@ class HRED(Configured, nn.Module):
         going_on = turns > 1
         if not bool(going_on.any()):
             return begin
-        # One row a conversation, one column a turn that has a turn after it; the last utterance of
-        # each is only predicted.
+        # One row per conversation, one column per turn that has a turn after it: the last utterance
+        # of each is only predicted.
         columns = torch.arange(int(turns.max()) - 1)
         table = first[going_on, None] + columns  # (N', columns) indices among the M
         packed = pack(table, turns[going_on] - 1)

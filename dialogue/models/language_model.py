@@ -1,8 +1,7 @@
-"""A recurrent language model of the running text (Mikolov et al. 2010): a conversation is one text,
-its turns end with </s>.
+"""A recurrent language model (Mikolov et al. 2010): a conversation is one text of turns with </s>.
 
-The history vector is the state of all layers after the text so far; a reply is what the text goes
-on with. <s> is no part of the text: where `step` reads it, nothing is read.
+The history vector is the state of all layers after the text so far; a reply continues the text. <s>
+is not part of the text, and `step` ignores it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dialogue.models.recurrent_decoder import RecurrentDecoder, RecurrentState
 
 
 class LanguageModel(Configured, nn.Module):
-    """A recurrent decoder that reads everything, whoever said it."""
+    """A recurrent decoder that reads every turn, whoever said it."""
 
     SETTINGS = frozenset({"embedding", "one_hot", "hidden", "cell", "layers", "dropout"})
 
@@ -50,12 +49,12 @@ class LanguageModel(Configured, nn.Module):
     # --- talking ----------------------------------------------------------------------------------
 
     def empty_history(self, count: int) -> Tensor:
-        """Return the states in which nothing was read: (count, C)."""
+        """Return the states before anything was read: (count, C)."""
         return self.decoder.empty(count)
 
     @torch.no_grad()
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
-        """Read on: token_ids (N, T) closed by </s>, lengths (N,), state (N, C) -> (N, C).
+        """Continue the text: token_ids (N, T) with </s>, lengths (N,), state (N, C) -> (N, C).
 
         Raises ValueError on a token id out of range.
         """
@@ -67,19 +66,20 @@ class LanguageModel(Configured, nn.Module):
 
     @torch.no_grad()
     def start(self, history: Tensor) -> RecurrentState:
-        """Go on from each text: (N, C) -> N rows."""
+        """Continue each text: (N, C) -> N rows."""
         return RecurrentState(history)
 
     @torch.no_grad()
     def step(self, token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        """Read one token a row, (R,), and return the log-probabilities of the next, (R, V)."""
+        """Read one token per row, (R,), and return the log-probabilities of the next, (R, V)."""
         after = self._read(token_ids, state.values)
         return self.decoder.log_probs(after), RecurrentState(after)
 
     @torch.no_grad()
     def prepare(self, precision: str) -> PreparedModel[RecurrentState]:
-        """Lay start and step out for decoding, the output layer in a precision of
-        dialogue.models.projection.
+        """Return start and step prepared for decoding.
+
+        precision: of the output layer, see dialogue.models.projection.
         """
         log_probs, precision = self.decoder.prepare(precision)
 
@@ -97,24 +97,24 @@ class LanguageModel(Configured, nn.Module):
     # --- all turns of a batch at once -------------------------------------------------------------
 
     def log_likelihood(self, batch: Batch) -> Likelihood:
-        """Score every utterance as the text so far goes on; gradients flow. Per utterance, (M,).
+        """Score every utterance as a continuation of the text; gradients flow. Per utterance, (M,).
 
         Raises ValueError on a token id out of range.
         """
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads
-        batch.decoder_input where given.
+        """Score like log_likelihood, with an objective's penalty.
+
+        The decoder reads batch.decoder_input if there is one.
         """
         return self.read_on(batch, objective)[0]
 
     def read_on(self, batch: Batch, objective: Objective) -> tuple[Likelihood, Tensor]:
-        """Score as penalised does, and return the state after each conversation, (N, C), which no
-        gradient flows through.
+        """Score like penalised, and return the detached state after each conversation, (N, C).
 
-        The text is read once. Turns that it does not hold as they are to be scored are read apart,
-        from where they begin.
+        The text is read once. Turns whose scored form differs from it are read separately, from the
+        state before them.
         """
         self.decoder.check(batch)
         device, count = batch.token_ids.device, len(batch.turns)
@@ -154,8 +154,7 @@ class LanguageModel(Configured, nn.Module):
     def _states(
         self, text: Tensor, lengths: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Read texts that stand one after the other: (Q,), how long each is (N,), the states that
-        they begin from (N, C).
+        """Read concatenated texts: (Q,), with their lengths (N,) and initial states (N, C).
 
         -> states (N + Q, C), for each token the row of the one before it (Q,), and for each text
         that of its last one (N,).
@@ -179,12 +178,12 @@ class LanguageModel(Configured, nn.Module):
 
 
 def _joined(token_ids: Tensor, lengths: Tensor) -> Tensor:
-    """Lay rows (M, T) one after the other without their padding: (Q,)."""
+    """Concatenate rows (M, T) without their padding: (Q,)."""
     return token_ids[(torch.arange(token_ids.shape[1]) < lengths[:, None]).to(token_ids.device)]
 
 
 def _apart(batch: Batch) -> Tensor:
-    """Return which turns are not scored as they stand in the text heard: (M,), on the CPU."""
+    """Return which turns are scored in another form than the text has: (M,), on the CPU."""
     apart = torch.full((len(batch.lengths),), batch.decoder_input is not None)
     if batch.without_history is not None:
         apart |= batch.without_history.cpu()

@@ -1,7 +1,6 @@
-"""The output layer of a model that is fitted by more than its likelihood; what an Objective means
-stands beside it.
+"""The output layer of a model that is fitted by more than its likelihood; see Objective.
 
-The penalties are found in the one (P, V) table that the likelihood needs anyway. Label smoothing
+The penalties are computed in the one (P, V) table that the likelihood needs anyway. Label smoothing
 does not even look at it: log p(target) - mean log p is the target's logit less the mean logit, and
 that is the logit of a mean row of weights.
 """
@@ -18,7 +17,7 @@ from torch import Tensor
 from dialogue.models import Likelihood, Objective
 from dialogue.models.layers import token_log_probs
 
-LEAST = 1e-30  # lower bound of 1 - p: what is certain costs 69 nats, not infinitely many
+LEAST = 1e-30  # lower bound of 1 - p: certainty costs 69 nats, not infinitely many
 
 
 def likelihood(
@@ -31,8 +30,9 @@ def likelihood(
     *,
     objective: Objective,
 ) -> Likelihood:
-    """Sum what penalised_log_probs gives for the tokens of each utterance; lengths (M,), on the
-    CPU: how many those are.
+    """Sum what penalised_log_probs returns over the tokens of each utterance.
+
+    lengths (M,), on the CPU: how many tokens each has.
     """
     if objective.sampled is not None:
         weight, bias, targets = sampled(weight, bias, targets, count=objective.sampled)
@@ -54,12 +54,13 @@ def likelihood(
 def sampled(
     weight: Tensor, bias: Tensor, targets: Tensor, *, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Keep of an output layer the rows of the targets, and of `count` others that stand for the
-    rest (Jean et al. 2015).
+    """Return an output layer's rows for the targets and a sample of the others (Jean et al. 2015).
+
 
     weight (V, E), bias (V,), targets (P,) -> weight (S, E), bias (S,), targets (P,) among the S.
-    Each of the others counts (V - T) / count times, T the number of different targets, so that the
-    sum of the softmax is right in the mean; with a count of V or more nothing changes.
+    `count` others are drawn. Each counts (V - T) / count times, T being the number of different
+    targets, so that the softmax's sum is right on average. With a count of V or more, nothing
+    changes.
     """
     present, places = torch.unique(targets, return_inverse=True)
     absent = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
@@ -82,12 +83,12 @@ def penalised_log_probs(
     *,
     objective: Objective,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return what layers.token_log_probs gives, and what an objective adds to the negative
-    log-probability of each target.
+    """Return what layers.token_log_probs does, and an objective's penalty for each target.
 
-    inputs (P, E), weight (V, E), bias (V,), targets (P,); rows (P,): whose token it is, where the
-    tokens of one utterance stand in their order. -> log_probs (P,) float32, correct (P,) bool,
-    penalty (P,) float32 or None where nothing is added.
+
+    inputs (P, E), weight (V, E), bias (V,), targets (P,); rows (P,): the utterance of each token,
+    whose tokens are in order. -> log_probs (P,) float32, correct (P,) bool, penalty (P,) float32,
+    to be added to the negative log-probability, or None.
     """
     penalties = []
     if objective.unlikelihood:
@@ -108,10 +109,10 @@ def penalised_log_probs(
 
 @torch.no_grad()
 def earlier_tokens(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """List the different tokens that each token's utterance has had before it, itself left out.
+    """Return the distinct tokens before each token in its utterance, except itself.
 
-    targets (P,), rows (P,): as above -> places (Q,) among the P, tokens (Q,): at places[q],
-    tokens[q] has been said before. Of the utterance "a b a c":
+    targets (P,), rows (P,): as above -> places (Q,) among the P, tokens (Q,): tokens[q] occurs
+    before places[q]. For the utterance "a b a c":
 
         place     0   1   2   3
         target    a   b   a   c
@@ -119,7 +120,7 @@ def earlier_tokens(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """
     order = rows.argsort(stable=True)  # utterance by utterance, each in its order
     ids, rows, at = targets[order], rows[order], torch.arange(len(rows), device=rows.device)
-    # For each token, where its utterance says the same one again; at the end where it does not.
+    # For each token, the place where its utterance repeats it; the end if it does not.
     again = torch.full_like(at, len(at))
     alike = (rows * (ids.max() + 1) + ids).argsort(stable=True)
     same = (ids[alike][1:] == ids[alike][:-1]) & (rows[alike][1:] == rows[alike][:-1])
@@ -131,8 +132,8 @@ def earlier_tokens(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     earlier = torch.arange(len(later), device=rows.device) - (
         before.cumsum(0) - before - begins
     ).repeat_interleave(before)
-    # An earlier token counts where it is not said again up to and with the later one: each once,
-    # by the last time it was said, and never the target.
+    # An earlier token counts unless it is repeated up to and including the later one. So each
+    # counts once, at its last occurrence, and the target never does.
     kept = again[earlier] > later
     return order[later[kept]], ids[earlier[kept]]
 

@@ -1,7 +1,7 @@
-"""A linear layer laid out once, at load, for a decoder that calls it thousands of times with few
-rows.
+"""A linear layer, prepared once at load for a decoder that calls it thousands of times.
 
-Precision is a choice of the whole process, never of the rows that meet in a batch:
+Each call has few rows. Precision is chosen for the whole process, never for the rows of a batch:
+
 
     fp32   what the model was trained to compute
     bf16   weights, activations and result rounded to 8 bits of mantissa
@@ -9,8 +9,8 @@ Precision is a choice of the whole process, never of the rows that meet in a bat
     auto   the fastest of them on this device (`choose_precision`)
 
 Several engines compute the same precision to within rounding; which one is fastest depends on the
-machine, so a probe of a few milliseconds times them. Nothing here is differentiable, and nothing
-follows weights that change later.
+machine, so a probe of a few milliseconds times them. Nothing here is differentiable, and later
+changes of the weights have no effect.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ FP32_MARGIN = 1.25  # how many times faster a rounded precision must be for auto
 
 @torch.no_grad()
 def lay_out(weight: Tensor, bias: Tensor, *, precision: str) -> Linear:
-    """Lay out x -> x @ weight.T + bias in a precision, by the fastest engine: weight (out, in),
-    bias (out,), float32.
+    """Return x -> x @ weight.T + bias in a precision, on the fastest engine.
 
-    Raises ValueError where the precision is unknown or this device has no engine for it.
+    weight (out, in), bias (out,), float32. Raises ValueError if the precision is unknown or this
+    device has no engine for it.
     """
     weight, bias = weight.detach(), bias.detach()
     if precision == "auto":
@@ -58,9 +58,7 @@ def lay_out(weight: Tensor, bias: Tensor, *, precision: str) -> Linear:
 
 @torch.no_grad()
 def choose_precision(weight: Tensor, bias: Tensor) -> str:
-    """Time every precision that this device has and name the fastest; fp32 unless another one is
-    well ahead.
-    """
+    """Return the fastest precision of this device: fp32 unless another one is well ahead."""
     best: dict[str, float] = {}
     for precision in precisions(weight.device):
         laid_out = [engine(weight, bias) for engine in engines(precision, weight.device)]
@@ -70,9 +68,9 @@ def choose_precision(weight: Tensor, bias: Tensor) -> str:
 
 
 def engines(precision: str, device: torch.device) -> list[Engine]:
-    """List the engines of a precision on a device, the plainest first.
+    """Return the engines of a precision on a device, the simplest first.
 
-    Raises ValueError where there is none.
+    Raises ValueError if there are none.
     """
     if precision not in PRECISIONS[1:]:
         raise ValueError(f"precision is {precision!r}; it is one of {', '.join(PRECISIONS)}")
@@ -86,7 +84,7 @@ def engines(precision: str, device: torch.device) -> list[Engine]:
 
 
 def precisions(device: torch.device) -> list[str]:
-    """List the precisions that a device has an engine for."""
+    """Return the precisions that a device has an engine for."""
     return [precision for precision, found in _engines_of(device).items() if found]
 
 
@@ -101,12 +99,10 @@ def _engines_of(device: torch.device) -> Mapping[str, list[Engine]]:
 
 
 def _times(laid_out: list[Linear], weight: Tensor) -> list[tuple[float, Linear]]:
-    """Time some layers on the same few rows, in turns: (seconds, layer) each, the least of its
-    calls.
-    """
+    """Time layers on the same few rows, in turns; return (seconds of the fastest call, layer)."""
     rows = torch.ones(PROBE_ROWS, weight.shape[1], device=weight.device)
     best = [float("inf")] * len(laid_out)
-    for _ in range(1 + PROBE_CALLS):  # the least of them leaves the first, which warms up, out
+    for _ in range(1 + PROBE_CALLS):  # the minimum ignores the first call, which warms up
         for number, linear in enumerate(laid_out):
             start = time.perf_counter()
             linear(rows)
@@ -156,12 +152,12 @@ def adds_int8_exactly() -> bool:
 
 
 def _int8(weight: Tensor, bias: Tensor) -> Linear:
-    """Bring every row to [-1, 1] by its own largest value, so that one fixed scale fits all rows,
-    and undo it afterwards.
+    """Scale every row to [-1, 1] by its own largest value, so that one fixed scale fits all rows.
 
-    quantize_dynamic would take one scale from all rows together, and a row's scores would depend on
-    who else talks. Few rows go through FBGEMM, many through oneDNN, which is faster there; the
-    whole numbers that they add up are the same.
+
+    quantize_dynamic would derive one scale from all rows together, so that a row's scores would
+    depend on who else talks. Few rows go through FBGEMM, many through oneDNN, which is faster
+    there; the integers that they add up are the same. The scaling is undone afterwards.
     """
     steps = 255 if adds_int8_exactly() else 127
     few = prepack_int8(weight, engine="fbgemm")
@@ -192,8 +188,9 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def prepack_int8(weight: Tensor, *, engine: str) -> torch.ScriptObject:
-    """Round a weight (out, in) to bytes, scaled by output channel, in the layout of one of
-    PyTorch's quantised engines.
+    """Round a weight (out, in) to bytes, scaled by output channel.
+
+    The layout is that of one of PyTorch's quantised engines.
     """
     scales = weight.abs().amax(1).clamp_min(TINY).double() / 127  # (out,)
     before = torch.backends.quantized.engine

@@ -1,8 +1,8 @@
-"""Recurrent layers by name, one above the other, with all their states in one row of numbers.
+"""Stacked recurrent layers, by name, with all their states in one row of numbers.
 
-A layer is what layers.GRU is: `gates` for all tokens at once, `step` for one, `forward` over packed
-rows. What it carries from token to token is a row (R, S): the output of the layer, (R, H), and
-after it the cell, where there is one.
+A layer has the methods of layers.GRU: `gates` for all tokens at once, `step` for one, `forward`
+over packed rows. It carries a row (R, S) from token to token: its output, (R, H), then the cell if
+it has one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from dialogue.models.layers import GRU, Dropout
 
 
 class LSTM(nn.Module):
-    """One direction of an LSTM (Hochreiter and Schmidhuber 1997) with the gates and order (i, f, g,
-    o) of torch.nn.LSTM.
+    """One direction of an LSTM (Hochreiter and Schmidhuber 1997), its gates as in torch.nn.LSTM.
 
-    One bias where torch has two, and the forget gate's begins at one (Jozefowicz et al. 2015). A
-    state is (output, cell).
+    Their order is i, f, g, o. It has one bias instead of torch's two, and the forget gate's starts
+    at one (Jozefowicz et al. 2015). A state is (output, cell).
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -36,7 +35,7 @@ class LSTM(nn.Module):
         self.bias.data[hidden_size : 2 * hidden_size] = 1
 
     def gates(self, inputs: Tensor) -> Tensor:
-        """Compute the input's share of the gates: (..., input) -> (..., 4H)."""
+        """Return the input's part of the gates: (..., input) -> (..., 4H)."""
         return F.linear(inputs, self.weight_input, self.bias)
 
     def step(self, gates: Tensor, state: Tensor) -> Tensor:
@@ -49,9 +48,7 @@ class LSTM(nn.Module):
         return torch.cat([torch.sigmoid(leave) * torch.tanh(cell), cell], dim=-1)
 
     def forward(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
-        """Run over packed rows: gates (P, 4H), rows alive at each step, start (batch_sizes[0], 2H)
-        -> states (P, 2H).
-        """
+        """Run over packed rows: gates (P, 4H), start (batch_sizes[0], 2H) -> states (P, 2H)."""
         weight, start = self.weight_hidden.to(gates.dtype), start.to(gates.dtype)  # autocast
         run: Any = _LSTMSequence.apply  # untyped in torch
         states: Tensor = run(gates, weight, start, batch_sizes)
@@ -69,7 +66,7 @@ class RNN(nn.Module):
         )
 
     def gates(self, inputs: Tensor) -> Tensor:
-        """Compute the input's share: (..., input) -> (..., H)."""
+        """Return the input's part: (..., input) -> (..., H)."""
         return F.linear(inputs, self.weight_input, self.bias)
 
     def step(self, gates: Tensor, state: Tensor) -> Tensor:
@@ -77,9 +74,7 @@ class RNN(nn.Module):
         return torch.tanh(gates + F.linear(state, self.weight_hidden))
 
     def forward(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
-        """Run over packed rows: gates (P, H), rows alive at each step, start (batch_sizes[0], H) ->
-        states (P, H).
-        """
+        """Run over packed rows: gates (P, H), start (batch_sizes[0], H) -> states (P, H)."""
         weight, start = self.weight_hidden.to(gates.dtype), start.to(gates.dtype)  # autocast
         run: Any = _RNNSequence.apply  # untyped in torch
         states: Tensor = run(gates, weight, start, batch_sizes)
@@ -90,10 +85,9 @@ CELLS: dict[str, type[GRU] | type[LSTM] | type[RNN]] = {"gru": GRU, "lstm": LSTM
 
 
 class Stack(nn.Module):
-    """Layers of one cell, each reading the one below. A state (R, C) holds those of all layers, the
-    lowest first.
+    """Layers of one kind of cell, each reading the one below.
 
-    dropout: of what a layer passes to the one above.
+    A state (R, C) holds the states of all layers, the lowest first. dropout: between layers.
     """
 
     def __init__(
@@ -110,7 +104,7 @@ class Stack(nn.Module):
         self.state_size = layers * self.each  # C
 
     def output(self, state: Tensor) -> Tensor:
-        """Take the output of the highest layer from a state: (..., C) -> (..., H)."""
+        """Return the output of the highest layer in a state: (..., C) -> (..., H)."""
         begin = self.state_size - self.each
         return state[..., begin : begin + self.hidden_size]
 
@@ -119,9 +113,7 @@ class Stack(nn.Module):
         return self._through(inputs, state, lambda layer, gates, before: layer.step(gates, before))
 
     def forward(self, inputs: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
-        """Run over packed rows: inputs (P, input), rows alive at each step, start (batch_sizes[0],
-        C) -> states (P, C).
-        """
+        """Run over packed rows: inputs (P, input), start (batch_sizes[0], C) -> states (P, C)."""
         return self._through(
             inputs, start, lambda layer, gates, before: layer(gates, batch_sizes, before)
         )
@@ -149,9 +141,7 @@ def _weights(
 
 
 class _LSTMSequence(torch.autograd.Function):
-    """The steps of an LSTM over packed rows; `LSTM.step` in a loop is its slow, obvious twin (in
-    the tests).
-    """
+    """The steps of an LSTM over packed rows. The tests compare it with `LSTM.step` in a loop."""
 
     @staticmethod
     def forward(
@@ -239,7 +229,7 @@ class _RNNSequence(torch.autograd.Function):
 
 
 def _before(states: Tensor, start: Tensor, batch_sizes: Sequence[int]) -> Tensor:
-    """Return the state that each step over packed rows begins from: (P, S)."""
+    """Return the state before each step over packed rows: (P, S)."""
     offset, before = 0, [start]
     for alive, following in pairwise(batch_sizes):
         before.append(states[offset : offset + following])

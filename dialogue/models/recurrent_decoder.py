@@ -1,6 +1,4 @@
-"""A recurrent decoder: what reads a token and says how likely each is to come next, whatever the
-history is made of.
-"""
+"""A recurrent decoder: it reads a token and predicts the next, whatever the history is."""
 
 from __future__ import annotations
 
@@ -36,11 +34,10 @@ class RecurrentState:
 
 
 class RecurrentDecoder(nn.Module):
-    """Embedding (tied: it reads and writes), recurrent layers, readout; dropout after the embedding
-    and after each layer.
+    """A tied embedding, recurrent layers and a readout; dropout follows embedding and layers.
 
-    one_hot: the embedding is the identity, of the vocabulary's size, and stays so; the readout is
-    the output layer then.
+    one_hot: the embedding is a fixed identity of the vocabulary's size, and the readout is the
+    output layer.
     """
 
     def __init__(
@@ -63,7 +60,7 @@ class RecurrentDecoder(nn.Module):
         self.dropout = Dropout(dropout)
         self.embedding_scale = math.sqrt(
             embedding
-        )  # rows are small, as an output layer wants them; inputs want unit size
+        )  # small rows suit the output layer; inputs are scaled to unit size
         if one_hot:
             nn.init.eye_(self.embedding.weight.requires_grad_(False))
         else:
@@ -75,11 +72,11 @@ class RecurrentDecoder(nn.Module):
         return vectors
 
     def empty(self, count: int) -> Tensor:
-        """Return states in which nothing was read: (count, C)."""
+        """Return the states before anything was read: (count, C)."""
         return self.embedding.weight.new_zeros(count, self.stack.state_size)
 
     def begin(self, batch: Batch) -> Tensor:
-        """Return the states that the conversations of a batch go on from: (N, C)."""
+        """Return the states from which the conversations of a batch continue: (N, C)."""
         return (
             self.empty(len(batch.turns))
             if batch.history is None
@@ -87,39 +84,33 @@ class RecurrentDecoder(nn.Module):
         )
 
     def read(self, token_ids: Tensor, state: Tensor) -> Tensor:
-        """Read one token a row: (R,), (R, C) -> (R, C)."""
+        """Read one token per row: (R,), (R, C) -> (R, C)."""
         return self.stack.step(self.embed(token_ids), state)
 
     def log_probs(self, state: Tensor) -> Tensor:
-        """Return how likely each token comes next: (R, C) -> (R, V), float32."""
+        """Return the log-probability of each next token: (R, C) -> (R, V), float32."""
         logits = F.linear(
             self.readout(self.stack.output(state)), self.embedding.weight, self.output_bias
         )
         return F.log_softmax(logits.float(), dim=-1)
 
     def check(self, batch: Batch) -> None:
-        """Refuse token ids out of range, of what is written and of what is heard.
-
-        Raises ValueError.
-        """
+        """Raise ValueError if a token id that is written or heard is out of range."""
         check_ids(batch.token_ids, self.embedding)
         if batch.encoder_input is not None:
             check_ids(batch.encoder_input[0], self.embedding)
 
     @torch.no_grad()
     def prepare(self, precision: str) -> tuple[Callable[[Tensor], Tensor], str]:
-        """Lay `log_probs` out for decoding, in a precision of dialogue.models.projection; "auto" is
-        settled, too.
+        """Return `log_probs` prepared for decoding, and the precision that "auto" came to.
+
+        precision: see dialogue.models.projection.
         """
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
-        if (
-            self.stack.hidden_size <= weight.shape[1]
-        ):  # the readout folded in does not make the output layer wider
-            weight, bias, read_out = (
-                weight @ self.readout.weight,
-                bias + weight @ self.readout.bias,
-                None,
-            )
+        read_out = None
+        if self.stack.hidden_size <= weight.shape[1]:
+            # Folding the readout in does not make the output layer wider.
+            weight, bias = weight @ self.readout.weight, bias + weight @ self.readout.bias
         else:
             read_out = lay_out(self.readout.weight, self.readout.bias, precision="fp32")
         if precision == "auto":
@@ -134,8 +125,9 @@ class RecurrentDecoder(nn.Module):
         return log_probs, precision
 
     def states(self, token_ids: Tensor, lengths: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Read rows of tokens: (M, T), lengths (M,), start (M, C) -> packed states after each (P,
-        C), whose they are (P,).
+        """Read rows of tokens: (M, T), lengths (M,), start (M, C).
+
+        Returns the packed states after each token, (P, C), and the rows they belong to, (P,).
         """
         packed = pack(token_ids, lengths)
         start = start[packed.sorted_indices]
@@ -152,9 +144,7 @@ class RecurrentDecoder(nn.Module):
         *,
         objective: Objective,
     ) -> Likelihood:
-        """Score targets (P,) of utterances `rows` (P,), given the output of the layers before each,
-        (P, H).
-        """
+        """Score targets (P,) of utterances `rows` (P,), given the output before each, (P, H)."""
         inputs = self.readout(self.dropout(outputs))
         return likelihood(
             inputs,

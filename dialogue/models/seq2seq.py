@@ -1,11 +1,8 @@
-"""The flat encoder-decoder of Sutskever et al. 2014 (arXiv 1409.3215): a reply to the last
-utterance, whatever came before.
+"""The flat encoder-decoder of Sutskever et al. 2014 (arXiv 1409.3215): it answers one utterance.
 
-    utterance (T tokens) --encoder--> its state after the last token (C) --decoder, from that
-    state--> reply
+    utterance (T tokens) --encoder--> its state after the last token (C) --decoder--> reply
 
-The history vector is that state, of all layers, so that a turn takes the place of the one before
-it.
+The history vector is that state, of all layers, so each turn replaces the one before it.
 """
 
 from __future__ import annotations
@@ -53,15 +50,14 @@ class Seq2Seq(Configured, nn.Module):
     # --- talking ----------------------------------------------------------------------------------
 
     def empty_history(self, count: int) -> Tensor:
-        """Return the states in which nothing was read: (count, C)."""
+        """Return the states before anything was read: (count, C)."""
         return self.decoder.empty(count)
 
     @torch.no_grad()
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
-        """Read an utterance, (N, T) closed by </s>, lengths (N,): its state (N, C). What was said
-        before it is forgotten.
+        """Read an utterance, (N, T) ending with </s>, lengths (N,), and return its state (N, C).
 
-        Raises ValueError on a token id out of range.
+        Everything before it is forgotten. Raises ValueError on a token id out of range.
         """
         check_ids(token_ids, self.decoder.embedding)
         return self._encode(token_ids, lengths)
@@ -73,14 +69,15 @@ class Seq2Seq(Configured, nn.Module):
 
     @torch.no_grad()
     def step(self, token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        """Read one token a row, (R,), and return the log-probabilities of the next, (R, V)."""
+        """Read one token per row, (R,), and return the log-probabilities of the next, (R, V)."""
         after = self.decoder.read(token_ids, state.values)
         return self.decoder.log_probs(after), RecurrentState(after)
 
     @torch.no_grad()
     def prepare(self, precision: str) -> PreparedModel[RecurrentState]:
-        """Lay start and step out for decoding, the output layer in a precision of
-        dialogue.models.projection.
+        """Return start and step prepared for decoding.
+
+        precision: of the output layer, see dialogue.models.projection.
         """
         log_probs, precision = self.decoder.prepare(precision)
 
@@ -100,8 +97,9 @@ class Seq2Seq(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads
-        batch.decoder_input where given.
+        """Score like log_likelihood, with an objective's penalty.
+
+        The decoder reads batch.decoder_input if there is one.
         """
         self.decoder.check(batch)
         history = self._history_before(batch)
@@ -116,7 +114,7 @@ class Seq2Seq(Configured, nn.Module):
         )
 
     def _history_before(self, batch: Batch) -> Tensor:
-        """Return the state that the decoder begins from at each utterance: (M, C)."""
+        """Return the decoder's initial state at each utterance: (M, C)."""
         history, device = self.decoder.begin(batch), batch.token_ids.device
         is_followed = torch.ones(len(batch.lengths), dtype=torch.bool)
         is_followed[batch.turns.cumsum(0) - 1] = False
