@@ -1,4 +1,4 @@
-"""GET /healthz, /readyz and /metrics: what whoever runs the server asks it."""
+"""GET /healthz, /readyz and /metrics, for whoever runs the server."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Check = Callable[[], bool]
 def mount(app: Flask, metrics: Metrics, *, token: str, checks: Mapping[str, Check]) -> None:
     """Serve them.
 
-    token: who bears it may read the figures from anywhere; everybody else from this machine alone,
-    and not through a proxy. checks: what has to be true for a request to be answered, by name.
+    token: lets the figures be read from anywhere; without it they can be read from this machine
+    only, and not through a proxy. checks: what must be true for requests to be answered, by name.
     """
 
     @app.get("/healthz")

@@ -1,4 +1,4 @@
-"""The log as JSON, one object a line: request ids and figures, never what was said."""
+"""The log as JSON, one object per line: request ids and figures, never what was said."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-LOGGED_ID = 200  # characters of an id; whoever is not verified may send any
+LOGGED_ID = 200  # characters of an id; unverified callers may send any
 
-# The id of the request that is answered in this context; a thread that works for it runs in a copy.
+# The id of the request answered in this context; threads that work for it run in a copy of it.
 current_request: ContextVar[str] = ContextVar("current_request", default="")
 
 
 class JsonLines(logging.Formatter):
     """Writes a record as one line of JSON.
 
-    `extra={"figures": {...}}` adds members of its own. Of an exception the type and the places are
-    written, never its message, which may quote what was said.
+    `extra={"figures": {...}}` adds members. An exception is written with its type and places, never
+    with its message, which may quote what was said.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -42,14 +42,14 @@ class JsonLines(logging.Formatter):
 
 
 def formatter(kind: str) -> logging.Formatter:
-    """Return what writes records as "text" or "json". Raises ValueError on another kind."""
+    """Return the formatter for "text" or "json". Raises ValueError on any other kind."""
     if kind not in ("text", "json"):
         raise ValueError(f"LOG_FORMAT is {kind!r}; it must be text or json")
     return JsonLines() if kind == "json" else logging.Formatter(TEXT_FORMAT)
 
 
 def set_up(kind: str) -> None:
-    """Log to standard error, from INFO on. Raises ValueError where the kind is none."""
+    """Log to standard error, from INFO on. Raises ValueError on an unknown kind."""
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(kind))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -57,7 +57,7 @@ def set_up(kind: str) -> None:
 
 
 def configuration(kind: str) -> dict[str, Any]:
-    """Return the same as logging.config.dictConfig takes it, for gunicorn."""
+    """Return the same in the form of logging.config.dictConfig, for gunicorn."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

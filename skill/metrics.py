@@ -37,7 +37,7 @@ BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 TYPES = frozenset(
     {"LaunchRequest", "IntentRequest", "SessionEndedRequest", "CanFulfillIntentRequest"}
 )
-# Why a request was refused, by a word of the finding: labels must not be open to whoever asks.
+# Why a request was refused, by a word of the finding: callers must not be able to invent labels.
 REFUSALS = {
     "certificate": "certificate",
     "timestamp": "timestamp",
@@ -106,7 +106,7 @@ class Metrics:
         self._fallbacks.inc(sum(reply.is_fallback for reply in replies))
 
     def keeps(self, conversations: int, nbytes: int) -> None:
-        """Note how many conversations are kept, and what they take."""
+        """Record how many conversations are kept, and their size."""
         self._conversations.set(conversations)
         self._kept.set(nbytes)
 
@@ -132,7 +132,7 @@ class Metrics:
 
 
 def reason_of(finding: NotAlexa | Junk) -> str:
-    """Return why a request is refused, in one of few words."""
+    """Return why a request was refused, as one of a few words."""
     if isinstance(finding, Junk):
         return "junk"
     found = (label for word, label in REFUSALS.items() if word in str(finding))
@@ -140,13 +140,13 @@ def reason_of(finding: NotAlexa | Junk) -> str:
 
 
 def resident_bytes() -> int:
-    """Return the memory of this process; 0 where the system does not tell."""
+    """Return the memory of this process, or 0 if it is unknown."""
     if sys.platform != "linux":
         return 0
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def may_read(request: Request, token: str) -> bool:
-    """Return whether a request bears the token."""
+    """Return whether a request carries the token."""
     given = request.headers.get("Authorization", "")
     return bool(token) and hmac.compare_digest(given.encode(), f"Bearer {token}".encode())

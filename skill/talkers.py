@@ -1,8 +1,7 @@
-"""What each talker of skill.load does: as locust runs it, in a process of its own.
+"""What each talker of skill.load does, run by locust in its own process.
 
-Importing locust patches the process: time.sleep lets the other talkers go on.
-
-Every turn is one line of JSON in the file that LOAD_TURNS names.
+Importing locust patches the process: time.sleep lets the other talkers run. Every turn becomes one
+line of JSON in the file that LOAD_TURNS names.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ FIXED = frozenset(
     for wordings in (phrases.LATE, getattr(phrases, "BUSY", ()))
     for text in wordings
 )
-STOP_SECONDS = 15  # for what was asked when the time was over
+STOP_SECONDS = 15  # for answers that are pending when the time is over
 _turns: list[dict[str, Any]] = []
 
 
 class Talker(FastHttpUser):
-    """Opens the skill, says so many utterances with a pause before each, and begins anew."""
+    """Opens the skill, says some utterances with a pause before each, and starts over."""
 
     def on_start(self) -> None:
-        """Come at a moment of one's own, not all at once."""
+        """Start at a random moment, so that talkers do not come all at once."""
         time.sleep(random.uniform(0, OPTIONS["think"]))
 
     @task
     def talk(self) -> None:
-        """Hold one conversation; end it early where the time is over."""
+        """Hold one conversation, or less if the time is over."""
         session = device.Session(id=f"amzn1.echo-api.session.load.{uuid.uuid4()}")
         for utterance in (None, *random.sample(OPTIONS["utterances"], OPTIONS["turns"])):
             if self.environment.runner.state in ("stopping", "stopped"):
@@ -55,7 +54,7 @@ class Talker(FastHttpUser):
             time.sleep(OPTIONS["think"])
 
     def turn(self, session: device.Session, utterance: str | None) -> device.Session:
-        """Say something, note how it was answered, and return where the session is then."""
+        """Say something, record how it was answered, and return the session afterwards."""
         body = json.dumps(device.say(session, utterance))
         headers = {"Content-Type": "application/json", **signed(body.encode())}
         begun = time.perf_counter()
@@ -83,7 +82,7 @@ class Talker(FastHttpUser):
 
 
 def signed(body: bytes) -> dict[str, str]:
-    """Sign a body as Alexa does, where a key is given."""
+    """Sign a body as Alexa does, if there is a key."""
     if not OPTIONS["key"]:
         return {}
     key = load_pem_private_key(Path(OPTIONS["key"]).read_bytes(), None)
@@ -94,7 +93,7 @@ def signed(body: bytes) -> dict[str, str]:
 
 
 def run() -> None:
-    """Have the talkers talk for as long as is asked for, and write all turns down."""
+    """Let the talkers talk for the given time, and write all turns to the file."""
     environment = Environment(user_classes=[Talker], host=OPTIONS["url"], stop_timeout=STOP_SECONDS)
     runner = environment.create_local_runner()
     time.sleep(0.01)  # gevent's clock stood still during the imports

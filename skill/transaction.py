@@ -1,7 +1,7 @@
-"""A request as a transaction on what is kept of its session: read it, answer with it, keep it once.
+"""A request as a transaction on its session's state: read it, answer with it, keep it once.
 
-The same request again gets the response that it had. Requests of one session are answered one after
-the other; where another worker kept a turn meanwhile, a request is answered again after that turn.
+The same request again gets the same response. Requests of one session are answered one after the
+other; if another worker has kept a turn meanwhile, a request is answered again after that turn.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _current: ContextVar[Transaction | None] = ContextVar("transaction", default=Non
 
 
 class Transaction:
-    """One request's view of its session: to an agent the only conversation, by whatever name."""
+    """One request's view of its session: the only conversation that its agent sees, by any name."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Transaction:
     ) -> None:
         """Take what is kept, and how to forget the user.
 
-        attributes: the session attributes to answer with; None: those of the request.
+        attributes: the session attributes to answer with, or None for those of the request.
         """
         self.kept, self.attributes, self.forget_user = kept or Kept(), attributes, forget_user
         self._conversation, self._is_closed = self.kept.conversation, False
@@ -59,11 +59,11 @@ class Transaction:
                 self._conversation = conversation
 
     def forget(self, name: str) -> None:
-        """Begin the conversation anew."""
+        """Start the conversation over."""
         self.put(name, Conversation())
 
     def close(self, conversation: Conversation | None = None) -> Conversation:
-        """Take no more steps, and return the conversation. conversation: to go back to."""
+        """Take no more steps, and return the conversation. conversation: the one to go back to."""
         with self._lock:
             if not self._is_closed:
                 self._conversation = conversation or self._conversation
@@ -116,9 +116,9 @@ class Transactions:
                         return response
 
     def _begin(self, owner: Owner, envelope: dict[str, Any]) -> tuple[Transaction, bool]:
-        """Read what is kept, or begin anew where that may not be gone on with.
+        """Read what is kept, or start a new conversation if that cannot be continued.
 
-        False: it is not known what is kept.
+        The second result is False if it is unknown what is kept.
         """
         carried = (envelope.get("session") or {}).get("attributes") or {}
         kept, is_known = Kept(), bool(owner.session)
@@ -173,7 +173,7 @@ class Transactions:
             {"sessionAttributes": attributes} if is_carried else response,
         )
         state = ""
-        if is_known:  # else there may be more than is known, and it is not written over
+        if is_known:  # otherwise more may be kept than is known, and must not be overwritten
             try:
                 packed = pack(
                     kept,
@@ -202,7 +202,7 @@ class Transactions:
 
     @contextmanager
     def _in_turn(self, session: str) -> Iterator[None]:
-        """Wait for earlier requests of a session, but not for long: to go on corrupts nothing."""
+        """Wait for earlier requests of a session, but not long: going on without them is safe."""
         if not session:
             yield
             return
@@ -222,7 +222,7 @@ class Transactions:
 
 
 def _owner(envelope: dict[str, Any]) -> Owner:
-    """Return whose request it is; the user of an event stands in the context alone."""
+    """Return whose request it is. Events name the user in the context only."""
     session = envelope.get("session") or {}
     system = (envelope.get("context") or {}).get("System") or {}
     user = (session.get("user") or {}).get("userId") or (system.get("user") or {}).get("userId")
@@ -230,7 +230,7 @@ def _owner(envelope: dict[str, Any]) -> Owner:
 
 
 def _digest(envelope: dict[str, Any]) -> str:
-    """Return a digest of a request, the same when it is sent again; "" of one without an id."""
+    """Return a digest of a request, equal if it is sent again, or "" if it has no id."""
     request = {name: value for name, value in envelope["request"].items() if name != "timestamp"}
     if not request.get("requestId"):
         return ""

@@ -1,7 +1,8 @@
 """Where conversations live between two requests: in this process, with Alexa, or in Redis.
 
-A store keeps bytes (dialogue.state.codec makes them) for an owner, and takes a turn only after the
-one before it: of two requests of a session that are answered at once, the second meets a Conflict.
+A store keeps bytes (made by dialogue.state.codec) for an owner, and accepts a turn only after the
+one before it: if two requests of a session are answered at the same time, the second meets a
+Conflict.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from typing import Protocol
 
 
 class Refused(Exception):
-    """What was kept may not be gone on with. The message says why, without ids or words."""
+    """What was kept cannot be continued. The message says why, without ids or words."""
 
 
 class Conflict(Exception):
-    """Another turn of the session was kept since this one began."""
+    """Another turn of the session was kept after this one began."""
 
 
 class Unreachable(Exception):
-    """The store does not answer, or takes nothing. The message says why, without ids or words."""
+    """The store does not answer, or accepts nothing. The message says why, without ids or words."""
 
 
 @dataclass(frozen=True)

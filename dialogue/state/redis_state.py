@@ -1,4 +1,4 @@
-"""State in Redis: one value a session, sealed, which expires by itself. Any machine answers.
+"""State in Redis: one sealed value per session, which expires by itself. Any machine can answer.
 
 voice:{user}:session -> the turn (8 bytes), and the sealed state
 voice:{user}         -> the keys of the user's sessions, a set
@@ -22,7 +22,7 @@ from dialogue.bounded import SECONDS
 from dialogue.state import Conflict, Owner, Refused, Unreachable
 from dialogue.state.sealing import Seal
 
-TIMEOUT_SECONDS = 0.5  # for a connection, and for an answer: somebody is waiting for a reply
+TIMEOUT_SECONDS = 0.5  # for a connection, and for an answer: somebody is waiting
 _TURN = struct.Struct(">Q")
 Result = TypeVar("Result")
 
@@ -52,13 +52,13 @@ class RedisState:
         seconds: float = SECONDS,
         timeout: float = TIMEOUT_SECONDS,
     ) -> None:
-        """Take Redis's address; nothing is asked of it yet. Raises ValueError where it is none."""
+        """Take Redis's address, without connecting. Raises ValueError if it is invalid."""
         try:
             self._redis = redis.Redis.from_url(
                 url,
                 socket_timeout=timeout,
                 socket_connect_timeout=timeout,
-                # once, at once: a pooled connection may be older than Redis's last start
+                # once, immediately: a pooled connection may be older than Redis's last start
                 retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
             )
         except ValueError:  # its text may quote a password
@@ -74,7 +74,7 @@ class RedisState:
         _asked(self._redis.ping)
 
     def get(self, owner: Owner, carried: str = "") -> bytes | None:
-        """Return the state of an owner; None where there is none. Raises Refused or Unreachable."""
+        """Return the state of an owner, or None. Raises Refused or Unreachable."""
         value = _asked(lambda: cast(bytes | None, self._redis.get(_session_key(owner))))
         if value is None:
             return None
@@ -83,7 +83,7 @@ class RedisState:
         return self._seal.open(value[_TURN.size :], owner)
 
     def put(self, owner: Owner, state: bytes, *, turn: int) -> str:
-        """Keep the state after a turn; nothing is to be carried. Raises Conflict or Unreachable."""
+        """Keep the state after a turn; nothing is carried. Raises Conflict or Unreachable."""
         before = _TURN.pack(turn - 1) if turn > 1 else b""
         value = _TURN.pack(turn) + self._seal.seal(state, owner)
         keys = [_session_key(owner), _user_key(owner.user)]
@@ -112,7 +112,7 @@ class RedisState:
 
 
 def _asked(command: Callable[[], Result]) -> Result:
-    """Ask Redis. Raises Unreachable where it does not answer or says no; not in its words."""
+    """Ask Redis. Raises Unreachable, in our own words, if it does not answer or refuses."""
     try:
         return command()
     except redis.exceptions.OutOfMemoryError:

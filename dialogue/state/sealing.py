@@ -22,8 +22,8 @@ from dialogue.state import Owner, Refused
 
 VERSION = b"\x01"
 KEY_BYTES, NONCE_BYTES, TAG_BYTES = 32, 12, 16
-SECONDS = 3600.0  # that a sealed state is good for
-AHEAD_SECONDS = 300.0  # that the clock of the machine that sealed it may be ahead of ours
+SECONDS = 3600.0  # for which a sealed state is valid
+AHEAD_SECONDS = 300.0  # by which the sealing machine's clock may be ahead of ours
 _TIME = struct.Struct(">Q")  # milliseconds since 1970
 OVERHEAD = len(VERSION) + NONCE_BYTES + _TIME.size + TAG_BYTES  # bytes that sealing adds
 
@@ -38,9 +38,9 @@ class Seal:
         seconds: float | None = SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the secret keys: the first one seals, each of them opens.
+        """Take the secret keys: the first one seals, any of them opens.
 
-        seconds: after which what was sealed is refused; None: never. clock: seconds since 1970.
+        seconds: how long a sealed state is valid, or None for ever. clock: seconds since 1970.
         """
         self._keys, self._seconds, self._clock = tuple(keys), seconds, clock
 
@@ -53,8 +53,8 @@ class Seal:
     def open(self, sealed: bytes, owner: Owner) -> bytes:
         """Return the state.
 
-        Raises Refused where it was sealed for another owner or with another key, was tampered
-        with, is too old, or was sealed later than now, as after a clock was set back.
+        Raises Refused if it was sealed for another owner or with another key, was tampered with, is
+        too old, or comes from the future, as after a clock was set back.
         """
         if sealed[:1] != VERSION:
             raise Refused("its seal is of another version")
@@ -75,9 +75,9 @@ class Seal:
 
 
 def keys_of(text: str) -> tuple[bytes, ...]:
-    """Read STATE_KEY: 32 bytes as base64, or several of them with commas between. "" is none.
+    """Return the keys in STATE_KEY: each 32 bytes as base64, comma-separated. "" holds none.
 
-    Raises ValueError, which does not quote it.
+    Raises ValueError, without quoting it.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     keys = []
@@ -101,6 +101,6 @@ def new_key() -> bytes:
 
 
 def _cipher(key: bytes, owner: Owner) -> AESGCM:
-    """Derive the key of an owner: so every session has nonces of its own."""
+    """Derive the key of an owner, so that every session has its own nonces."""
     derived = HKDF(SHA256(), KEY_BYTES, salt=None, info=b"voice-skill state" + VERSION)
     return AESGCM(derived.derive(key + owner.written()))
