@@ -139,7 +139,8 @@ def _encoding_of(beginning: bytes) -> str:
     one_sided = nuls > 0 and not 0.1 <= on_even / nuls <= 0.9
     if 20 * nuls > len(beginning) or (one_sided and not _may_be(beginning, "utf-8")):
         kind = f"UTF-{16 if one_sided else 32}{'BE' if 2 * on_even > nuls else 'LE'}"
-        kind = kind if _may_be(beginning, kind) else ""
+        # Nothing but NULs would decode as any of them, and yet be no text.
+        kind = kind if nuls < len(beginning) and _may_be(beginning, kind) else ""
         guess = f"it looks like {kind} without a byte order mark" if kind else "it is not text"
         advice = (
             f"; save it as UTF-8, such as with iconv -f {kind} -t UTF-8 OLD > NEW" if kind else ""

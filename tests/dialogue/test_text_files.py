@@ -90,7 +90,7 @@ def test_a_file_that_is_no_text_is_not_taken_for_one(tmp_path, content):
     path.write_bytes(content)
     for read in (read_text, lines_of):
         with pytest.raises(
-            ValueError, match=r"cannot read .*text\.txt: .* bytes are NUL: it looks like"
+            ValueError, match=r"cannot read .*text\.txt: .* bytes are NUL: it is not text$"
         ):
             read(path)
 
