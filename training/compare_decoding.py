@@ -35,12 +35,6 @@ def main(arguments: list[str] | None = None) -> int:
         *(options.tried or [f"method={method}" for method in METHODS]),
     ]
     configs = [settings_of(text, default) for text in tried]
-    agents = [
-        DialogueAgent.load(
-            options.checkpoint, model_name=options.model, precision=options.precision, decode=config
-        )
-        for config in configs
-    ]
     transcripts = by_hash(
         corpora.load(options.data or corpora.default_names(), options.split, Complaints())
     )
@@ -52,14 +46,19 @@ def main(arguments: list[str] | None = None) -> int:
             f"no conversation of the split {options.split!r} has three turns, "
             "so there is no history to answer"
         )
-    # All agents have the same weights, so their history vectors are computed only once.
-    first = agents[0]
+    first = DialogueAgent.load(
+        options.checkpoint, model_name=options.model, precision=options.precision
+    )
+    # All agents share one model, so the histories are computed only once.
+    agents = {
+        text or "default": first.with_settings(config)
+        for text, config in zip(tried, configs, strict=True)
+    }
     encoded = batches.encode(transcripts, first.vocabulary, truncate=None).conversations
     exchanges = exchanges_of(first.model, encoded, first.device)
     chosen = chosen_exchanges(exchanges, transcripts, limit=options.limit)
     rows = []
-    named = dict(zip((text or "default" for text in tried), agents, strict=True))
-    for row, replies in side_by_side(named, chosen, exchanges=exchanges, transcripts=transcripts):
+    for row, replies in side_by_side(agents, chosen, exchanges=exchanges, transcripts=transcripts):
         rows.append(row)
         for exchange, reply in list(zip(chosen, replies, strict=True))[: options.replies]:
             print(
