@@ -17,9 +17,9 @@ def test_settings_are_read_over_the_defaults():
     ("text", "complaint"),
     [
         ("colour=red", "no setting 'colour'"),
-        ("beam_size=two", "'two' is no int"),
+        ("beam_size=two", "'two' is not a valid int"),
         ("top_p=2", "top_p is 2"),
-        ("beam_size", "'' is no int"),
+        ("beam_size", "'' is not a valid int"),
     ],
 )
 def test_settings_that_are_none_are_named(text, complaint):

@@ -143,7 +143,7 @@ def test_models_that_carry_no_state_and_rows_that_do_not_fit_are_refused(options
         in capsys.readouterr().err
     )
     assert fit.main([*options, "--bptt=100"]) == 2
-    assert "--bptt is 100; it is from 1 to --batch-tokens, 99" in capsys.readouterr().err
+    assert "--bptt is 100; it must be from 1 to --batch-tokens, 99" in capsys.readouterr().err
     assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
