@@ -3,6 +3,7 @@ them.
 """
 
 import random
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import settings
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
 from dialogue.models.hred import HRED
+from dialogue.vocabulary import Vocabulary
 from training.corpora.transcript import Transcript
 from training.data import batches, cache
 from training.data.vocabulary import build
@@ -44,7 +46,7 @@ CONVERSATIONS = (
 )
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--device",
         default="cpu",
@@ -53,7 +55,7 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(scope="session")
-def device(request):
+def device(request: pytest.FixtureRequest) -> torch.device:
     wanted = torch.device(request.config.getoption("--device"))
     if wanted.type == "cuda" and not torch.cuda.is_available():
         pytest.skip("not run: there is no GPU here")
@@ -61,14 +63,14 @@ def device(request):
 
 
 @pytest.fixture
-def on_device(device):
+def on_device(device: torch.device) -> Iterator[None]:
     """Create a test's tensors on the device that --device names."""
     with device:
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_cache_of_the_user(tmp_path_factory):
+def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the corpora that tests tokenise out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "FOLDER", tmp_path_factory.mktemp("cache"))
@@ -76,7 +78,7 @@ def no_cache_of_the_user(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def conversations():
+def conversations() -> list[Transcript]:
     return [
         Transcript(f"conversation {number}", "by hand", turns)
         for number, turns in enumerate(CONVERSATIONS)
@@ -84,13 +86,13 @@ def conversations():
 
 
 @pytest.fixture(scope="session")
-def word_vocabulary(conversations):
+def word_vocabulary(conversations: list[Transcript]) -> Vocabulary:
     """A vocabulary of whole words: small, and whatever a model says with it is made of words."""
     return build((turn for c in conversations for turn in c.turns), size=400, model_type="word")
 
 
 @pytest.fixture(scope="session")
-def talker(conversations, word_vocabulary):
+def talker(conversations: list[Transcript], word_vocabulary: Vocabulary) -> Checkpoint:
     """A checkpoint whose model has learnt the twenty conversations well enough to answer them."""
     torch.manual_seed(0)
     config = ModelConfig(

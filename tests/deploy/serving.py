@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Self, cast
 
 from ..skill.conftest import read_request
-from ..skill.rig import SKILL, with_time
+from ..skill.rig import SKILL, Alexa, with_time
 
 ROOT = Path(__file__).parent.parent.parent
 STARTED = 180.0  # seconds that loading may take on a busy machine
@@ -24,7 +26,15 @@ KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # of the tests, and of nob
 class Server:
     """A running gunicorn. bind: an address, or a path."""
 
-    def __init__(self, folder, port, alexa, *, options=(), **environment):
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        alexa: Alexa,
+        *,
+        options: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
         self.port, self._alexa, self._address = port, alexa, alexa.publish()
         self.log = Path(folder, f"{port}.log")
         command = [
@@ -38,7 +48,7 @@ class Server:
                 command, cwd=ROOT, env={**given, **environment}, stdout=log, stderr=log
             )
 
-    def wait(self):
+    def wait(self) -> Self:
         """Wait until it is ready."""
         deadline = time.monotonic() + STARTED
         while time.monotonic() < deadline:
@@ -49,17 +59,26 @@ class Server:
             time.sleep(0.2)
         raise AssertionError(self.log.read_text())
 
-    def get(self, path, **headers):
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
         return self.ask("GET", path, None, headers)
 
-    def ask(self, method, path, body, headers):
+    def ask(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with contextlib.closing(connection):
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
-    def say(self, text, session="one", *, ask=None, **attributes):
+    def say(
+        self,
+        text: str,
+        session: str = "one",
+        *,
+        ask: Callable[[str, str, bytes, dict[str, str]], tuple[int, str]] | None = None,
+        **attributes: Any,
+    ) -> dict[str, Any]:
         """Say something as Alexa does, and return the response. ask: another way to the server."""
         envelope = with_time(read_request("chat"))
         envelope["request"]["requestId"] = f"amzn1.echo-api.request.{uuid.uuid4()}"
@@ -72,18 +91,18 @@ class Server:
         }
         status, text = (ask or self.ask)("POST", "/", body, headers)
         assert status == 200, text
-        return json.loads(text)
+        return cast(dict[str, Any], json.loads(text))
 
-    def lines(self):
+    def lines(self) -> list[dict[str, Any]]:
         """Read the log."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
 
-    def workers(self):
+    def workers(self) -> list[int]:
         """Return the processes that the master has forked and that live."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
-    def kill(self):
+    def kill(self) -> None:
         """End it and its workers at once."""
         with contextlib.suppress(FileNotFoundError):
             for worker in self.workers():
@@ -91,26 +110,26 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def stop(self):
+    def stop(self) -> int:
         self.process.terminate()
         return self.process.wait(30)
 
 
-def free_port():
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
+        return int(found.getsockname()[1])
 
 
-def spoken(response):
+def spoken(response: dict[str, Any]) -> str:
     """Return what a response says, without marks."""
     return re.sub("<[^>]+>", "", response["response"]["outputSpeech"]["ssml"])
 
 
-def private_bytes(pid):
+def private_bytes(pid: int) -> int:
     """Return what a process has of its own, shared pages left out."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
 
 
-def resident_bytes(pid):
+def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

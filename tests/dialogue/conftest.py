@@ -1,11 +1,16 @@
 """Tiny models, and conversations of made-up token ids for them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from dialogue.agent import DialogueAgent
+from dialogue.checkpoint import Checkpoint
+from dialogue.conversation import Conversation
 from dialogue.models import Batch
 from dialogue.models.hred import HRED
 from dialogue.store import ConversationStore
@@ -24,19 +29,25 @@ SCRIPT = [
 ]
 
 
-def close(found, expected):
+def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture(params=["bidirectional", "unidirectional", "maxout"])
-def model(request):
+def model(request: pytest.FixtureRequest) -> HRED:
     return make_model(
         bidirectional=request.param != "unidirectional",
         readout="maxout" if request.param == "maxout" else "linear",
     )
 
 
-def make_model(*, bidirectional=True, readout="linear", dropout=0.0, peaked=1.0):
+def make_model(
+    *,
+    bidirectional: bool = True,
+    readout: str = "linear",
+    dropout: float = 0.0,
+    peaked: float = 1.0,
+) -> HRED:
     """An untrained model. peaked: how far apart its log-probabilities are."""
     torch.manual_seed(7)
     made = HRED(
@@ -52,7 +63,7 @@ def make_model(*, bidirectional=True, readout="linear", dropout=0.0, peaked=1.0)
     return made.eval()
 
 
-def make_conversation(turns, *, seed, longest=7):
+def make_conversation(turns: int, *, seed: int, longest: int = 7) -> list[list[int]]:
     """A conversation of `utterances` utterances of 0 to `longest` words, each ending with </s>."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(longest + 1, (turns,), generator=generator).tolist()
@@ -62,13 +73,18 @@ def make_conversation(turns, *, seed, longest=7):
     ]
 
 
-def as_batch(conversations, *, history=None, without_history=None):
+def as_batch(
+    conversations: Sequence[Any],
+    *,
+    history: Tensor | None = None,
+    without_history: Any = None,
+) -> Batch:
     return replace(
         batches.collate(conversations, pad_id=PAD, without_history=without_history), history=history
     )
 
 
-def history_after(model, conversation):
+def history_after(model: HRED, conversation: Sequence[Sequence[int]]) -> Tensor | None:
     """The history vector (1, C) after turns that are encoded one by one."""
     history = None
     for utterance in conversation:
@@ -79,20 +95,22 @@ def history_after(model, conversation):
 
 
 @pytest.fixture
-def store():
+def store() -> ConversationStore:
     return ConversationStore()
 
 
 @pytest.fixture
-def agent(talker, store):
+def agent(talker: Checkpoint, store: ConversationStore) -> DialogueAgent:
     return DialogueAgent(talker, store=store)
 
 
 @torch.no_grad()
-def log_probs_one_by_one(agent, conversation, replies):
+def log_probs_one_by_one(
+    agent: DialogueAgent, conversation: Conversation, replies: Sequence[Sequence[int]]
+) -> list[float]:
     """The slow twin of what an agent scores with: the whole model over each reply, as in fitting."""
     history = agent.empty_history if conversation.history is None else conversation.history
-    found = []
+    found: list[float] = []
     for reply in replies:
         token_ids = torch.tensor([[*reply, agent.vocabulary.eos_id]])
         one = torch.ones(1, dtype=torch.long)

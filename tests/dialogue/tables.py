@@ -3,16 +3,23 @@
 The twins handle one conversation, with lists and loops over rows.
 """
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from dialogue.config import DecodeConfig
 from dialogue.decoding.constraints import Limits
 from dialogue.decoding.sampling import uniforms
 from dialogue.decoding.search import search as search_with_model
 
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+Found = tuple[float, tuple[int, ...], float]  # score, tokens, the model's own log-probability
 EOS, BOS, A, B, C = range(5)
 CODES = 499
 IMPOSSIBLE = float("-inf")
@@ -26,21 +33,21 @@ class Path:
     tokens read so far.
     """
 
-    conversation: torch.Tensor
-    code: torch.Tensor
+    conversation: Tensor
+    code: Tensor
 
-    def repeat(self, times):
+    def repeat(self, times: int) -> Path:
         return Path(self.conversation.repeat_interleave(times), self.code.repeat_interleave(times))
 
-    def select(self, rows):
+    def select(self, rows: Tensor) -> Path:
         return Path(self.conversation[rows], self.code[rows])
 
 
-def begin(conversations):
+def begin(conversations: list[int]) -> Path:
     return Path(torch.tensor(conversations), torch.zeros(len(conversations), dtype=torch.long))
 
 
-def bigrams(table):
+def bigrams(table: object) -> Step:
     """A step function from probabilities: table[conversation][last token] -> probabilities of the
     next.
     """
@@ -48,7 +55,14 @@ def bigrams(table):
     return lambda token_ids, path: (log_probs[path.conversation, token_ids], path)
 
 
-def random_step(seed, *, vocabulary=4, conversations=1, ending=0.0, spread=2.0):
+def random_step(
+    seed: int,
+    *,
+    vocabulary: int = 4,
+    conversations: int = 1,
+    ending: float = 0.0,
+    spread: float = 2.0,
+) -> Step:
     """A step function whose log-probabilities depend on the conversation and every token read.
 
     ending: a bias for or against </s>.
@@ -60,14 +74,16 @@ def random_step(seed, *, vocabulary=4, conversations=1, ending=0.0, spread=2.0):
     logits[:, :, EOS] += ending
     table = logits.log_softmax(-1).to(torch.get_default_device())
 
-    def step(token_ids, path):
+    def step(token_ids: Tensor, path: Path) -> tuple[Tensor, Path]:
         code = (path.code * 31 + token_ids + 1) % CODES
         return table[path.conversation, code], Path(path.conversation, code)
 
     return step
 
 
-def search(step, config, *, conversations=(0,), **asked):
+def search(
+    step: Step, config: DecodeConfig, *, conversations: Iterable[int] = (0,), **asked: Any
+) -> Any:
     count = len(list(conversations))
     return search_with_model(
         step, begin(list(conversations)), count, config=config, bos_id=BOS, eos_id=EOS,
@@ -78,17 +94,17 @@ def search(step, config, *, conversations=(0,), **asked):
 class Clock:
     """A clock that advances by one second whenever it is read."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 0.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         self.now += 1
         return self.now
 
 
-def decoding(**settings):
+def decoding(**settings: Any) -> DecodeConfig:
     """Settings in which everything that is not named is off."""
-    plain = {
+    plain: dict[str, Any] = {
         "method": "beam",
         "beam_size": 10,
         "min_length": 0,
@@ -99,30 +115,31 @@ def decoding(**settings):
     return DecodeConfig(**{**plain, **settings})
 
 
-def forced(step, token_ids, *, conversation=0):
+def forced(step: Step, token_ids: Sequence[int], *, conversation: int = 0) -> list[float]:
     """The log-probabilities of a reply's tokens, read one by one, ending with that of </s>."""
-    state, found = begin([conversation]), []
+    state: Any = begin([conversation])
+    found: list[float] = []
     for read, target in itertools.pairwise([BOS, *token_ids, EOS]):
         log_probs, state = step(torch.tensor([read]), state)
         found.append(float(log_probs[0, target]))
     return found
 
 
-def penalised(log_prob, length, alpha):
-    return log_prob / ((5 + length) / 6) ** alpha
+def penalised(log_prob: float, length: int, alpha: float) -> float:
+    return float(log_prob / ((5 + length) / 6) ** alpha)
 
 
-def ngrams(tokens, n):
+def ngrams(tokens: Sequence[int], n: int) -> list[tuple[int, ...]]:
     return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
 
 
-def ends_with(written, phrase):
+def ends_with(written: Sequence[int], phrase: Sequence[int]) -> bool:
     return len(written) >= len(phrase) and tuple(written[len(written) - len(phrase) :]) == tuple(
         phrase
     )
 
 
-def following(written, phrases, n):
+def following(written: Sequence[int], phrases: Iterable[Sequence[int]], n: int) -> set[int]:
     """The tokens that would complete an n-gram of some phrases."""
     return {
         gram[-1]
@@ -132,7 +149,14 @@ def following(written, phrases, n):
     }
 
 
-def allowed(row, written, config, limits=None, *, conversation=0):
+def allowed(
+    row: list[float],
+    written: Sequence[int],
+    config: DecodeConfig,
+    limits: Limits | None = None,
+    *,
+    conversation: int = 0,
+) -> list[float]:
     """What one row may say next: its log-probabilities, with minus infinity for what is blocked.
 
     Blocks give way in the documented order.
@@ -170,7 +194,14 @@ def allowed(row, written, config, limits=None, *, conversation=0):
     return [log_prob if token in may else IMPOSSIBLE for token, log_prob in enumerate(row)]
 
 
-def rows_of(step, state, written, config, limits, conversation):
+def rows_of(
+    step: Step,
+    state: Any,
+    written: Sequence[int],
+    config: DecodeConfig,
+    limits: Limits | None,
+    conversation: int,
+) -> tuple[list[float], list[float], Any]:
     """One step of one row: what it may say, the model's own log-probabilities, the next state."""
     log_probs, after = step(torch.tensor([written[-1] if written else BOS]), state)
     raw = log_probs[0].tolist()
@@ -182,10 +213,19 @@ def rows_of(step, state, written, config, limits, conversation):
     return allowed(shaped, written, config, limits, conversation=conversation), raw, after
 
 
-def greedy(step, state, config, *, bos=BOS, eos=EOS, limits=None):
+def greedy(
+    step: Step,
+    state: Any,
+    config: DecodeConfig,
+    *,
+    bos: int = BOS,
+    eos: int = EOS,
+    limits: Limits | None = None,
+) -> tuple[tuple[int, ...], float]:
     """Say the likeliest token until it is </s>."""
     assert (bos, eos) == (BOS, EOS) or limits is None
-    written, total = [], 0.0
+    written: list[int] = []
+    total = 0.0
     while True:
         log_probs, state = step(torch.tensor([written[-1] if written else bos]), state)
         row = log_probs[0].tolist()
@@ -199,24 +239,27 @@ def greedy(step, state, config, *, bos=BOS, eos=EOS, limits=None):
         written.append(token)
 
 
-def slow_beam(step, config, *, conversation=0, limits=None):
+def slow_beam(
+    step: Step, config: DecodeConfig, *, conversation: int = 0, limits: Limits | None = None
+) -> list[Found]:
     """The twin of beam, diverse beam and group beam.
 
     Returns (score, tokens, the model's own log-probability), best first.
     """
     groups = config.groups if config.method == "group-beam" else 1
     size = config.beam_size // groups
-    alive = [[((), 0.0, 0.0, begin([conversation]))] for _ in range(groups)]
-    finished = [[] for _ in range(groups)]
+    beginning: tuple[tuple[int, ...], float, float, Any] = ((), 0.0, 0.0, begin([conversation]))
+    alive = [[beginning] for _ in range(groups)]
+    finished: list[list[Found]] = [[] for _ in range(groups)]
     for length in range(config.max_length + 1):
-        said = []  # by earlier groups at this step
+        said: list[int] = []  # by earlier groups at this step
         for group in range(groups):
             candidates = []
             for written, total, own, state in alive[group]:
                 row, raw, after = rows_of(step, state, written, config, limits, conversation)
                 order = sorted(
                     (token for token, p in enumerate(row) if p != IMPOSSIBLE),
-                    key=lambda token, row=row: -row[token],
+                    key=lambda token, row=row: -row[token],  # type: ignore[misc]
                 )
                 for rank, token in enumerate(order):
                     score = total + row[token]
@@ -239,7 +282,7 @@ def slow_beam(step, config, *, conversation=0, limits=None):
                 ((*written, token), score, own, after)
                 for _, score, own, written, token, after in going_on
             ]
-    best = {}
+    best: dict[tuple[int, ...], Found] = {}
     for found in finished:  # each group contributes as many as it has hypotheses
         best |= {
             written: (score, written, own)
@@ -248,7 +291,7 @@ def slow_beam(step, config, *, conversation=0, limits=None):
     return sorted(best.values(), key=lambda found: -found[0])
 
 
-def slow_draw(row, uniform, config, since_end):
+def slow_draw(row: list[float], uniform: float, config: DecodeConfig, since_end: int) -> int:
     """Draw a token: list all allowed ones with their shares and walk along until the random number
     is passed.
     """
@@ -275,12 +318,22 @@ def slow_draw(row, uniform, config, since_end):
     return kept[-1]
 
 
-def slow_sample(step, config, *, seed, conversation=0, limits=None, sentence_ends=()):
+def slow_sample(
+    step: Step,
+    config: DecodeConfig,
+    *,
+    seed: int,
+    conversation: int = 0,
+    limits: Limits | None = None,
+    sentence_ends: Collection[int] = (),
+) -> list[Found]:
     """The twin of the sampling methods: every sample by itself, ranked, without duplicates."""
     uniform = uniforms([seed], samples=config.beam_size, steps=config.drawn_tokens)[0].tolist()
-    finished = {}
+    finished: dict[tuple[int, ...], Found] = {}
     for sample in range(config.beam_size):
-        written, total, own, state, since_end = [], 0.0, 0.0, begin([conversation]), 0
+        written: list[int] = []
+        state: Any = begin([conversation])
+        total, own, since_end = 0.0, 0.0, 0
         while True:
             row, raw, state = rows_of(step, state, written, config, limits, conversation)
             token = EOS
@@ -299,9 +352,9 @@ def slow_sample(step, config, *, seed, conversation=0, limits=None, sentence_end
     return sorted(finished.values(), key=lambda found: -found[0])
 
 
-def tokens_of(found):
+def tokens_of(found: Iterable[Any]) -> list[tuple[int, ...]]:
     return [hypothesis.token_ids for hypothesis in found]
 
 
-def scores_of(found):
+def scores_of(found: Iterable[Any]) -> list[float]:
     return [hypothesis.score for hypothesis in found]

@@ -13,12 +13,19 @@ import json
 import re
 import ssl
 import threading
+from email.message import Message
 from http import HTTPStatus
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from ask_sdk_core.serialize import DefaultSerializer
 from ask_smapi_model.services.skill_management import skill_management_service_client as published
 
+Operation = tuple[str, str, set[str], str | None]  # method, path, query, type of the good answer
+Place = dict[str, str]
+Query = dict[str, list[str]]
+Answer = tuple[int, dict[str, Any], dict[str, str]]  # status, body, headers
 NEW_SKILL = "amzn1.ask.skill.11111111-2222-3333-4444-555555555555"
 REFRESH = "Atzr|cAnArYrEfReShToKeN0123456789abcdefghij"
 SECRET = "amzn1.oa2-cs.v1.cAnArYsEcReT0123456789"
@@ -40,11 +47,11 @@ BODIES = {
 }
 
 
-def operations():
+def operations() -> dict[str, Operation]:
     """Read the operations out of the published client: name -> method, path, query, and the type of
     the good answer.
     """
-    found = {}
+    found: dict[str, Operation] = {}
     for name, function in inspect.getmembers(
         published.SkillManagementServiceClient, inspect.isfunction
     ):
@@ -54,7 +61,7 @@ def operations():
         if name.endswith("_v1") and path and method:
             good = re.search(r'response_type=(?:"([\w.]+)"|None), status_code=20\d', source)
             query = set(re.findall(r"query_params\.append\(\('(\w+)'", source))
-            found[name] = (method[1], path[1], query, good and good[1])
+            found[name] = (method[1], path[1], query, good[1] if good else None)
     return found
 
 
@@ -62,16 +69,16 @@ OPERATIONS = operations()
 assert ast.literal_eval(repr(OPERATIONS["get_vendor_list_v1"][1])) == "/v1/vendors"
 
 
-def without_loss(document, kind):
+def without_loss(document: object, kind: str) -> bool:
     """Return whether a document comes through the published model of its type as it is."""
     serializer = DefaultSerializer()
     module, _, name = kind.rpartition(".")
     model = getattr(__import__(module, fromlist=[name]), name)
     through = serializer.serialize(serializer.deserialize(json.dumps(document), model))
-    return _full(through) == _full(document)
+    return bool(_full(through) == _full(document))
 
 
-def _full(node):
+def _full(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _full(value) for key, value in node.items() if value not in ([], {}, None)}
     return [_full(value) for value in node] if isinstance(node, list) else node
@@ -84,29 +91,29 @@ class Amazon(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Api)
-        self.skills, self.models, self.enabled, self.calls, self.faults, self.plan = (
-            {},
-            {},
-            set(),
-            [],
-            [],
-            [],
-        )
-        self.tokens, self.builds, self.broken = 0, {}, {}
+        self.skills: dict[str, Any] = {}
+        self.models: dict[tuple[str, str], Any] = {}
+        self.enabled: set[tuple[str, str]] = set()
+        self.calls: list[tuple[str, Place]] = []
+        self.faults: list[str] = []
+        self.plan: list[tuple[str, int | str]] = []
+        self.tokens = 0
+        self.builds: dict[str, int] = {}
+        self.broken: dict[str, str] = {}
         self.chain = b""  # that is served as S3 does, at any address of its folder
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
-    def port(self):
-        return self.server_address[1]
+    def port(self) -> int:
+        return int(self.server_address[1])
 
-    def names(self):
+    def names(self) -> list[str]:
         return [name for name, _ in self.calls]
 
-    def answer(self, method, target, headers, body):
+    def answer(self, method: str, target: str, headers: Message, body: bytes) -> Answer | None:
         parts = urlsplit(target)
         if parts.path == "/auth/o2/token":
             return self.log_in(dict(parse_qsl(body.decode())))
@@ -131,7 +138,7 @@ class Amazon(http.server.ThreadingHTTPServer):
                 del self.plan[i]
                 if status == "silence":
                     return None
-                if status != "then silence":
+                if isinstance(status, int):
                     more = {"Retry-After": "0"} if status == 429 else {}
                     return (
                         status,
@@ -143,13 +150,13 @@ class Amazon(http.server.ThreadingHTTPServer):
         document = json.loads(body) if body else None
         if name in BODIES and not without_loss(document, BODIES[name]):
             self.faults.append(f"{name}: the body loses something")
-        status, answer, more = getattr(self, name)(place, query, document, headers)
+        answered: Answer = getattr(self, name)(place, query, document, headers)
         kind = OPERATIONS[name][3]
-        if status < 300 and kind and not without_loss(answer, kind):
+        if answered[0] < 300 and kind and not without_loss(answered[1], kind):
             self.faults.append(f"the fake itself: {name} answers what is no {kind}")
-        return status, answer, more
+        return answered
 
-    def log_in(self, asked):
+    def log_in(self, asked: dict[str, str]) -> Answer:
         if asked != {"grant_type": "refresh_token", **LOGIN}:
             return (
                 400,
@@ -166,14 +173,16 @@ class Amazon(http.server.ThreadingHTTPServer):
             {},
         )
 
-    def get_vendor_list_v1(self, place, query, body, headers):
+    def get_vendor_list_v1(self, place: Place, query: Query, body: Any, headers: Message) -> Answer:
         return (
             200,
             {"vendors": [{"id": "M1VENDOR", "name": "ann", "roles": ["ROLE_ADMINISTRATOR"]}]},
             {},
         )
 
-    def list_skills_for_vendor_v1(self, place, query, body, headers):
+    def list_skills_for_vendor_v1(
+        self, place: Place, query: Query, body: Any, headers: Message
+    ) -> Answer:
         assert query["vendorId"] == ["M1VENDOR"]
         start = int(query.get("nextToken", ["0"])[0])
         page = list(self.skills.items())[start : start + 1]
@@ -183,7 +192,9 @@ class Amazon(http.server.ThreadingHTTPServer):
         }
         return 200, answer | ({"nextToken": str(start + 1)} if answer["isTruncated"] else {}), {}
 
-    def create_skill_for_vendor_v1(self, place, query, body, headers):
+    def create_skill_for_vendor_v1(
+        self, place: Place, query: Query, body: Any, headers: Message
+    ) -> Answer:
         if body.get("vendorId") != "M1VENDOR":
             return 400, {"message": "vendorId"}, {}
         key = NEW_SKILL if not self.skills else f"{NEW_SKILL[:-1]}{len(self.skills)}"
@@ -191,12 +202,16 @@ class Amazon(http.server.ThreadingHTTPServer):
         self.builds["manifest"] = 2
         return 202, {"skillId": key}, {"Location": f"/v1/skills/{key}/status"}
 
-    def get_skill_manifest_v1(self, place, query, body, headers):
+    def get_skill_manifest_v1(
+        self, place: Place, query: Query, body: Any, headers: Message
+    ) -> Answer:
         if place["skillId"] not in self.skills:
             return 404, {"message": f"no skill {place['skillId']}"}, {}
         return 200, self.skills[place["skillId"]], {"ETag": _etag(self.skills[place["skillId"]])}
 
-    def update_skill_manifest_v1(self, place, query, body, headers):
+    def update_skill_manifest_v1(
+        self, place: Place, query: Query, body: Any, headers: Message
+    ) -> Answer:
         if headers.get("If-Match", _etag(self.skills[place["skillId"]])) != _etag(
             self.skills[place["skillId"]]
         ):
@@ -205,13 +220,17 @@ class Amazon(http.server.ThreadingHTTPServer):
         self.builds["manifest"] = 2
         return 202, {}, {"Location": f"/v1/skills/{place['skillId']}/status"}
 
-    def get_interaction_model_v1(self, place, query, body, headers):
+    def get_interaction_model_v1(
+        self, place: Place, query: Query, body: Any, headers: Message
+    ) -> Answer:
         model = self.models.get((place["skillId"], place["locale"]))
         if model is None:
             return 404, {"message": "no model for the locale"}, {}
         return 200, {**model, "version": "1"}, {"ETag": _etag(model)}
 
-    def set_interaction_model_v1(self, place, query, body, headers):
+    def set_interaction_model_v1(
+        self, place: Place, query: Query, body: Any, headers: Message
+    ) -> Answer:
         key = (place["skillId"], place["locale"])
         if key in self.models and headers.get("If-Match", _etag(self.models[key])) != _etag(
             self.models[key]
@@ -222,8 +241,10 @@ class Amazon(http.server.ThreadingHTTPServer):
             self.models[key] = body
         return 202, {}, {"Location": f"/v1/skills/{place['skillId']}/status"}
 
-    def get_skill_status_v1(self, place, query, body, headers):
-        def update(name):
+    def get_skill_status_v1(
+        self, place: Place, query: Query, body: Any, headers: Message
+    ) -> Answer:
+        def update(name: str) -> dict[str, Any]:
             self.builds[name] = left = max(self.builds.get(name, 0) - 1, 0)
             if left:
                 return {"status": "IN_PROGRESS"}
@@ -231,7 +252,7 @@ class Amazon(http.server.ThreadingHTTPServer):
                 return {"status": "FAILED", "errors": [{"message": self.broken[name]}]}
             return {"status": "SUCCEEDED"}
 
-        answer = {}
+        answer: dict[str, Any] = {}
         if "manifest" in query["resource"]:
             answer["manifest"] = {"lastUpdateRequest": update("manifest")}
         if "interactionModel" in query["resource"]:
@@ -241,16 +262,18 @@ class Amazon(http.server.ThreadingHTTPServer):
             }
         return 200, answer, {}
 
-    def set_skill_enablement_v1(self, place, query, body, headers):
+    def set_skill_enablement_v1(
+        self, place: Place, query: Query, body: Any, headers: Message
+    ) -> Answer:
         self.enabled.add((place["skillId"], place["stage"]))
         return 204, {}, {}
 
 
-def _etag(document):
+def _etag(document: object) -> str:
     return str(abs(hash(json.dumps(document, sort_keys=True))))
 
 
-def _summary(key, found):
+def _summary(key: str, found: dict[str, Any]) -> dict[str, Any]:
     locales = found["manifest"]["publishingInformation"]["locales"]
     names = {locale: texts.get("name") for locale, texts in locales.items()}
     return {
@@ -262,22 +285,23 @@ def _summary(key, found):
     }
 
 
-def _steps(update):
+def _steps(update: dict[str, Any]) -> dict[str, Any]:
     step = {"name": "LANGUAGE_MODEL_QUICK_BUILD", "status": update["status"]}
     return {**update, "buildDetails": {"steps": [step]}}
 
 
 class _Api(http.server.BaseHTTPRequestHandler):
+    server: Amazon
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
-    def handle_one_request(self):
+    def handle_one_request(self) -> None:
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             super().handle_one_request()
 
-    def _answer(self):
+    def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path.startswith("/echo.api/") and self.server.chain:
             self.send_response(200)
@@ -345,7 +369,7 @@ print(answer if answer and answer != "{{}}" else "Command executed successfully!
 '''
 
 
-def write_ask(path, amazon, python):
+def write_ask(path: Path, amazon: Amazon, python: str) -> None:
     """Put a stand-in for `ask` somewhere, logged in."""
     amazon.tokens += 1
     known = {

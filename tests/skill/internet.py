@@ -5,11 +5,13 @@ import socket
 import socketserver
 import ssl
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from .rig import pem, rsa_key
+from .rig import Authority, pem, rsa_key
 
 
 class Internet(socketserver.ThreadingTCPServer):
@@ -21,33 +23,37 @@ class Internet(socketserver.ThreadingTCPServer):
     allow_reuse_address = daemon_threads = True
     block_on_close = False
 
-    def __init__(self, authority, folder):
+    def __init__(self, authority: Authority, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Passage)
-        self.authority, self.folder, self.hosts, self.asked = authority, Path(folder), {}, []
+        self.authority, self.folder = authority, Path(folder)
+        self.hosts: dict[str, tuple[ssl.SSLContext, int]] = {}
+        self.asked: list[str] = []
         roots = self.folder / "internet.pem"
         roots.write_bytes(pem(authority.root))
         address = f"http://127.0.0.1:{self.server_address[1]}"
         self.environment = {"https_proxy": address, "SSL_CERT_FILE": str(roots), "no_proxy": ""}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    def put(self, host, port, *, names=None):
+    def put(self, host: str, port: int, *, names: Sequence[str] | None = None) -> None:
         """Let a host's address lead to a port; names: whom its certificate is for."""
         key = rsa_key("internet")
-        files = [self.folder / f"{host}.{kind}" for kind in ("crt", "key")]
-        files[0].write_bytes(
+        certificate, private = (self.folder / f"{host}.{kind}" for kind in ("crt", "key"))
+        certificate.write_bytes(
             pem(self.authority.leaf(key=key, san=names or (host,)), self.authority.middle)
         )
-        files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(*files)
+        tls.load_cert_chain(certificate, private)
         self.hosts[host] = (tls, port)
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that refuses a certificate cuts the connection."""
 
 
 class _Passage(socketserver.StreamRequestHandler):
-    def handle(self):
+    server: Internet
+
+    def handle(self) -> None:
         host = self.rfile.readline().split()[1].decode().rpartition(":")[0]
         while self.rfile.readline().strip():
             pass
@@ -72,7 +78,7 @@ class _Passage(socketserver.StreamRequestHandler):
                 thread.join(5)
 
 
-def _pass(source, target):
+def _pass(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while part := source.recv(65536):
             target.sendall(part)

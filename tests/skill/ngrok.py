@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyngrok import process
@@ -47,14 +49,14 @@ server.serve_forever()
 """
 
 
-def eror(text):
+def eror(text: str) -> str:
     """Write a line as ngrok's agent does."""
     escaped = text.replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
     begun = 't=2026-01-01T00:00:00+0000 lvl=eror msg="session closing" obj=tunnels.session'
     return f'{begun} err="{escaped}"'
 
 
-def refusal(text):
+def refusal(text: str) -> str:
     """Write a body as the agent's API does."""
     details = {"err": f"failed to start tunnel: {text}"}
     return json.dumps(
@@ -62,12 +64,12 @@ def refusal(text):
     )
 
 
-def write_agent(path, **does):
+def write_agent(path: Path, **does: Any) -> None:
     path.write_text(AGENT.format(python=sys.executable + " -S", does=json.dumps(does)))
     path.chmod(0o755)
 
 
-def refused(seconds=20, **options):
+def refused(seconds: float = 20, **options: Any) -> str:
     """Try to open a tunnel, and return the sentence that says why there is none."""
     with pytest.raises(tunnel.NoTunnel) as caught:
         tunnel.open_tunnel(5000, seconds=seconds, **options)
@@ -176,11 +178,11 @@ FAILURES = {  # code: what ngrok writes, what of it is told, and of the advice
 }
 
 
-def whole(code):
+def whole(code: int) -> str:
     return f"{FAILURES[code][0]}\r\n\r\nERR_NGROK_{code}\r\n"
 
 
-WAYS = {
+WAYS: dict[str, Callable[[str], dict[str, Any]]] = {
     "in its log": lambda text: {"lines": [eror("dial failed"), eror(text)], "ends": True},
     "in its log, then others": lambda text: {
         "lines": [eror(text), eror("session closed")],

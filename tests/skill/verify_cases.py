@@ -2,18 +2,27 @@
 
 import json
 import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.x509 import Certificate
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from .conftest import read_request
 from .rig import (
     BUSY,
     SKILL,
+    Alexa,
     Authority,
+    Behaviour,
     ec_key,
     in_turn,
     issue,
@@ -25,40 +34,42 @@ from .rig import (
     with_time,
 )
 
+Serves = Callable[[Authority], Behaviour]
+Change = Callable[[dict[str, Any]], object]  # of an envelope
 AMAZON = "https://s3.amazonaws.com/echo.api/"
 SHA256 = hashes.SHA256()
 
 
-def case(name, **changes):
+def case(name: str, **changes: Any) -> ParameterSet:
     return pytest.param(changes, id=name.replace(" ", "-"))
 
 
-def chain(build):
+def chain(build: Callable[[Authority], Sequence[Certificate]]) -> Serves:
     """Serve the certificates that `build` makes of the authority."""
     return lambda authority: ok(pem(*build(authority)))
 
 
-def leaf(**changes):
+def leaf(**changes: Any) -> Serves:
     return chain(lambda authority: (authority.leaf(**changes), authority.middle))
 
 
-def after(behaviour):
+def after(behaviour: Behaviour) -> Serves:
     """Serve a good chain to whoever asks once more."""
     return lambda authority: in_turn(behaviour, ok(pem(authority.leaf(), authority.middle)))
 
 
-def serve(behaviour):
+def serve(behaviour: Behaviour) -> Serves:
     return lambda authority: behaviour
 
 
-def url(old, new):
+def url(old: str, new: str) -> Callable[[str], str]:
     return lambda good: good.replace(old, new, 1)
 
 
-def at(path, change):
+def at(path: str, change: Callable[[dict[str, Any], str], object]) -> Change:
     """Change an envelope at a path like "session.user"."""
 
-    def changed(envelope):
+    def changed(envelope: dict[str, Any]) -> None:
         *steps, last = path.split(".")
         node = envelope
         for step in steps:
@@ -68,54 +79,55 @@ def at(path, change):
     return changed
 
 
-def without(path):
+def without(path: str) -> Change:
     return at(path, lambda node, last: node.pop(last))
 
 
-def put(path, value):
+def put(path: str, value: object) -> Change:
     return at(path, lambda node, last: node.update({last: value}))
 
 
-def stamp(seconds):
+def stamp(seconds: float) -> Change:
     return at("request.timestamp", lambda node, last: node.update({last: now(seconds)}))
 
 
-def both(*changes):
+def both(*changes: Change) -> Change:
     return lambda envelope: [change(envelope) for change in changes]
 
 
-def epoch(factor):
+def epoch(factor: float) -> Change:
     return at(
         "request.timestamp", lambda node, last: node.update({last: int(time.time() * factor)})
     )
 
 
-def ours(envelope):
+def ours(envelope: dict[str, Any]) -> None:
     """The ids of a stored request are ours: a change that changes nothing."""
 
 
 def send(
-    server,
-    alexa,
+    server: FlaskClient,
+    alexa: Alexa,
     *,
-    serves=None,
-    url=None,
-    request="chat",
-    change=ours,
-    body=None,
-    key=None,
-    sign=None,
-    tamper=None,
-    headers=None,
-    respell=None,
-):
+    serves: Serves | None = None,
+    url: Callable[[str], str] | None = None,
+    request: str = "chat",
+    change: Change = ours,
+    body: bytes | None = None,
+    key: RSAPrivateKey | None = None,
+    sign: Callable[[RSAPrivateKey, bytes], bytes] | None = None,
+    tamper: Callable[[bytes], bytes] | None = None,
+    headers: Mapping[str, str | None] | None = None,
+    respell: Callable[[str], str] | None = None,
+) -> TestResponse:
     """Post a request as Alexa would, but for what a case changes."""
-    address = alexa.publish(serves and serves(alexa.authority))
+    address = alexa.publish(serves(alexa.authority) if serves else None)
     envelope = with_time(read_request(request))
     change(envelope)
     body = json.dumps(envelope).encode() if body is None else body
-    sent = alexa.sign(body, url(address) if url else address, key=key, sign=sign) | (headers or {})
-    sent = {name: value for name, value in sent.items() if value is not None}
+    signed = alexa.sign(body, url(address) if url else address, key=key, sign=sign)
+    given = {**signed, **(headers or {})}.items()
+    sent = {name: value for name, value in given if value is not None}
     if respell:
         sent["Signature-256"] = respell(sent["Signature-256"])
     return server.post(
@@ -126,7 +138,7 @@ def send(
 ID, SESSION_ID = "context.System.application.applicationId", "session.application.applicationId"
 
 
-def stranger():
+def stranger() -> tuple[Certificate, ...]:
     mallory = Authority("mallory")
     return mallory.leaf(key=rsa_key("alexa")), mallory.middle, mallory.root
 
@@ -167,7 +179,7 @@ GOOD = [
 ]
 
 
-def pieces(body):
+def pieces(body: bytes) -> tuple[bytes, ...]:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
     return head, body[:700], body[700:]
 

@@ -3,6 +3,8 @@ folder.
 """
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,14 +12,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from dialogue import checkpoint
-from training.corpora.transcript import split_of
+from dialogue.vocabulary import Vocabulary
+from training.corpora.transcript import Transcript, split_of
 from training.run.state import Progress
 
 SMALL = {"embedding": 8, "utterance": 8, "context": 8, "hidden": 8}
 
 
 @pytest.fixture(scope="session")
-def talk(tmp_path_factory, conversations, word_vocabulary):
+def talk(
+    tmp_path_factory: pytest.TempPathFactory,
+    conversations: list[Transcript],
+    word_vocabulary: Vocabulary,
+) -> Path:
     """The twenty conversations as a corpus, some of them also in its validation split, and a
     vocabulary.
     """
@@ -41,7 +48,7 @@ def talk(tmp_path_factory, conversations, word_vocabulary):
 
 
 @pytest.fixture
-def options(talk, tmp_path):
+def options(talk: Path, tmp_path: Path) -> list[str]:
     """A small run: 5 batches per epoch, 2 epochs, 4 validations. Its folder is the last option."""
     sizes = [f"--{name}={size}" for name, size in SMALL.items()]
     return [
@@ -52,12 +59,12 @@ def options(talk, tmp_path):
     ]  # fmt: skip
 
 
-def options_of(options, *, data):
+def options_of(options: list[str], *, data: str | Path) -> list[str]:
     """The same run on other data."""
     return [f"--data={data}", *(option for option in options if not option.startswith("--data="))]
 
 
-def contents(folder):
+def contents(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -65,7 +72,7 @@ def contents(folder):
     }
 
 
-def is_whole(out):
+def is_whole(out: Path) -> None:
     """Check that nothing in a run's folder is incomplete: whatever can be loaded is loaded."""
     assert not list(out.rglob("*.partial"))
     assert all(
@@ -79,13 +86,13 @@ def is_whole(out):
     assert steps == sorted(set(steps))
 
 
-def log(out):
+def log(out: Path) -> list[dict[str, Any]]:
     return [
         json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
     ]
 
 
-def figures(out):
+def figures(out: Path) -> dict[int, tuple[float, ...]]:
     """What a run measured at each validated step. A step validated twice has its last figures."""
     return {
         row["step"]: (row["loss"], row["perplexity"], row["accuracy"], row["best_perplexity"])
@@ -93,18 +100,18 @@ def figures(out):
     }
 
 
-def progress_of(out):
+def progress_of(out: Path) -> Progress:
     with safe_open(out / "state.safetensors", framework="pt") as file:
         return Progress(**json.loads(file.metadata()["progress"]))
 
 
-def close(found, expected):
+def close(found: dict[int, tuple[float, ...]], expected: dict[int, tuple[float, ...]]) -> None:
     assert found.keys() == expected.keys()
     for step in expected:
         assert found[step] == pytest.approx(expected[step], rel=1e-6), step
 
 
-def same_weights(one, other):
+def same_weights(one: Path, other: Path) -> None:
     ours, theirs = load_file(one / "state.safetensors"), load_file(other / "state.safetensors")
     assert ours.keys() == theirs.keys()
     for name in ours:

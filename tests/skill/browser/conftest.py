@@ -1,15 +1,23 @@
 """A real Chromium on the simulator of a running server."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app import Settings, create_app, listen
 from dialogue.agent import DialogueAgent
+from dialogue.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = (
     os.environ.get("CHROMIUM")
@@ -37,7 +45,7 @@ IN_CHROMIUM = [
 
 
 @pytest.fixture(scope="module")
-def address(talker):
+def address(talker: Checkpoint) -> Iterator[str]:
     """Serve the small model as `make run` does."""
     settings = Settings(verify=False, port=0)
     server = listen(create_app(settings, DialogueAgent(talker)), settings)
@@ -50,7 +58,7 @@ def address(talker):
 
 
 @pytest.fixture(scope="module")
-def chromium():
+def chromium() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(
@@ -61,14 +69,15 @@ def chromium():
 
 
 @pytest.fixture
-def visit(chromium, address):
+def visit(chromium: Browser, address: str) -> Iterator[Callable[..., Page]]:
     """Open the page; what it asked of any host, and what it complained of, is looked at when the
     test is over.
     """
     with contextlib.ExitStack() as opened:
-        asked, complaints = [], []
+        asked: list[str] = []
+        complaints: list[str] = []
 
-        def visit(before="", **options):
+        def visit(before: str = "", **options: Any) -> Page:
             context = chromium.new_context(
                 **{"viewport": {"width": 1280, "height": 800}, **options}
             )
@@ -91,7 +100,7 @@ def visit(chromium, address):
             page.wait_for_selector("body[data-ready]")
             return page
 
-        visit.complaints = complaints
+        visit.complaints = complaints  # type: ignore[attr-defined]  # some tests expect complaints
         yield visit
         foreign = [
             url
@@ -103,11 +112,11 @@ def visit(chromium, address):
         assert complaints == []
 
 
-def bubbles(page):
+def bubbles(page: Page) -> list[str]:
     return page.locator("#talk .it .bubble").all_inner_texts()
 
 
-def answered(page, count):
+def answered(page: Page, count: int) -> list[str]:
     """Wait for so many answers in all, and until it listens, or has closed."""
     page.wait_for_function(
         "count => document.querySelectorAll('#talk li.it').length >= count", arg=count
@@ -116,13 +125,13 @@ def answered(page, count):
     return bubbles(page)
 
 
-def speak(page, text):
+def speak(page: Page, text: str) -> str:
     before = page.locator("#talk li.it").count()
     page.fill("#say", text)
     page.press("#say", "Enter")
     return answered(page, before + 1)[-1]
 
 
-def launch(page):
+def launch(page: Page) -> str:
     page.click("#begin")
     return answered(page, 1)[-1]

@@ -1,5 +1,6 @@
 """A fake of Amazon's API, to which a login and nothing else leads."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ TARGET = deploy.Target(OURS, ENDPOINT, "Wildcard")
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No login, no ask, no pauses."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
@@ -27,7 +28,7 @@ def alone(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def amazon(tmp_path, monkeypatch):
+def amazon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake.Amazon]:
     """Amazon, to whom a login and nothing else leads. What it saw must fit the published schema."""
     server = fake.Amazon()
     internet = Internet(rig.Authority(), tmp_path)
@@ -43,12 +44,12 @@ def amazon(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def logged_in(amazon):
+def logged_in(amazon: fake.Amazon) -> fake.Amazon:
     state.write(state.LOGIN, fake.LOGIN)
     return amazon
 
 
-def run(*more, status=0):
+def run(*more: str, status: int = 0) -> int:
     found = deploy.main(["--endpoint", ENDPOINT, *more])
     assert found == status
     return found
