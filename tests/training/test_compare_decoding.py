@@ -40,7 +40,7 @@ def corpus(tmp_path):
 
 def test_every_method_answers_the_same_histories(corpus, capsys):
     assert (
-        compare_decoding.main([f"--data={corpus}", "--split=all", "--limit=5", "--replies=1"]) == 0
+        compare_decoding.main([f"--data={corpus}", "--split=all", "--limit=3", "--replies=1"]) == 0
     )
     printed = capsys.readouterr()
     rows = json.loads(printed.out.splitlines()[-1])["rows"]
