@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,13 +59,16 @@ class Scorer:
         """
         encode = self._vocabulary.encode
         known = [[(one, tuple(encode(one.text))) for one in theirs] for theirs in recalled]
+        stored: dict[Asked, float] = {}
         asked: list[Asked] = []
         for row, theirs in enumerate(known):
             for _, ids in theirs:
                 asked += [(row, ids), (None, ids)]
+            if not self._language_model:
+                stored |= {(None, ids): b for one, ids in theirs if (b := one.blank) is not None}
             if need_blank[row]:
                 asked += [(None, one.token_ids) for one in hypotheses[row]]
-        log_probs = self._log_probs(conversations, asked)
+        log_probs = self._log_probs(conversations, asked, stored)
         return [
             [
                 Candidate(
@@ -95,16 +98,28 @@ class Scorer:
             for text, ids in zip(texts, token_ids, strict=True)
         ]
 
+    def blanks(self, texts: Sequence[str]) -> list[float]:
+        """Compute log p(text), without a history, of each text."""
+        asked: list[Asked] = [(None, tuple(self._vocabulary.encode(text))) for text in texts]
+        log_probs = self._log_probs((), asked)
+        return [log_probs[one] for one in asked]
+
     def _log_probs(
-        self, conversations: Sequence[Conversation], asked: Sequence[Asked]
+        self,
+        conversations: Sequence[Conversation],
+        asked: Sequence[Asked],
+        stored: Mapping[Asked, float] | None = None,
     ) -> dict[Asked, float]:
-        """Compute log p(reply | history) of each pair that is asked for, or log p(reply)."""
-        found: dict[Asked, float] = {}
+        """Compute log p(reply | history) of each pair that is asked for, or log p(reply).
+
+        stored: those that are known already.
+        """
+        found = dict(stored or {})
         if self._language_model:
             without = [ids for row, ids in asked if row is None]
             if without:
                 blanks = self._language_model(without).tolist()
-                found = {(None, ids): blank for ids, blank in zip(without, blanks, strict=True)}
+                found |= {(None, ids): blank for ids, blank in zip(without, blanks, strict=True)}
         left = [one for one in dict.fromkeys(asked) if one not in found]
         if not left:
             return found

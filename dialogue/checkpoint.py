@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -130,9 +130,10 @@ def load(
             "make them persistent buffers"
         ) from None
     ranker = learned_ranker.load(folder, vocabulary, next(model.parameters()).device)
-    return Checkpoint(
-        model, vocabulary, config, settings.get("training", {}), Recall.load(folder), ranker
-    )
+    recall = Recall.load(folder)
+    found = Checkpoint(model, vocabulary, config, settings.get("training", {}), recall, ranker)
+    # The fingerprint reads all weights, so it is taken only where it is needed.
+    return replace(found, recall=recall.of_model(fingerprint(found))) if recall.blanks else found
 
 
 def fingerprint(source: Checkpoint) -> str:

@@ -10,8 +10,10 @@ much of everyday talk. Only exchanges from training splits are ever remembered.
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
+import math
 import re
 import zlib
 from collections.abc import Iterable, Sequence, Set
@@ -52,18 +54,27 @@ class Recalled:
     """A remembered reply.
 
     similarity: how alike the utterance that it answered and the present one are, up to about 1.
+    blank: log p(reply), without a history; None where it is not known.
     """
 
     text: str
     similarity: float
     heard: str
+    blank: float | None = None
 
 
 class Recall:
     """An index of exchanges by the utterance that was answered."""
 
-    def __init__(self, exchanges: Sequence[Exchange]) -> None:
-        self.exchanges = tuple(exchanges)
+    def __init__(
+        self, exchanges: Sequence[Exchange], *, blanks: Sequence[float] = (), model: str = ""
+    ) -> None:
+        """Index exchanges.
+
+        blanks: log p(reply), without a history, of each reply; none, or one for each. model: the
+        fingerprint of the model that they are of.
+        """
+        self.exchanges, self.blanks, self.model = tuple(exchanges), tuple(blanks), model
         self._terms: dict[str, int] = {}
         self._heard = self._index(exchange.heard for exchange in exchanges)
         self._before = self._index(exchange.before for exchange in exchanges)
@@ -91,14 +102,33 @@ class Recall:
             exchange = self.exchanges[place]
             similarity = float(scores[place]) - out_of_place(exchange, known)
             if exchange.reply not in found or found[exchange.reply].similarity < similarity:
-                found[exchange.reply] = Recalled(exchange.reply, similarity, exchange.heard)
+                found[exchange.reply] = Recalled(
+                    exchange.reply,
+                    similarity,
+                    exchange.heard,
+                    self.blanks[place] if self.blanks else None,
+                )
         return sorted(found.values(), key=lambda recalled: -recalled.similarity)[:count]
 
+    def of_model(self, fingerprint: str) -> Recall:
+        """Return the same exchanges, without blanks that are of another model."""
+        if not self.blanks or self.model == fingerprint:
+            return self
+        other = copy.copy(self)
+        other.blanks, other.model = (), ""
+        return other
+
     def save(self, path: Path) -> None:
-        """Write the exchanges to a file; the same exchanges give the same bytes."""
-        lines = "".join(
-            json.dumps(exchange, ensure_ascii=False) + "\n" for exchange in self.exchanges
-        )
+        """Write the exchanges to a file; the same exchanges give the same bytes.
+
+        Where there are blanks, the first line names their model, and each exchange ends with its
+        own, to two decimals.
+        """
+        rows: list[object] = list(self.exchanges)
+        if self.blanks:
+            pairs = zip(self.exchanges, self.blanks, strict=True)
+            rows = [{"blanks_of": self.model}, *((*one, round(blank, 2)) for one, blank in pairs)]
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         path.write_bytes(gzip.compress(lines.encode(), mtime=0))
 
     @classmethod
@@ -112,8 +142,15 @@ class Recall:
             return cls(())
         try:
             lines = decoded(gzip.decompress(path.read_bytes())).split("\n")
-            return cls([Exchange(*map(str, json.loads(line))) for line in lines if line])
-        except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+            rows = [json.loads(line) for line in lines if line]
+            if not (rows and isinstance(rows[0], dict)):
+                return cls([Exchange(*map(str, row)) for row in rows])
+            exchanges = [Exchange(*map(str, texts)) for *texts, _ in rows[1:]]
+            blanks = [float(blank) for *_, blank in rows[1:]]
+            if not all(map(math.isfinite, blanks)):
+                raise ValueError("a likelihood is not a number")
+            return cls(exchanges, blanks=blanks, model=str(rows[0]["blanks_of"]))
+        except (OSError, EOFError, zlib.error, KeyError, ValueError, TypeError) as error:
             raise ValueError(
                 f"{path} holds no remembered replies ({error}); "
                 "make it again with python -m training.remember, or delete it"

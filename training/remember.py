@@ -4,18 +4,28 @@ python -m training.remember --checkpoint runs/mine/checkpoint --data companion -
 
 From corpora with a companion, its turns are remembered, together with what they answered. Test and
 validation splits are never used, so that measurements on them stay honest.
+
+Each reply is stored with its log-probability without a history, which ranking needs. The numbers
+belong to these weights: once the weights have changed, every answer computes them again, until this
+command has been rerun.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+from tqdm import trange
 
 from dialogue import checkpoint
 from dialogue.atomic_file import replace_file
+from dialogue.candidates import Scorer
+from dialogue.checkpoint import Checkpoint
 from dialogue.claims import claims_a_life
 from dialogue.command_line import add_checkpoint, check_writable_file, command
+from dialogue.models import prepare
+from dialogue.models.history import empty_history
 from dialogue.recall import FILE, Exchange, Recall
 from dialogue.vocabulary import CONTINUED, PLACEHOLDERS
 from dialogue.words import repeats_ngram, words
@@ -25,6 +35,7 @@ from training.corpora.roles import only_companion
 from training.corpora.transcript import Complaints, Transcript
 
 MOST_WORDS = 40  # per reply: it is spoken aloud
+CHUNK = 512  # replies that are scored at a time
 
 
 def exchanges(transcripts: Iterable[Transcript]) -> Iterator[Exchange]:
@@ -49,6 +60,18 @@ def exchanges(transcripts: Iterable[Transcript]) -> Iterator[Exchange]:
                 yield Exchange(spoken[number - 2] if number > 1 else "", spoken[number - 1], reply)
 
 
+def blanks(source: Checkpoint, replies: Sequence[str]) -> list[float]:
+    """Compute log p(reply), without a history, of each reply, in fp32."""
+    model, device = source.model, next(source.model.parameters()).device
+    scorer = Scorer(prepare(model, "fp32"), source.vocabulary, empty_history(model), device=device)
+    texts = sorted(set(replies))  # so that those that begin alike are scored together
+    found: dict[str, float] = {}
+    for at in trange(0, len(texts), CHUNK, desc="scoring", disable=None):
+        chunk = texts[at : at + CHUNK]
+        found |= zip(chunk, scorer.blanks(chunk), strict=True)
+    return [found[reply] for reply in replies]
+
+
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Write a checkpoint's remembered replies from the command line."""
@@ -68,12 +91,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     names = options.data or ["companion"]
-    checkpoint.load(options.checkpoint)
+    source = checkpoint.load(options.checkpoint)
     check_writable_file(options.checkpoint / FILE, option="--checkpoint")
     transcripts = corpora.load(names, "train", Complaints(skip=options.skip_bad_lines))
     transcripts, _ = overlap.without(transcripts, corpora.held_out(names))
     transcripts, touched = cleaning.clean(transcripts)
-    recall = Recall(list(dict.fromkeys(exchanges(map(only_companion, transcripts)))))
+    remembered = list(dict.fromkeys(exchanges(map(only_companion, transcripts))))
+    recall = Recall(
+        remembered,
+        blanks=blanks(source, [exchange.reply for exchange in remembered]),
+        model=checkpoint.fingerprint(source),
+    )
     replace_file(options.checkpoint / FILE, recall.save)
     print(cleaning.summary(touched))
     print(

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
@@ -22,6 +23,8 @@ from dialogue.recall import (
 )
 from training import remember
 from training.corpora.transcript import Transcript, split_of
+
+from .conftest import log_probs_one_by_one
 
 TALK = (
     Exchange("", "My dog ate my homework.", "Did it taste good?"),
@@ -110,10 +113,26 @@ def test_a_checkpoint_keeps_what_it_remembers(talker, tmp_path, recall):
     assert (tmp_path / FILE).read_bytes() == first
 
 
+def test_the_likelihoods_kept_beside_replies_are_those_of_the_models_own_weights(talker, tmp_path):
+    checkpoint.save(tmp_path, talker)
+    own = checkpoint.fingerprint(checkpoint.load(tmp_path))
+    blanks = [-1.234, -20.0, -3.5, -4.25, -5.0]
+    for model, expected in ((own, [-1.23, -20.0, -3.5, -4.25, -5.0]), ("0" * 32, [])):
+        Recall(TALK, blanks=blanks, model=model).save(tmp_path / FILE)
+        loaded = checkpoint.load(tmp_path).recall
+        assert loaded.exchanges == TALK
+        assert list(loaded.blanks) == expected
+        (found,) = loaded.find("my dog ate my homework", count=1)
+        assert found.blank == (-1.23 if expected else None)
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"no gzip",
+        gzip.compress(b'{"blanks_of": "0"}\n["", "hi", "hello", NaN]\n', mtime=0),
+        gzip.compress(b'{"blanks_of": "0"}\n["", "hi", "hello"]\n', mtime=0),
+        gzip.compress(b'{"of": "0"}\n["", "hi", "hello", -3.5]\n', mtime=0),
         gzip.compress(b"[1, 2]\n", mtime=0),
         gzip.compress(b"{}\n", mtime=0)[:-3],
         gzip.compress(b"nonsense", mtime=0),
@@ -159,6 +178,20 @@ def test_a_remembered_reply_is_not_said_twice_and_becomes_a_turn(talker):
     agent = agent_with(talker, *exchanges, recall_from=0.1, recall_likelihood=0)
     said = [agent.respond(["kim"], ["tell me a joke"])[0] for _ in range(2)]
     assert said == ["why not?", "i know no jokes"]
+
+
+def test_a_likelihood_that_is_kept_is_not_computed_again(talker):
+    exchange = Exchange("", "where do you live?", "in a small town")
+    source = replace(talker, recall=Recall([exchange], blanks=[-123.0], model="its own"))
+
+    def language_model(replies):
+        return torch.full((len(replies),), -7.0)
+
+    for model, expected in ((None, -123.0), (language_model, -7.0)):
+        agent = DialogueAgent(source, language_model=model)
+        (reply,) = agent.answer([Conversation()], ["where do you live"])
+        blanks = [one.blank for one in reply.candidates if one.similarity is not None]
+        assert blanks == [expected]
 
 
 def test_several_conversations_are_remembered_as_each_alone(talker):
@@ -222,6 +255,10 @@ def test_the_command_remembers_training_splits_alone(talker, tmp_path, capsys):
     remembered = checkpoint.load(tmp_path).recall
     assert len(remembered) == 12
     assert all("train" in exchange.reply for exchange in remembered.exchanges)
+    agent = DialogueAgent(checkpoint.load(tmp_path))
+    ids = [agent.vocabulary.encode(exchange.reply) for exchange in remembered.exchanges]
+    expected = log_probs_one_by_one(agent, Conversation(), ids)
+    assert list(remembered.blanks) == pytest.approx(expected, abs=0.006)
     assert f"{len(remembered)} replies from 12 conversations" in capsys.readouterr().out
     assert remember.main([f"--checkpoint={tmp_path / 'none'}"]) == 2
     assert remember.main([f"--checkpoint={tmp_path}", "--data=nonsense"]) == 2
