@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from flask import Flask
 
-from dialogue import allocator
+from dialogue import allocator, trial
 from dialogue.agent import DialogueAgent, Reply
 from dialogue.batching import WAITING, BatchingAgent
 from dialogue.bounded import LIMIT, LIMIT_BYTES
@@ -30,7 +30,7 @@ from dialogue.checkpoint import PRETRAINED
 from dialogue.command_line import at_least, command, tell
 from dialogue.models.history import max_history_bytes
 from dialogue.safety import Level, level_from_environment
-from dialogue.state.choice import MEMORY, check, open_state
+from dialogue.state.choice import MEMORY, check, check_carried, open_state
 from dialogue.state.memory import MemoryState
 from dialogue.state.sealing import keys_of
 from skill import (
@@ -49,6 +49,7 @@ from skill import (
 from skill.endpoint import BODY_LIMIT, is_loopback, mount
 from skill.interaction_settings import InteractionSettings
 from skill.metrics import Metrics
+from skill.reload import Reloader
 from skill.transaction import Transactions
 from skill.verify import Verifier
 
@@ -168,10 +169,16 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
 
     if agent is None:
         allocator.use_few_arenas()
-        agent = DialogueAgent.load(settings.checkpoint, safety=settings.safety, observe=replied)
+        agent = load_agent(settings, replied)
         allocator.give_back()
     served = BatchingAgent(agent) if isinstance(agent, DialogueAgent) else agent
     app.extensions["agent"] = served
+    app.extensions["reloader"] = Reloader(
+        served,
+        lambda: load_agent(settings, replied),
+        lambda new: trial.provoke(new.with_observer(None), settings.safety),
+        told=metrics.reloaded,
+    )
     health.mount(app, metrics, token=settings.metrics_token, checks={})
     if not settings.verify:
         return _create_simulated(app, settings, served, metrics)
@@ -189,14 +196,33 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
         app,
         skill,
         verifier=verifier,
-        transactions=_transactions(app, settings, served),
+        transactions=_transactions(app, settings, served, served.of),
         interaction=settings.interaction,
         metrics=metrics,
     )
     return app
 
 
-def _transactions(app: Flask, settings: Settings, agent: BatchingAgent) -> Transactions:
+def load_agent(
+    settings: Settings, observe: Callable[[Sequence[Reply]], None] | None = None
+) -> DialogueAgent:
+    """Load the model, and talk with it before anybody else does.
+
+    observe: is told the replies of every batch after that. Raises ValueError if it cannot be
+    loaded, says nothing, or has histories that cannot be kept as asked.
+    """
+    agent = DialogueAgent.load(settings.checkpoint, safety=settings.safety)
+    check_carried(settings.state, max_history_bytes(agent.empty_history, half=True))
+    try:
+        trial.converse(agent)
+    except ValueError as error:
+        raise ValueError(f"{settings.checkpoint} holds no model to talk with: {error}") from None
+    return agent.with_observer(observe)
+
+
+def _transactions(
+    app: Flask, settings: Settings, agent: BatchingAgent, agent_of: Callable[[str], Any]
+) -> Transactions:
     """Open the store of conversations."""
     store = open_state(
         settings.state,
@@ -205,7 +231,7 @@ def _transactions(app: Flask, settings: Settings, agent: BatchingAgent) -> Trans
         limit=settings.max_conversations,
         limit_bytes=settings.max_state_mb << 20,
     )
-    app.extensions["transactions"] = found = Transactions(store, agent)
+    app.extensions["transactions"] = found = Transactions(store, agent_of)
     return found
 
 
@@ -230,7 +256,7 @@ def _create_simulated(
         app,
         skill,
         verifier=None,
-        transactions=_transactions(app, settings, agent),
+        transactions=_transactions(app, settings, agent, agents.of),
         interaction=settings.interaction,
         metrics=metrics,
     )
@@ -534,6 +560,7 @@ def main(arguments: list[str] | None = None) -> int:
     watch = threading.Thread(
         target=announce_tunnel, args=(settings, app, stopped), name="tunnel", daemon=True
     )
+    app.extensions["reloader"].on_hangup()
     signal.signal(signal.SIGTERM, _leave)  # so that `finally` also ends the tunnel's agent
     with suppress(OSError):  # stdout may be closed; the skill answers all the same
         announce(settings)

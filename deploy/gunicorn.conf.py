@@ -51,6 +51,13 @@ def when_ready(server):
     gc.freeze()
 
 
+def on_reload(server):
+    """Load whatever model there is now, before the workers are replaced."""
+    gc.unfreeze()
+    server.app.wsgi().extensions["reloader"].reload()
+    when_ready(server)
+
+
 def post_fork(server, worker):
     """Give a worker its share of the cores."""
     import torch

@@ -184,6 +184,12 @@ class DialogueAgent:
         other._store = store
         return other
 
+    def with_observer(self, observe: Callable[[Sequence[Reply]], None] | None) -> DialogueAgent:
+        """Return the same agent, which tells somebody else the replies of every batch."""
+        other = copy.copy(self)
+        other._observe = observe
+        return other
+
     @cached_property
     def fingerprint(self) -> str:
         """Digits that no other model has, to know its histories by; from all of its weights."""

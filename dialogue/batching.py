@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MOST = 16  # maximum requests in a batch
 WAITING = 64  # maximum requests in the queue, answered within a few seconds
 PATIENCE = 1.0  # seconds to wait for a reply after its deadline
+KEPT_SECONDS = 3600.0  # that a replaced model goes on with its conversations
 
 
 class Busy(Exception):
@@ -58,8 +59,8 @@ class _Call:
 class BatchingAgent:
     """An agent for many threads, called like `DialogueAgent`; concurrent requests share batches.
 
-    Requests of one conversation are handled in order, never two in one batch. Only requests with
-    equal settings share a batch. A request that fails does not affect the others.
+    Requests of one conversation are handled in order, never two in one batch. Only requests for
+    the same model with equal settings share a batch. A request that fails does not affect others.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class BatchingAgent:
     ) -> None:
         """Take the agent, the largest batch, and how many requests may wait."""
         self.agent = agent
+        self._before: tuple[DialogueAgent, float] | None = None  # and until when it is kept
         self._decoder = _Decoder(most, waiting, clock)
 
     @property
@@ -92,6 +94,26 @@ class BatchingAgent:
     def with_store(self, store: Conversations) -> BatchingAgent:
         """Return the agent with the conversations of another store."""
         return self._with(self.agent.with_store(store))
+
+    def swap(self, agent: DialogueAgent) -> None:
+        """Serve another model from now on.
+
+        The one before goes on with its conversations for an hour, or until the next swap.
+        """
+        self._before = (self.agent, self._decoder.clock() + KEPT_SECONDS)
+        self.agent = agent
+
+    def of(self, fingerprint: str) -> BatchingAgent:
+        """Return the agent of the model that has this fingerprint, of the present one if none has.
+
+        What is returned does not change when another model is served.
+        """
+        before = self._before
+        if before and self._decoder.clock() >= before[1]:
+            before = self._before = None
+        if before and fingerprint == before[0].fingerprint != self.agent.fingerprint:
+            return self._with(before[0])
+        return self._with(self.agent)
 
     @property
     def fingerprint(self) -> str:
@@ -244,11 +266,15 @@ class _Decoder:
                 self._waiting.remove(call)
                 return call
             requests = [one for one in first.values() if isinstance(one, _Request)]
-            settings = requests[0].agent.decode_config
-            alike = [one for one in requests if one.agent.decode_config == settings]
+            alike = [one for one in requests if _are_alike(one.agent, requests[0].agent)]
             batch = alike[: self._most]
             self._waiting = [one for one in self._waiting if one not in batch]
             return batch
+
+
+def _are_alike(agent: DialogueAgent, other: DialogueAgent) -> bool:
+    """Return whether one of them may answer for both."""
+    return agent.model is other.model and agent.decode_config == other.decode_config
 
 
 def _do(call: _Call) -> None:

@@ -16,7 +16,8 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dialogue import learned_ranker
@@ -196,7 +197,8 @@ def _agreed_name(found: object, asked: str | None, path: Path) -> str:
 
 def _load_weights(model: ModelModule[Any], path: Path) -> None:
     try:
-        weights = load_file(path)
+        # not mapped into memory: a file that is cut meanwhile would end the process
+        weights = read_tensors(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from None
     expected = model.state_dict()

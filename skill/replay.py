@@ -132,7 +132,7 @@ class Skill:
         app = Flask(__name__)
         app.testing = True  # so that a broken contract is raised instead of becoming an error page
         skill = build_skill(agent, interaction=self.interaction, safety=safety)
-        kept = Transactions(MemoryState(), agent)
+        kept = Transactions(MemoryState(), lambda _: agent)
         mount(app, skill, verifier=None, transactions=kept, interaction=self.interaction)
         self._client = app.test_client()
 

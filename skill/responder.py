@@ -6,7 +6,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, TypeVar
 
 from ask_sdk_core.handler_input import HandlerInput
 
@@ -40,7 +40,7 @@ class Agent(Protocol):
     def forget(self, conversation: str) -> None:
         """Drop a conversation."""
 
-    def with_store(self, store: Conversations) -> Self:
+    def with_store(self, store: Conversations) -> Agent:
         """Return the same agent, in the conversations of another store."""
 
 
@@ -65,7 +65,8 @@ class _Turn:
         deadline.in_time.
         """
         self._transaction = current_transaction()
-        self._agent, self._name = agent.with_store(self._transaction), name
+        own = self._transaction.agent or agent  # another model may be served by now
+        self._agent, self._name = own.with_store(self._transaction), name
         self._question, self._hint, self._wait = question, hint, wait
         self._before = self._transaction.get(name)  # the conversation without this utterance
 
@@ -183,7 +184,8 @@ class Responder:
     def forget(self, handler_input: HandlerInput) -> None:
         """Drop the conversation of a request's session."""
         if session := session_id(handler_input):
-            self._agent.with_store(current_transaction()).forget(session)
+            transaction = current_transaction()
+            (transaction.agent or self._agent).with_store(transaction).forget(session)
 
     def forget_user(self, handler_input: HandlerInput) -> None:
         """Drop everything that is kept about a request's user."""

@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dialogue.conversation import Conversation
 from dialogue.state import Conflict, Owner, Refused, StateStore, Unreachable
-from dialogue.state.codec import Histories, Kept, pack, unpack
+from dialogue.state.codec import Histories, Kept, fingerprint_of, pack, unpack
 from skill.contract import SPEECH_ALLOWED
+
+if TYPE_CHECKING:
+    from skill.responder import Agent
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,14 @@ AGAIN_WITHIN = 1.0  # seconds since the request came, within which it may be ans
 _current: ContextVar[Transaction | None] = ContextVar("transaction", default=None)
 
 
+class Model(Histories, Protocol):
+    """A model's agent, which alone can go on with its histories."""
+
+    @property
+    def with_store(self) -> Callable[[Any], Agent]:
+        """As an agent has it."""
+
+
 class Transaction:
     """One request's view of its session: the only conversation that its agent sees, by any name."""
 
@@ -37,14 +48,17 @@ class Transaction:
         self,
         kept: Kept | None = None,
         *,
+        agent: Model | None = None,
         attributes: dict[str, Any] | None = None,
         forget_user: Callable[[], None] = lambda: None,
     ) -> None:
         """Take what is kept, and how to forget the user.
 
-        attributes: the session attributes to answer with, or None for those of the request.
+        agent: the one whose histories are kept, whichever is served meanwhile. attributes: the
+        session attributes to answer with, or None for those of the request.
         """
         self.kept, self.attributes, self.forget_user = kept or Kept(), attributes, forget_user
+        self.agent = agent
         self._conversation, self._is_closed = self.kept.conversation, False
         self._lock = threading.Lock()
 
@@ -82,13 +96,16 @@ class Transactions:
     def __init__(
         self,
         store: StateStore,
-        histories: Histories,
+        agent_of: Callable[[str], Model],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take where states live, and the model whose histories they hold."""
-        self.store, self._histories, self._clock = store, histories, clock
-        assert histories.fingerprint is not None  # computed now, so that nobody waits for it
+        """Take where states live, and the agents that go on with them.
+
+        agent_of: the fingerprint of a model -> its agent, or the one that is served.
+        """
+        self.store, self._agent_of, self._clock = store, agent_of, clock
+        assert agent_of("").fingerprint is not None  # computed now, so that nobody waits for it
         self._locks: dict[str, tuple[threading.Lock, int]] = {}  # and how many hold or want it
         self._lock = threading.Lock()
 
@@ -121,11 +138,12 @@ class Transactions:
         The second result is False if it is unknown what is kept.
         """
         carried = (envelope.get("session") or {}).get("attributes") or {}
-        kept, is_known = Kept(), bool(owner.session)
+        kept, is_known, agent = Kept(), bool(owner.session), self._agent_of("")
         try:
             state = self.store.get(owner, str(carried.get(STATE) or "")) if is_known else None
             if state is not None:
-                kept = unpack(state, self._histories)
+                agent = self._agent_of(fingerprint_of(state))
+                kept = unpack(state, agent)
             elif carried and not self.store.is_carried and is_known:
                 log.info("a conversation begins anew: nothing is kept of its session")
         except Refused as reason:
@@ -139,6 +157,7 @@ class Transactions:
         own = kept.attributes if knows else None
         transaction = Transaction(
             kept,
+            agent=agent,
             attributes=own,
             forget_user=lambda: self._forget_user(owner.user),
         )
@@ -173,11 +192,11 @@ class Transactions:
             {"sessionAttributes": attributes} if is_carried else response,
         )
         state = ""
-        if is_known:  # otherwise more may be kept than is known, and must not be overwritten
+        if is_known and transaction.agent:  # otherwise more may be kept than is known: keep that
             try:
                 packed = pack(
                     kept,
-                    self._histories,
+                    transaction.agent,
                     half=self.store.half,
                     limit=self.store.limit,
                 )

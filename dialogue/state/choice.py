@@ -59,7 +59,7 @@ def open_state(
     if where == ATTRIBUTES:
         from dialogue.state.attributes import AttributesState
 
-        _check_carried(history_bytes, AttributesState.limit or 0)
+        check_carried(where, history_bytes)
         if not keys:
             log.warning(
                 "STATE_KEY is not set: a key was made for this process, and conversations under "
@@ -77,7 +77,16 @@ def open_state(
     return store
 
 
-def _check_carried(history_bytes: int | None, limit: int) -> None:
+def check_carried(where: str, history_bytes: int | None) -> None:
+    """Make sure that a model's histories may live there. Raises ValueError.
+
+    history_bytes: as in `open_state`.
+    """
+    if where != ATTRIBUTES:
+        return
+    from dialogue.state.attributes import AttributesState
+
+    limit = AttributesState.limit or 0
     if history_bytes is None:
         raise ValueError(
             "STATE=attributes cannot carry the history of this model, whose size has no bound; use "

@@ -102,6 +102,11 @@ def unpack(data: bytes, histories: Histories) -> Kept:
         raise Refused("its state cannot be read") from None
 
 
+def fingerprint_of(data: bytes) -> str:
+    """Return the fingerprint of the model that a state belongs to; "" if it names none."""
+    return data[1 : 1 + FINGERPRINT_BYTES].hex() if len(data) >= _HEAD.size else ""
+
+
 def _join(kept: Kept, turns: tuple[Turn, ...], history: bytes, histories: Histories) -> bytes:
     said = [turn.speaker[0] + turn.text for turn in turns]
     written = json.dumps(

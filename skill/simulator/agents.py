@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cachetools import FIFOCache
 
 from dialogue.answers import Answer
+from dialogue.batching import BatchingAgent
 from dialogue.config import DecodeConfig
 from skill.replay import settings_of
 
 if TYPE_CHECKING:
     from dialogue.agent import DialogueAgent, Reply
-    from dialogue.batching import BatchingAgent
     from dialogue.models import History
     from dialogue.store import Conversations
 
@@ -102,22 +102,24 @@ class Agents:
     def with_store(self, store: Conversations) -> Agents:
         """Return the same with other people's conversations in a store; the page's stay here."""
         other = copy.copy(self)
-        other._of_others = self._agent.with_store(store)
+        other._of_others = self._of_others.with_store(store)
+        return other
+
+    def of(self, fingerprint: str) -> Agents:
+        """Return the same with the model that other people's conversations belong to."""
+        other = copy.copy(self)
+        if isinstance(self._agent, BatchingAgent):  # only one of these changes its model
+            other._of_others = self._agent.of(fingerprint)
         return other
 
     @property
     def fingerprint(self) -> str:
-        """Return the fingerprint of the served model."""
-        return self._agent.fingerprint
-
-    @property
-    def empty_history(self) -> History:
-        """Return the empty history of the served model."""
-        return self._agent.empty_history
+        """Return the fingerprint of the model of other people's conversations."""
+        return self._of_others.fingerprint
 
     def history_from_bytes(self, data: bytes) -> History:
-        """Read a history of the served model."""
-        return self._agent.history_from_bytes(data)
+        """Read a history of that model."""
+        return self._of_others.history_from_bytes(data)
 
     # --- called by the page ---------------------------------------------------------------------
 

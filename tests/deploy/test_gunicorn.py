@@ -8,7 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from dialogue import checkpoint
+
+from ..skill.test_reload import other_model
 from .serving import KEY, Server, free_port, private_bytes, resident_bytes, spoken
 
 pytestmark = [
@@ -108,3 +112,45 @@ def test_the_workers_are_replaced_one_by_one_and_nobody_is_refused(server):
     assert not before & set(server.workers())
     assert answers
     assert all(answers)
+
+
+def test_at_sighup_every_worker_has_the_new_model_and_goes_on_with_the_one_before(
+    talker, tmp_path, alexa
+):
+    """A session's next turns reach new workers, which have what its history belongs to."""
+    folder = tmp_path / "model"
+    checkpoint.save(folder, talker, dtype=torch.float32)
+    running = Server(
+        tmp_path, free_port(), alexa, WEB_CONCURRENCY=str(WORKERS), STATE="attributes",
+        STATE_KEY=KEY, CHECKPOINT=str(folder),
+    )  # fmt: skip
+
+    def reload(spoil, expected):
+        before = set(running.workers())
+        spoil()
+        running.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 120
+        while (before & set(running.workers())) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not before & set(running.workers())
+        assert [line["message"] for line in running.lines() if expected in line["message"]]
+
+    def says(attributes, line):
+        answer = running.say(line, "long", **attributes)
+        assert spoken(answer)
+        return answer["sessionAttributes"]
+
+    try:
+        running.wait()
+        attributes = says({}, "do you have a dog?")
+        reload(
+            lambda: checkpoint.save(folder, other_model(talker), dtype=torch.float32),
+            "another model is served",
+        )
+        attributes = says(attributes, "where do you live?")
+        reload(lambda: os.truncate(folder / checkpoint.WEIGHTS, 1000), "a new model is refused")
+        says(attributes, "do you like school?")
+        assert not [line for line in running.lines() if "begins anew" in line["message"]]
+        assert 'skill_reloads_total{outcome="refused"} 1.0' in running.get("/metrics")[1]
+    finally:
+        running.kill()

@@ -16,7 +16,7 @@ LONG = 30  # seconds that a test waits for another thread before it fails
 class Echo:
     """Repeats what it heard in capitals once it may; its conversations are tuples of texts."""
 
-    decode_config = "the usual"
+    decode_config, model = "the usual", "a model"
 
     def __init__(self):
         self.kept, self.batches, self.deadlines = {}, [], []

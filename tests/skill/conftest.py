@@ -55,6 +55,9 @@ class FakeAgent:
     def with_store(self, store: object) -> Self:
         return self
 
+    def of(self, fingerprint: str) -> Self:
+        return self
+
     fingerprint, empty_history = "", torch.zeros(1, 4)
 
     def close(self) -> None:

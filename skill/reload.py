@@ -1,0 +1,72 @@
+"""Serve another model without a stop: load it beside the old one, try it, and only then swap."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from dialogue import allocator
+from dialogue.agent import DialogueAgent
+from dialogue.batching import BatchingAgent
+
+log = logging.getLogger(__name__)
+
+
+class Reloader:
+    """Loads whatever model is in the checkpoint's folder now."""
+
+    def __init__(
+        self,
+        served: BatchingAgent,
+        load: Callable[[], DialogueAgent],
+        trial: Callable[[DialogueAgent], None],
+        *,
+        told: Callable[[str], None],
+    ) -> None:
+        """Take the agent that is served, how to load another, and what that has to pass.
+
+        load, trial: raise ValueError on a model that is not to be served. told: is told "swapped"
+        or "refused".
+        """
+        self._served, self._load, self._trial, self._told = served, load, trial, told
+        self._lock = threading.Lock()
+
+    def reload(self) -> None:
+        """Load the model, try it and serve it; if anything is wrong, the one before goes on."""
+        with self._lock:
+            try:
+                agent = self._load()
+                if agent.fingerprint == self._served.fingerprint:
+                    log.info("the model in the checkpoint's folder is served already")
+                    return
+                self._trial(agent)
+            except Exception as error:  # whatever it is, nobody is to notice
+                reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+                log.error("a new model is refused, the one before goes on: %s", reason)
+                self._told("refused")
+                return
+            self._served.swap(agent)
+            allocator.give_back()
+        log.info("another model is served; conversations under way go on with the one before")
+        self._told("swapped")
+
+    def on_hangup(self) -> None:
+        """Reload at every SIGHUP.
+
+        In a terminal SIGHUP goes on meaning that the terminal has gone, and ends the server.
+        """
+        if not hasattr(signal, "SIGHUP") or (sys.stdin and sys.stdin.isatty()):
+            return
+        asked: queue.SimpleQueue[None] = queue.SimpleQueue()  # a signal may interrupt its put
+
+        def run() -> None:
+            while True:
+                asked.get()
+                self.reload()
+
+        threading.Thread(target=run, name="reload", daemon=True).start()
+        signal.signal(signal.SIGHUP, lambda *_: asked.put(None))
