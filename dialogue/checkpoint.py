@@ -86,11 +86,16 @@ def save_settings(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(
-    folder: str | Path, *, device: torch.device | None = None, model_name: str | None = None
+    folder: str | Path,
+    *,
+    device: torch.device | None = None,
+    model_name: str | None = None,
+    with_ranker: bool = True,
 ) -> Checkpoint:
     """Load a checkpoint in float32 and evaluation mode.
 
     model_name: the model as `model_class` takes it; needed if it is not one of this project's.
+    with_ranker: False leaves a ranker alone that is to be replaced, whatever it is.
     Raises ValueError that names the file if one is missing, unreadable, or does not belong to the
     others.
     """
@@ -130,7 +135,8 @@ def load(
             f"{type(model).__name__} has tensors that are not in its state_dict; "
             "make them persistent buffers"
         ) from None
-    ranker = learned_ranker.load(folder, vocabulary, next(model.parameters()).device)
+    placed = next(model.parameters()).device
+    ranker = learned_ranker.load(folder, vocabulary, placed) if with_ranker else None
     recall = Recall.load(folder)
     found = Checkpoint(model, vocabulary, config, settings.get("training", {}), recall, ranker)
     # The fingerprint reads all weights, so it is taken only where it is needed.

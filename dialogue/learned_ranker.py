@@ -2,6 +2,7 @@
 
     last turns -> vectors of their words, pooled -> context vector -+
     candidate  -> vectors of its words, pooled   -> reply vector   -+-> cosine -+
+    gladness of the person, and of what the candidate answers ------------------+
     numbers: likelihoods, similarity, shared words, place among its kind, ... --+
                                              judges -> sensible? specific? <----+
 
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 
 from dialogue.atomic_file import replace_file
 from dialogue.conversation import Conversation
+from dialogue.feelings import HEARD, SAID, Feelings
 from dialogue.ranking import Candidate, gain
 from dialogue.recall import nobody, presupposed, stems
 from dialogue.vocabulary import Vocabulary, without_marks
@@ -37,6 +39,7 @@ FILE = "ranker.safetensors"  # within a checkpoint's folder
 READ_TURNS = 3  # the last ones of a conversation
 READ_TOKENS = 24  # of each: of a turn the last, of a reply the first
 OPENING_TOKENS = 2  # whose order counts; of the others only which they are
+EARLIER = 0.5  # how much of a person's feeling lasts from one turn to the next
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ class RankerNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.matcher = Matcher(config, pad_id=pad_id)
+        self.feelings = Feelings(config.vocab_size, pad_id=pad_id)
         self.judges = nn.ModuleList(Judge(len(NUMBERS), config) for _ in range(config.judges))
         self.register_buffer("mean", torch.zeros(len(NUMBERS)))
         self.register_buffer("spread", torch.ones(len(NUMBERS)))
@@ -189,22 +193,37 @@ class LearnedRanker:
             [row for row, found in enumerate(candidates) for _ in found], device=device
         )
         texts = [without_marks(candidate.text) for found in candidates for candidate in found]
-        replies = matcher.reply_vectors(self.tokens(texts, beginning=True).to(device))
-        whole, last = (
-            matcher.context_vectors(
-                self.context_tokens([_texts(c)[-count:] for c in conversations]).to(device)
-            )
-            for count in (READ_TURNS, 1)
-        )
+        replies = self.tokens(texts, beginning=True).to(device)
+        turns = self.context_tokens([_texts(c) for c in conversations]).to(device)
+        alone = turns.clone()
+        alone[:, 1:] = matcher.pad_id
+        vectors = matcher.reply_vectors(replies)
         cosines = torch.stack(
-            [(replies * vectors[owners]).sum(1) for vectors in (whole, last)], dim=1
+            [(vectors * matcher.context_vectors(read)[owners]).sum(1) for read in (turns, alone)],
+            dim=1,
         )
         plain = [
             row
             for c, found in zip(conversations, candidates, strict=True)
             for row in described(c, found)
         ]
-        return torch.cat([torch.tensor(plain, device=device), cosines], dim=1)
+        felt = self.felt(turns, replies, owners)
+        return torch.cat([torch.tensor(plain, device=device), cosines, felt], dim=1)
+
+    def felt(self, turns: Tensor, replies: Tensor, owners: Tensor) -> Tensor:
+        """Describe candidates by what is felt: turns (N, READ_TURNS, T), the last one first,
+        replies (R, T) and owners (R,): whose each is -> (R, 4).
+
+        How glad the person sounds now, and of late; how glad a thing the candidate answers; and
+        whether the two agree, which is negative where sorrow is met with cheer.
+        """
+        feelings = self.network.feelings
+        heard = feelings(turns[:, 0])[:, HEARD]
+        lasting = heard + EARLIER * feelings(turns[:, 2])[:, HEARD]
+        said = feelings(replies)[:, SAID]
+        return torch.stack(
+            [heard[owners], lasting[owners], said, lasting[owners].tanh() * said], dim=1
+        )
 
     def context_tokens(self, conversations: Sequence[Sequence[str]]) -> Tensor:
         """Lay out the last turns of conversations, the last one first: (N, READ_TURNS, T)."""
@@ -234,11 +253,12 @@ NUMBERS = (
     "asks about what was just said", "turns so far", "words heard", "place among the remembered",
     "place among the found", "is an opening", "remembered for an opening",
     "cosine to the last turns", "cosine to the last turn",
+    "glad now", "glad of late", "answers something glad", "feels as the person does",
 )  # fmt: skip
 
 
 def described(conversation: Conversation, candidates: Sequence[Candidate]) -> list[list[float]]:
-    """Describe the candidates for a conversation's last turn by all numbers but the cosines."""
+    """Describe the candidates for a conversation's last turn by all numbers but the networks'."""
     turns = _texts(conversation)
     last = stems(turns[-1])
     before = {stem for turn in turns[:-1] for stem in stems(turn)}

@@ -30,7 +30,7 @@ from dialogue.ranking import LikelihoodRanker, Ranker, RecallRanker
 from dialogue.vocabulary import Vocabulary
 from training import corpora
 from training.corpora.transcript import Complaints
-from training.ranking import judging, matching
+from training.ranking import feelings, judging, matching
 from training.reading import judgements
 
 STATE = "matcher.safetensors"
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         check_writable_file(options.json, option="--json")
     device = choose_device(options.device)
-    source = checkpoint.load(options.checkpoint, device=device)
+    source = checkpoint.load(options.checkpoint, device=device, with_ranker=False)
     check_writable_file(options.checkpoint / learned_ranker.FILE, option="--checkpoint")
     (options.state or Path("runs") / STATE).parent.mkdir(parents=True, exist_ok=True)
     judged, missing = judgements.load(options.judgements)
@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     ranker = LearnedRanker(network, source.vocabulary)
     names = options.data or ["companion"]
     steps, hits, unseen = _fit_matcher(network, source.vocabulary, names, options)
+    felt = _fit_feelings(network, source.vocabulary, options)
 
     agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
     every = judging.examples(agent, judged)
@@ -71,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     figures = {name: judging.agreement(one, held_out) for name, one in _rankers(ranker).items()}
     about = {
         "data": names, "minutes": options.minutes, "steps": steps, "seed": options.seed,
-        "judged": len(every), "matcher_hits_at_1_of_20": hits,
+        "judged": len(every), "matcher_hits_at_1_of_20": hits, "feelings_right": felt,
         "held_out": {name: asdict(figure) for name, figure in figures.items()},
     }  # fmt: skip
     learned_ranker.save(options.checkpoint, ranker, about)
@@ -87,6 +88,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(
             f"the matcher finds the true reply among 20 in {hits:.1%} of {unseen} contexts "
             "of the validation split"
+        )
+    if felt is None:
+        print(
+            f"the corpus {feelings.CORPUS} is not available: the ranker does not know glad from "
+            "troubled"
+        )
+    else:
+        print(
+            f"glad or troubled is told right of {felt[0]:.1%} of what people say, and of "
+            f"{felt[1]:.1%} of replies, on the validation split of {feelings.CORPUS}"
         )
     print(
         f"the ranker is in {options.checkpoint / learned_ranker.FILE}; "
@@ -125,6 +136,26 @@ def _fit_matcher(
     unseen = matching.pairs(corpora.load(names, "validation", complaints), vocabulary)[:MEASURED]
     hits = matching.hits(network.matcher, unseen) if len(unseen) > 1 else None
     return steps, hits, len(unseen)
+
+
+def _fit_feelings(
+    network: RankerNetwork, vocabulary: Vocabulary, options: argparse.Namespace
+) -> tuple[float, float] | None:
+    """Fit what tells glad from troubled.
+
+    Return how often it is right about what people say, and about replies; None, and nothing is
+    fitted, if the corpus is not here.
+    """
+    try:
+        transcripts = {
+            split: corpora.load([feelings.CORPUS], split, Complaints())
+            for split in ("train", "validation")
+        }
+    except ValueError:
+        return None
+    told = {name: feelings.told(found, vocabulary) for name, found in transcripts.items()}
+    feelings.fit(network.feelings, told["train"], seed=options.seed)
+    return feelings.accuracy(network.feelings, told["validation"])
 
 
 def _show(figures: Mapping[str, judging.Agreement]) -> None:

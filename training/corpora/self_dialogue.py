@@ -80,7 +80,8 @@ def read(
             elif {
                 split_of(name) for name in (map(normalise, turns[1::2]) if by_answer else [key])
             } == {split}:
-                yield with_speakers(Transcript(key, corpus, tuple(turns)), speakers)
+                topic = str(entry.get("topic") or "")
+                yield with_speakers(Transcript(key, corpus, tuple(turns), topic=topic), speakers)
 
 
 def convert(checkout: Path, out: Path) -> int:

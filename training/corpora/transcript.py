@@ -18,6 +18,7 @@ class Transcript:
     spaced: whether the turns are space-separated words, as in MovieTriples.
     times: how many times one training pass reads the conversation.
     persons: indices of turns that a person addresses to a companion; None if unknown.
+    topic: what the conversation is about, where its corpus says so.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Transcript:
     spaced: bool = False
     times: int = 1
     persons: frozenset[int] | None = None
+    topic: str = ""
 
 
 Complain = Callable[[str], None]

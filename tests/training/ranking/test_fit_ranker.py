@@ -3,6 +3,7 @@ readers say.
 """
 
 import json
+import math
 import random
 from dataclasses import replace
 
@@ -150,7 +151,7 @@ def examples_where(good, *, count=120, seed=0):
 
 
 def test_judges_learn_what_readers_said(vocabulary):
-    torch.manual_seed(0)
+    torch.manual_seed(3)
     network = RankerNetwork(
         RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
     ).eval()
@@ -201,7 +202,7 @@ def test_the_area_under_the_curve_by_hand(scores, labels, expected):
 
 
 @pytest.fixture
-def place(tmp_path, vocabulary):
+def place(monkeypatch, tmp_path, vocabulary):
     config = ModelConfig(vocab_size=len(vocabulary), embedding=8, utterance=8, context=8, hidden=8)
     torch.manual_seed(0)
     model = HRED.from_config(config, bos_id=vocabulary.bos_id).eval()
@@ -236,6 +237,15 @@ def place(tmp_path, vocabulary):
     (tmp_path / "judged.jsonl").write_text(
         "".join(json.dumps(line) + "\n" for line in judged), encoding="utf-8"
     )
+    stories = [
+        {"id": str(n), "topic": topic, "turns": [f"i like my {thing}.", "what is your game like?"]}
+        for n in range(80)
+        for topic, thing in (("joyful", "cake"), ("sad", "moon"))
+    ]
+    (tmp_path / "empathetic.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in stories), encoding="utf-8"
+    )
+    monkeypatch.setenv("CORPORA", str(tmp_path))
     return tmp_path
 
 
@@ -254,6 +264,7 @@ def test_the_command_writes_a_ranker_that_the_agent_uses(place, capsys):
     figures = json.loads((place / "figures.json").read_text())
     assert set(figures["held_out"]) == {"likelihood", "recall", "learned"}
     assert figures["judged"] == 40
+    assert figures["feelings_right"][0] == 1, "cake is always a joy, and the moon never"
     agent = DialogueAgent.load(place / "model", decode=DecodeConfig(beam_size=3), safety="off")
     assert isinstance(agent.ranker, LearnedRanker)
     (reply,) = agent.answer([Conversation()], ["i like my cat."])
@@ -274,6 +285,46 @@ def test_with_the_minutes_over_the_second_step_alone_is_done_again_the_same(plac
     again = load_file(place / "model" / learned_ranker.FILE)
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_without_the_corpus_that_names_feelings_a_ranker_is_fitted_all_the_same(place, capsys):
+    (place / "empathetic.jsonl").unlink()
+    assert fit_ranker.main(arguments(place)) == 0
+    assert "the corpus empathetic is not available" in capsys.readouterr().out
+    weights = load_file(place / "model" / learned_ranker.FILE)
+    assert not weights["feelings.tokens.weight"].any()
+
+
+def test_a_ranker_that_can_no_longer_be_read_is_replaced(place):
+    (place / "model" / learned_ranker.FILE).write_bytes(b"of another age")
+    with pytest.raises(ValueError, match=r"fit one with python -m training\.fit_ranker"):
+        checkpoint.load(place / "model")
+    assert fit_ranker.main(arguments(place)) == 0
+    assert checkpoint.load(place / "model").ranker is not None
+
+
+def test_sorrow_that_is_met_with_cheer_is_described_by_a_negative_number(vocabulary):
+    network = RankerNetwork(
+        RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
+    )
+    (moon,), (cake,) = map(vocabulary.encode, ("moon", "cake"))
+    with torch.no_grad():
+        network.feelings.tokens.weight[moon] = torch.tensor([-3.0, -3.0])
+        network.feelings.tokens.weight[cake] = torch.tensor([3.0, 3.0])
+    ranker = LearnedRanker(network.eval(), vocabulary)
+    talks = [
+        Conversation(turns=tuple(Turn(("user", "bot")[n % 2], text) for n, text in enumerate(said)))
+        for said in (("moon",), ("moon", "song", "song"), ("song",))
+    ]
+    candidates = [Candidate("cake", -1.0, 0.0), Candidate("moon", -1.0, 0.0)]
+    with torch.inference_mode():
+        rows = ranker.numbers(talks, [candidates] * 3)[:, -4:].view(3, 2, 4)
+    now, of_late, answers, agrees = (NUMBERS[-4:].index(name) for name in NUMBERS[-4:])
+    assert rows[0, :, agrees].tolist() == pytest.approx([-3 * math.tanh(3), 3 * math.tanh(3)])
+    assert rows[1, 0, now] == 0 and rows[1, 0, of_late] == pytest.approx(-1.5), "it lasts"
+    assert rows[1, 0, agrees] < 0 < rows[1, 1, agrees]
+    assert rows[2, :, agrees].tolist() == [0, 0], "nothing was felt"
+    assert rows[:, 0, answers].tolist() == [3, 3, 3]
 
 
 @pytest.mark.parametrize(
