@@ -116,10 +116,8 @@ def test_the_recipe_for_digits_learns_to_copy_them(tmp_path):
     thousand.
     """
     vocabulary = tmp_path / "digits.model"
-    assert (
-        build_vocabulary.main(["--data", "subsequence", "--type", "word", "--out", str(vocabulary)])
-        == 0
-    )
+    built = ["--data=subsequence", "--type=word", "--no-clean", f"--out={vocabulary}"]
+    assert build_vocabulary.main(built) == 0
     out = tmp_path / "run"
     options = [
         "--recipe",
