@@ -117,7 +117,8 @@ class Settings:
         """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, SAFETY and LOG_TEXT.
 
         METRICS_TOKEN, STATE, STATE_KEY, MAX_CONVERSATIONS and MAX_STATE_MB, too. Raises ValueError
-        on an unknown SAFETY, a bad STATE_KEY and what is no number. The domain is checked when a tunnel is opened.
+        on an unknown SAFETY, a bad STATE_KEY or a limit that is not a number. The domain is checked
+        when a tunnel is opened.
         """
         skill_ids = tuple(
             filter(None, (part.strip() for part in os.environ.get("SKILL_ID", "").split(",")))

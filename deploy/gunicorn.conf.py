@@ -59,7 +59,7 @@ def on_reload(server):
 
 
 def post_fork(server, worker):
-    """Give a worker its share of the cores."""
+    """Set how many threads a worker decodes with: its share of the cores."""
     import torch
 
     torch.set_num_threads(max(1, CORES // server.cfg.workers))

@@ -2,9 +2,10 @@
 
 python -m training.fit_ranker --checkpoint runs/mine/checkpoint --minutes 10
 
-There are two steps. A matcher learns from corpora which reply goes with which context. Judges then
-learn from readers' judgements (training/corpora/judgements.jsonl.gz) which candidates make sense,
-given the likelihoods and the matcher's cosines. Held-out judgements show how good the result is.
+There are three steps. A matcher learns from corpora which reply goes with which context. A linear
+classifier learns to tell glad from troubled, from stories whose emotion is known. Judges then learn
+from readers' judgements (training/corpora/judgements.jsonl.gz) which candidates make sense, given
+the likelihoods and what the two networks say. Held-out judgements show how good the result is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -82,28 +84,30 @@ def main(arguments: list[str] | None = None) -> int:
             json.dumps(about | {"missing": missing}, indent=2) + "\n", encoding="utf-8"
         )
     _show(figures)
-    for name, count in sorted(missing.items()):
-        print(f"{count} judged contexts of {name} were left out: the corpus is not available")
-    if hits is not None:
-        print(
-            f"the matcher finds the true reply among 20 in {hits:.1%} of {unseen} contexts "
-            "of the validation split"
-        )
-    if felt is None:
-        print(
-            f"the corpus {feelings.CORPUS} is not available: the ranker does not know glad from "
-            "troubled"
-        )
-    else:
-        print(
-            f"glad or troubled is told right of {felt[0]:.1%} of what people say, and of "
-            f"{felt[1]:.1%} of replies, on the validation split of {feelings.CORPUS}"
-        )
+    _report(about, missing, unseen)
     print(
         f"the ranker is in {options.checkpoint / learned_ranker.FILE}; "
         "the agent uses it from now on"
     )
     return 0
+
+
+def _report(about: Mapping[str, Any], missing: Mapping[str, int], unseen: int) -> None:
+    """Say what was left out, and how good the two networks before the judges are."""
+    for name, count in sorted(missing.items()):
+        print(f"{count} judged contexts of {name} were left out: the corpus is not available")
+    if (hits := about["matcher_hits_at_1_of_20"]) is not None:
+        print(
+            f"the matcher finds the true reply among 20 in {hits:.1%} of {unseen} contexts "
+            "of the validation split"
+        )
+    if (felt := about["feelings_right"]) is None:
+        print(f"the ranker cannot tell glad from troubled: there is no corpus {feelings.CORPUS}")
+    else:
+        print(
+            f"it tells glad from troubled in {felt[0]:.1%} of what people say and {felt[1]:.1%} of "
+            f"replies, on the validation split of {feelings.CORPUS}"
+        )
 
 
 def _fit_matcher(

@@ -290,7 +290,7 @@ def test_with_the_minutes_over_the_second_step_alone_is_done_again_the_same(plac
 def test_without_the_corpus_that_names_feelings_a_ranker_is_fitted_all_the_same(place, capsys):
     (place / "empathetic.jsonl").unlink()
     assert fit_ranker.main(arguments(place)) == 0
-    assert "the corpus empathetic is not available" in capsys.readouterr().out
+    assert "there is no corpus empathetic" in capsys.readouterr().out
     weights = load_file(place / "model" / learned_ranker.FILE)
     assert not weights["feelings.tokens.weight"].any()
 
