@@ -303,7 +303,12 @@ class DialogueAgent:
         stages.end("hear")
         hypotheses = self._search(heard, prefixes, until)
         stages.end("search")
-        recalled = [() if any(prefixes) else self._recalled(conversation) for conversation in heard]
+        # A remembered reply cannot be made to begin with a prefix.
+        begun = prefixes or [""] * len(heard)
+        recalled = [
+            () if prefix else self._recalled(conversation)
+            for prefix, conversation in zip(begun, heard, strict=True)
+        ]
         stages.end("recall")
         candidates = self._ranked(heard, self._candidates(heard, hypotheses, recalled, until))
         stages.end("rank")

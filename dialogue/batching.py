@@ -74,6 +74,7 @@ class BatchingAgent:
         """Take the agent, the largest batch, and how many requests may wait."""
         self.agent = agent
         self._before: tuple[DialogueAgent, float] | None = None  # and until when it is kept
+        self._swapping = threading.Lock()
         self._decoder = _Decoder(most, waiting, clock)
 
     @property
@@ -100,20 +101,22 @@ class BatchingAgent:
 
         The one before goes on with its conversations for an hour, or until the next swap.
         """
-        self._before = (self.agent, self._decoder.clock() + KEPT_SECONDS)
-        self.agent = agent
+        with self._swapping:
+            self._before = (self.agent, self._decoder.clock() + KEPT_SECONDS)
+            self.agent = agent
 
     def of(self, fingerprint: str) -> BatchingAgent:
         """Return the agent of the model that has this fingerprint, of the present one if none has.
 
         What is returned does not change when another model is served.
         """
-        before = self._before
-        if before and self._decoder.clock() >= before[1]:
-            before = self._before = None
-        if before and fingerprint == before[0].fingerprint != self.agent.fingerprint:
-            return self._with(before[0])
-        return self._with(self.agent)
+        with self._swapping:
+            if self._before and self._decoder.clock() >= self._before[1]:
+                self._before = None
+            before = self._before
+            if before and fingerprint == before[0].fingerprint != self.agent.fingerprint:
+                return self._with(before[0])
+            return self._with(self.agent)
 
     @property
     def fingerprint(self) -> str:
@@ -148,15 +151,17 @@ class BatchingAgent:
         Raises Busy if too many requests wait, and TimeoutError if a reply is not ready soon after
         its deadline; that reply does not enter the conversation.
         """
-        asked = [
-            self.submit(conversation, utterance, deadline=deadline)
-            for conversation, utterance in zip(conversations, utterances, strict=True)
-        ]
-        wait(asked, deadline + PATIENCE)
-        for future in asked:
-            if future.cancel():
+        asked: list[Future[Reply]] = []
+        try:
+            for conversation, utterance in zip(conversations, utterances, strict=True):
+                asked.append(self.submit(conversation, utterance, deadline=deadline))
+            wait(asked, min(deadline + PATIENCE, threading.TIMEOUT_MAX))
+            if any(future.cancel() for future in asked):
                 raise TimeoutError("there was no reply in time")
-        return [future.result() for future in asked]
+            return [future.result() for future in asked]
+        finally:  # what nobody will hear is not to enter a conversation
+            for future in asked:
+                future.cancel()
 
     def respond(
         self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float
@@ -226,9 +231,8 @@ class _Decoder:
                 if len(self._waiting) >= self._limit:
                     raise Busy(f"{len(self._waiting)} requests wait already")
             self._waiting.append(asked)
-            if (
-                self._thread is None
-            ):  # not earlier: a server may fork after building this, and threads do not survive it
+            # Not earlier: a server may fork after building this, and threads do not survive it.
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
                 self._thread.start()
             self._changed.notify()

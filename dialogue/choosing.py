@@ -77,7 +77,12 @@ class Chooser:
             return "repetition"
         if any(holds_phrase(spoken, phrase) for phrase in self.block_list):
             return "block list"
-        return "" if self.may_say is None or self.may_say(utterance, text) else "safety"
+        # Both as it is written and as it is spoken: a mark may part what is one phrase to the ear,
+        # or two sentences that the ear keeps apart.
+        forms = {text, without_marks(text)}
+        if self.may_say is not None and not all(self.may_say(utterance, form) for form in forms):
+            return "safety"
+        return ""
 
 
 def _replies_of(conversation: Conversation) -> set[tuple[str, ...]]:

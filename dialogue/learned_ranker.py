@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -207,19 +208,20 @@ class LearnedRanker:
             for c, found in zip(conversations, candidates, strict=True)
             for row in described(c, found)
         ]
-        felt = self.felt(turns, replies, owners)
+        earlier = self.tokens([(c.said("user")[-2:-1] or [""])[0] for c in conversations])
+        felt = self.felt(turns[:, 0], earlier.to(device), replies, owners)
         return torch.cat([torch.tensor(plain, device=device), cosines, felt], dim=1)
 
-    def felt(self, turns: Tensor, replies: Tensor, owners: Tensor) -> Tensor:
-        """Describe candidates by what is felt: turns (N, READ_TURNS, T), the last one first,
-        replies (R, T) and owners (R,): whose each is -> (R, 4).
+    def felt(self, last: Tensor, earlier: Tensor, replies: Tensor, owners: Tensor) -> Tensor:
+        """Describe candidates by what is felt.
 
-        How glad the person sounds now, and of late; how glad a thing the candidate answers; and
+        last, earlier (N, T): the person's last turn and the one before; replies (R, T) and owners
+        (R,): whose each is -> (R, 4). How glad the person sounds now, and of late; how glad a thing the candidate answers; and
         whether the two agree, which is negative where sorrow is met with cheer.
         """
         feelings = self.network.feelings
-        heard = feelings(turns[:, 0])[:, HEARD]
-        lasting = heard + EARLIER * feelings(turns[:, 2])[:, HEARD]
+        heard = feelings(last)[:, HEARD]
+        lasting = heard + EARLIER * feelings(earlier)[:, HEARD]
         said = feelings(replies)[:, SAID]
         return torch.stack(
             [heard[owners], lasting[owners], said, lasting[owners].tanh() * said], dim=1
@@ -349,10 +351,11 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> LearnedR
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()
-            tensors = {name: file.get_tensor(name).float() for name in names}
+        # Not mapped into memory: a file that is cut meanwhile would end the process.
+        data = path.read_bytes()
+        tensors = {name: tensor.float() for name, tensor in read_tensors(data).items()}
+        size = int.from_bytes(data[:8], "little")  # safetensors: a header of JSON, then the numbers
+        metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
         settings = json.loads(metadata["config"])
         config = RankerConfig(
             **{field.name: settings[field.name] for field in fields(RankerConfig)}

@@ -7,10 +7,12 @@ import torch
 
 import dialogue.agent
 from dialogue.agent import FALLBACK, DialogueAgent
+from dialogue.choosing import Chooser
 from dialogue.config import METHODS, DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.paths import Hypothesis
-from dialogue.vocabulary import without_marks
+from dialogue.ranking import Candidate
+from dialogue.vocabulary import CONTINUED, without_marks
 from dialogue.words import words
 from tests.dialogue.conftest import log_probs_one_by_one
 from tests.dialogue.tables import Clock
@@ -342,3 +344,12 @@ def test_a_reply_is_without_marks_and_stands_in_the_history_as_the_model_wrote_i
     assert reply.conversation.turns[-1].text == marked
     assert "<" not in reply.text
     assert reply.text == without_marks(marked)
+
+
+def test_a_reply_is_held_against_the_filter_as_written_and_as_spoken():
+    written = f"go kill, {CONTINUED} yourself"
+    heard, found = Conversation(turns=(Turn("user", "hi"),)), [Candidate(written, -1.0, 0.0)]
+    for refused in (written, "go kill, yourself"):
+        chooser = Chooser(3, may_say=lambda utterance, reply, refused=refused: reply != refused)
+        assert chooser.why(heard, found) == ["safety"]
+    assert Chooser(3, may_say=lambda utterance, reply: True).choose(heard, found) is found[0]

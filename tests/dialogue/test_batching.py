@@ -1,5 +1,6 @@
 """Requests that wait together are answered together, and none of them notices."""
 
+import math
 import threading
 import time
 from contextlib import contextmanager
@@ -309,3 +310,32 @@ def test_a_server_that_was_never_asked_goes_down_at_once():
 def test_bounds_that_answer_nobody_are_refused(bounds):
     with pytest.raises(ValueError, match="answer nobody"):
         BatchingAgent(Echo(), **bounds)
+
+
+# --- what nobody will hear -----------------------------------------------------------------------
+
+
+def test_there_may_be_no_deadline_at_all(echo, batching):
+    echo.may.set()
+    (reply,) = batching.replies(["a"], ["hello"], deadline=math.inf)
+    assert reply.text == "HELLO"
+
+
+def test_where_one_of_several_finds_no_room_the_others_enter_no_conversation(echo, batching):
+    with busy(echo, batching):
+        for name in "pqrst":
+            ask(batching, name, name)
+        with pytest.raises(Busy):  # there is room for one more, not for two
+            batching.replies(["a", "b"], ["a", "b"], deadline=9.0)
+    last = ask(batching, "last", "last")
+    assert last.result(LONG).text == "LAST"
+    assert "a" not in echo.kept and "b" not in echo.kept
+
+
+def test_a_thread_that_has_ended_is_replaced(echo, batching):
+    echo.may.set()
+    assert ask(batching, "a", "one").result(LONG).text == "ONE"
+    batching._decoder._thread = ended = threading.Thread(target=lambda: None)
+    ended.start()
+    ended.join()
+    assert ask(batching, "a", "two").result(LONG).text == "TWO"

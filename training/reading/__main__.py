@@ -138,10 +138,16 @@ def write_candidates(options: argparse.Namespace) -> None:
     agent = DialogueAgent.load(
         source.checkpoint, device=choose_device(options.device), decode=decode, precision="fp32"
     )
-    found = [
-        candidates.chosen(agent, reply, count=options.count, seed=f"{options.seed} {context.id}")
+    chosen = {
+        context: candidates.chosen(
+            agent, reply, count=options.count, seed=f"{options.seed} {context.id}"
+        )
         for reply, context in zip(replies_of(agent, wanted), wanted, strict=True)
-    ]
+    }
+    wanted = [context for context in wanted if chosen[context]]  # nothing else may be said there
+    if not wanted:
+        raise ValueError("there is no candidate that may be said in any of these contexts")
+    found = [chosen[context] for context in wanted]
     table = candidates.table(wanted, found)
     about = candidates.about(wanted) | {"source": source.name, "decode": asdict(decode)}
     sheet.write(options.out, wanted, table, seed=options.seed, about=about)

@@ -324,6 +324,12 @@ def test_sorrow_that_is_met_with_cheer_is_described_by_a_negative_number(vocabul
     assert rows[1, 0, now] == 0 and rows[1, 0, of_late] == pytest.approx(-1.5), "it lasts"
     assert rows[1, 0, agrees] < 0 < rows[1, 1, agrees]
     assert rows[2, :, agrees].tolist() == [0, 0], "nothing was felt"
+    asked = Conversation(
+        turns=(Turn("user", "moon"), Turn("bot", "cake"), Turn("bot", "cake"), Turn("user", "song"))
+    )
+    with torch.inference_mode():
+        row = ranker.numbers([asked], [candidates])[0, -4:]
+    assert row[of_late] == pytest.approx(-1.5), "of what the person said, whoever spoke between"
     assert rows[:, 0, answers].tolist() == [3, 3, 3]
 
 
