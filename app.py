@@ -26,7 +26,7 @@ from dialogue import allocator, trial
 from dialogue.agent import DialogueAgent, Reply
 from dialogue.batching import WAITING, BatchingAgent
 from dialogue.bounded import LIMIT, LIMIT_BYTES
-from dialogue.checkpoint import PRETRAINED
+from dialogue.checkpoint import PRETRAINED, digest
 from dialogue.command_line import at_least, command, tell
 from dialogue.models.history import max_history_bytes
 from dialogue.safety import Level, level_from_environment
@@ -77,7 +77,8 @@ class Settings:
     log_text: bool = False  # log what was said; for development only
     open_page: bool = False  # open the simulator in a browser
     metrics_token: str = field(default="", repr=False)  # lets /metrics be read from elsewhere
-    state: str = MEMORY  # where conversations live: memory, attributes, or a Redis address
+    # Where conversations live: memory, attributes, or a Redis address, which may hold a password.
+    state: str = field(default=MEMORY, repr=False)
     state_keys: tuple[bytes, ...] = field(default=(), repr=False)  # the first seals, any opens
     max_conversations: int = LIMIT  # kept in memory; the least recently used goes first
     max_state_mb: int = LIMIT_BYTES >> 20
@@ -178,6 +179,7 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
         served,
         lambda: load_agent(settings, replied),
         lambda new: trial.provoke(new.with_observer(None), settings.safety),
+        version=lambda: digest(settings.checkpoint),
         told=metrics.reloaded,
     )
     health.mount(app, metrics, token=settings.metrics_token, checks={})

@@ -106,7 +106,11 @@ def serve(command, folder, environment, user):
             wait(server)
         finally:
             server.terminate()
-            status = server.wait(30)
+            try:
+                status = server.wait(30)
+            except subprocess.TimeoutExpired:  # or leaving the block would wait forever
+                server.kill()
+                raise
     if status:
         raise SystemExit(f"the server ended with status {status}")
     training = {"matplotlib", "sacrebleu", "chitchat_dataset", "pytest"}

@@ -19,6 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 METRICS = "voice-skill-metrics-"  # how the name of the workers' shared metrics folder begins
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+try:  # a container's share of them, which the kernel enforces but does not show as cores
+    quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+    CORES = max(1, min(CORES, int(quota) // int(period)))
+except (OSError, ValueError):  # no cgroup of version 2, or "max"
+    pass
 
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported

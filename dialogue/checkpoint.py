@@ -143,6 +143,19 @@ def load(
     return replace(found, recall=recall.of_model(fingerprint(found))) if recall.blanks else found
 
 
+def digest(folder: str | Path) -> str:
+    """Return a hexadecimal digest of the files of a checkpoint: the model, what it remembers, its
+    ranker. Of a folder that is none it tells what is there.
+    """
+    made = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(folder).glob("*")):
+        if path.is_file():
+            made.update(f"{path.name} {path.stat().st_size}\n".encode())
+            with path.open("rb") as file:
+                made.update(hashlib.file_digest(file, "blake2b").digest())
+    return made.hexdigest()
+
+
 def fingerprint(source: Checkpoint) -> str:
     """Return a hexadecimal digest of a model's class, sizes, weights and vocabulary.
 

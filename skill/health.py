@@ -17,8 +17,8 @@ Check = Callable[[], bool]
 def mount(app: Flask, metrics: Metrics, *, token: str, checks: Mapping[str, Check]) -> None:
     """Serve them.
 
-    token: lets the figures be read from anywhere; without it they can be read from this machine
-    only, and not through a proxy. checks: what must be true for requests to be answered, by name.
+    token: lets the figures be read from anywhere, and by nobody without it; where there is none
+    they can be read from this machine only, and not through a proxy that says it is one. checks: what must be true for requests to be answered, by name.
     """
 
     @app.get("/healthz")
@@ -34,7 +34,7 @@ def mount(app: Flask, metrics: Metrics, *, token: str, checks: Mapping[str, Chec
 
     @app.get("/metrics")
     def figures() -> Response:
-        if not (may_read(request, token) or _is_local()):
+        if not (may_read(request, token) if token else _is_local()):
             return plain("the metrics are for this machine, or for who has METRICS_TOKEN", 403)
         return metrics.response()
 

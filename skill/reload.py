@@ -25,24 +25,27 @@ class Reloader:
         load: Callable[[], DialogueAgent],
         trial: Callable[[DialogueAgent], None],
         *,
+        version: Callable[[], str],
         told: Callable[[str], None],
     ) -> None:
         """Take the agent that is served, how to load another, and what that has to pass.
 
-        load, trial: raise ValueError on a model that is not to be served. told: is told "swapped"
-        or "refused".
+        load, trial: raise ValueError on a model that is not to be served. version: tells what lies
+        in the folder, so that nothing is loaded twice. told: is told "swapped" or "refused".
         """
         self._served, self._load, self._trial, self._told = served, load, trial, told
+        self._version, self._loaded = version, version()
         self._lock = threading.Lock()
 
     def reload(self) -> None:
         """Load the model, try it and serve it; if anything is wrong, the one before goes on."""
         with self._lock:
             try:
-                agent = self._load()
-                if agent.fingerprint == self._served.fingerprint:
+                found = self._version()
+                if found == self._loaded:
                     log.info("the model in the checkpoint's folder is served already")
                     return
+                agent = self._load()
                 self._trial(agent)
             except Exception as error:  # whatever it is, nobody is to notice
                 reason = str(error) if isinstance(error, ValueError) else type(error).__name__
@@ -50,6 +53,7 @@ class Reloader:
                 self._told("refused")
                 return
             self._served.swap(agent)
+            self._loaded = found
             allocator.give_back()
         log.info("another model is served; conversations under way go on with the one before")
         self._told("swapped")

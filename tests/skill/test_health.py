@@ -130,9 +130,11 @@ def test_requests_of_strangers_are_counted_where_verification_is_off(client):
     ids=["another machine", "a socket", "a proxy", "another name", "another page"],
 )
 def test_nobody_else_reads_the_metrics_without_the_token(agent, request_):
-    client = create_app(Settings(metrics_token=TOKEN), agent).test_client()
+    client = create_app(Settings(), agent).test_client()
     assert client.get("/metrics").status_code == 200
     assert client.get("/metrics", **request_).status_code == 403
+    client = create_app(Settings(metrics_token=TOKEN), agent).test_client()
+    assert client.get("/metrics").status_code == 403, "a proxy may look like this machine"
     headers = request_.pop("headers", {})
     for given in ("", "Bearer ", f"Bearer {TOKEN}x", "Bearer ü", TOKEN):
         found = client.get("/metrics", headers={**headers, "Authorization": given}, **request_)

@@ -263,6 +263,16 @@ def test_the_same_model_is_not_tried_again(folder, monkeypatch, caplog):
     assert running.served._before is None
 
 
+def test_a_model_whose_ranker_or_memory_alone_is_new_is_served_too(folder):
+    running = Running(folder)
+    (folder / "replies.jsonl").write_text("")
+    before = running.served.agent
+    running.reload()
+    assert running.served.agent is not before
+    assert running.served.fingerprint == running.first
+    assert running.served.of(running.first).agent is running.served.agent
+
+
 def test_a_server_does_not_start_with_a_model_that_says_nothing(folder, talker):
     overflows(folder, talker)
     with pytest.raises(ValueError, match="holds no model to talk with: no token has"):
