@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 from dialogue.checkpoint import PRETRAINED
 
@@ -21,17 +22,17 @@ FAILED, INTERRUPTED = 2, 130
 _ERRORS = {"stdin": "replace", "stdout": "replace", "stderr": "backslashreplace"}
 
 
-def command(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
+def command(main: Callable[..., int]) -> Callable[..., int]:
     """Make a main print in any output encoding, and end with one line if its input is wrong.
 
     ValueError and OSError are about the input: they are shown, and the status is 2.
     """
 
     @wraps(main)
-    def run(arguments: list[str] | None = None) -> int:
+    def run(arguments: list[str] | None = None, **more: Any) -> int:
         never_raise_at_characters()
         try:
-            status = main(arguments)
+            status = main(arguments, **more)
         except BrokenPipeError:  # whoever was reading has left, as `| head` does
             status = FAILED
         except (ValueError, OSError) as error:

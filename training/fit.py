@@ -12,6 +12,7 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,17 @@ SAVE_SECONDS = 300
 SHOW_STEPS = 20
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """Where a caller can follow a run. clock: seconds; before_step: called with the run."""
+
+    clock: Callable[[], float] = time.monotonic
+    before_step: Callable[[Fitting], object] = lambda run: None
+
+
+NO_HOOKS = Hooks()
+
+
 @dataclass
 class Fitting:
     """A run under way. metrics: of the steps since the last validation."""
@@ -69,6 +81,7 @@ class Fitting:
     trainer: Trainer
     best: Checkpoint  # the model as it is now; what makes it the best is written down with it
     progress: Progress
+    hooks: Hooks = NO_HOOKS
     metrics: list[StepMetrics] = field(default_factory=list)
 
     @property
@@ -92,6 +105,7 @@ def fit(
     start_from: Checkpoint | None = None,
     kind: ModelClass = HRED,
     processes: Processes = ALONE,
+    hooks: Hooks = NO_HOOKS,
 ) -> Progress:
     """Fit a model of these sizes (ModelConfig without vocab_size) and return its progress.
 
@@ -106,18 +120,18 @@ def fit(
     run = begin(
         config, sizes, data,
         out=out, device=device, before=before, start_from=start_from, kind=kind,
-        processes=processes,
+        processes=processes, hooks=hooks,
     )  # fmt: skip
     progress, first = run.progress, processes.first
     # A resumed run's clock continues where it stopped; the time in between does not count.
-    begun, saved = time.monotonic() - progress.seconds, time.monotonic()
+    begun, saved = hooks.clock() - progress.seconds, hooks.clock()
     bar = tqdm(
         desc="fitting", unit="step", initial=progress.step, smoothing=0.05, disable=not first
     )
     for step in steps_of(data, config, progress, processes=processes):
         bar.total = total = round(config.epochs * step.of_epoch)
         # Whether the minutes are up and the learning rate depend on the clock, so all use one.
-        progress.seconds = processes.from_first(time.monotonic() - begun)
+        progress.seconds = processes.from_first(hooks.clock() - begun)
         if is_over(config, progress, total):
             break
         take(step, run, total)
@@ -129,10 +143,10 @@ def fit(
         if validating:
             validate(run)
         # The state is saved before anything is shown: showing may fail, and must lose nothing.
-        if first and (validating or (showing_now and time.monotonic() - saved > SAVE_SECONDS)):
-            progress.seconds = time.monotonic() - begun
+        if first and (validating or (showing_now and hooks.clock() - saved > SAVE_SECONDS)):
+            progress.seconds = hooks.clock() - begun
             run.save()
-            saved = time.monotonic()
+            saved = hooks.clock()
         if first and validating:
             show_validation(out)
         every = config.sample_every
@@ -153,6 +167,7 @@ def begin(
     start_from: Checkpoint | None,
     kind: ModelClass,
     processes: Processes,
+    hooks: Hooks,
 ) -> Fitting:
     """Build the model and its trainer, new or as far as the run has come, and write down the run.
 
@@ -176,7 +191,7 @@ def begin(
         processes=processes,
     )
     best = Checkpoint(model, data.vocabulary, model_config, {"config": asdict(config)})
-    run = Fitting(config, data, out, processes, trainer, best, Progress())
+    run = Fitting(config, data, out, processes, trainer, best, Progress(), hooks)
     if before is not None:
         run.progress = load_state(run.state, trainer, data=data.named)
     if processes.first:
@@ -230,6 +245,7 @@ def take(step: Step, run: Fitting, total: int) -> None:
     config, progress = run.config, run.progress
     if not progress.batch:
         run.trainer.carried = None  # the text begins
+    run.hooks.before_step(run)
     metrics = run.trainer.step(
         step.share,
         learning_rate=learning_rate_at(config, progress, total),
@@ -322,7 +338,7 @@ def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
 
 
 @command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, *, hooks: Hooks = NO_HOOKS) -> int:
     """Fit a model from the command line, or one after another if a recipe has stages."""
     out, place = Path("runs"), ALONE
     try:
@@ -331,7 +347,7 @@ def main(arguments: list[str] | None = None) -> int:
             place = processes
             for asked in runs:
                 out = folder_of(asked)
-                progress = run_one(asked, out, processes)
+                progress = run_one(asked, out, processes, hooks)
                 print(
                     f"best validation perplexity {progress.best_perplexity:.2f} per token "
                     f"after {progress.step:,} steps; ",
@@ -355,7 +371,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run_one(asked: dict[str, Any], out: Path, processes: Processes) -> Progress:
+def run_one(
+    asked: dict[str, Any], out: Path, processes: Processes, hooks: Hooks = NO_HOOKS
+) -> Progress:
     """Set one run up, read its corpora, and fit. Raises ValueError and OSError as those do."""
     run, device = wanted(asked), device_of(processes, asked["device"])
     with processes.first_goes_ahead():
@@ -368,6 +386,7 @@ def run_one(asked: dict[str, Any], out: Path, processes: Processes) -> Progress:
     return fit(
         run.config, run.sizes, data, out=out, device=device,
         before=run.before, start_from=run.start_from, kind=run.kind, processes=processes,
+        hooks=hooks,
     )  # fmt: skip
 
 

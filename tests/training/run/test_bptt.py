@@ -15,6 +15,7 @@ from tests.training.run.test_resume import stop_at
 from training import fit
 from training.data import batches
 from training.data.batches import Utterance, collate
+from training.fit import Hooks
 from training.run.config import FitConfig
 from training.run.distributed import Processes
 from training.run.trainer import Trainer
@@ -91,24 +92,20 @@ def test_a_model_that_reads_on_learns_and_says_what_it_has_learnt(options, tmp_p
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_run_that_was_interrupted_goes_on_from_the_state_that_it_carried(
-    options, tmp_path, monkeypatch, precision
+    options, tmp_path, precision
 ):
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
     common = [*options[:-1], "--dropout=0.1", f"--precision={precision}"]
     assert fit.main([*common, f"--out={undisturbed}"]) == 0
-    stop_at(monkeypatch, 7)
-    assert fit.main([*common, f"--out={stopped}"]) == 130
-    monkeypatch.undo()
+    assert fit.main([*common, f"--out={stopped}"], hooks=stop_at(7)) == 130
     assert fit.main(["--resume", f"--out={stopped}", "--device=cpu"]) == 0
     close(figures(stopped), figures(undisturbed))
     same_weights(stopped, undisturbed)
 
 
-def test_a_state_does_not_go_on_in_other_rows(options, tmp_path, monkeypatch, capsys):
+def test_a_state_does_not_go_on_in_other_rows(options, tmp_path, capsys):
     common = [*options[:-1], f"--out={tmp_path / 'run'}"]
-    stop_at(monkeypatch, 7)
-    assert fit.main(common) == 130
-    monkeypatch.undo()
+    assert fit.main(common, hooks=stop_at(7)) == 130
     before = (tmp_path / "run" / "state.safetensors").read_bytes()
     assert (
         fit.main(["--resume", "--batch-tokens=60", f"--out={tmp_path / 'run'}", "--device=cpu"])
@@ -121,15 +118,10 @@ def test_a_state_does_not_go_on_in_other_rows(options, tmp_path, monkeypatch, ca
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
 
 
-def test_a_new_pass_begins_the_text_anew(options, tmp_path, monkeypatch):
-    begun, original = [], Trainer.step
-
-    def watched(self, batch, **more):
-        begun.append(self.carried is None)
-        return original(self, batch, **more)
-
-    monkeypatch.setattr(fit.Trainer, "step", watched)
-    assert fit.main([*options[:-1], f"--out={tmp_path / 'run'}"]) == 0
+def test_a_new_pass_begins_the_text_anew(options, tmp_path):
+    begun = []
+    hooks = Hooks(before_step=lambda run: begun.append(run.trainer.carried is None))
+    assert fit.main([*options[:-1], f"--out={tmp_path / 'run'}"], hooks=hooks) == 0
     assert begun.count(True) == 2
     assert begun[0]
     assert len(begun) > 4
@@ -166,18 +158,14 @@ def test_several_processes_do_not_share_a_state(word_vocabulary, tmp_path):
 
 @pytest.mark.parametrize("model", ["hred", "language-model"])
 def test_samples_are_shown_every_so_many_steps(options, tmp_path, monkeypatch, model):
-    shown, taken, original = [], [], Trainer.step
-
-    def counted(self, batch, **more):
-        taken.append(batch)
-        return original(self, batch, **more)
-
-    monkeypatch.setattr(fit.Trainer, "step", counted)
+    shown, taken = [], []
+    hooks = Hooks(before_step=taken.append)
     monkeypatch.setattr(fit, "show_sample", lambda model: shown.append(len(taken)))
     common = [option for option in options if not option.startswith(("--model", "--bptt"))]
     assert (
         fit.main(
-            [*common, f"--model={model}", "--batch-tokens=100", "--sample-every=3", "--epochs=1.6"]
+            [*common, f"--model={model}", "--batch-tokens=100", "--sample-every=3", "--epochs=1.6"],
+            hooks=hooks,
         )
         == 0
     )

@@ -14,6 +14,7 @@ import torch
 
 from dialogue import checkpoint
 from tests.training.conftest import figures, log, progress_of
+from tests.training.run.test_resume import stop_at
 from training import fit
 from training.data import batches
 from training.run.distributed import Processes
@@ -158,17 +159,7 @@ def test_what_one_process_began_two_go_on_with(options, tmp_path):
     options = [*options[:-1], *EACH_STEP, "--epochs=3", options[-1]]
     out = tmp_path / "run"
     alone = in_one_process(tmp_path, options)
-    with pytest.MonkeyPatch.context() as patch:
-        step, taken = fit.Trainer.step, []
-
-        def limited(self, batch, **settings):
-            taken.append(1)
-            if len(taken) == 6:
-                raise KeyboardInterrupt
-            return step(self, batch, **settings)
-
-        patch.setattr(fit.Trainer, "step", limited)
-        assert fit.main(options) == 130
+    assert fit.main(options, hooks=stop_at(6)) == 130
     assert progress_of(out).step == 5
     code, _, complained = finish(start(2, "--resume", f"--out={out}", "--device=cpu"))
     assert code == 0, complained

@@ -3,6 +3,7 @@ import subprocess
 
 import pytest
 
+from tests.training.run.test_resume import stop_at
 from training import fit
 from training.corpora.transcript import Transcript, sha256_of
 from training.run import manifest
@@ -30,14 +31,8 @@ def test_a_run_writes_down_what_it_is_and_how_far_it_came(options, tmp_path):
     assert found["begun"] <= found["ended"]
 
 
-def test_it_is_there_from_the_beginning_and_says_that_the_run_has_not_ended(
-    options, tmp_path, monkeypatch
-):
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(fit.Trainer, "step", stop)
-    assert fit.main(options) == 130
+def test_it_is_there_from_the_beginning_and_says_that_the_run_has_not_ended(options, tmp_path):
+    assert fit.main(options, hooks=stop_at(1)) == 130
     found = manifest.read(tmp_path / "run")
     assert found["ended"] is None
     assert "progress" not in found

@@ -2,39 +2,42 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
 from dialogue import checkpoint
 from tests.training.conftest import close, figures, log, progress_of, same_weights
 from training import fit
+from training.fit import Hooks
 
 
 @pytest.fixture
-def minute_steps(monkeypatch):
-    """A clock on which every training step takes a minute: the current time, in a list."""
-    now, original = [1e6], fit.Trainer.step
+def now():
+    """The time of a clock that stands still, in a list."""
+    return [1e6]
 
-    def slow(self, batch, **options):
+
+@pytest.fixture
+def minute_steps(now):
+    """Hooks with which every training step takes a minute."""
+
+    def pass_a_minute(run):
         now[0] += 60
-        return original(self, batch, **options)
 
-    monkeypatch.setattr(fit.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(fit.Trainer, "step", slow)
-    return now
+    return Hooks(clock=lambda: now[0], before_step=pass_a_minute)
 
 
-def stop_at(monkeypatch, step, error=KeyboardInterrupt):
-    """Make the n-th training step fail."""
-    original, taken = fit.Trainer.step, []
+def stop_at(step):
+    """Return hooks that interrupt a run at the n-th training step."""
+    taken = []
 
-    def limited(self, batch, **options):
-        taken.append(options)
+    def limited(run):
+        taken.append(run.progress.step)
         if len(taken) == step:
-            raise error
-        return original(self, batch, **options)
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit.Trainer, "step", limited)
+    return Hooks(before_step=limited)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,7 @@ def stop_at(monkeypatch, step, error=KeyboardInterrupt):
     ],
 )
 def test_a_run_that_was_interrupted_goes_on_as_if_nothing_had_happened(
-    options, tmp_path, monkeypatch, capsys, wishes
+    options, tmp_path, capsys, wishes
 ):
     """With dropout, history dropout and scheduled sampling, whose random numbers depend only on the
     seed and the step.
@@ -55,11 +58,9 @@ def test_a_run_that_was_interrupted_goes_on_as_if_nothing_had_happened(
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
     common = [*options[:-1], *wishes.split()]
     assert fit.main([*common, f"--out={undisturbed}"]) == 0
-    stop_at(monkeypatch, 8)
-    assert fit.main([*common, f"--out={stopped}"]) == 130
+    assert fit.main([*common, f"--out={stopped}"], hooks=stop_at(8)) == 130
     assert "go on with --resume" in capsys.readouterr().err
     assert 0 < len(log(stopped)) < len(log(undisturbed))
-    monkeypatch.undo()
     assert fit.main(["--resume", f"--out={stopped}", "--device=cpu"]) == 0
     close(figures(stopped), figures(undisturbed))
     same_weights(stopped, undisturbed)
@@ -117,29 +118,27 @@ def test_a_run_that_died_between_its_log_and_its_state_logs_each_step_once(
     assert steps == sorted(set(steps))
 
 
-def test_the_state_is_saved_at_each_validation_however_long_the_machine_is_up(
-    options, tmp_path, monkeypatch
-):
+def test_the_state_is_saved_at_each_validation_however_long_the_machine_is_up(options, tmp_path):
     """The clock counts from boot: in the first five minutes, "never saved" looked like "just
     saved".
     """
     start = time.monotonic()
-    real = time.monotonic
-    monkeypatch.setattr(fit.time, "monotonic", lambda: real() - start + 10)
-    stop_at(monkeypatch, 8)
-    assert fit.main(options) == 130
+    hooks = replace(stop_at(8), clock=lambda: time.monotonic() - start + 10)
+    assert fit.main(options, hooks=hooks) == 130
     assert (tmp_path / "run" / "state.safetensors").is_file()
 
 
 def test_a_run_stops_when_its_minutes_are_over_and_goes_on_when_given_more(
-    options, tmp_path, minute_steps
+    options, tmp_path, minute_steps, now
 ):
     undisturbed, timed = tmp_path / "undisturbed", tmp_path / "timed"
-    assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
-    assert fit.main([*options[:-1], "--minutes=3.5", f"--out={timed}"]) == 0
+    assert fit.main([*options[:-1], f"--out={undisturbed}"], hooks=minute_steps) == 0
+    timed_options = [*options[:-1], "--minutes=3.5", f"--out={timed}"]
+    assert fit.main(timed_options, hooks=minute_steps) == 0
     assert progress_of(timed).step == 4
-    minute_steps[0] += 1e5  # a night between the two processes does not count
-    assert fit.main(["--resume", "--minutes=1000", f"--out={timed}", "--device=cpu"]) == 0
+    now[0] += 1e5  # a night between the two processes does not count
+    more = ["--resume", "--minutes=1000", f"--out={timed}", "--device=cpu"]
+    assert fit.main(more, hooks=minute_steps) == 0
     assert progress_of(timed).seconds == pytest.approx(60 * log(undisturbed)[-1]["step"])
     same_weights(timed, undisturbed)
 
@@ -150,7 +149,7 @@ def test_a_run_that_its_minutes_end_keeps_what_it_has_learnt(
     """It ended without a validation: the checkpoint was that of the last validation, or the
     untrained model.
     """
-    assert fit.main([*options, "--minutes=2.5", "--validations=0.5"]) == 0
+    assert fit.main([*options, "--minutes=2.5", "--validations=0.5"], hooks=minute_steps) == 0
     assert "perplexity inf" not in capsys.readouterr().out
     assert [row["step"] for row in log(tmp_path / "run")] == [3]
     assert checkpoint.load(tmp_path / "run" / "checkpoint").training["progress"]["step"] == 3
