@@ -1,7 +1,7 @@
-"""Do what deploy/Dockerfile says without an engine: in a clean folder, as a user without privileges.
+"""Do what deploy/Dockerfile says without an engine: in a clean folder, by an unprivileged user.
 
-Its COPY and RUN steps are carried out in order; then its CMD serves from that folder, which it cannot
-write to, until it is ready. FROM and USER are read, not obeyed: the Python is Debian's.
+Its COPY and RUN steps are carried out in order; then its CMD serves from that folder, which it
+cannot write to, until it is ready. FROM and USER are read, not obeyed: the Python is Debian's.
 
     python .ci/run_dockerfile.py
 """
@@ -96,7 +96,7 @@ def copy(source, target, *, as_file, user):
 
 
 def serve(command, folder, environment, user):
-    """Run the command in the folder, which it cannot write to, until it answers that it is ready."""
+    """Run the command in the folder, which it cannot write to, until it says that it is ready."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode & ~0o222)

@@ -215,9 +215,9 @@ class LearnedRanker:
     def felt(self, last: Tensor, earlier: Tensor, replies: Tensor, owners: Tensor) -> Tensor:
         """Describe candidates by what is felt.
 
-        last, earlier (N, T): the person's last turn and the one before; replies (R, T) and owners
-        (R,): whose each is -> (R, 4). How glad the person sounds now, and of late; how glad a thing the candidate answers; and
-        whether the two agree, which is negative where sorrow is met with cheer.
+        last, earlier (N, T): the person's last turn and the one before it. replies (R, T), owners
+        (R,): whose each is. Return (R, 4): how glad the person sounds now, and of late; how glad a
+        turn the reply would suit; and whether the two agree, negative where sorrow meets cheer.
         """
         feelings = self.network.feelings
         heard = feelings(last)[:, HEARD]

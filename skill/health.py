@@ -17,8 +17,9 @@ Check = Callable[[], bool]
 def mount(app: Flask, metrics: Metrics, *, token: str, checks: Mapping[str, Check]) -> None:
     """Serve them.
 
-    token: lets the figures be read from anywhere, and by nobody without it; where there is none
-    they can be read from this machine only, and not through a proxy that says it is one. checks: what must be true for requests to be answered, by name.
+    token: whoever has it can read the figures from anywhere, and nobody else can. Without a token
+    they can be read from this machine only, and not through a proxy that says it is one. checks:
+    what must be true for requests to be answered, by name.
     """
 
     @app.get("/healthz")

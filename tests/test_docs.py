@@ -1,4 +1,7 @@
-"""README and docs/ say what the programs do: their commands parse, their tables are the help, their links lead somewhere."""
+"""README and docs/ say what the programs do.
+
+Their commands parse, their tables equal the help, and their links lead somewhere.
+"""
 
 import argparse
 import ast
@@ -48,7 +51,9 @@ def rows_of(text, header):
 
 
 def commands_of(text):
-    """Return the commands of blocks, with their shell variables filled in, and those that the text speaks of as code."""
+    """Return the commands of blocks, with their shell variables filled in, and those that the text
+    sets as code.
+    """
     shown = []
     for block in FENCED.findall(text):
         variables = dict(re.findall(r"for (\w+) in (\S+)", block))

@@ -108,7 +108,7 @@ def agent(talker: Checkpoint, store: ConversationStore) -> DialogueAgent:
 def log_probs_one_by_one(
     agent: DialogueAgent, conversation: Conversation, replies: Sequence[Sequence[int]]
 ) -> list[float]:
-    """The slow twin of what an agent scores with: the whole model over each reply, as in fitting."""
+    """Score as an agent does, but slowly: the whole model over each reply, as in fitting."""
     history = agent.empty_history if conversation.history is None else conversation.history
     found: list[float] = []
     for reply in replies:

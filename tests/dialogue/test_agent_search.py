@@ -14,19 +14,8 @@ from dialogue.decoding.paths import Hypothesis
 from dialogue.ranking import Candidate
 from dialogue.vocabulary import CONTINUED, without_marks
 from dialogue.words import words
-from tests.dialogue.conftest import log_probs_one_by_one
+from tests.dialogue.conftest import OPENINGS, SCRIPT, log_probs_one_by_one
 from tests.dialogue.tables import Clock
-
-OPENINGS = ["hi", "do you like music?", "do you have a dog?", "tell me a joke", "i have a new car"]
-SCRIPT = [
-    "hi",
-    "do you like music?",
-    "hi",
-    "where do you live?",
-    "is there snow?",
-    "hi",
-    "good night",
-]
 
 BEAM = DecodeConfig(method="beam", beam_size=10)
 

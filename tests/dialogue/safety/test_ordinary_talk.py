@@ -16,7 +16,9 @@ HERE = Path(__file__).parent
 # so: read alone, as it is judged but for games, each could be said by somebody who needs that
 # answer.
 ANSWERED = {
-    "Sometimes I think, if I stopped, no one would notice.": "despair, were it not for the viola that it is about",
+    "Sometimes I think, if I stopped, no one would notice.": (
+        "despair, were it not for the viola that it is about"
+    ),
     "I've cut myself with a carving knife.": "not said to be an accident",
     "Until my wife kicked me.": "may be a blow",
     "She hit me first, so I hit her back.": "is one",
