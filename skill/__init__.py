@@ -28,7 +28,7 @@ def build_skill(
     observe: Callable[[str, str, Answer], None] | None = None,
     metrics: Metrics | None = None,
 ) -> CustomSkill:
-    """Build the skill with its handlers in order, the most specific first.
+    """Build the skill from the routes of skill.handlers.
 
     interaction: the skill's names and how it takes free speech; None: read settings.toml. metrics:
     counts the answers. The other arguments are those of `Responder`.
@@ -58,21 +58,7 @@ def build_skill(
     builder = SkillBuilder()
     builder.add_global_request_interceptor(handlers.Interaction(interaction))
     builder.add_global_request_interceptor(handlers.Remember())
-    for handler in (
-        handlers.CanFulfill(interaction),
-        handlers.Launch(responder),
-        handlers.Chat(responder, interaction),
-        handlers.YesNo(responder),
-        handlers.Help(),
-        handlers.Repeat(),
-        handlers.StartOver(responder),
-        handlers.Leave(responder),
-        handlers.Resume(),
-        handlers.NotUnderstood(),
-        handlers.Ended(responder),
-        handlers.Disabled(responder),
-        handlers.Silent(),
-    ):
-        builder.add_request_handler(handler)
+    for route in handlers.ROUTES:
+        builder.add_request_handler(handlers.Handler(route, responder))
     builder.add_exception_handler(handlers.Trouble(metrics.failed))
     return builder.create()

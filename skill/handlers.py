@@ -1,10 +1,11 @@
-"""One small class for each kind of request; `build_skill` puts them in order."""
+"""What each kind of request is answered with: a function each, in the order of `ROUTES`."""
 
 from __future__ import annotations
 
 import logging
 import traceback
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ask_sdk_core.dispatch_components import (
     AbstractExceptionHandler,
@@ -22,7 +23,7 @@ from ask_sdk_model.canfulfill import (
 )
 
 from skill import phrases
-from skill.commands import command
+from skill.commands import Command, command
 from skill.contract import SPEECH_ALLOWED
 from skill.interaction_settings import InteractionSettings
 from skill.responder import Responder
@@ -30,6 +31,7 @@ from skill.session import (
     INTERACTION,
     heard,
     intent_name,
+    interaction_of,
     keep_listening,
     request_id,
     request_type,
@@ -43,10 +45,86 @@ from skill.transaction import current_transaction
 log = logging.getLogger(__name__)
 
 
-def leave(handler_input: HandlerInput, responder: Responder) -> Response:
-    """Forget the conversation, say goodbye and end the session."""
+Takes = Callable[[HandlerInput], bool]
+Answers = Callable[[HandlerInput, Responder], Response]
+
+
+def is_request(*kinds: str) -> Takes:
+    """Return whether a request is of one of these types, as a function of it."""
+    return lambda handler_input: request_type(handler_input) in kinds
+
+
+def is_intent(*names: str) -> Takes:
+    """Return whether a request is one of these intents, as a function of it."""
+    return lambda handler_input: intent_name(handler_input) in names
+
+
+def is_free_speech(handler_input: HandlerInput) -> bool:
+    """Return whether a request brings an utterance, one-shot or within a session."""
+    return intent_name(handler_input) in interaction_of(handler_input).carrier_of
+
+
+def is_touch(handler_input: HandlerInput) -> bool:
+    """Return whether a request is a user's action that is not an intent, as on a screen."""
+    kind = request_type(handler_input)
+    return kind in SPEECH_ALLOWED and kind != "IntentRequest"
+
+
+def can_fulfill(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Answer Alexa, when it looks for a skill: yes to free speech, no to everything else.
+
+    Nobody is listening yet.
+    """
+    answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.NO)
+    if is_free_speech(handler_input):
+        slot = CanFulfillSlot(
+            can_understand=CanUnderstandSlotValues.YES, can_fulfill=CanFulfillSlotValues.YES
+        )
+        answer = CanFulfillIntent(
+            can_fulfill=CanFulfillIntentValues.YES,
+            slots={interaction_of(handler_input).slot: slot},
+        )
+    return handler_input.response_builder.set_can_fulfill_intent(answer).response
+
+
+def launch(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Greet; a launch within a session starts a new conversation."""
     responder.forget(handler_input)
-    return say_goodbye(handler_input)
+    return keep_listening(handler_input, wording(handler_input, phrases.WELCOME))
+
+
+def chat(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Answer free speech: obey a command, ask again if nothing was understood, else reply."""
+    # An elicited slot takes whatever is said, so commands come as talk, too.
+    utterance = heard(handler_input)
+    if not utterance:
+        return not_understood(handler_input, responder)
+    given = command(utterance, interaction_of(handler_input).invocation_name)
+    if given is None:
+        return reply(handler_input, responder, utterance)
+    return COMMANDS[given](handler_input, responder)
+
+
+def yes_or_no(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Pass "yes" and "no" on to the conversation, like any other utterance."""
+    said = "yes" if intent_name(handler_input) == "AMAZON.YesIntent" else "no"
+    return reply(handler_input, responder, said)
+
+
+def reply(handler_input: HandlerInput, responder: Responder, utterance: str) -> Response:
+    """Say the conversation's reply to an utterance, and keep listening."""
+    given = responder.reply(handler_input, utterance)
+    return keep_listening(handler_input, given.text, utterance=utterance, about=given.about)
+
+
+def explain(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Explain how to talk to the skill."""
+    return keep_listening(handler_input, wording(handler_input, phrases.HELP))
+
+
+def repeat(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Say the last thing again, or that there is nothing yet."""
+    return say_again(handler_input)
 
 
 def start_over(handler_input: HandlerInput, responder: Responder) -> Response:
@@ -55,10 +133,88 @@ def start_over(handler_input: HandlerInput, responder: Responder) -> Response:
     return keep_listening(handler_input, wording(handler_input, phrases.FRESH_START))
 
 
-def answer(handler_input: HandlerInput, responder: Responder, utterance: str) -> Response:
-    """Say the conversation's reply to an utterance, and keep listening."""
-    reply = responder.reply(handler_input, utterance)
-    return keep_listening(handler_input, reply.text, utterance=utterance, about=reply.about)
+def leave(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Forget the conversation, say goodbye and end the session."""
+    responder.forget(handler_input)
+    return say_goodbye(handler_input)
+
+
+def resume(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Go on with a session after another skill's turn, or after a touch: ask for the next thing."""
+    return keep_listening(handler_input, wording(handler_input, phrases.RESUME))
+
+
+def not_understood(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Ask again: neither the fallback intent nor an unknown intent carries any text."""
+    return keep_listening(handler_input, wording(handler_input, phrases.NOT_HEARD))
+
+
+def end(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Forget the conversation when its session ends; no speech is allowed."""
+    responder.forget(handler_input)
+    return say_nothing(handler_input)
+
+
+def disable(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Forget all conversations of a user who has disabled the skill; no speech is allowed."""
+    responder.forget_user(handler_input)
+    return say_nothing(handler_input)
+
+
+def stay_silent(handler_input: HandlerInput, responder: Responder) -> Response:
+    """Answer a report (of a player, an exception, an event) with the empty response."""
+    return say_nothing(handler_input)
+
+
+class Route(NamedTuple):
+    """Which requests are answered, and how."""
+
+    takes: Takes
+    answers: Answers
+
+
+COMMANDS: dict[Command, Answers] = {
+    "stop": leave,
+    "help": explain,
+    "start over": start_over,
+    "repeat": repeat,
+}
+# The first route that takes a request answers it. So the specific come before the general: the
+# built-in intents before all other intents, and the last one takes whatever is left.
+ROUTES = (
+    Route(is_request("CanFulfillIntentRequest"), can_fulfill),
+    Route(is_request("LaunchRequest"), launch),
+    Route(is_free_speech, chat),
+    Route(is_intent("AMAZON.YesIntent", "AMAZON.NoIntent"), yes_or_no),
+    Route(is_intent("AMAZON.HelpIntent"), explain),
+    Route(is_intent("AMAZON.RepeatIntent"), repeat),
+    Route(is_intent("AMAZON.StartOverIntent"), start_over),
+    Route(
+        is_intent("AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.NavigateHomeIntent"), leave
+    ),
+    Route(is_intent("AMAZON.PauseIntent"), leave),  # which must not leave the microphone open
+    Route(is_intent("AMAZON.ResumeIntent"), resume),
+    Route(is_touch, resume),
+    Route(is_request("IntentRequest"), not_understood),
+    Route(is_request("SessionEndedRequest"), end),
+    Route(is_request("AlexaSkillEvent.SkillDisabled"), disable),
+    Route(lambda handler_input: True, stay_silent),
+)
+
+
+class Handler(AbstractRequestHandler):
+    """A route in the form that the SDK takes."""
+
+    def __init__(self, route: Route, responder: Responder) -> None:
+        self._route, self._responder = route, responder
+
+    def can_handle(self, handler_input: HandlerInput) -> bool:
+        """Return whether the route takes a request."""
+        return self._route.takes(handler_input)
+
+    def handle(self, handler_input: HandlerInput) -> Response:
+        """Answer it."""
+        return self._route.answers(handler_input, self._responder)
 
 
 class Remember(AbstractRequestInterceptor):
@@ -80,221 +236,6 @@ class Interaction(AbstractRequestInterceptor):
     def process(self, handler_input: HandlerInput) -> None:
         """Store the settings in the request's attributes."""
         handler_input.attributes_manager.request_attributes = {INTERACTION: self._interaction}
-
-
-class CanFulfill(AbstractRequestHandler):
-    """Answer Alexa, when it looks for a skill, whether this one fits; nobody is listening yet."""
-
-    def __init__(self, interaction: InteractionSettings) -> None:
-        self._interaction = interaction
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take queries about an intent."""
-        return request_type(handler_input) == "CanFulfillIntentRequest"
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Say yes to free speech, and no to everything else."""
-        answer = CanFulfillIntent(can_fulfill=CanFulfillIntentValues.NO)
-        if intent_name(handler_input) in self._interaction.carrier_of:
-            slot = CanFulfillSlot(
-                can_understand=CanUnderstandSlotValues.YES, can_fulfill=CanFulfillSlotValues.YES
-            )
-            answer = CanFulfillIntent(
-                can_fulfill=CanFulfillIntentValues.YES, slots={self._interaction.slot: slot}
-            )
-        return handler_input.response_builder.set_can_fulfill_intent(answer).response
-
-
-class Launch(AbstractRequestHandler):
-    """Greet; a launch within a session starts a new conversation."""
-
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take launches."""
-        return request_type(handler_input) == "LaunchRequest"
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Say hello and listen."""
-        self._responder.forget(handler_input)
-        return keep_listening(handler_input, wording(handler_input, phrases.WELCOME))
-
-
-class Chat(AbstractRequestHandler):
-    """Answer free speech: the conversation itself."""
-
-    def __init__(self, responder: Responder, interaction: InteractionSettings) -> None:
-        self._responder, self._interaction = responder, interaction
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take free speech, one-shot or within a session."""
-        return intent_name(handler_input) in self._interaction.carrier_of
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Reply, obey a command given as free speech, or ask again if nothing was understood."""
-        # An elicited slot takes whatever is said, so commands come as talk, too.
-        utterance = heard(handler_input)
-        if not utterance:
-            return keep_listening(handler_input, wording(handler_input, phrases.NOT_HEARD))
-        match command(utterance, self._interaction.invocation_name):
-            case "stop":
-                return leave(handler_input, self._responder)
-            case "start over":
-                return start_over(handler_input, self._responder)
-            case "repeat":
-                return say_again(handler_input)
-            case "help":
-                return keep_listening(handler_input, wording(handler_input, phrases.HELP))
-            case None:
-                return answer(handler_input, self._responder, utterance)
-
-
-class YesNo(AbstractRequestHandler):
-    """Pass "yes" and "no" on to the conversation, like any other utterance."""
-
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take Alexa's own yes and no."""
-        return intent_name(handler_input) in ("AMAZON.YesIntent", "AMAZON.NoIntent")
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Reply to the word."""
-        said = "yes" if intent_name(handler_input) == "AMAZON.YesIntent" else "no"
-        return answer(handler_input, self._responder, said)
-
-
-class Help(AbstractRequestHandler):
-    """Explain how to talk to the skill."""
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take calls for help."""
-        return intent_name(handler_input) == "AMAZON.HelpIntent"
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Help and keep listening."""
-        return keep_listening(handler_input, wording(handler_input, phrases.HELP))
-
-
-class Repeat(AbstractRequestHandler):
-    """Say the last thing again."""
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take "repeat"."""
-        return intent_name(handler_input) == "AMAZON.RepeatIntent"
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Repeat, or say that there is nothing yet."""
-        return say_again(handler_input)
-
-
-class StartOver(AbstractRequestHandler):
-    """Forget the conversation and begin again."""
-
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take "start over"."""
-        return intent_name(handler_input) == "AMAZON.StartOverIntent"
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Forget and greet."""
-        return start_over(handler_input, self._responder)
-
-
-class Leave(AbstractRequestHandler):
-    """Say goodbye."""
-
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take stop, cancel, navigate home, and pause, which must not leave the microphone open."""
-        names = (
-            "AMAZON.StopIntent",
-            "AMAZON.CancelIntent",
-            "AMAZON.NavigateHomeIntent",
-            "AMAZON.PauseIntent",
-        )
-        return intent_name(handler_input) in names
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Forget the conversation and end the session."""
-        return leave(handler_input, self._responder)
-
-
-class NotUnderstood(AbstractRequestHandler):
-    """Ask again: neither the fallback intent nor an unknown intent carries any text."""
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take every other intent."""
-        return request_type(handler_input) == "IntentRequest"
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Ask again and keep listening."""
-        return keep_listening(handler_input, wording(handler_input, phrases.NOT_HEARD))
-
-
-class Resume(AbstractRequestHandler):
-    """Go on with a session after another skill's turn, or after a touch on a screen or button."""
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take "resume", and every other user action that is not an intent."""
-        kind = request_type(handler_input)
-        return intent_name(handler_input) == "AMAZON.ResumeIntent" or (
-            kind in SPEECH_ALLOWED and kind != "IntentRequest"
-        )
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Ask for the next thing and keep listening."""
-        return keep_listening(handler_input, wording(handler_input, phrases.RESUME))
-
-
-class Ended(AbstractRequestHandler):
-    """Forget the conversation when its session ends; no speech is allowed."""
-
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take the end of a session."""
-        return request_type(handler_input) == "SessionEndedRequest"
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Forget and say nothing."""
-        self._responder.forget(handler_input)
-        return say_nothing(handler_input)
-
-
-class Disabled(AbstractRequestHandler):
-    """Forget a user who has disabled the skill."""
-
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take the event that Alexa sends when a user disables the skill."""
-        return request_type(handler_input) == "AlexaSkillEvent.SkillDisabled"
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Forget all of the user's conversations and say nothing."""
-        self._responder.forget_user(handler_input)
-        return say_nothing(handler_input)
-
-
-class Silent(AbstractRequestHandler):
-    """Answer every other report (players, exceptions, events) with the empty response."""
-
-    def can_handle(self, handler_input: HandlerInput) -> bool:
-        """Take everything."""
-        return True
-
-    def handle(self, handler_input: HandlerInput) -> Response:
-        """Say nothing, since no speech is allowed."""
-        return say_nothing(handler_input)
 
 
 class Trouble(AbstractExceptionHandler):
