@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from collections.abc import Callable
-from contextvars import copy_context
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+
+from skill.background import begin, is_done
 
 T = TypeVar("T")
 
@@ -30,36 +31,25 @@ def in_time(
     work: Callable[[], T],
     hint: Callable[[], None],
     *,
-    wait: Callable[[threading.Event, float], bool],
+    wait: Callable[[Future[Any], float], bool] = is_done,
 ) -> T:
     """Run the work in a thread and return its result; if it is slow, run the hint in another.
 
-    wait: (event, seconds) -> whether it was set in time; tests replace threading.Event.wait. Work
+    wait: (future, seconds) -> whether it was done in time; tests wait by a clock of their own. Work
     that is late is not stopped: its thread goes on until the work is done. Raises TooLate, or what
     the work raised.
     """
-    done, outcome = threading.Event(), list[T | BaseException]()
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except Exception as error:
-            outcome.append(error)
-        finally:
-            done.set()
-
-    # in this context, so that what is logged there bears the request's id
-    threading.Thread(target=copy_context().run, args=(run,), name="reply", daemon=True).start()
-    if not wait(done, HINT_AFTER):
-        threading.Thread(
-            target=copy_context().run, args=(hint,), name="progressive response", daemon=True
-        ).start()
-        if not wait(done, GIVE_UP_AFTER - HINT_AFTER):
+    reply = begin(work, name="reply")
+    if not wait(reply, HINT_AFTER):
+        begin(hint, name="progressive response").add_done_callback(_log_failure)
+        if not wait(reply, GIVE_UP_AFTER - HINT_AFTER):
             raise TooLate
-    (result,) = outcome
-    if isinstance(result, BaseException):
-        raise result
-    return result
+    return reply.result()
+
+
+def _log_failure(hint: Future[None]) -> None:
+    if (error := hint.exception()) is not None:
+        log.error("no progressive response: %s", type(error).__name__)
 
 
 def is_alexas(endpoint: str) -> bool:

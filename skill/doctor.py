@@ -13,12 +13,13 @@ import os
 import re
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -30,6 +31,7 @@ from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_checkpoint, command
 from dialogue.text_files import read_lines
 from skill import certification, deadline, device, smapi, state
+from skill.background import begin
 from skill.deploy import WILDCARD_DOMAINS, certificate_of, endpoint_address
 from skill.interaction_model import check_package
 from skill.interaction_settings import InteractionSettings, add_options, chosen
@@ -304,27 +306,22 @@ def examine(
     place: Place, checks: dict[str, Callable[[Place], Finding]], *, seconds: float = ALL_SECONDS
 ) -> dict[str, Finding]:
     """Run all checks at once, and return their findings in order; a late check has failed."""
-    found: dict[str, Finding] = {}
-
-    def run(name: str, check: Callable[[Place], Finding]) -> None:
-        try:
-            found[name] = check(place)
-        except Exception as error:  # a check that breaks counts as failed
-            found[name] = Finding(
-                False, f"{type(error).__name__}: {error}", "correct that, and run it again"
-            )
-
     # In threads: several wait for the network, and one that hangs must not hold up the rest.
-    threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in checks.items()]
-    ends = time.monotonic() + seconds
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, ends - time.monotonic()))
-    late_one = Finding(
+    results = {name: begin(partial(check, place), name=name) for name, check in checks.items()}
+    done, _ = wait(results.values(), seconds)
+    late = Finding(
         False, f"no result within {seconds:.0f} s", "run it again when this machine is less busy"
     )
-    return {name: found.get(name, late_one) for name in checks}
+    return {
+        name: _finding_of(result) if result in done else late for name, result in results.items()
+    }
+
+
+def _finding_of(result: Future[Finding]) -> Finding:
+    """Return what a check found; one that broke has failed."""
+    if (error := result.exception()) is not None:
+        return Finding(False, f"{type(error).__name__}: {error}", "correct that, and run it again")
+    return result.result()
 
 
 def place_of(options: argparse.Namespace) -> Place:

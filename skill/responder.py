@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
 
 from ask_sdk_core.handler_input import HandlerInput
 
@@ -15,6 +15,7 @@ from dialogue.batching import Busy
 from dialogue.safety import Level
 from dialogue.store import Conversations
 from skill import deadline, phrases
+from skill.background import is_done
 from skill.session import added_question, locale, play, request_id, session_id, wording
 from skill.transaction import current_transaction
 
@@ -57,7 +58,7 @@ class _Turn:
         *,
         question: str,
         hint: Callable[[], None],
-        wait: Callable[[threading.Event, float], bool],
+        wait: Callable[[Future[Any], float], bool],
     ) -> None:
         """Begin a turn of the conversation of that name, in the current transaction.
 
@@ -112,7 +113,7 @@ class Responder:
         safety: Level = "standard",
         may_send: bool = False,
         log_text: bool = False,
-        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+        wait: Callable[[Future[Any], float], bool] = is_done,
         observe: Callable[[str, str, Answer], None] | None = None,
     ) -> None:
         """Take the agent, and how to talk with it.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+from skill.background import begin, is_done
 from skill.redaction import redact, redact_logs, redact_secrets, redact_tokens
 
 if TYPE_CHECKING:
@@ -118,28 +119,19 @@ def open_tunnel(port: int, *, domain: str = "", seconds: float = SECONDS) -> str
         from pyngrok import process  # raises on a system that it does not know
     except Exception as odd:
         raise NoTunnel(f"ngrok cannot be used here ({type(odd).__name__}); {GOES_ON}") from None
-    outcome: list[str | Exception] = []
     opened = threading.Event()
     secrets = _secrets(domain)
     redact_logs(process.__name__.split(".")[0], secrets)
 
-    def connect() -> None:
-        try:
-            outcome.append(_connect(port, domain, _listener(secrets, opened)))
-        except Exception as error:  # no error of pyngrok's may stop the server
-            outcome.append(error)
-
     # A thread, because nothing that pyngrok offers bounds the whole of download, start and tunnel.
-    thread = threading.Thread(target=connect, name="ngrok", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if outcome and isinstance(outcome[0], str):
+    connection = begin(lambda: _connect(port, domain, _listener(secrets, opened)), name="ngrok")
+    late = not is_done(connection, seconds)  # asked before `close`, which makes the thread fail
+    if not late and connection.exception() is None:
         opened.set()  # from now on, errors that the agent logs are shown
-        return outcome[0]
-    late = not outcome  # asked before `close`, which makes a waiting thread fail
+        return connection.result()
     close()  # end an agent that is silent or refused the tunnel
-    thread.join(END_SECONDS)
-    error = outcome[0] if outcome and isinstance(outcome[0], Exception) else None
+    # No error of pyngrok's may stop the server.
+    error = connection.exception() if is_done(connection, END_SECONDS) else None
     said = _complaint(error)
     if said:
         raise NoTunnel(f"{_sentence(said, secrets)}; {GOES_ON}")
@@ -158,9 +150,7 @@ def close() -> None:
 
     if (running := _running()) is not None:
         running.proc.kill()
-    thread = threading.Thread(target=ngrok.kill, name="ngrok-kill", daemon=True)
-    thread.start()
-    thread.join(END_SECONDS)
+    is_done(begin(ngrok.kill, name="ngrok-kill"), END_SECONDS)
 
 
 def _running() -> Any:
@@ -250,7 +240,7 @@ def _listener(secrets: tuple[str, ...], opened: threading.Event) -> Callable[[Ng
     return hear
 
 
-def _complaint(error: Exception | None) -> str:
+def _complaint(error: BaseException | None) -> str:
     """Return what the agent itself said about an error, preferring a line with a code; or ""."""
     from pyngrok.exception import PyngrokNgrokError, PyngrokNgrokHTTPError
 
@@ -309,7 +299,7 @@ def _sentence(said: str, secrets: tuple[str, ...]) -> str:
     return f"ngrok's agent says {code[0]}: {reason or 'no reason'}; {advice}"
 
 
-def _why(error: Exception) -> str:
+def _why(error: BaseException) -> str:
     """Return why the agent could not be started: its file, its program, or something else."""
     from pyngrok import conf
     from pyngrok.exception import PyngrokNgrokInstallError, PyngrokNgrokURLError

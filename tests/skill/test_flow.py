@@ -14,6 +14,7 @@ from dialogue.batching import Busy
 from dialogue.safety import answers
 from dialogue.terminal import Talk
 from skill import deadline, phrases
+from skill.background import is_done
 from skill.interaction_settings import load
 from skill.responder import Responder
 
@@ -166,7 +167,7 @@ class Clock:
         self.waited += seconds
         if self.waited < self.done_after:
             return False
-        return done.wait(30)
+        return is_done(done, 30)
 
 
 def conversations(agent, clock, **settings):
