@@ -22,6 +22,9 @@ def choose_device(name: str | None = None) -> torch.device:
     if not there.get(kind) or (number and not (number.isdecimal() and int(number) < count)):
         available = ", ".join(kind for kind, found in there.items() if found)
         raise ValueError(f"device {name!r} is not there; this machine has {available}")
+    if kind == "cuda":
+        # float32 means float32: cuDNN's recurrent layers would round their inputs to 10 bits.
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
 
 

@@ -24,7 +24,7 @@ from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
 from dialogue.command_line import FAILED, INTERRUPTED, command, tell
 from dialogue.config import ModelConfig
-from dialogue.models import ModelClass, ModelModule
+from dialogue.models import ModelClass, ModelModule, Penalises
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
 from training.corpora.transcript import Complaints
@@ -187,6 +187,7 @@ def begin(
         optimizer=config.optimizer,
         objective=config.objective,
         own_words=own_words(config, data.vocabulary),
+        teacher=teacher_of(config, data.vocabulary),
         carries=config.bptt is not None,
         processes=processes,
     )
@@ -335,6 +336,27 @@ def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
         if config.teacher_forcing == (1, 1)
         else OwnWords(config.teacher_forcing_by, vocabulary.bos_id)
     )
+
+
+def teacher_of(config: FitConfig, vocabulary: Vocabulary) -> ModelModule[Any] | None:
+    """Load the model of --teacher, if there is one.
+
+    Raises ValueError if it is none, or of another vocabulary.
+    """
+    if config.teacher is None:
+        return None
+    found = checkpoint.load(config.teacher, with_ranker=False)
+    if found.vocabulary.sha256 != vocabulary.sha256:
+        raise ValueError(
+            f"--teacher: {config.teacher} has another vocabulary; "
+            f"fit both with --vocabulary {Path(config.teacher) / checkpoint.VOCABULARY}"
+        )
+    if not isinstance(found.model, Penalises):
+        raise ValueError(
+            f"--teacher: {type(found.model).__name__} has no `penalised`, "
+            "so it cannot tell its probabilities"
+        )
+    return found.model
 
 
 @command

@@ -133,6 +133,8 @@ class Likelihood(NamedTuple):
     log_probs (M,) float32: natural logarithm, summed over the tokens, </s> included. tokens (M,)
     long: how many those are. correct_mask (M, T) bool: which of them the model finds likeliest
     itself. penalty (M,) float32: what an Objective adds to -log_probs, where one was asked for.
+    table (P, V): the probabilities of all tokens at each place, utterance by utterance, where the
+    Objective asked for them.
 
     Of two utterances, where the model would have said "you" for "fine":
 
@@ -144,6 +146,7 @@ class Likelihood(NamedTuple):
     tokens: Tensor
     correct_mask: Tensor
     penalty: Tensor | None = None
+    table: Tensor | None = None
 
     @property
     def correct_count(self) -> Tensor:
@@ -189,11 +192,25 @@ class Objective:
     sampled: sum the softmax over the targets of the batch and so many other tokens alone, drawn
     anew each time; they stand for all the others (Jean et al. 2015). None: over the whole
     vocabulary.
+    distilled: share of the loss that is cross-entropy with a teacher's probabilities in the place
+    of the true word (Hinton et al. 2015, arXiv 1503.02531). teacher (P, V): those probabilities,
+    utterance by utterance, as another model's Likelihood has them in its table.
+    keeps_table: return that table.
     """
 
     label_smoothing: float = 0.0
     unlikelihood: float = 0.0
     sampled: int | None = None
+    distilled: float = 0.0
+    teacher: Tensor | None = None
+    keeps_table: bool = False
+
+    def among(self, chosen: Tensor, lengths: Tensor) -> Objective:
+        """Keep what concerns the chosen utterances: chosen (M,) bool; lengths (M,), on the CPU."""
+        if self.teacher is None:
+            return self
+        device = self.teacher.device
+        return replace(self, teacher=self.teacher[chosen.repeat_interleave(lengths.to(device))])
 
 
 LIKELIHOOD = Objective()  # nothing beside it: cross-entropy

@@ -85,45 +85,83 @@ def rows_of(batch: Batch, *, window: int) -> ConversationRows:
     given = _given(batch, heard_ids.numel() + batch.token_ids.numel())
     alone = [False] * len(read) if batch.without_history is None else batch.without_history.tolist()
     differs = _differs(batch)
-    tokens: list[tuple[int, int, int, int]] = []  # source, branch, position, start
-    sizes: list[int] = []
-    scored: list[int] = []
+    pieces: list[tuple[int, int, int, int, int]] = []  # source, tokens, branch, position, start
+    sizes = [0]  # tokens of the rows, the one that is being written last
+    scored: list[int] = []  # places among the pieces
 
     def add(
-        places: Sequence[int], *, branch: int = MAIN, position: int = 0, start: int = 0
+        places: Sequence[range], *, branch: int = MAIN, position: int = 0, start: int = 0
     ) -> None:
-        tokens.extend((place, branch, position + i, start) for i, place in enumerate(places))
+        for piece in places:
+            pieces.append((piece.start, len(piece), branch, position, start))
+            position += len(piece)
+            sizes[-1] += len(piece)
 
     first = 0
     for history, turns in zip(given, batch.turns.tolist(), strict=True):
-        row, last = len(tokens), first + turns - 1
+        last, length = first + turns - 1, sum(map(len, history))
         add(history)
         for utterance in range(first, last + 1):
-            said, before = remembered[utterance], len(history)
+            said = remembered[utterance]
             branches = alone[utterance] or differs[utterance]
-            scored.extend(range(len(tokens), len(tokens) + len(read[utterance])))
+            scored.append(len(pieces))
             if branches:
-                start = 0 if alone[utterance] else before
-                add(read[utterance], branch=utterance + 1, position=start, start=start)
+                start = 0 if alone[utterance] else length
+                add([read[utterance]], branch=utterance + 1, position=start, start=start)
             else:
-                add(said, position=before)
+                add([said], position=length)
             if utterance == last:
                 break
-            history = [*history, *said]
-            if len(history) > window:
-                history = history[len(history) - window // 2 :]
-                sizes.append(len(tokens) - row)
-                row = len(tokens)
+            history, length = [*history, said], length + len(said)
+            if length > window:
+                history, length = _last(history, window // 2), window // 2
+                sizes.append(0)
                 add(history)
             elif branches:
-                add(said, position=before)
+                add([said], position=length - len(said))
         first += turns
-        sizes.append(len(tokens) - row)
-    device = batch.token_ids.device
-    source, branch, position, start = torch.tensor(tokens, device=device).t()
+        sizes.append(0)
+    return _expanded(pieces, scored, sizes[:-1], batch.token_ids.device)
+
+
+def _expanded(
+    pieces: Sequence[tuple[int, int, int, int, int]],
+    scored: Sequence[int],
+    sizes: Sequence[int],
+    device: torch.device,
+) -> ConversationRows:
+    """Write pieces of text out, token by token: thousands at once, where a loop would be slow."""
+    source, tokens, branch, position, start = torch.tensor(pieces).t()
+
+    def every(values: Tensor, counts: Tensor, *, counting: bool) -> Tensor:
+        """Repeat each value `counts` times, or count up from it."""
+        repeated = values.repeat_interleave(counts)
+        if counting:
+            begins = (counts.cumsum(0) - counts).repeat_interleave(counts)
+            repeated += torch.arange(len(repeated)) - begins
+        return repeated
+
+    begins = tokens.cumsum(0) - tokens
+    chosen = torch.tensor(scored)
     return ConversationRows(
-        source, branch, position, start, torch.tensor(sizes), torch.tensor(scored, device=device)
+        every(source, tokens, counting=True).to(device),
+        every(branch, tokens, counting=False).to(device),
+        every(position, tokens, counting=True).to(device),
+        every(start, tokens, counting=False).to(device),
+        torch.tensor(sizes),
+        every(begins[chosen], tokens[chosen], counting=True).to(device),
     )
+
+
+def _last(history: Sequence[range], tokens: int) -> list[range]:
+    """Cut a history to its last tokens."""
+    kept: list[range] = []
+    for piece in reversed(history):
+        if not tokens:
+            break
+        kept.append(piece[max(0, len(piece) - tokens) :])
+        tokens -= len(kept[-1])
+    return kept[::-1]
 
 
 def _places(token_ids: Tensor, lengths: Tensor, offset: int) -> list[range]:
@@ -134,7 +172,7 @@ def _places(token_ids: Tensor, lengths: Tensor, offset: int) -> list[range]:
     ]
 
 
-def _given(batch: Batch, offset: int) -> list[list[int]]:
+def _given(batch: Batch, offset: int) -> list[list[range]]:
     """List where the tokens stand of the history that each conversation goes on from, its values
     being laid from an offset on.
     """
@@ -142,9 +180,7 @@ def _given(batch: Batch, offset: int) -> list[list[int]]:
         return [[] for _ in batch.turns]
     history: RaggedHistory = batch.history
     begins, lengths = (history.begins() + offset).tolist(), history.lengths.tolist()
-    return [
-        list(range(begin, begin + length)) for begin, length in zip(begins, lengths, strict=True)
-    ]
+    return [[range(begin, begin + length)] for begin, length in zip(begins, lengths, strict=True)]
 
 
 def _differs(batch: Batch) -> list[bool]:

@@ -182,6 +182,7 @@ class HRED(Configured, nn.Module):
         )
         if chosen is not None:
             # Turns that do not count are not predicted: half the work if one speaker is learnt.
+            objective = objective.among(chosen, lengths)
             history, token_ids, read, lengths = (
                 history[chosen],
                 token_ids[chosen],

@@ -92,9 +92,28 @@ class GRU(nn.Module):
         weight, bias, start = (
             tensor.to(gates.dtype) for tensor in (self.weight_hidden, self.bias_hidden, start)
         )
+        if gates.is_cuda:
+            return _cudnn_states(gates, weight, bias, start, batch_sizes)
         run: Any = _GRUSequence.apply  # untyped in torch
         states: Tensor = run(gates, weight, bias, start, batch_sizes)
         return states
+
+
+def _cudnn_states(
+    gates: Tensor, weight: Tensor, bias: Tensor, start: Tensor, batch_sizes: Sequence[int]
+) -> Tensor:
+    """Run a GRU over packed rows in cuDNN: all steps in a few kernels, where ours take ten each.
+
+    cuDNN computes the input's part of the gates itself. It gets that part as its inputs and an
+    identity in place of their weights: one product more, and exact.
+    """
+    identity = torch.eye(gates.shape[1], dtype=gates.dtype, device=gates.device)
+    weights = [identity, weight, torch.zeros_like(bias), bias]
+    sizes = torch.tensor(batch_sizes)  # on the CPU, as cuDNN wants them
+    start = start[None].contiguous()
+    training = torch.is_grad_enabled()
+    states: Tensor = torch.gru(gates, sizes, start, weights, True, 1, 0.0, training, False)[0]
+    return states
 
 
 class _GRUSequence(torch.autograd.Function):

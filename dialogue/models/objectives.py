@@ -34,21 +34,61 @@ def likelihood(
 
     lengths (M,), on the CPU: how many tokens each has.
     """
+    order = rows.argsort(stable=True)  # utterance by utterance, each in its order
     if objective.sampled is not None:
         weight, bias, targets = sampled(weight, bias, targets, count=objective.sampled)
-    log_probs, correct, penalty = penalised_log_probs(
-        inputs, weight, bias, targets, rows, objective=objective
-    )
+    table = penalty = None
+    if objective.teacher is not None:
+        log_probs, correct, penalty = distilled(
+            inputs, weight, bias, targets, order, objective=objective
+        )
+    elif objective.keeps_table:
+        table = torch.softmax(F.linear(inputs, weight, bias), dim=-1, dtype=torch.float)
+        log_probs = table.gather(1, targets[:, None]).squeeze(1).log()
+        correct, table = table.argmax(-1) == targets, table.to(inputs.dtype)[order]
+    else:
+        log_probs, correct, penalty = penalised_log_probs(
+            inputs, weight, bias, targets, rows, objective=objective
+        )
     nothing = torch.zeros(len(lengths), device=log_probs.device)
     real = (torch.arange(int(lengths.max())) < lengths[:, None]).to(log_probs.device)  # (M, T)
     return Likelihood(
         log_probs=nothing.index_add(0, rows, log_probs.float()),
         tokens=lengths.to(log_probs.device),
-        correct_mask=real.masked_scatter(
-            real, correct[rows.argsort(stable=True)]
-        ),  # utterance by utterance, each in its order
+        correct_mask=real.masked_scatter(real, correct[order]),
         penalty=None if penalty is None else nothing.index_add(0, rows, penalty.float()),
+        table=table,
     )
+
+
+def distilled(
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    order: Tensor,
+    *,
+    objective: Objective,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log_probs (P,), correct (P,) and, as a penalty, what a teacher asks for instead.
+
+    order (P,): the tokens utterance by utterance, as the teacher's table has them. With the
+    penalty, -log p(target) becomes (1 - a) * -log p(target) + a * -sum of q(w) log p(w), a being
+    the share that is distilled.
+    """
+    teacher = objective.teacher
+    assert teacher is not None
+    if len(teacher) != len(targets):
+        raise ValueError(
+            f"a teacher's table of {len(teacher)} tokens for {len(targets)}; "
+            "it must have read the same batch"
+        )
+    log_table = torch.log_softmax(F.linear(inputs, weight, bias), dim=-1, dtype=torch.float)
+    log_probs = log_table.gather(1, targets[:, None]).squeeze(1)
+    places = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order)).to(order))
+    instead = -(teacher.index_select(0, places) * log_table).sum(-1)
+    correct = log_table.detach().argmax(-1) == targets
+    return log_probs, correct, objective.distilled * (instead + log_probs)
 
 
 def sampled(

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from dialogue.models.layers import GRU, Dropout, token_log_probs
+from dialogue.models.layers import GRU, Dropout, _cudnn_states, token_log_probs
 
 INPUT, HIDDEN = 5, 7
 LENGTHS = torch.tensor([3, 6, 1, 4, 6])
@@ -225,3 +225,29 @@ def test_dropout_is_repeated_by_a_seed_and_rests_outside_training():
     assert not torch.equal(draws[0], draws[2])
     assert torch.equal(layer.eval()(inputs), inputs)
     assert torch.equal(Dropout(0.0)(inputs), inputs)
+
+
+def test_the_path_for_gpus_has_the_states_and_gradients_of_the_one_for_cpus(ours):
+    generator = torch.Generator().manual_seed(3)
+    sizes = [4, 3, 3, 1]
+    gates = torch.randn(sum(sizes), 3 * HIDDEN, generator=generator, dtype=torch.double)
+    start = torch.randn(sizes[0], HIDDEN, generator=generator, dtype=torch.double)
+    found = []
+    for run in (
+        ours,
+        lambda *given: _cudnn_states(given[0], ours.weight_hidden, ours.bias_hidden, *given[:0:-1]),
+    ):
+        inputs = [part.clone().requires_grad_() for part in (gates, start)]
+        states = run(inputs[0], sizes, inputs[1])
+        ours.zero_grad()
+        (states**3).sum().backward()
+        found.append(
+            [
+                states,
+                *(part.grad for part in inputs),
+                ours.weight_hidden.grad,
+                ours.bias_hidden.grad,
+            ]
+        )
+    for ours_found, theirs_found in zip(*found, strict=True):
+        torch.testing.assert_close(ours_found, theirs_found)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from dialogue.models import LIKELIHOOD, Objective
-from dialogue.models.objectives import earlier_tokens, penalised_log_probs, sampled
+from dialogue.models.objectives import distilled, earlier_tokens, penalised_log_probs, sampled
 from tests.dialogue.conftest import as_batch, make_conversation
 
 ROWS = torch.tensor([0, 1, 2, 0, 1, 0, 1, 0, 0])
@@ -182,3 +182,33 @@ def test_what_is_not_taught_is_not_scored_and_leaves_the_rest_as_it_was(model):
     assert model.penalised(nothing, LIKELIHOOD).log_probs.requires_grad, (
         "a batch of nothing to learn can still be stepped on"
     )
+
+
+def test_a_teacher_takes_its_share_of_the_cross_entropy(layer):
+    teacher = torch.rand(len(ROWS), VOCABULARY, dtype=torch.double).softmax(-1)  # by utterance
+    order = ROWS.argsort(stable=True)
+    _, _, penalty = distilled(
+        *layer, TARGETS, order, objective=Objective(distilled=0.3, teacher=teacher)
+    )
+    table = F.log_softmax(F.linear(*layer), dim=-1)
+    for place, at in enumerate(order.tolist()):
+        true, told = -table[at, TARGETS[at]], -(teacher[place] * table[at]).sum()
+        assert float(true + penalty[at]) == pytest.approx(float(0.7 * true + 0.3 * told))
+
+
+def test_a_teacher_that_knows_the_true_words_changes_nothing(layer):
+    order = ROWS.argsort(stable=True)
+    teacher = F.one_hot(TARGETS[order], VOCABULARY).double()
+    log_probs, correct, penalty = distilled(
+        *layer, TARGETS, order, objective=Objective(distilled=0.5, teacher=teacher)
+    )
+    plain = penalised_log_probs(*layer, TARGETS, ROWS, objective=LIKELIHOOD)
+    assert torch.allclose(log_probs, plain[0]) and torch.equal(correct, plain[1])
+    assert penalty.abs().max() < 1e-12
+
+
+def test_a_teacher_that_read_another_batch_is_refused(layer):
+    with pytest.raises(ValueError, match="a teacher's table of 2 tokens for 9"):
+        distilled(
+            *layer, TARGETS, ROWS.argsort(), objective=Objective(teacher=torch.ones(2, VOCABULARY))
+        )

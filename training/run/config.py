@@ -46,6 +46,12 @@ class FitConfig:
         "anew each time: faster if the vocabulary is large and the machine small "
         "(default: over the whole vocabulary)",
     )
+    teacher: str | None = setting(
+        None,
+        "the folder of a larger model's checkpoint, whose probabilities are learnt beside the true "
+        "words (Hinton et al. 2015); it must have the same vocabulary",
+    )
+    distilled: float = setting(0.5, "share of the loss that --teacher gives")
     validation_tokens: int | None = setting(
         None, "validate on this many tokens of the validation split (default: all of it)"
     )
@@ -106,7 +112,7 @@ class FitConfig:
                     f"--{name.replace('_', '-')} is {getattr(self, name)}; "
                     f"it must be at least {least}"
                 )
-        for name in ("recognised", "history_dropout"):
+        for name in ("recognised", "history_dropout", "distilled"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
                     f"--{name.replace('_', '-')} is {getattr(self, name)}; "
@@ -133,6 +139,11 @@ class FitConfig:
                     f"it must be from 1 to --batch-tokens, {self.batch_tokens}"
                 )
             object.__setattr__(self, "recognised", 0.0)  # a text is read as it is written
+        if self.teacher is not None and self.sampled_softmax is not None:
+            raise ValueError(
+                "a teacher's probabilities are of the whole vocabulary; "
+                "leave --sampled-softmax or --teacher out"
+            )
         if not math.isfinite(self.epochs):
             raise ValueError(
                 f"--epochs is {self.epochs}; it must be a number of passes over the data"
@@ -161,7 +172,12 @@ class FitConfig:
     @property
     def objective(self) -> Objective:
         """Return what is added to cross-entropy."""
-        return Objective(self.label_smoothing, self.unlikelihood, self.sampled_softmax)
+        return Objective(
+            self.label_smoothing,
+            self.unlikelihood,
+            self.sampled_softmax,
+            0.0 if self.teacher is None else self.distilled,
+        )
 
 
 def ask(arguments: Sequence[str], *, stage: str | None = None) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def check_abilities(
         raise ValueError(
             f"{type(model).__name__} has no `penalised`, so it can only be fitted by "
             "cross-entropy over true words; "
-            "leave --label-smoothing, --unlikelihood and --teacher-forcing out"
+            "leave --label-smoothing, --unlikelihood, --teacher and --teacher-forcing out"
         )
 
 
@@ -77,14 +77,16 @@ class Trainer:
         optimizer: str = "adam",
         objective: Objective = LIKELIHOOD,
         own_words: OwnWords | None = None,
+        teacher: ModelModule[Any] | None = None,
         carries: bool = False,
         processes: Processes = ALONE,
     ) -> None:
         """Prepare a model for training.
 
-        own_words: how its decoder finds its own words, if it is to read some. carries: every batch
-        continues where the previous one stopped, from `carried`, the model's state there. Raises
-        ValueError if the model does not support the objective.
+        own_words: how its decoder finds its own words, if it is to read some. teacher: the model
+        whose probabilities it learns, as far as the objective says (distilled). carries: every
+        batch continues where the previous one stopped, from `carried`, the model's state there.
+        Raises ValueError if the model does not support the objective.
         """
         check_abilities(
             model, objective=objective, own_words=own_words is not None, carries=carries
@@ -92,6 +94,7 @@ class Trainer:
         self._objective, self._own_words, self._carries = objective, own_words, carries
         self.carried: Tensor | None = None  # (N, C); None before the first batch
         self.model = model.to(device).train()
+        self._teacher = None if teacher is None else teacher.to(device).eval()
         self.device = device
         self._processes = processes
         bf16 = computes_in_bf16(device) if precision == "auto" else precision == "bf16"
@@ -176,7 +179,13 @@ class Trainer:
             found, self.carried = self._computing.read_on(batch, self._objective)
             return found
         if isinstance(self._computing, Penalises):
-            return self._computing.penalised(batch, self._objective)
+            objective = self._objective
+            if isinstance(self._teacher, Penalises):
+                every = replace(batch, loss_mask=None)  # the table has a row for each token
+                with torch.no_grad():
+                    told = self._teacher.penalised(every, Objective(keeps_table=True))
+                objective = replace(objective, teacher=told.table)
+            return self._computing.penalised(batch, objective)
         return self._computing.log_likelihood(batch)
 
     @torch.no_grad()
