@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--precision",
         default=os.environ.get("PRECISION") or "auto",
-        help="precision of the output layer: auto, fp32, bf16 or int8 (env PRECISION)",
+        help="precision of the output layer: auto, fp32, bf16, fp16 or int8 (env PRECISION)",
     )
     add_device(parser)
     parser.add_argument(

@@ -35,7 +35,7 @@ from dialogue.decoding.paths import Hypothesis
 from dialogue.decoding.search import search
 from dialogue.limits import limits_of, limits_of_settings, read_phrases
 from dialogue.models import History, prepare
-from dialogue.models.history import empty_history, history_from_bytes
+from dialogue.models.history import empty_history, history_from_bytes, rows_apart
 from dialogue.ranking import Candidate, LikelihoodRanker, RecallRanker, ranked, ranker_of
 from dialogue.recall import Recalled
 from dialogue.safety import Level, guard
@@ -352,10 +352,11 @@ class DialogueAgent:
         )
         before = self._scorer.histories(conversations)
         histories = self.model.encode_turn(token_ids, lengths, before)
-        # copied row by row: a view would keep the whole batch alive as long as one conversation
         return [
-            conversation.after(turn, histories[[row]])
-            for row, (conversation, turn) in enumerate(zip(conversations, turns, strict=True))
+            conversation.after(turn, history)
+            for conversation, turn, history in zip(
+                conversations, turns, rows_apart(histories), strict=True
+            )
         ]
 
     def _pad(self, utterances: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+from torch import Tensor
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -26,6 +30,17 @@ def choose_device(name: str | None = None) -> torch.device:
         # float32 means float32: cuDNN's recurrent layers would round their inputs to 10 bits.
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
+
+
+def sent(
+    values: Sequence[Any], device: torch.device | None, *, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Return a tensor of numbers on a device, without waiting until the device has it.
+
+    device: None is torch's default.
+    """
+    here = torch.tensor(values, dtype=dtype, device="cpu")
+    return here.to(device or torch.get_default_device(), non_blocking=True)
 
 
 def computes_in_bf16(device: torch.device) -> bool:

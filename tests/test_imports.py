@@ -152,6 +152,8 @@ def test_search_and_constraints_know_no_model_text_or_alexa():
     allowed = {
         "dialogue.config",
         "dialogue.decoding",
+        "dialogue.device",
+        "dialogue.device.sent",
         "dialogue.models.DecoderState",
         "dialogue.models",
     }

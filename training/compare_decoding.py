@@ -106,7 +106,7 @@ def _options() -> argparse.ArgumentParser:
     add(
         "--precision",
         default="auto",
-        help="precision of the output layer: auto, fp32, bf16 or int8 (default: %(default)s)",
+        help="precision of the output layer: auto, fp32, bf16, fp16 or int8 (default: %(default)s)",
     )
     add(
         "--replies",

@@ -21,6 +21,7 @@ from torch import Tensor
 from dialogue.config import DecodeConfig
 from dialogue.decoding.ngram_state import NEVER, NgramState, Phrases, Source, lay_out
 from dialogue.decoding.paths import IMPOSSIBLE
+from dialogue.device import sent
 
 Constraint = Callable[[Tensor, NgramState], Tensor]
 EVERYTHING = slice(None)
@@ -96,7 +97,7 @@ def rules_of(
 
 def forbid(token_ids: Sequence[int], *, device: torch.device | None = None) -> Constraint:
     """Return a constraint that blocks these tokens."""
-    forbidden = torch.tensor(token_ids, dtype=torch.long, device=device)
+    forbidden = sent(token_ids, device, dtype=torch.long)
     return lambda log_probs, ngram_state: log_probs.index_fill_(1, forbidden, IMPOSSIBLE)
 
 

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dialogue.device import sent
+
 NEVER = 1 << 30  # more tokens than can ever match
 Phrases = Sequence[Sequence[int]]
 
@@ -122,14 +124,14 @@ def lay_out(
             tokens[row] += [padding] * (end - len(tokens[row]))
             needed[row] += [NEVER] * (end - len(needed[row]))
         columns[source] = slice(start, end)
-    laid = torch.tensor([tokens, needed], dtype=torch.long).to(device)  # (2, N, W)
+    laid = sent([tokens, needed], device, dtype=torch.long)  # (2, N, W)
     laid = laid.repeat_interleave(repeat, dim=1)  # (2, R, W)
     width = max(map(len, prefixes), default=0)
-    prefix = torch.tensor(
+    prefix = sent(
         [[*prefix, *[-1] * (width - len(prefix))] for prefix in prefixes or [()] * conversations],
+        device,
         dtype=torch.long,
-    )
-    prefix = prefix.to(device).repeat_interleave(repeat, dim=0)  # (R, P)
+    ).repeat_interleave(repeat, dim=0)  # (R, P)
     begin = columns[reply].start + 1 if reply in columns else 0
     return NgramState(laid[0], torch.ones_like(laid[0]), laid[1], prefix, begin), columns
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dialogue.device import sent
+
 IMPOSSIBLE = float("-inf")
 
 
@@ -81,7 +83,7 @@ class Paths:
             % vocabulary
         )
         penalties = [penalty(length, self.alpha) for length in range(len(self.steps))]
-        scores = scores / torch.tensor(penalties, device=scores.device)[:, None]
+        scores = scores / sent(penalties, scores.device)[:, None]
         return scores.masked_fill_(tokens != self.eos_id, IMPOSSIBLE)
 
     def worst_kept(self, vocabulary: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dialogue.config import DecodeConfig
 from dialogue.decoding.paths import Paths
+from dialogue.device import sent
 
 Draw = Callable[[Tensor, Tensor, Paths], Tensor]
 BINS = 2048  # of a histogram over a span of log-probabilities
@@ -42,7 +43,7 @@ def drawing(config: DecodeConfig, sentence_ends: Sequence[int], *, device: torch
         return lambda log_probs, uniform, paths: draw_top_k(log_probs, uniform, config.top_k)
     if config.method != "factual-nucleus":
         return lambda log_probs, uniform, paths: draw_nucleus(log_probs, uniform, config.top_p)
-    ends = torch.tensor(sentence_ends, dtype=torch.long, device=device)
+    ends = sent(sentence_ends, device, dtype=torch.long)
 
     def draw_factual(log_probs: Tensor, uniform: Tensor, paths: Paths) -> Tensor:
         decay = config.top_p_decay ** since_sentence_end(paths, log_probs.shape, ends)
@@ -60,7 +61,9 @@ def since_sentence_end(paths: Paths, shape: Sequence[int], ends: Tensor) -> Tens
         return torch.zeros(rows, device=ends.device)
     said = torch.stack([step.kept.view(-1) for step in paths.steps]) % vocabulary  # (T, R)
     places = torch.arange(1, length + 1, device=ends.device)[:, None]
-    return length - (torch.isin(said, ends) * places).amax(0)
+    # a table, for torch.isin sorts where `ends` are many, and waits for the device to do so
+    is_end = torch.zeros(vocabulary, dtype=torch.long, device=ends.device).index_fill_(0, ends, 1)
+    return length - (is_end[said] * places).amax(0)
 
 
 def draw(weights: Tensor, uniform: Tensor) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from dialogue.device import sent
 from dialogue.models import DecoderState
 
 State = TypeVar("State", bound=DecoderState)
@@ -31,24 +32,46 @@ def log_probs_of(
     The replies to a history make a tree. Each step reads one level of it, a row for each different
     beginning.
     """
+    levels = list(_levels(owners, replies, bos_id=bos_id, eos_id=eos_id))
     totals = torch.zeros(len(replies), device=device)
+    # Sent at once: a copy a level would have the device wait for the next one.
+    everything = [number for level in levels for part in level for number in part]
+    sizes = [len(part) for level in levels for part in level]
+    parts = iter(torch.split(sent(everything, device, dtype=torch.long), sizes))
+    for before, read, rows, said, alive in zip(*[parts] * len(Level._fields), strict=True):
+        log_probs, state = step(read, state.select(before))  # (R, V)
+        totals[alive] += log_probs[rows, said]
+    return totals
+
+
+class Level(NamedTuple):
+    """One level of the tree: R nodes, and Q replies that go through one of them each."""
+
+    before: Sequence[int]  # (R,): the row of the level before
+    read: Sequence[int]  # (R,): the token
+    rows: Sequence[int]  # (Q,): the node of each reply
+    said: Sequence[int]  # (Q,): the token that the reply says there
+    alive: Sequence[int]  # (Q,): the replies
+
+
+def _levels(
+    owners: Sequence[int], replies: Sequence[Sequence[int]], *, bos_id: int, eos_id: int
+) -> Iterator[Level]:
+    """Yield the levels of the tree, as long as a reply goes on."""
     going = [(owner, bos_id, reply) for reply, owner in enumerate(owners)]  # row, token, reply
     length = 0
     while going:
-        nodes: dict[tuple[int, int], int] = {}  # of this level: the row before, and the token read
+        nodes: dict[tuple[int, int], int] = {}  # the row before, and the token read
         rows = [nodes.setdefault((before, token), len(nodes)) for before, token, _ in going]
-        before, tokens = torch.tensor(list(nodes), device=device).T
-        log_probs, state = step(tokens, state.select(before))  # (R, V)
-        here = [replies[reply] for _, _, reply in going]
-        said = [ids[length] if length < len(ids) else eos_id for ids in here]
-        alive = torch.tensor([reply for _, _, reply in going], device=device)
-        totals[alive] += log_probs[
-            torch.tensor(rows, device=device), torch.tensor(said, device=device)
+        alive = [reply for _, _, reply in going]
+        said = [
+            replies[reply][length] if length < len(replies[reply]) else eos_id for reply in alive
         ]
+        before, read = zip(*nodes, strict=True)
+        yield Level(before, read, rows, said, alive)
         going = [
             (row, token, reply)
-            for row, token, (_, _, reply) in zip(rows, said, going, strict=True)
+            for row, token, reply in zip(rows, said, alive, strict=True)
             if length < len(replies[reply])
         ]
         length += 1
-    return totals

@@ -22,6 +22,7 @@ from dialogue.decoding import beam, sampling
 from dialogue.decoding.constraints import Constraint, Limits, compose
 from dialogue.decoding.ngram_state import NgramState
 from dialogue.decoding.paths import IMPOSSIBLE, Hypothesis, Paths, Taken, penalty, without_nan_
+from dialogue.device import sent
 from dialogue.models import DecoderState
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class _Live(Generic[State]):
 
     def select(self, conversations: list[int], groups: int) -> _Live[State]:
         """Return these conversations (indices into those searched now) with all their groups."""
-        beams = _spread(torch.tensor(conversations, device=self.totals.device), groups)
+        beams = _spread(sent(conversations, self.totals.device), groups)
         rows = _spread(beams, self.totals.shape[1])
         return _Live(
             state=self.state.select(rows),
@@ -183,7 +184,7 @@ def _begin(
         sums=totals,
         first_rows=torch.arange(0, rows, k, device=device)[:, None],
         ngram_state=ngram_state,
-        uniform=sampling.uniforms(seeds, samples=k, steps=drawn).to(device),
+        uniform=sampling.uniforms(seeds, samples=k, steps=drawn).to(device, non_blocking=True),
         paths=Paths(k, eos_id, config.length_penalty),
         conversations=list(range(conversations)),
     )

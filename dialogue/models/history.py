@@ -205,6 +205,13 @@ def stack_histories(histories: Sequence[H]) -> H:
     return cast(H, cast(OwnHistory, first).stack(cast(Any, others)))
 
 
+def rows_apart(history: H) -> list[H]:
+    """Return each row of a history by itself, copied: a view would keep all of them alive."""
+    if isinstance(history, Tensor):
+        return [cast(H, row.clone()) for row in torch.split(history, 1)]
+    return [history[[row]] for row in range(len(history))]
+
+
 def history_to_bytes(history: History, *, half: bool = False) -> bytes:
     """Write the history of one conversation in the safetensors format.
 

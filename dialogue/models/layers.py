@@ -26,7 +26,7 @@ def check_ids(token_ids: Tensor, embedding: nn.Embedding) -> None:
     A GPU would fail without naming them, and stay unusable for the rest of the process.
     """
     size = embedding.num_embeddings
-    lowest, highest = int(token_ids.min()), int(token_ids.max())
+    lowest, highest = torch.stack(token_ids.aminmax()).tolist()  # waits for a device once
     if lowest < 0 or highest >= size:
         raise ValueError(
             f"token ids from {lowest} to {highest}: this model has {size}, 0 to {size - 1}; "

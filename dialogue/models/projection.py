@@ -5,6 +5,7 @@ Each call has few rows. Precision is chosen for the whole process, never for the
 
     fp32   what the model was trained to compute
     bf16   weights, activations and result rounded to 8 bits of mantissa
+    fp16   rounded to 11 bits, on a GPU alone: as fast as bf16 there, and finer
     int8   weights scaled by output channel, activations by row: no row depends on its neighbours
     auto   the fastest of them on this device (`choose_precision`)
 
@@ -31,7 +32,7 @@ Linear = Callable[
 Engine = Callable[[Tensor, Tensor], Linear]  # weight (out, in), bias (out,)
 
 TINY = torch.finfo(torch.float32).tiny
-PRECISIONS = ("auto", "fp32", "bf16", "int8")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 PROBE_ROWS = 10  # a beam of one talker: where latency is felt
 PROBE_CALLS = 5
 MANY_ROWS = 32  # from where oneDNN's whole numbers are faster than FBGEMM's
@@ -94,6 +95,7 @@ def _engines_of(device: torch.device) -> Mapping[str, list[Engine]]:
     return {
         "fp32": [_plain, *([_transposed] if cpu else []), *([_packed] if packs else [])],
         "bf16": [_half, *([_half_packed] if packs and computes_in_bf16(device) else [])],
+        "fp16": [_fp16] if device.type == "cuda" else [],
         "int8": [_int8] if cpu and "fbgemm" in torch.backends.quantized.supported_engines else [],
     }
 
@@ -133,8 +135,16 @@ def _packed(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def _half(weight: Tensor, bias: Tensor) -> Linear:
-    half, half_bias = weight.bfloat16(), bias.bfloat16()
-    return lambda rows: F.linear(rows.bfloat16(), half, half_bias).float()
+    return _rounded(weight, bias, torch.bfloat16)
+
+
+def _fp16(weight: Tensor, bias: Tensor) -> Linear:
+    return _rounded(weight, bias, torch.float16)
+
+
+def _rounded(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Linear:
+    weight, bias = weight.to(dtype), bias.to(dtype)
+    return lambda rows: F.linear(rows.to(dtype), weight, bias).float()
 
 
 def _half_packed(weight: Tensor, bias: Tensor) -> Linear:

@@ -19,6 +19,7 @@ from dialogue.models.history import (
     history_from_bytes,
     history_to_bytes,
     max_history_bytes,
+    rows_apart,
     stack_histories,
 )
 from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, history_after, make_conversation
@@ -185,6 +186,16 @@ def test_histories_turn_by_turn_are_those_of_all_turns_at_once(model):
             history = model.encode_turn(said, torch.tensor([len(turn)]), history)
     found = histories_before(model.encode_turn, batch, empty_history(model))
     same(found, stack_histories(expected))
+
+
+def test_the_rows_of_a_history_apart_are_copies_of_each(model):
+    histories = [history_after(model, conversation) for conversation in UNEVEN]
+    every = stack_histories(histories)
+    apart = rows_apart(every)
+    for one, expected in zip(apart, histories, strict=True):
+        same(one, expected)
+    if isinstance(every, torch.Tensor):
+        assert all(one.untyped_storage().nbytes() == one.nbytes for one in apart)
 
 
 def test_a_history_goes_through_bytes_and_back_digit_by_digit(model):

@@ -155,7 +155,7 @@ def test_auto_is_one_of_the_precisions(layer):
 
 @pytest.mark.parametrize("precision", ["int4", "", "FP32"])
 def test_an_unknown_precision_is_refused_with_those_that_there_are(layer, precision):
-    with pytest.raises(ValueError, match="is one of auto, fp32, bf16, int8"):
+    with pytest.raises(ValueError, match="is one of auto, fp32, bf16, fp16, int8"):
         lay_out(*layer, precision=precision)
 
 
