@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from dialogue import checkpoint
 from dialogue.candidates import LanguageModel, Scorer
@@ -360,12 +361,9 @@ class DialogueAgent:
         ]
 
     def _pad(self, utterances: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        lengths = torch.tensor([len(utterance) for utterance in utterances])
-        rows = [
-            [*utterance, *[self.vocabulary.pad_id] * (int(lengths.max()) - len(utterance))]
-            for utterance in utterances
-        ]
-        return torch.tensor(rows, device=self.device), lengths
+        rows = [torch.tensor(utterance) for utterance in utterances]
+        padded = pad_sequence(rows, batch_first=True, padding_value=self.vocabulary.pad_id)
+        return padded.to(self.device), torch.tensor([len(row) for row in rows])
 
     # --- candidates for the last turn ------------------------------------------------------------
 

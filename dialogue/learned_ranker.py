@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from dialogue.atomic_file import replace_file
 from dialogue.conversation import Conversation
@@ -238,10 +239,16 @@ class LearnedRanker:
         """Lay out texts, (M, T): the last READ_TOKENS of each, or those at its beginning."""
         part = slice(READ_TOKENS) if beginning else slice(-READ_TOKENS, None)
         rows = [ids[part] for ids in self.vocabulary.encode_all(texts)]
-        longest = max(1, *map(len, rows))
-        return torch.tensor(
-            [[*row, *[self.vocabulary.pad_id] * (longest - len(row))] for row in rows]
-        )
+        return table(rows, self.vocabulary.pad_id)
+
+
+def table(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+    """Pad rows of token ids, at least one, to a tensor (M, T) of at least one column."""
+    rows = [row or [pad_id] for row in rows]
+    # one tensor, then split: a tensor made for each row takes twice as long
+    flat = torch.tensor([token for row in rows for token in row])
+    parts = list(torch.split(flat, [len(row) for row in rows]))
+    return pad_sequence(parts, batch_first=True, padding_value=pad_id)
 
 
 # --- numbers -------------------------------------------------------------------------------------

@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 
 from dialogue.feelings import HEARD, SAID, Feelings
-from dialogue.learned_ranker import READ_TOKENS
+from dialogue.learned_ranker import READ_TOKENS, table
 from dialogue.vocabulary import Vocabulary
 from training.corpora.transcript import Transcript
-from training.ranking.matching import table
 
 CORPUS = "empathetic"
 GLAD = {

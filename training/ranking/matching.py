@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dialogue.atomic_file import replace_file
-from dialogue.learned_ranker import READ_TOKENS, READ_TURNS, Matcher
+from dialogue.learned_ranker import READ_TOKENS, READ_TURNS, Matcher, table
 from dialogue.vocabulary import Vocabulary
 from training.corpora.roles import only_companion
 from training.corpora.transcript import Transcript
@@ -155,12 +155,6 @@ def context_table(contexts: Sequence[Sequence[Sequence[int]]], pad_id: int) -> T
     """Pad contexts to a tensor (N, READ_TURNS, T)."""
     turns = [turn for context in contexts for turn in [*context, *[()] * READ_TURNS][:READ_TURNS]]
     return table(turns, pad_id).view(len(contexts), READ_TURNS, -1)
-
-
-def table(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """Pad rows of token ids to a tensor (M, T)."""
-    longest = max(1, *map(len, rows))
-    return torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in rows])
 
 
 def _write(matcher: Matcher, state: Path, steps: int, seconds: float) -> None:

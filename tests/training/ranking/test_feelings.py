@@ -3,10 +3,9 @@
 import torch
 
 from dialogue.feelings import HEARD, SAID, Feelings
-from dialogue.learned_ranker import READ_TOKENS
+from dialogue.learned_ranker import READ_TOKENS, table
 from training.corpora.transcript import Transcript
 from training.ranking import feelings
-from training.ranking.matching import table
 
 GLAD = ("i am fine, thanks", "glad to hear it", "very well, and you?", "yes, i like jazz")
 TROUBLED = ("that is sad", "it was too cold", "i am tired then", "not really")

@@ -16,7 +16,14 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import DecodeConfig, ModelConfig
 from dialogue.conversation import Conversation, Turn
-from dialogue.learned_ranker import NUMBERS, LearnedRanker, Matcher, RankerConfig, RankerNetwork
+from dialogue.learned_ranker import (
+    NUMBERS,
+    LearnedRanker,
+    Matcher,
+    RankerConfig,
+    RankerNetwork,
+    table,
+)
 from dialogue.models.hred import HRED
 from dialogue.ranking import Candidate
 from training import fit_ranker
@@ -84,9 +91,7 @@ def test_the_matcher_learns_which_reply_goes_with_which_context(vocabulary, talk
     contexts = matcher.context_vectors(
         matching.context_table([pair.context for pair in found], vocabulary.pad_id)
     )
-    replies = matcher.reply_vectors(
-        matching.table([pair.reply for pair in found], vocabulary.pad_id)
-    )
+    replies = matcher.reply_vectors(table([pair.reply for pair in found], vocabulary.pad_id))
     assert torch.allclose(contexts.norm(dim=1), torch.ones(len(found)), atol=1e-5)
     assert (contexts @ replies.t()).argmax(1).tolist() == list(range(len(THINGS)))
     assert matching.hits(matcher, found) == 1.0
@@ -124,7 +129,7 @@ def test_padding_and_neighbours_change_no_vector(vocabulary):
         vocabulary.encode("i like my cat."),
         vocabulary.encode("what is your dog like? what is your dog like?"),
     ]
-    together = matcher.reply_vectors(matching.table(rows, vocabulary.pad_id))
+    together = matcher.reply_vectors(table(rows, vocabulary.pad_id))
     for row, vector in zip(rows, together, strict=True):
         assert torch.allclose(matcher.reply_vectors(torch.tensor([row]))[0], vector, atol=1e-5)
 
