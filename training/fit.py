@@ -12,7 +12,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from dialogue import checkpoint
 from dialogue.checkpoint import Checkpoint
 from dialogue.command_line import FAILED, INTERRUPTED, command, tell
 from dialogue.config import ModelConfig
-from dialogue.models import ModelClass, ModelModule, Penalises
+from dialogue.models import Batch, ModelClass, ModelModule, Penalises
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
 from training.corpora.transcript import Complaints
@@ -61,10 +61,18 @@ SHOW_STEPS = 20
 
 @dataclass(frozen=True)
 class Hooks:
-    """Where a caller can follow a run. clock: seconds; before_step: called with the run."""
+    """Where a caller can follow a run, and take part in it.
+
+    clock: seconds. before_step, after_step: called with the run; after a step the last of its
+    metrics are that step's. validate: (run, batches) -> perplexity per token, and accuracy.
+    """
 
     clock: Callable[[], float] = time.monotonic
     before_step: Callable[[Fitting], object] = lambda run: None
+    after_step: Callable[[Fitting], object] = lambda run: None
+    validate: Callable[[Fitting, Iterable[Batch]], tuple[float, float]] = lambda run, batches: (
+        run.trainer.validate(batches)
+    )
 
 
 NO_HOOKS = Hooks()
@@ -256,6 +264,7 @@ def take(step: Step, run: Fitting, total: int) -> None:
     progress.step += 1
     progress.batch += 1
     progress.tokens += step.tokens
+    run.hooks.after_step(run)
 
 
 def end(run: Fitting, bar: tqdm[Any]) -> None:
@@ -307,8 +316,8 @@ def validate(run: Fitting) -> None:
     loss, _, _ = means(run.metrics, progress.step)
     run.metrics.clear()
     share = run.data.validation[processes.number :: processes.count]
-    perplexity, accuracy = run.trainer.validate(
-        tqdm(share, desc="validating", leave=False, disable=not processes.first)
+    perplexity, accuracy = run.hooks.validate(
+        run, tqdm(share, desc="validating", leave=False, disable=not processes.first)
     )
     if not math.isfinite(perplexity):
         raise ValueError(

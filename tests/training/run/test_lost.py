@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -203,11 +203,11 @@ def test_a_run_that_dies_in_the_write_of_a_file_goes_on_as_if_nothing_had_happen
     class Killed(BaseException):
         pass
 
-    validations, validate, write = [], fit.Trainer.validate, Path.replace
+    validations, write = [], Path.replace
 
-    def counted(self, planned):
+    def counted(run, batches):
         validations.append(1)
-        return validate(self, planned)
+        return run.trainer.validate(batches)
 
     def killed(self, target):
         if len(validations) >= 2 and Path(target) == out / file:
@@ -219,10 +219,9 @@ def test_a_run_that_dies_in_the_write_of_a_file_goes_on_as_if_nothing_had_happen
             raise Killed
         return write(self, target)
 
-    monkeypatch.setattr(fit.Trainer, "validate", counted)
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(Killed):
-        fit.main(options)
+        fit.main(options, hooks=fit.Hooks(validate=counted))
     monkeypatch.undo()
     assert (out / f"{file}.partial").exists()
     assert fit.main(["--resume", f"--out={out}", "--device=cpu"]) == 0
@@ -251,27 +250,24 @@ def files_of_at_most(size):
     ["checkpoint/config.json", "checkpoint/model.safetensors", "loss.png", "state.safetensors"],
 )
 def test_on_a_full_disk_a_run_ends_with_a_word_and_goes_on_when_there_is_room(
-    options, tmp_path, monkeypatch, capsys, file
+    options, tmp_path, capsys, file
 ):
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
     assert fit.main([*options[:-1], f"--out={undisturbed}"]) == 0
     capsys.readouterr()
     size = (undisturbed / file).stat().st_size
 
-    def validate(self, planned):
-        found = original(self, planned)
-        full.append(1)
-        if len(full) == 2:
-            limit.__enter__()
+    validations, limit = [], ExitStack()
+
+    def validate(run, batches):
+        found = run.trainer.validate(batches)
+        validations.append(found)
+        if len(validations) == 2:
+            limit.enter_context(files_of_at_most(size // 2))
         return found
 
-    full, original, limit = [], fit.Trainer.validate, files_of_at_most(size // 2)
-    monkeypatch.setattr(fit.Trainer, "validate", validate)
-    try:
-        assert fit.main(options) == 2
-    finally:
-        limit.__exit__(None, None, None)
-    monkeypatch.undo()
+    with limit:
+        assert fit.main(options, hooks=fit.Hooks(validate=validate)) == 2
     said = capsys.readouterr().err
     assert "error: cannot write " in said
     assert "its previous content is unchanged" in said

@@ -5,8 +5,6 @@ import pytest
 from dialogue import checkpoint
 from tests.training.conftest import log
 from training import fit
-from training.run import log as run_log
-from training.run import schedule
 from training.run.config import FitConfig
 from training.run.schedule import learning_rate_at, teacher_forcing_at
 from training.run.state import Progress
@@ -44,27 +42,23 @@ def test_the_share_of_true_words_goes_from_the_first_to_the_second_in_a_line():
     assert shares == pytest.approx([0.9, 0.8, 0.5, 0.5])
 
 
-def validated(monkeypatch, perplexities):
-    """Make validations find these perplexities in turn, and record each step's learning rate."""
+def validated(perplexities):
+    """Return hooks by which validations find these perplexities in turn, and a list that records
+    each step's learning rate.
+    """
     left, rates = iter(perplexities), []
-    original = fit.Trainer.step
 
-    def step(self, batch, *, learning_rate, **options):
-        rates.append(learning_rate)
-        return original(self, batch, learning_rate=learning_rate, **options)
+    def record(run):
+        rates.append(run.trainer.optimiser.param_groups[0]["lr"])
 
-    monkeypatch.setattr(fit.Trainer, "step", step)
-    monkeypatch.setattr(fit.Trainer, "validate", lambda self, planned: (next(left), 0.5))
-    monkeypatch.setattr(schedule, "WARMUP_STEPS", 1)
-    monkeypatch.setattr(run_log, "draw_curves", lambda out: None)
-    return rates
+    return fit.Hooks(after_step=record, validate=lambda run, batches: (next(left), 0.5)), rates
 
 
-def test_without_gain_the_learning_rate_is_halved_and_at_last_the_run_stops(
-    options, tmp_path, monkeypatch
-):
-    rates = validated(monkeypatch, [50.0, 40.0, 41.0, 40.0, 39.0, 39.5, 39.0, 39.0, 60.0, 1.0])
-    assert fit.main([*options, "--epochs=50", "--validations=1", "--schedule=plateau"]) == 0
+def test_without_gain_the_learning_rate_is_halved_and_at_last_the_run_stops(options, tmp_path):
+    """All of it within the first 200 steps, in which the learning rate warms up."""
+    hooks, rates = validated([50.0, 40.0, 41.0, 40.0, 39.0, 39.5, 39.0, 39.0, 60.0, 1.0])
+    plateau = ["--epochs=50", "--validations=1", "--schedule=plateau"]
+    assert fit.main([*options, *plateau], hooks=hooks) == 0
     rows = log(tmp_path / "run")
     assert [row["perplexity"] for row in rows] == [
         50.0,
@@ -83,8 +77,9 @@ def test_without_gain_the_learning_rate_is_halved_and_at_last_the_run_stops(
     steps = [0, *(row["step"] for row in rows)]
     assert len(rates) == steps[-1]
     for number, halvings in enumerate([0, 0, 0, 1, 2, 2, 3, 4, 5]):
-        assert rates[steps[number] : steps[number + 1]] == pytest.approx(
-            [0.05 / 2**halvings] * (steps[number + 1] - steps[number])
+        taken = range(steps[number], steps[number + 1])
+        assert [rates[step] for step in taken] == pytest.approx(
+            [0.05 / 2**halvings * (step + 1) / 200 for step in taken]
         )
     assert (
         checkpoint.load(tmp_path / "run" / "checkpoint").training["progress"]["step"]
@@ -92,12 +87,11 @@ def test_without_gain_the_learning_rate_is_halved_and_at_last_the_run_stops(
     )
 
 
-def test_a_run_that_stopped_for_want_of_gain_does_not_go_on_by_itself(
-    options, tmp_path, monkeypatch
-):
-    rates = validated(monkeypatch, [5.0] * 9)
-    assert fit.main([*options, "--epochs=50", "--validations=1"]) == 0
+def test_a_run_that_stopped_for_want_of_gain_does_not_go_on_by_itself(options, tmp_path):
+    hooks, rates = validated([5.0] * 9)
+    assert fit.main([*options, "--epochs=50", "--validations=1"], hooks=hooks) == 0
     taken = len(rates)
-    assert fit.main(["--resume", f"--out={tmp_path / 'run'}", "--device=cpu"]) == 0
+    resumed = ["--resume", f"--out={tmp_path / 'run'}", "--device=cpu"]
+    assert fit.main(resumed, hooks=hooks) == 0
     assert len(rates) == taken
     assert len(log(tmp_path / "run")) == 5
