@@ -40,7 +40,14 @@ def sent(
     device: None is torch's default.
     """
     here = torch.tensor(values, dtype=dtype, device="cpu")
-    return here.to(device or torch.get_default_device(), non_blocking=True)
+    return moved(here, device or torch.get_default_device())
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Move a tensor to a device without waiting until the device has it."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # from any other memory, a large copy waits its turn
+    return tensor.to(device, non_blocking=True)
 
 
 def computes_in_bf16(device: torch.device) -> bool:

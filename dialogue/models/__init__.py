@@ -17,7 +17,7 @@ Four more calls are a model's own choice: `HasEmptyHistory` (a history that is n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import (
     Any,
     ClassVar,
@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dialogue.config import ModelConfig
+from dialogue.device import moved
 
 
 class History(Protocol):
@@ -91,7 +92,8 @@ class Batch:
     or other words altogether: (token_ids (M, T'), lengths (M,)); None: the utterances. loss_mask
     (M,) bool or None: turns that count in fitting; None: all. A model may leave the others out,
     with noughts for them. decoder_input (M, T) or None: what the decoder reads in the place of each
-    token, where that is not the token itself.
+    token, where that is not the token itself. origin: the same batch on the CPU, if it was moved
+    from there and nothing was replaced since.
     """
 
     token_ids: Tensor
@@ -102,29 +104,33 @@ class Batch:
     encoder_input: tuple[Tensor, Tensor] | None = None
     loss_mask: Tensor | None = None
     decoder_input: Tensor | None = None
+    origin: Batch | None = field(default=None, repr=False)
 
     def to(self, device: torch.device) -> Batch:
         """Move what the model computes with; lengths and turns stay on the CPU, where the batch is
-        laid out.
+        laid out. What is moved remembers where it came from, for `on_cpu`.
         """
-        history = None if self.history is None else self.history.to(device)
-        without = None if self.without_history is None else self.without_history.to(device)
-        encoder_input = (
-            None
-            if self.encoder_input is None
-            else (self.encoder_input[0].to(device), self.encoder_input[1])
-        )
-        loss_mask = None if self.loss_mask is None else self.loss_mask.to(device)
-        decoder_input = None if self.decoder_input is None else self.decoder_input.to(device)
+
+        def sent(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else moved(tensor, device)
+
+        heard = self.encoder_input
         return replace(
             self,
-            token_ids=self.token_ids.to(device),
-            history=history,
-            without_history=without,
-            encoder_input=encoder_input,
-            loss_mask=loss_mask,
-            decoder_input=decoder_input,
+            token_ids=moved(self.token_ids, device),
+            history=None if self.history is None else self.history.to(device),
+            encoder_input=None if heard is None else (moved(heard[0], device), heard[1]),
+            without_history=sent(self.without_history),
+            loss_mask=sent(self.loss_mask),
+            decoder_input=sent(self.decoder_input),
+            origin=self if self.token_ids.device.type == "cpu" else self.origin,
         )
+
+    def on_cpu(self) -> Batch:
+        """Return the batch on the CPU: what it was before `to`, so that no device is waited for."""
+        if self.token_ids.device.type == "cpu":
+            return self
+        return self.origin or self.to(torch.device("cpu"))
 
 
 class Likelihood(NamedTuple):

@@ -12,11 +12,12 @@ without history, fed other words) branches off it:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from dialogue.device import moved
 from dialogue.models import Batch
 from dialogue.models.history import RaggedHistory
 
@@ -43,12 +44,17 @@ class ConversationRows:
     sizes: Tensor
     scored: Tensor
 
+    def to(self, device: torch.device) -> ConversationRows:
+        """Move what a model computes with; sizes stay on the CPU."""
+        names = ("source", "branch", "position", "start", "scored")
+        return replace(self, **{name: moved(getattr(self, name), device) for name in names})
+
     def cells(self) -> Tensor:
         """Return where each token stands when the rows are padded to the longest, (B, L),
         flattened: (P,).
         """
         real = torch.arange(int(self.sizes.max())) < self.sizes[:, None]
-        return real.view(-1).nonzero().squeeze(1).to(self.source.device)
+        return moved(real.view(-1).nonzero().squeeze(1), self.branch.device)
 
     def visible(self, cells: Tensor) -> Tensor:
         """Return which tokens each one sees, itself among them: (B, L, L).
@@ -74,7 +80,7 @@ class ConversationRows:
 
 
 def rows_of(batch: Batch, *, window: int) -> ConversationRows:
-    """Lay a batch out.
+    """Lay a batch out, on the CPU.
 
     window: tokens of the longest history; one that would grow beyond it is cut to its last window
     // 2.
@@ -121,14 +127,13 @@ def rows_of(batch: Batch, *, window: int) -> ConversationRows:
                 add([said], position=length - len(said))
         first += turns
         sizes.append(0)
-    return _expanded(pieces, scored, sizes[:-1], batch.token_ids.device)
+    return _expanded(pieces, scored, sizes[:-1])
 
 
 def _expanded(
     pieces: Sequence[tuple[int, int, int, int, int]],
     scored: Sequence[int],
     sizes: Sequence[int],
-    device: torch.device,
 ) -> ConversationRows:
     """Write pieces of text out, token by token: thousands at once, where a loop would be slow."""
     source, tokens, branch, position, start = torch.tensor(pieces).t()
@@ -144,12 +149,12 @@ def _expanded(
     begins = tokens.cumsum(0) - tokens
     chosen = torch.tensor(scored)
     return ConversationRows(
-        every(source, tokens, counting=True).to(device),
-        every(branch, tokens, counting=False).to(device),
-        every(position, tokens, counting=True).to(device),
-        every(start, tokens, counting=False).to(device),
+        every(source, tokens, counting=True),
+        every(branch, tokens, counting=False),
+        every(position, tokens, counting=True),
+        every(start, tokens, counting=False),
         torch.tensor(sizes),
-        every(begins[chosen], tokens[chosen], counting=True).to(device),
+        every(begins[chosen], tokens[chosen], counting=True),
     )
 
 

@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dialogue.device import moved
 from dialogue.models import LIKELIHOOD, Batch, Configured, Likelihood, Objective, PreparedModel
 from dialogue.models.history import rows_before
-from dialogue.models.layers import GRU, Dropout, check_ids
+from dialogue.models.layers import GRU, Dropout, check_batch, check_ids
 from dialogue.models.objectives import likelihood
 from dialogue.models.packing import last_positions, pack, rows
 from dialogue.models.projection import choose_precision, lay_out
@@ -169,42 +170,43 @@ class HRED(Configured, nn.Module):
 
         The decoder reads batch.decoder_input if there is one.
         """
-        check_ids(batch.token_ids, self.embedding)
-        if batch.encoder_input is not None:
-            check_ids(batch.encoder_input[0], self.embedding)
-        history = self._history_before(batch)  # (M, C)
+        # Everything is laid out on the CPU and sent from there, so that no device is waited for.
+        plan, device = check_batch(batch, self.embedding), batch.token_ids.device
+        history = self._history_before(batch, plan)  # (M, C)
         if batch.without_history is not None:
             history = history.masked_fill(batch.without_history[:, None], 0)
-        token_ids, lengths = batch.token_ids, batch.lengths
-        read = token_ids if batch.decoder_input is None else batch.decoder_input
+        token_ids, lengths = plan.token_ids, plan.lengths
+        read = token_ids if plan.decoder_input is None else plan.decoder_input
         chosen = (
-            batch.loss_mask if batch.loss_mask is not None and bool(batch.loss_mask.any()) else None
+            plan.loss_mask if plan.loss_mask is not None and bool(plan.loss_mask.any()) else None
         )
         if chosen is not None:
             # Turns that do not count are not predicted: half the work if one speaker is learnt.
             objective = objective.among(chosen, lengths)
-            history, token_ids, read, lengths = (
-                history[chosen],
-                token_ids[chosen],
-                read[chosen],
-                lengths[chosen.cpu()],
-            )
+            places = chosen.nonzero().squeeze(1)
+            history = history.index_select(0, moved(places, device))
+            token_ids, read, lengths = token_ids[places], read[places], lengths[places]
         targets = pack(token_ids, lengths)
+        assert targets.sorted_indices is not None
         read = F.pad(
             read[:, :-1], (1, 0), value=self.bos_id
         )  # <s> w1 w2 ... predicts w1 w2 ... </s>
-        inputs = pack(read, lengths).data
-        owners = rows(targets, token_ids.device)  # (P,): whose token it is
+        inputs = moved(pack(read, lengths).data, device)
+        owners = moved(rows(targets, plan.token_ids.device), device)  # (P,): whose token it is
         of_history = F.embedding(
             owners, self.context_gates(history)
         )  # (P, 3H); indexing's backward pass is many times slower
         gates = self.decoder.gates(self.dropout(self._embed(inputs))).add_(of_history)
-        start = torch.tanh(self.initial(history))[targets.sorted_indices]
+        start = torch.tanh(self.initial(history))
+        start = start.index_select(0, moved(targets.sorted_indices, device))
         states = self.decoder(gates, targets.batch_sizes.tolist(), start)  # (P, H)
         readout = self._read_out(self.dropout(states))
         output = (readout, self.embedding.weight, self.output_bias)
-        found = likelihood(*output, targets.data, owners, lengths, objective=objective)
-        return found if chosen is None else found.among(chosen, width=batch.token_ids.shape[1])
+        words = moved(targets.data, device)
+        found = likelihood(*output, words, owners, lengths, objective=objective)
+        if len(lengths) == len(plan.lengths) or batch.loss_mask is None:
+            return found
+        return found.among(batch.loss_mask, width=batch.token_ids.shape[1])
 
     def _read_out(self, states: Tensor) -> Tensor:
         """Map decoder states (..., H) to the size of an embedding, (..., E)."""
@@ -219,10 +221,14 @@ class HRED(Configured, nn.Module):
         return vectors
 
     def _utterance_vectors(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Encode utterances: (M, T), lengths (M,) -> (M, U), the last state of each direction."""
+        """Encode utterances: (M, T), lengths (M,) -> (M, U), the last state of each direction.
+
+        token_ids may be on the CPU: they are sent to where the model is.
+        """
+        device = self.embedding.weight.device
         forwards = pack(token_ids, lengths)
         sizes = forwards.batch_sizes.tolist()
-        last = last_positions(forwards, lengths).to(token_ids.device)  # (M,)
+        last = moved(last_positions(forwards, lengths), device)  # (M,)
         orders = [forwards]
         if len(self.encoder) == 2:
             at = torch.arange(token_ids.shape[1], device=token_ids.device)
@@ -231,13 +237,16 @@ class HRED(Configured, nn.Module):
         vectors = []
         for encoder, packed in zip(self.encoder, orders, strict=True):
             assert isinstance(encoder, GRU)
-            gates = encoder.gates(self.dropout(self._embed(packed.data)))
+            gates = encoder.gates(self.dropout(self._embed(moved(packed.data, device))))
             start = gates.new_zeros(sizes[0], encoder.hidden_size)
-            vectors.append(encoder(gates, sizes, start)[last])
+            vectors.append(encoder(gates, sizes, start).index_select(0, last))
         return torch.cat(vectors, dim=-1)
 
-    def _history_before(self, batch: Batch) -> Tensor:
-        """Return what was said before each utterance as history vectors: (M, C)."""
+    def _history_before(self, batch: Batch, plan: Batch) -> Tensor:
+        """Return what was said before each utterance as history vectors: (M, C).
+
+        plan: the same batch on the CPU.
+        """
         turns, device = batch.turns, batch.token_ids.device
         begin = self.empty_history(len(turns)) if batch.history is None else batch.history
         first = turns.cumsum(0) - turns  # (N,): where each conversation begins among the M
@@ -250,9 +259,10 @@ class HRED(Configured, nn.Module):
         table = first[going_on, None] + columns  # (N', columns) indices among the M
         packed = pack(table, turns[going_on] - 1)
         heard = packed.data  # (P',): utterances in the order of the context GRU
-        token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
-        vectors = self._utterance_vectors(token_ids[heard.to(device)], lengths[heard])
+        token_ids, lengths = plan.encoder_input or (plan.token_ids, plan.lengths)
+        vectors = self._utterance_vectors(token_ids[heard], lengths[heard])
         sizes = packed.batch_sizes.tolist()
-        start = begin[going_on.nonzero().squeeze(1)[packed.sorted_indices].to(device)]
+        start = begin[moved(going_on.nonzero().squeeze(1)[packed.sorted_indices], device)]
         after = self.context(self.context.gates(self.dropout(vectors)), sizes, start)
-        return torch.cat([begin, after])[rows_before(turns, heard).to(device)]
+        rows = moved(rows_before(turns, heard), device)
+        return torch.cat([begin, after]).index_select(0, rows)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dialogue.models import Batch
 from dialogue.models.projection import lay_out
 
 
@@ -32,6 +33,15 @@ def check_ids(token_ids: Tensor, embedding: nn.Embedding) -> None:
             f"token ids from {lowest} to {highest}: this model has {size}, 0 to {size - 1}; "
             "is it another vocabulary's text?"
         )
+
+
+def check_batch(batch: Batch, embedding: nn.Embedding) -> Batch:
+    """Return a batch on the CPU, to be laid out there. Raise ValueError as check_ids does."""
+    batch = batch.on_cpu()
+    check_ids(batch.token_ids, embedding)
+    if batch.encoder_input is not None:
+        check_ids(batch.encoder_input[0], embedding)
+    return batch
 
 
 class GRU(nn.Module):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dialogue.device import moved
 from dialogue.models import Likelihood, Objective
 from dialogue.models.layers import token_log_probs
 
@@ -50,11 +51,12 @@ def likelihood(
         log_probs, correct, penalty = penalised_log_probs(
             inputs, weight, bias, targets, rows, objective=objective
         )
-    nothing = torch.zeros(len(lengths), device=log_probs.device)
-    real = (torch.arange(int(lengths.max())) < lengths[:, None]).to(log_probs.device)  # (M, T)
+    device = log_probs.device
+    nothing = torch.zeros(len(lengths), device=device)
+    real = moved(torch.arange(int(lengths.max())) < lengths[:, None], device)  # (M, T)
     return Likelihood(
         log_probs=nothing.index_add(0, rows, log_probs.float()),
-        tokens=lengths.to(log_probs.device),
+        tokens=moved(lengths, device),
         correct_mask=real.masked_scatter(real, correct[order]),
         penalty=None if penalty is None else nothing.index_add(0, rows, penalty.float()),
         table=table,
@@ -85,7 +87,8 @@ def distilled(
         )
     log_table = torch.log_softmax(F.linear(inputs, weight, bias), dim=-1, dtype=torch.float)
     log_probs = log_table.gather(1, targets[:, None]).squeeze(1)
-    places = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order)).to(order))
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order), device=order.device)
     instead = -(teacher.index_select(0, places) * log_table).sum(-1)
     correct = log_table.detach().argmax(-1) == targets
     return log_probs, correct, objective.distilled * (instead + log_probs)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dialogue.models import Batch, Likelihood, Objective
-from dialogue.models.layers import Dropout, check_ids
+from dialogue.models.layers import Dropout, check_batch
 from dialogue.models.objectives import likelihood
 from dialogue.models.packing import pack, rows
 from dialogue.models.projection import choose_precision, lay_out
@@ -96,9 +96,7 @@ class RecurrentDecoder(nn.Module):
 
     def check(self, batch: Batch) -> None:
         """Raise ValueError if a token id that is written or heard is out of range."""
-        check_ids(batch.token_ids, self.embedding)
-        if batch.encoder_input is not None:
-            check_ids(batch.encoder_input[0], self.embedding)
+        check_batch(batch, self.embedding)
 
     @torch.no_grad()
     def prepare(self, precision: str) -> tuple[Callable[[Tensor], Tensor], str]:

@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dialogue.device import moved
 from dialogue.models import LIKELIHOOD, Batch, Configured, Likelihood, Objective, PreparedModel
 from dialogue.models.conversation_rows import ConversationRows, rows_of
 from dialogue.models.history import RaggedHistory
-from dialogue.models.layers import Dropout, check_ids
+from dialogue.models.layers import Dropout, check_batch, check_ids
 from dialogue.models.objectives import likelihood
 from dialogue.models.projection import Linear, choose_precision, lay_out
 
@@ -283,24 +284,22 @@ class Transformer(Configured, nn.Module):
         """Score as log_likelihood does, with the penalty of an objective; the decoder reads
         batch.decoder_input where given.
         """
-        heard = batch.token_ids if batch.encoder_input is None else batch.encoder_input[0]
-        for token_ids in (batch.token_ids, heard):
-            check_ids(token_ids, self.embedding)
-        device = batch.token_ids.device
-        read = batch.token_ids if batch.decoder_input is None else batch.decoder_input
+        # Everything is laid out on the CPU and sent from there, so that no device is waited for.
+        plan, device = check_batch(batch, self.embedding), batch.token_ids.device
+        heard = plan.token_ids if plan.encoder_input is None else plan.encoder_input[0]
+        read = plan.token_ids if plan.decoder_input is None else plan.decoder_input
         texts = [self._behind_bos(heard), self._behind_bos(read)]
-        if batch.history is not None:
-            texts.append(batch.history.values.long())
-        rows = rows_of(batch, window=self.window)
-        outputs = self._read(
-            torch.cat([text.flatten() for text in texts])[rows.source], rows
-        )  # (P, E)
-        real = (torch.arange(batch.token_ids.shape[1]) < batch.lengths[:, None]).to(
-            device
-        )  # (M, T)
-        whose = torch.arange(len(batch.lengths)).repeat_interleave(batch.lengths).to(device)
+        if plan.history is not None:
+            texts.append(plan.history.values.long())
+        rows = rows_of(plan, window=self.window)
+        text = torch.cat([text.flatten() for text in texts])[rows.source]
+        rows = rows.to(device)
+        outputs = self._read(moved(text, device), rows)  # (P, E)
+        real = torch.arange(plan.token_ids.shape[1]) < plan.lengths[:, None]  # (M, T)
+        words = moved(plan.token_ids[real], device)
+        whose = moved(torch.arange(len(plan.lengths)).repeat_interleave(plan.lengths), device)
         output = (self.norm(outputs[rows.scored]), self.embedding.weight, self.output_bias)
-        return likelihood(*output, batch.token_ids[real], whose, batch.lengths, objective=objective)
+        return likelihood(*output, words, whose, batch.lengths, objective=objective)
 
     def _read(self, token_ids: Tensor, rows: ConversationRows) -> Tensor:
         """Run over tokens that are packed row by row: (P,) -> (P, E).

@@ -54,7 +54,7 @@ class OwnWords:
             log_probs, state = model.step(before[:count], state)
             before = torch.where(true[rows, time], token_ids[rows, time], self._chosen(log_probs))
             read[rows, time] = before
-        return replace(batch, decoder_input=read)
+        return replace(batch, decoder_input=read, origin=None)
 
     def _chosen(self, log_probs: Tensor) -> Tensor:
         if self.by == "argmax":
