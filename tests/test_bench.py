@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.bench import __main__ as dialogue_bench
-from dialogue.bench import floor, replies, timing
+from dialogue.bench import floor, grid, replies, timing
 from dialogue.bench.fidelity import fidelity, read_exchanges
 from dialogue.bench.memory import peak_mb
 from dialogue.config import METHODS, DecodeConfig, ModelConfig
@@ -359,3 +359,52 @@ def test_bad_options_are_one_plain_line(tmp_path, capsys):
     assert training_bench.main(["--processes", "1"]) == 2
     assert training_bench.main(["--steps", "0"]) == 2
     assert capsys.readouterr().err.count("error: ") == 4
+
+
+def test_the_grid_has_a_cell_for_each_batch_beam_and_precision(
+    small, talker, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(grid, "BATCHES", (1, 3))
+    monkeypatch.setattr(grid, "BEAMS", (1, 2))
+    monkeypatch.setattr(grid, "TALKERS", (1, 2))
+    monkeypatch.setattr(grid, "MOST_SECONDS", 0.0)
+    monkeypatch.setattr(grid, "SHARES", {"rows": 1.0, "agent": 1.0, "load": 0.01})
+    checkpoint.save(tmp_path / "model", talker)
+    (tmp_path / "talk.tsv").write_text("hi\thello\ttell me a joke\tno\n")
+    text = ["--text", str(tmp_path / "talk.tsv")]
+    model = ["--checkpoint", str(tmp_path / "model")]
+    assert dialogue_bench.main([*model, "--grid", "60", *text]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    there = precisions(torch.device("cpu"))
+    cells = [(r["model"], r["precision"], r["batch"], r["beam"]) for r in found["rows"]]
+    assert len(set(cells)) == len(cells)
+    assert set(cells) == {
+        (model, precision, batch, beam)
+        for model in ("reference", "checkpoint")
+        for precision in there
+        for batch in (1, 3)
+        for beam in (1, 2)
+    } | {("agent", precision, batch, 20) for precision in there for batch in (1, 3)}
+    assert all(("floor_ms" in row) == (row["model"] == "reference") for row in found["rows"])
+    assert [load["talkers"] for load in found["load"]] == [1, 2]
+    assert all(0 < load["p50_ms"] <= load["p99_ms"] for load in found["load"])
+    assert found["left_out"] == 0
+
+
+def test_more_at_once_pays_until_it_adds_less_than_a_twentieth():
+    rows = [
+        {"model": "m", "precision": "fp32", "beam": 5, "batch": batch, "replies_per_s": speed}
+        for batch, speed in ((1, 10.0), (4, 30.0), (16, 48.0), (64, 50.0), (256, 49.0))
+    ]
+    assert grid.pays_until(rows) == [
+        {"model": "m", "precision": "fp32", "beam": 5, "batch": 16, "replies_per_s": 48.0}
+    ]
+
+
+def test_what_the_seconds_do_not_suffice_for_is_left_out():
+    clock = grid.Clock.of(1000.0)
+    assert clock.may_begin("kind", 64)
+    clock.spent["kind"] = 4, 100.0
+    assert clock.may_begin("kind", 16)
+    assert not clock.may_begin("kind", 64)
+    assert clock.left_out == 1

@@ -9,6 +9,8 @@ Everything is timed in interleaved rounds, so trust ratios within one run. The l
     auto            the precision that --precision auto would choose for the checkpoint right now
     peak_memory_mb  for each precision, of a process that loads the checkpoint's agent and answers
 
+--grid SECONDS prints the figures of grid.py in their place, for GPUs above all.
+
 Pin it to one core to compare runs: taskset -c 0 env OMP_NUM_THREADS=1 python -m dialogue.bench
 """
 
@@ -29,7 +31,7 @@ from rich.table import Table
 
 from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
-from dialogue.bench import floor, replies
+from dialogue.bench import floor, grid, replies
 from dialogue.bench.fidelity import HELD_OUT, fidelity, read_exchanges
 from dialogue.bench.memory import peak_mb
 from dialogue.bench.timing import Call, time_in_turns
@@ -60,18 +62,30 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add("--rounds", type=int, default=7, help="(default: %(default)s)")
     add("--device", default="cpu", help="(default: %(default)s)")
+    add(
+        "--grid",
+        type=int,
+        metavar="SECONDS",
+        help="time batches of 1 to 1,024 by beam and precision instead, within so many seconds",
+    )
     options = parser.parse_args(arguments)
-    at_least(1, rounds=options.rounds)
+    at_least(1, rounds=options.rounds, grid=options.grid)
     device, exchanges = choose_device(options.device), read_exchanges(options.text)
     source = checkpoint.load(options.checkpoint, device=device, model_name=options.model)
     there = precisions(device)
     names = there if isinstance(source.model, Prepares) else ["fp32"]
+    console = Console(stderr=True)
+    console.width = max(console.width, 140)
+    if options.grid:
+        agents = {name: DialogueAgent(source, precision=name) for name in names}
+        found = grid.measure(agents, there, exchanges, seconds=options.grid, device=device)
+        print(json.dumps(found), flush=True)
+        show_grid(found, console)
+        return 0
     memory = {
         name: peak_mb(options.checkpoint, name, model_name=options.model, device=device)
         for name in names
     }
-    console = Console(stderr=True)
-    console.width = max(console.width, 140)
     agents = {name: DialogueAgent(source, precision=name) for name in names}
     forced = DialogueAgent(
         source, decode=DecodeConfig(min_length=FORCED_TOKENS, max_length=FORCED_TOKENS)
@@ -137,6 +151,28 @@ def time_rows(
             )
         )
     return {"rows": rows, "relations": replies.relations({row: times[row] for row in searches})}
+
+
+def show_grid(found: dict[str, Any], console: Console) -> None:
+    """Print the figures of grid.py as tables, a column for each batch."""
+    table = Table("model", "precision", "beam", *(f"ms at {batch}" for batch in grid.BATCHES))
+    cells = {(r["model"], r["precision"], r["beam"], r["batch"]): r for r in found["rows"]}
+    for kind in dict.fromkeys(key[:3] for key in cells):
+        row = [cells.get((*kind, batch), {}) for batch in grid.BATCHES]
+        shown = [
+            f"{cell['ms']:.4g}" + (f" ({cell['ratio']:.2f})" if "ratio" in cell else "")
+            if cell
+            else ""
+            for cell in row
+        ]
+        table.add_row(*map(str, kind), *shown)
+    console.print(f"{found['device']}; in brackets: over the bare operations", highlight=False)
+    console.print(table)
+    for title in ("pays_until", "load"):
+        table = Table(*found[title][0], title=title)
+        for figures in found[title]:
+            table.add_row(*map(str, figures.values()))
+        console.print(table)
 
 
 def show(found: dict[str, Any], console: Console) -> None:

@@ -42,10 +42,10 @@ def parts(
     """Return the operations of a step of batch * beam rows, each done in every way."""
     batch, beam = size
     rows, hidden, vocabulary = batch * beam, config.hidden, config.vocab_size
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
 
     def table(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator).to(device)
+        return torch.randn(shape, generator=generator, device=device)
 
     inputs, state, logits = (
         table(rows, config.embedding),
@@ -90,6 +90,9 @@ def _offered(
         ("fp32", "addmm"): lambda: torch.addmm(bias, rows, transposed),
         ("bf16", "linear"): lambda: F.linear(rows.bfloat16(), half, half_bias),
     }
+    if device.type == "cuda":
+        half16, bias16 = weight.half(), bias.half()
+        found["fp16", "linear"] = lambda: F.linear(rows.half(), half16, bias16)
     for engine in torch.backends.quantized.supported_engines if device.type == "cpu" else ():
         if engine not in ("none", "qnnpack"):
             found["int8", engine] = partial(

@@ -84,12 +84,12 @@ def reference_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, 
     ]
     rows = [replace(row, blocking=blocking) for row in beams for blocking in ("none", "all")]
     rows += [Row("beam", "reference", precision, 1, 5, calls=MANY) for precision in prepared]
-    return {row: _reference_reply(row, prepared, device) for row in rows}
+    return {row: reference_reply(row, prepared, device) for row in rows}
 
 
 def length_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Call]:
     """Return replies of several lengths."""
-    return {row: _reference_reply(row, prepared, device) for row in map(_of_length, LENGTHS)}
+    return {row: reference_reply(row, prepared, device) for row in map(_of_length, LENGTHS)}
 
 
 def _of_length(tokens: int) -> Row:
@@ -101,10 +101,11 @@ def method_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Cal
     rows = [
         Row(method, "reference", "fp32", batch, 10) for method in METHODS for batch in (1, MANY)
     ]
-    return {row: _reference_reply(row, prepared, device) for row in rows}
+    return {row: reference_reply(row, prepared, device) for row in rows}
 
 
-def _reference_reply(row: Row, prepared: PreparedModels, device: torch.device) -> Call:
+def reference_reply(row: Row, prepared: PreparedModels, device: torch.device) -> Call:
+    """Return a call that searches for the replies of a row of the reference model."""
     generator = torch.Generator().manual_seed(0)
     histories = torch.randn(row.batch, REFERENCE.context, generator=generator).to(device)
 

@@ -30,16 +30,16 @@ def time_in_turns(
     )
     times: dict[Key, list[float]] = {key: [] for key in calls}
     repeats = {
-        key: max(1, round(SHORTEST / _seconds(call, 2, clock, device)))
+        key: max(1, round(SHORTEST / seconds_of(call, 2, clock, device)))
         for key, call in calls.items()
     }
     for _ in rounds:
         for key, call in calls.items():
-            times[key].append(1000 * _seconds(call, repeats[key], clock, device))
+            times[key].append(1000 * seconds_of(call, repeats[key], clock, device))
     return times
 
 
-def _seconds(call: Call, repeats: int, clock: Callable[[], float], device: torch.device) -> float:
+def seconds_of(call: Call, repeats: int, clock: Callable[[], float], device: torch.device) -> float:
     """Return the mean seconds of a call, waiting for the device before and after."""
     _wait(device)
     start = clock()
