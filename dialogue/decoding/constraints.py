@@ -50,12 +50,15 @@ class Rule:
     blocks: a constraint, or phrases whose last token is blocked after the others.
     gives_way: whether a row may break the rule rather than end for want of a token.
     most: how many tokens a constraint can block in a row at once.
+    reads_reply: whether a constraint looks at what the reply holds already. One that does not may
+    say so, which saves keeping that where nothing else needs it.
     """
 
     name: str
     blocks: Constraint | Source
     gives_way: bool = False
     most: float = math.inf
+    reads_reply: bool = True
 
     @property
     def blocks_something(self) -> bool:
@@ -85,10 +88,16 @@ def rules_of(
     earlier = Source(limits.replies or nothing, config.block_reply_ngrams)
     user = Source(limits.user or nothing, config.block_user_ngrams)
     return [
-        Rule("forbidden tokens", forbidden, most=len(limits.forbidden)),
+        Rule("forbidden tokens", forbidden, most=len(limits.forbidden), reads_reply=False),
         Rule("phrases of the block list", block_list),
         *(Rule("a constraint of your own", constraint) for constraint in limits.more),
-        Rule("</s> before the minimum length", too_short, gives_way=True, most=1),
+        Rule(
+            "</s> before the minimum length",
+            too_short,
+            gives_way=True,
+            most=1,
+            reads_reply=False,
+        ),
         Rule("n-grams of this reply", own, gives_way=True, most=config.max_length),
         Rule("n-grams of earlier replies", earlier, gives_way=True),
         Rule("n-grams of the user", user, gives_way=True),
@@ -255,7 +264,7 @@ def compose(
     rules = [rule for rule in every if rule.blocks_something]
     of_rules = [rule.blocks for rule in rules if isinstance(rule.blocks, Source)]
     sources = [source for source in (stop, *of_rules) if source.counts]
-    reads_reply = config.block_ngrams == 1 or config.repetition_penalty or limits.more
+    reads_reply = config.repetition_penalty or any(rule.reads_reply for rule in rules)
     if reply not in sources and (sources or reads_reply):
         sources.append(reply)  # nothing in it is blocked, but what was said is read or compared
     ngram_state, columns = lay_out(

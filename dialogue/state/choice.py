@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from dialogue.bounded import LIMIT, LIMIT_BYTES
 from dialogue.state import StateStore, Unreachable
@@ -12,7 +13,6 @@ from dialogue.state.sealing import Seal, new_key
 log = logging.getLogger(__name__)
 
 MEMORY, ATTRIBUTES = "memory", "attributes"
-REDIS = ("redis://", "rediss://", "unix://")
 IN_TEXTS = (
     2048  # bytes of a carried state that are not the history: the last speech, and a few texts
 )
@@ -20,10 +20,7 @@ IN_TEXTS = (
 
 def check(where: str, *, keys: Sequence[bytes], workers: int) -> None:
     """Make sure that a choice is one, and one so many processes can share. Raises ValueError."""
-    if where not in (MEMORY, ATTRIBUTES) and not where.startswith(REDIS):
-        raise ValueError(  # not with what was found: it may hold a password
-            "STATE (--state) is none of memory, attributes and redis://HOST:PORT/0"
-        )
+    _name(where)
     if workers > 1 and where == MEMORY:
         raise ValueError(
             f"STATE=memory keeps conversations in one process, and there are {workers} workers: "
@@ -36,6 +33,15 @@ def check(where: str, *, keys: Sequence[bytes], workers: int) -> None:
             "own, and none could open another's state. Set it to the output of: "
             "openssl rand -base64 32"
         )
+
+
+class Asked(NamedTuple):
+    """How a store is to be opened. limit, limit_bytes: how much memory keeps at most."""
+
+    where: str
+    keys: Sequence[bytes]
+    limit: int
+    limit_bytes: int
 
 
 def open_state(
@@ -52,29 +58,58 @@ def open_state(
     limit_bytes: how much memory keeps at most. Raises ValueError if a history cannot be carried or
     an address is invalid.
     """
-    if where == MEMORY:
-        from dialogue.state.memory import MemoryState
+    check_carried(where, history_bytes)
+    return STORES[_name(where)](Asked(where, keys, limit, limit_bytes))
 
-        return MemoryState(limit=limit, limit_bytes=limit_bytes)
-    if where == ATTRIBUTES:
-        from dialogue.state.attributes import AttributesState
 
-        check_carried(where, history_bytes)
-        if not keys:
-            log.warning(
-                "STATE_KEY is not set: a key was made for this process, and conversations under "
-                "way begin anew when it ends"
-            )
-        return AttributesState(Seal(keys or [new_key()]))
+def _open_memory(asked: Asked) -> StateStore:
+    from dialogue.state.memory import MemoryState
+
+    return MemoryState(limit=asked.limit, limit_bytes=asked.limit_bytes)
+
+
+def _open_attributes(asked: Asked) -> StateStore:
+    from dialogue.state.attributes import AttributesState
+
+    if not asked.keys:
+        log.warning(
+            "STATE_KEY is not set: a key was made for this process, and conversations under "
+            "way begin anew when it ends"
+        )
+    return AttributesState(Seal(asked.keys or [new_key()]))
+
+
+def _open_redis(asked: Asked) -> StateStore:
     from dialogue.state.redis_state import RedisState
 
     # Without a secret key one is derived from the ids of session and user, which Redis never sees.
-    store = RedisState(where, Seal(keys or [b""], seconds=None))
+    store = RedisState(asked.where, Seal(asked.keys or [b""], seconds=None))
     try:
         store.check()
     except Unreachable as reason:
         log.error("%s; turns are answered without their conversations until it can", reason)
     return store
+
+
+# By the whole of what STATE says, or by what an address begins with. Each opener imports its store,
+# so that only the chosen one's package has to be there.
+STORES: dict[str, Callable[[Asked], StateStore]] = {
+    MEMORY: _open_memory,
+    ATTRIBUTES: _open_attributes,
+    "redis://": _open_redis,
+    "rediss://": _open_redis,
+    "unix://": _open_redis,
+}
+
+
+def _name(where: str) -> str:
+    """Return the name in STORES of a choice. Raises ValueError if it is none of them."""
+    for name in STORES:
+        if where == name or (name.endswith("://") and where.startswith(name)):
+            return name
+    raise ValueError(  # not with what was found: it may hold a password
+        "STATE (--state) is none of memory, attributes and redis://HOST:PORT/0"
+    )
 
 
 def check_carried(where: str, history_bytes: int | None) -> None:
