@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from dialogue.safety.answers import LINES
 from dialogue.text_files import read_text
 from skill.invocation_name import name_faults
 
@@ -18,7 +19,7 @@ SETTINGS = PACKAGE / "settings.toml"
 
 FreeSpeech = Literal["elicit", "catchall"]
 
-LOCALES = ("en-US", "en-GB", "en-CA", "en-AU", "en-IN")
+LOCALES = tuple(LINES)
 # Unless a slot is being elicited, Alexa requires words around it and passes on only what is in the
 # slot. So each word that utterances often begin with has an intent of its own; the intent's name
 # gives the handler back the word that Alexa kept.

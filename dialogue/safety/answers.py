@@ -14,11 +14,12 @@ For any other locale no number is named.
 
 from __future__ import annotations
 
+# By locale. The skill knows these locales and no others, so that none goes without its line.
 LINES = {
     "en-US": "In the United States you can call or text 9 8 8, "
     "the Suicide and Crisis Lifeline, at any hour.",
-    "en-CA": "In Canada you can call or text 9 8 8, the Suicide Crisis Helpline, at any hour.",
     "en-GB": "In the UK you can call Samaritans, free, day or night, on 1 1 6, 1 2 3.",
+    "en-CA": "In Canada you can call or text 9 8 8, the Suicide Crisis Helpline, at any hour.",
     "en-AU": "In Australia you can call Lifeline on 13, 11, 14, at any hour.",
     "en-IN": "In India you can call Tele MANAS, free, on 1 4 4 1 6, at any hour.",
 }

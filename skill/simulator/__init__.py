@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Flask, Response, jsonify, request
 
 from dialogue.config import METHODS, DecodeConfig
-from dialogue.safety.answers import LINES
 from skill import contract, device
 from skill.commands import command
 from skill.endpoint import plain, refuse_strangers
-from skill.interaction_settings import InteractionSettings, load
+from skill.interaction_settings import LOCALES, InteractionSettings, load
 from skill.replay import Talk, faults, parse, turn_of
 from skill.simulator.agents import WATCHED, Agents, Seen
 from skill.verify import NotAlexa
@@ -210,7 +209,7 @@ def _about(agents: Agents, interaction: InteractionSettings) -> dict[str, Any]:
         "watched": WATCHED,
         "settings": settings,
         "checkpoints": list(agents.checkpoints),
-        "locales": list(LINES),
+        "locales": LOCALES,
     }
 
 
