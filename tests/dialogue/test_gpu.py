@@ -41,6 +41,9 @@ LIMITS = Limits(
 )
 
 
+pytestmark = pytest.mark.filterwarnings(  # it says that it does not see every wait
+    "ignore:Synchronization debug mode:UserWarning"
+)
 CPU = torch.device("cpu")
 EVERY_MODEL = ["hred", "hred with a maxout", *MODELS]
 
