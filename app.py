@@ -56,6 +56,7 @@ from skill.verify import Verifier
 log = logging.getLogger("app")
 
 CLOSE_SECONDS = 5.0
+CONNECTIONS = 4000  # silent ones cost little, and those past the limit would keep Alexa waiting
 # No skill has this id: until the first deployment makes a skill, every request is refused.
 NOT_DEPLOYED = ("not deployed yet",)
 SAMPLE_REQUEST = Path(__file__).parent / "skill" / "sample_request.json"
@@ -298,6 +299,7 @@ def listen(app: Flask, settings: Settings) -> Any:
     """
     import waitress
 
+    _allow_files(CONNECTIONS + 100)
     return waitress.create_server(
         app,
         host=settings.host,
@@ -307,13 +309,26 @@ def listen(app: Flask, settings: Settings) -> Any:
         max_request_header_size=16 * 1024,
         # The rest of a larger body goes to a file, so that many callers cannot fill the memory.
         inbuf_overflow=32 * 1024,
-        connection_limit=1000,
+        connection_limit=CONNECTIONS,
         channel_timeout=30,
         cleanup_interval=10,
         asyncore_use_poll=True,
         clear_untrusted_proxy_headers=False,  # skill.endpoint refuses requests that carry them
         ident=None,
     )
+
+
+def _allow_files(count: int) -> None:
+    """Let this process have so many files open at once, connections included, if it may."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def announce(settings: Settings) -> None:

@@ -245,6 +245,6 @@ def now(seconds: float = 0) -> str:
     )
 
 
-def with_time(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Copy an envelope, sent now."""
-    return {**envelope, "request": {**envelope["request"], "timestamp": now()}}
+def with_time(envelope: dict[str, Any], seconds: float = 0) -> dict[str, Any]:
+    """Copy an envelope, sent so many seconds from now."""
+    return {**envelope, "request": {**envelope["request"], "timestamp": now(seconds)}}

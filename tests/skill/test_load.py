@@ -1,5 +1,6 @@
 """Nothing that an unauthenticated caller does grows the server's memory or keeps Alexa waiting."""
 
+import functools
 import http.client
 import json
 import os
@@ -16,7 +17,7 @@ from .conftest import read_request
 from .rig import SKILL, with_time
 
 ROOT = Path(__file__).parent.parent.parent
-REQUESTS, HELD, THREADS = 10_000, 200, 4
+REQUESTS, HELD, SILENT, THREADS = 10_000, 200, 1000, 4
 GROWTH = 8 << 20  # bytes: what an allocator may keep
 SERVER = f"""
 from app import Settings, create_app, listen
@@ -68,6 +69,16 @@ def post(connection, body, headers):
     return answer.status
 
 
+def be_alexa(port, alexa, address):
+    """Send a turn, and give the seconds that it took."""
+    body = json.dumps(with_time(read_request("chat"))).encode()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    start = time.monotonic()
+    assert post(connection, body, alexa.sign(body, address)) == 200
+    connection.close()
+    return time.monotonic() - start
+
+
 def flood(port, numbers, statuses):
     """Ask with certificate URLs that nobody has seen before."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -85,17 +96,7 @@ def flood(port, numbers, statuses):
 )
 def test_ten_thousand_strangers_and_two_hundred_who_hold_the_line(running, alexa):
     port, memory = running
-    address = alexa.publish()
-
-    def good():
-        """Be Alexa; give the seconds that it took."""
-        body = json.dumps(with_time(read_request("chat"))).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        start = time.monotonic()
-        assert post(connection, body, alexa.sign(body, address)) == 200
-        connection.close()
-        return time.monotonic() - start
-
+    good = functools.partial(be_alexa, port, alexa, alexa.publish())
     good()
     held = [hold(port, number) for number in range(HELD)]
     statuses, waits = [], []
@@ -121,3 +122,17 @@ def test_ten_thousand_strangers_and_two_hundred_who_hold_the_line(running, alexa
     assert statuses == [400] * REQUESTS
     assert max(waits) <= 1
     assert grown <= GROWTH
+
+
+@pytest.mark.slow
+def test_a_thousand_who_hold_the_line_do_not_keep_alexa_waiting(running, alexa, many_files):
+    """No further connection was accepted until one of them had been silent for half a minute."""
+    port, _ = running
+    address, held = alexa.publish(), []
+    try:
+        held.extend(hold(port, number) for number in range(SILENT))
+        for _ in range(5):
+            be_alexa(port, alexa, address)
+    finally:
+        for connection in held:
+            connection.close()
