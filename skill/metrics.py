@@ -7,6 +7,7 @@ deploy/gunicorn.conf.py does, workers share their figures there, and each shows 
 from __future__ import annotations
 
 import hmac
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ from prometheus_client import (
     Histogram,
     generate_latest,
     multiprocess,
+    values,
 )
+from prometheus_client.mmap_dict import MmapedDict
 
 from dialogue.answers import Answer
 from skill.envelope import Junk
@@ -30,6 +33,8 @@ from skill.verify import NotAlexa
 
 if TYPE_CHECKING:
     from dialogue.agent import Reply
+
+log = logging.getLogger(__name__)
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 6.5, 8)
 STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -44,6 +49,35 @@ REFUSALS = {
     "another skill": "skill",
     "verification is off": "stranger",
 }
+FIGURES_BYTES = 1 << 16  # of each file that a worker shares its figures in
+
+
+class _Reserved(MmapedDict):
+    """A worker's shared figures, in a file that the disk has room for.
+
+    On a full disk, writing to a mapped file that has no blocks yet ends the process (SIGBUS). A
+    worker that starts there keeps its figures to itself: they are missing from /metrics.
+    """
+
+    def __init__(self, filename: str, read_mode: bool = False) -> None:
+        super().__init__(filename if read_mode else _reserved(filename), read_mode)  # type: ignore[no-untyped-call]
+
+
+def _reserved(filename: str) -> str:
+    """Give a file its blocks and return its name; on a full disk, return a file in memory."""
+    if sys.platform != "linux":
+        return filename
+    try:
+        with Path(filename).open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, FIGURES_BYTES)
+        return filename
+    except OSError as error:
+        log.error("the figures of this worker are missing from /metrics: %s", error.strerror)
+        Path(filename).unlink(missing_ok=True)
+        return f"/proc/self/fd/{os.memfd_create('figures')}"
+
+
+vars(values)["MmapedDict"] = _Reserved
 
 
 class Metrics:

@@ -1,1 +1,1 @@
-from ..skill.conftest import alexa, outside  # noqa: F401  (fixtures: who signs requests)
+from ..skill.conftest import alexa, many_files, outside  # noqa: F401  (fixtures)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -24,7 +24,11 @@ KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # of the tests, and of nob
 
 
 class Server:
-    """A running gunicorn. bind: an address, or a path."""
+    """A running gunicorn.
+
+    application: which one it serves; None: python app.py runs in its place. prefix: a command line
+    that runs the server's.
+    """
 
     def __init__(
         self,
@@ -32,17 +36,19 @@ class Server:
         port: int,
         alexa: Alexa,
         *,
-        options: Sequence[str] = (),
+        application: str | None = "app:create_app()",
+        prefix: Sequence[str] = (),
         **environment: str,
     ) -> None:
         self.port, self._alexa, self._address = port, alexa, alexa.publish()
         self.log = Path(folder, f"{port}.log")
-        command = [
-            sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py",
-            f"--bind=127.0.0.1:{port}", *options,
-            "app:create_app()",
-        ]  # fmt: skip
-        given = {**os.environ, **alexa.s3.environment, "SKILL_ID": SKILL, "TMPDIR": str(folder)}
+        gunicorn = ["-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", f"--bind=127.0.0.1:{port}"]
+        alone = ["app.py", "--tunnel=none", f"--port={port}"]
+        command = [*prefix, sys.executable, *([*gunicorn, application] if application else alone)]
+        given = {
+            **os.environ, **alexa.s3.environment, "SKILL_ID": SKILL, "TMPDIR": str(folder),
+            "LOG_FORMAT": "json",
+        }  # fmt: skip
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env={**given, **environment}, stdout=log, stderr=log
@@ -80,18 +86,22 @@ class Server:
         **attributes: Any,
     ) -> dict[str, Any]:
         """Say something as Alexa does, and return the response. ask: another way to the server."""
-        envelope = with_time(read_request("chat"))
-        envelope["request"]["requestId"] = f"amzn1.echo-api.request.{uuid.uuid4()}"
-        envelope["session"] |= {"sessionId": session, "attributes": attributes}
-        envelope["request"]["intent"]["slots"]["raw_input"]["value"] = text
-        body = json.dumps(envelope).encode()
-        headers = {
-            **self._alexa.sign(body, self._address),
-            "Content-Type": "application/json",
-        }
+        body, headers = self.request(text, session, attributes)
         status, text = (ask or self.ask)("POST", "/", body, headers)
         assert status == 200, text
         return cast(dict[str, Any], json.loads(text))
+
+    def request(
+        self, text: str, session: str, attributes: Mapping[str, Any], *, seconds: float = 0
+    ) -> tuple[bytes, dict[str, str]]:
+        """Return the body and headers of a request of so many seconds from now."""
+        envelope = with_time(read_request("chat"), seconds)
+        envelope["request"]["requestId"] = f"amzn1.echo-api.request.{uuid.uuid4()}"
+        envelope["session"] |= {"sessionId": session, "attributes": dict(attributes)}
+        envelope["request"]["intent"]["slots"]["raw_input"]["value"] = text
+        body = json.dumps(envelope).encode()
+        signed = self._alexa.sign(body, self._address)
+        return body, {**signed, "Content-Type": "application/json"}
 
     def lines(self) -> list[dict[str, Any]]:
         """Read the log."""
@@ -106,7 +116,8 @@ class Server:
         """End it and its workers at once."""
         with contextlib.suppress(FileNotFoundError):
             for worker in self.workers():
-                os.kill(worker, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
 

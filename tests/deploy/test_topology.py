@@ -21,6 +21,7 @@ needed = ("nginx", "redis-server")
 missing = [name for name in needed if not shutil.which(name)]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} is not there")
 TLS_PORT = 8443  # of the shipped file
+SILENT = 1000
 
 
 def nginx_folder(folder, ports):
@@ -150,6 +151,34 @@ def test_a_conversation_goes_on_at_whichever_server_the_next_turn_reaches(topolo
         answer = topology.servers[0].say("what is your name", "shared", ask=topology.ask)
         envelope = answer["sessionAttributes"]
     assert envelope["turn"] == 4
+
+
+@pytest.mark.slow
+def test_a_thousand_silent_connections_keep_nobody_waiting_and_are_closed(topology, many_files):
+    """Some say nothing at all, or nothing after TLS; others stop in the headers or in the body."""
+    begun = (
+        b"",
+        b"POST / HTTP/1.1\r\nX: ",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n",
+    )
+    silent = []
+    try:
+        for number in range(SILENT):
+            connection = socket.create_connection(("127.0.0.1", TLS_PORT))
+            if number % 4:
+                connection = topology.tls.wrap_socket(connection, server_hostname="localhost")
+                connection.sendall(begun[number % 4 - 1])
+            silent.append(connection)
+        for number in range(8):
+            assert topology.say("what is your name", f"silent {number}")
+        for connection in silent:
+            connection.settimeout(60)
+            with contextlib.suppress(ConnectionResetError, ssl.SSLError):
+                while connection.recv(4096):  # nginx may say first that it waits no longer
+                    pass
+    finally:
+        for connection in silent:
+            connection.close()
 
 
 @pytest.mark.slow
