@@ -18,7 +18,7 @@ from dialogue.agent import DialogueAgent
 from skill import tunnel
 from skill.envelope import read
 from skill.handlers import Interaction
-from skill.interaction_settings import load
+from skill.interaction_settings import InteractionSettings, load
 
 from . import ngrok, rig
 
@@ -77,13 +77,15 @@ def client(agent: FakeAgent) -> FlaskClient:
     return app.test_client()
 
 
-def handler_input(envelope: dict[str, Any]) -> HandlerInput:
+def handler_input(
+    envelope: dict[str, Any], settings: InteractionSettings | None = None
+) -> HandlerInput:
     """Read an envelope to what handlers take, as the skill's dispatcher does."""
     request = read(envelope)
     found = HandlerInput(
         request_envelope=request, attributes_manager=AttributesManager(request_envelope=request)
     )
-    Interaction(load()).process(found)
+    Interaction(settings or load()).process(found)
     return found
 
 
