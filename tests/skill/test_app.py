@@ -7,19 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from app import (
-    SAMPLE_REQUEST,
-    Settings,
-    announce,
-    check_address,
-    create_app,
-    listen,
-    main,
-    settings_of,
-)
+from app import Settings, create_app, listen, main
 from dialogue.state import Owner
 from skill import tunnel
 from skill.endpoint import BODY_LIMIT
+from skill.options import settings_of
+from skill.server import SAMPLE_REQUEST, announce, check_address
 
 from .conftest import REQUESTS
 

@@ -8,12 +8,13 @@ import pytest
 from ask_smapi_model.v1.skill.interaction_model.interaction_model_data import InteractionModelData
 from ask_smapi_model.v1.skill.manifest.skill_manifest_envelope import SkillManifestEnvelope
 
-from app import Settings, create_app, settings_of
+from app import Settings, create_app
 from dialogue.safety import is_offensive
 from skill import handlers, interaction_settings
 from skill import interaction_model as im
 from skill.handlers import ROUTES
 from skill.interaction_settings import LOCALES, PACKAGE, InteractionSettings
+from skill.options import settings_of
 
 from .conftest import FakeAgent, handler_input, read_request
 

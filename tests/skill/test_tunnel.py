@@ -2,8 +2,8 @@
 
 import pytest
 
-from app import settings_of
 from skill import tunnel
+from skill.options import settings_of
 
 from .ngrok import (
     CANARY,

@@ -8,8 +8,10 @@ import sys
 import pytest
 from pyngrok import conf, process
 
-from app import Settings, announce_tunnel, settings_of
+from app import Settings
 from skill import tunnel
+from skill.chosen_tunnel import announce_tunnel
+from skill.options import settings_of
 from skill.redaction import redact
 
 from .ngrok import (

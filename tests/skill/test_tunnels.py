@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from app import NOT_DEPLOYED, Settings, announce_address, create_app, main, settings_of
+from app import Settings, create_app, main
 from skill import deploy, smapi, state, tunnel, tunnel_command, watchdog
+from skill.chosen_tunnel import announce_address
 from skill.interaction_settings import load
+from skill.options import settings_of
+from skill.settings import NOT_DEPLOYED
 from skill.tunnel import NoTunnel
 
 from . import amazon as fake

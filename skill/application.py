@@ -1,0 +1,145 @@
+"""The WSGI application: model, store, skill and, without verification, the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flask import Flask
+
+from dialogue import allocator, trial
+from dialogue.agent import DialogueAgent, Reply
+from dialogue.batching import BatchingAgent
+from dialogue.checkpoint import digest
+from dialogue.models.history import max_history_bytes
+from dialogue.state.choice import check, check_carried, open_state
+from dialogue.state.memory import MemoryState
+from skill import build_skill, health, simulator, workers
+from skill.endpoint import mount
+from skill.metrics import Metrics
+from skill.reload import Reloader
+from skill.settings import Settings
+from skill.transaction import Transactions
+from skill.verify import Verifier
+
+
+def create_app(settings: Settings | None = None, agent: DialogueAgent | None = None) -> Flask:
+    """Build the WSGI application: load the model once and mount the skill.
+
+    Without settings this serves production: they come from the environment, and SKILL_ID is
+    required. Raises ValueError if it is missing, if the checkpoint cannot be loaded, or if
+    conversations cannot be kept as asked.
+    """
+    if settings is None:
+        settings = Settings.from_environment()
+        if not settings.skill_ids:
+            raise ValueError(
+                "SKILL_ID is not set: without it any skill's requests would be answered "
+                "(amzn1.ask.skill....)"
+            )
+    check(settings.state, keys=settings.state_keys, workers=workers.count())
+    app = Flask(__name__, static_folder=None)
+    metrics = Metrics()
+
+    def replied(replies: Sequence[Reply]) -> None:
+        metrics.replied(replies, waiting=served.waiting)
+        store = app.extensions["transactions"].store
+        if isinstance(store, MemoryState):
+            metrics.keeps(len(store), store.nbytes)
+
+    if agent is None:
+        allocator.use_few_arenas()
+        agent = load_agent(settings, replied)
+        allocator.give_back()
+    served = BatchingAgent(agent) if isinstance(agent, DialogueAgent) else agent
+    app.extensions["agent"] = served
+    app.extensions["reloader"] = Reloader(
+        served,
+        lambda: load_agent(settings, replied),
+        lambda new: trial.provoke(new.with_observer(None), settings.safety),
+        version=lambda: digest(settings.checkpoint),
+        told=metrics.reloaded,
+    )
+    health.mount(app, metrics, token=settings.metrics_token, checks={})
+    if not settings.verify:
+        return _create_simulated(app, settings, served, metrics)
+    verifier = Verifier(skill_ids=settings.skill_ids)
+    app.extensions["verifier"] = verifier
+    skill = build_skill(
+        served,
+        interaction=settings.interaction,
+        safety=settings.safety,
+        may_send=True,
+        log_text=settings.log_text,
+        metrics=metrics,
+    )
+    mount(
+        app,
+        skill,
+        verifier=verifier,
+        transactions=_transactions(app, settings, served, served.of),
+        interaction=settings.interaction,
+        metrics=metrics,
+    )
+    return app
+
+
+def load_agent(
+    settings: Settings, observe: Callable[[Sequence[Reply]], None] | None = None
+) -> DialogueAgent:
+    """Load the model, and talk with it before anybody else does.
+
+    observe: is told the replies of every batch after that. Raises ValueError if it cannot be
+    loaded, says nothing, or has histories that cannot be kept as asked.
+    """
+    agent = DialogueAgent.load(settings.checkpoint, safety=settings.safety)
+    check_carried(settings.state, max_history_bytes(agent.empty_history, half=True))
+    try:
+        trial.converse(agent)
+    except ValueError as error:
+        raise ValueError(f"{settings.checkpoint} holds no model to talk with: {error}") from None
+    return agent.with_observer(observe)
+
+
+def _transactions(
+    app: Flask, settings: Settings, agent: BatchingAgent, agent_of: Callable[[str], Any]
+) -> Transactions:
+    """Open the store of conversations."""
+    store = open_state(
+        settings.state,
+        keys=settings.state_keys,
+        history_bytes=max_history_bytes(agent.empty_history, half=True),
+        limit=settings.max_conversations,
+        limit_bytes=settings.max_state_mb << 20,
+    )
+    app.extensions["transactions"] = found = Transactions(store, agent_of)
+    return found
+
+
+def _create_simulated(
+    app: Flask, settings: Settings, agent: BatchingAgent, metrics: Metrics
+) -> Flask:
+    """Mount the skill without verification, and the simulator, which observes its own sessions."""
+    agents = simulator.build_agents(
+        agent,
+        settings.checkpoint,
+        load=lambda checkpoint: DialogueAgent.load(checkpoint, safety=settings.safety),
+    )
+    skill = build_skill(
+        agents,
+        interaction=settings.interaction,
+        safety=settings.safety,
+        log_text=settings.log_text,
+        observe=agents.observe,
+        metrics=metrics,
+    )
+    mount(
+        app,
+        skill,
+        verifier=None,
+        transactions=_transactions(app, settings, agent, agents.of),
+        interaction=settings.interaction,
+        metrics=metrics,
+    )
+    simulator.mount(app, agents, settings.interaction)
+    return app
