@@ -6,10 +6,14 @@ The last line is JSON:
     p50_ms, p99_ms  duration of a turn, seen from outside
     errors          turns without an answer
     fixed_share     fraction of turns answered with the sentence for a late or busy server
-    lost, doubled   turns that the session or the server did not count, or counted twice
+    lost, doubled   turns that the server did not keep, or kept twice (skill/kept.py): every
+                    conversation is replayed without load, and its history compared
+    memory_mb       largest resident memory of the server, and memory_drift: by which share it
+                    moved about its mean in the second half of the time
 
 It starts `python app.py` on this machine, without verification and with the given --state, or uses
-the server at --url. Its talkers are locust's, in a process of their own.
+the server at --url; of that one it only knows how many turns its sessions and metrics count. Its
+talkers are locust's, in a process of their own.
 """
 
 from __future__ import annotations
@@ -23,45 +27,72 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_checkpoint, at_least, command
+from dialogue.recognised import as_recognised
+from dialogue.safety import fixed_answer
+from dialogue.state.choice import ATTRIBUTES
 from dialogue.text_files import read_lines
 from dialogue.words import words
+from skill import kept
 from skill.commands import command as command_of
 from skill.device import BUILT_IN
 from skill.interaction_settings import load
+from skill.metrics import resident_bytes
 
 ROOT = Path(__file__).parent.parent
 HELD_OUT = ROOT / "dialogue" / "bench" / "heldout.tsv"  # utterances that no model learnt
 THINK, TURNS = 4.0, 8  # seconds before each utterance; utterances in a conversation
 MOST_WORDS = 20  # in an utterance: nobody makes speeches to a device
-START_SECONDS, STOP_SECONDS = 300.0, 15
+START_SECONDS, STOP_SECONDS, SAMPLE_SECONDS = 300.0, 30, 1.0
 INTENTS = re.compile(r'^skill_request_seconds_count\{type="IntentRequest"\} (\S+)', re.MULTILINE)
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running server, and its process if it was started here."""
+
+    url: str
+    process: int | None = None
+
+
 def utterances(path: Path = HELD_OUT) -> list[str]:
-    """Return distinct things to say, in order, without commands: those end or reset a session."""
+    """Return distinct things to say, in order, that enter a conversation.
+
+    Commands end or reset a session, and what gets a fixed answer for safety is not kept.
+    """
     invocation = load().invocation_name
     said = (text for line in read_lines(path) for text in line.split("\t"))
     plain = (text.replace("<continued_utterance>", " ").strip().lower() for text in said)
     fit = (t for t in plain if 2 <= len(words(t)) <= MOST_WORDS and t not in BUILT_IN)
-    return list(dict.fromkeys(t for t in fit if command_of(t, invocation) is None))
+    heard = {text: as_recognised(text) for text in fit}
+    return [
+        text
+        for text, said in heard.items()
+        if command_of(said, invocation) is None and not fixed_answer(said, seed="")
+    ]
 
 
 @contextmanager
-def server(state: str, checkpoint: Path) -> Iterator[str]:
-    """Run the skill's server and yield its address. Raises ValueError if it does not start."""
+def server(state: str, checkpoint: Path, folder: Path) -> Iterator[Server]:
+    """Run the skill's server, which tells in a folder what it has kept as soon as it ends.
+
+    Raises ValueError if it does not start.
+    """
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
-    line = [sys.executable, "app.py", "--no-verify", "--tunnel=none", f"--port={port}"]
-    environment = {**os.environ, "STATE": state}
+    line = [sys.executable, "-c", kept.SERVER, "--no-verify", "--tunnel=none", f"--port={port}"]
+    environment = {**os.environ, "STATE": state, kept.FOLDER: str(folder)}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         run = subprocess.Popen(
             [*line, f"--checkpoint={checkpoint.absolute()}"],
@@ -77,7 +108,7 @@ def server(state: str, checkpoint: Path) -> Iterator[str]:
                     log.seek(0)
                     raise ValueError(f"the server did not start: {log.read()[-500:].strip()}")
                 time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}"
+            yield Server(f"http://127.0.0.1:{port}", run.pid)
         finally:
             run.terminate()
             run.wait(STOP_SECONDS)
@@ -146,14 +177,62 @@ def figures(
     }
 
 
-def measure(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Have talkers talk to a server, and return the figures. options: see skill.talkers."""
+def measure(
+    server: Server, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Have talkers talk to a server, and return the figures and the turns.
+
+    options: see skill.talkers.
+    """
     token = os.environ.get("METRICS_TOKEN", "")
-    before = counted(url, token)
-    turns = talk({**options, "url": url})
-    after = counted(url, token)
+    before = counted(server.url, token)
+    with _sampled(server.process) as resident:
+        turns = talk({**options, "url": server.url})
+    after = counted(server.url, token)
     served = None if before is None or after is None else after - before
-    return figures(turns, options["seconds"], served)
+    return {**figures(turns, options["seconds"], served), **memory(resident)}, turns
+
+
+@contextmanager
+def _sampled(process: int | None) -> Iterator[list[int]]:
+    """Sample the resident memory of a process every second, in bytes."""
+    found: list[int] = []
+    ended = threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(SAMPLE_SECONDS):
+            found.append(resident_bytes(process))
+
+    thread = threading.Thread(target=sample, name="memory", daemon=True)
+    if process and resident_bytes(process):
+        thread.start()
+    yield found
+    ended.set()
+
+
+def memory(resident: Sequence[int]) -> dict[str, Any]:
+    """Summarise samples of the resident memory: the largest, and how far it moved at the end."""
+    late = resident[len(resident) // 2 :]
+    if not late:
+        return {"memory_mb": None, "memory_drift": None}
+    mean = statistics.fmean(late)
+    drift = max(abs(found - mean) for found in late) / mean
+    return {"memory_mb": max(resident) >> 20, "memory_drift": round(drift, 4)}
+
+
+def measure_own(options: Mapping[str, Any], state: str, checkpoint: Path) -> dict[str, Any]:
+    """Start a server, measure it, and compare what it has kept with what was said."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with server(state, checkpoint, folder) as own:
+            found, turns = measure(own, options)
+            sessions = kept.sessions_of(turns)
+            kept.ask_for(sessions, folder)
+        agent = DialogueAgent.load(checkpoint)
+        compared = kept.compare(sessions, folder, agent, half=state == ATTRIBUTES)
+    for name in ("lost", "doubled"):
+        compared[name] = max(compared[name], found[name])
+    return {**found, **compared}
 
 
 @command
@@ -202,10 +281,9 @@ def main(arguments: list[str] | None = None) -> int:
         "chain_url": asked.chain_url,
     }
     if asked.url:
-        found = measure(asked.url.rstrip("/"), options)
+        found, _ = measure(Server(asked.url.rstrip("/")), options)
     else:
-        with server(asked.state, Path(asked.checkpoint)) as url:
-            found = measure(url, options)
+        found = measure_own(options, asked.state, Path(asked.checkpoint))
     print(json.dumps({"talkers": asked.talkers, "state": asked.state, **found}), flush=True)
     return 0
 

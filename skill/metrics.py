@@ -173,11 +173,13 @@ def reason_of(finding: NotAlexa | Junk) -> str:
     return next(found, "signature")
 
 
-def resident_bytes() -> int:
-    """Return the memory of this process, or 0 if it is unknown."""
-    if sys.platform != "linux":
+def resident_bytes(process: int | None = None) -> int:
+    """Return the memory of a process, or of this one; 0 if it is unknown."""
+    try:
+        pages = Path(f"/proc/{process or 'self'}/statm").read_text("ascii").split()[1]
+    except OSError:  # only Linux tells, and only while it runs
         return 0
-    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def may_read(request: Request, token: str) -> bool:

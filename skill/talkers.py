@@ -21,8 +21,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from locust import FastHttpUser, task
 from locust.env import Environment
 
+from dialogue.recognised import as_recognised
 from skill import device, phrases
 from skill.session import TURN
+from skill.transaction import STATE
 
 OPTIONS: dict[str, Any] = json.loads(os.environ["LOAD_OPTIONS"])
 FIXED = frozenset(
@@ -69,13 +71,18 @@ class Talker(FastHttpUser):
                 answer.failure(f"status {answer.status_code}, nothing said")
         further = device.after(session, response) if response else session
         steps = further.attributes.get(TURN, 0) - session.attributes.get(TURN, 0)
+        counts = TURN in further.attributes or TURN in session.attributes  # else they are sealed
         _turns.append(
             {
+                "session": session.id,
+                "user": session.user,
+                "said": as_recognised(utterance or ""),
+                "state": str(further.attributes.get(STATE, "")),
                 "launch": utterance is None,
                 "ms": ms,
                 "error": not spoken,
                 "fixed": spoken in FIXED,
-                "steps": steps if spoken else 1,  # how many turns the session's own count went on
+                "steps": steps if spoken and counts else 1,  # of the session's own count of turns
             }
         )
         return further

@@ -1,14 +1,19 @@
 """python -m skill.load: what it says, how it counts, and that it really asks."""
 
+import contextlib
 import json
 import threading
 
 import pytest
+import torch
 
 from app import Settings, create_app, listen
+from dialogue import checkpoint
+from dialogue.safety import fixed_answer
 from skill import load
 from skill.commands import command as command_of
 
+from ..dialogue.redis_server import needs_redis, running
 from .conftest import FakeAgent
 
 
@@ -21,6 +26,7 @@ def test_what_is_said_is_held_out_talk_and_never_a_command():
     assert len(found) > 100
     assert len(found) == len(set(found))
     assert not [text for text in found if command_of(text, "chatty friend") or "<" in text]
+    assert not [text for text in found if fixed_answer(text, seed="")]
 
 
 def test_figures_leave_launches_out_and_count_errors_and_fixed_sentences():
@@ -82,6 +88,12 @@ def test_odd_options_are_one_line(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_memory_is_the_most_there_was_and_how_far_it_moved_in_the_second_half():
+    megabytes = [100, 300, 200, 202, 198, 200]
+    assert load.memory([n << 20 for n in megabytes]) == {"memory_mb": 300, "memory_drift": 0.01}
+    assert load.memory([]) == {"memory_mb": None, "memory_drift": None}
+
+
 @pytest.mark.slow
 def test_talkers_talk_to_a_server_and_the_last_line_is_json(capsys):
     settings = Settings(verify=False, port=0)
@@ -99,3 +111,21 @@ def test_talkers_talk_to_a_server_and_the_last_line_is_json(capsys):
     assert found["turns"] > 3
     assert (found["errors"], found["lost"], found["doubled"], found["fixed_share"]) == (0, 0, 0, 0)
     assert 0 < found["p50_ms"] <= found["p99_ms"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "state", ["memory", "attributes", pytest.param("redis", marks=needs_redis)]
+)
+def test_all_conversations_of_an_own_server_are_replayed_and_nothing_is_lost(
+    state, talker, tmp_path, capsys
+):
+    checkpoint.save(tmp_path / "model", talker, dtype=torch.float32)
+    with running() if state == "redis" else contextlib.nullcontext() as redis:
+        where = redis.url if redis else state
+        line = [f"--state={where}", "--talkers=4", "--minutes=0.1", "--think=0.1"]
+        assert load.main([*line, f"--checkpoint={tmp_path / 'model'}"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["replayed"] >= 4
+    assert (found["errors"], found["lost"], found["doubled"]) == (0, 0, 0)
+    assert found["memory_mb"] > 100

@@ -1,0 +1,157 @@
+"""What a server has kept of conversations under load, against the same ones replayed without load.
+
+    talkers -> sessions: what was said in each -> the server, as it ends -> kept states -> compare
+
+A turn is lost if it was answered but is not kept, or if the history is not the one that the turns
+give when they are read again one by one. It is doubled if it is kept more often than it was said.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from dialogue.agent import DialogueAgent
+from dialogue.conversation import Conversation
+from dialogue.recognised import as_written
+from dialogue.state import Owner, Refused, Unreachable
+from dialogue.state.codec import unpack
+from dialogue.text_files import read_lines
+
+SESSIONS, KEPT = "sessions.jsonl", "kept.jsonl"  # in the folder that both processes share
+FOLDER = "LOAD_KEPT"  # names it to the server
+CLOSE, CLOSE_HALF = 1e-3, 5e-3  # how far numbers of the histories may differ, in fp32 and fp16
+BATCH = 64
+# Runs python app.py as it is, and lets it tell what it has kept when it ends.
+SERVER = """
+import sys, app
+from skill import kept
+build = app.create_app
+app.create_app = lambda settings: kept.told_at_the_end(build(settings))
+sys.exit(app.main(sys.argv[1:]))
+"""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session as its talker knows it.
+
+    said: utterances whose answer was heard, as Alexa recognises them. unsure: those without an
+    answer, which may be kept or not. In neither are those that were answered too late: they must
+    not be kept. carried: the state that came with the last answer.
+    """
+
+    id: str
+    user: str
+    said: tuple[str, ...]
+    unsure: tuple[str, ...] = ()
+    carried: str = ""
+
+
+def sessions_of(turns: Sequence[Mapping[str, Any]]) -> list[Session]:
+    """Return the sessions of turns that skill.talkers recorded."""
+    by_id: dict[str, list[Mapping[str, Any]]] = {}
+    for turn in turns:
+        by_id.setdefault(turn["session"], []).append(turn)
+    return [
+        Session(
+            name,
+            theirs[0]["user"],
+            tuple(
+                turn["said"]
+                for turn in theirs
+                if not (turn["launch"] or turn["error"] or turn["fixed"])
+            ),
+            tuple(turn["said"] for turn in theirs if turn["error"] and not turn["launch"]),
+            next((turn["state"] for turn in reversed(theirs) if not turn["error"]), ""),
+        )
+        for name, theirs in by_id.items()
+    ]
+
+
+def ask_for(sessions: Sequence[Session], folder: Path) -> None:
+    """Write down of which sessions the server is to tell what it has kept."""
+    lines = (json.dumps([one.id, one.user, one.carried]) + "\n" for one in sessions)
+    (folder / SESSIONS).write_text("".join(lines), encoding="ascii")
+
+
+def told_at_the_end(app: Flask) -> Flask:
+    """Let an application write what it has kept when its process ends."""
+    atexit.register(_tell, app, Path(os.environ[FOLDER]))
+    return app
+
+
+def _tell(app: Flask, folder: Path) -> None:
+    if not (folder / SESSIONS).exists():
+        return
+    store, lines = app.extensions["transactions"].store, []
+    for line in read_lines(folder / SESSIONS):
+        session, user, carried = json.loads(line)
+        try:
+            state = store.get(Owner(session, user), carried) or b""
+        except (Refused, Unreachable):
+            state = b""
+        lines.append(json.dumps([session, base64.b64encode(state).decode("ascii")]) + "\n")
+    (folder / KEPT).write_text("".join(lines), encoding="ascii")
+
+
+def compare(
+    sessions: Sequence[Session], folder: Path, agent: DialogueAgent, *, half: bool
+) -> dict[str, int]:
+    """Return how many turns are lost and doubled, and how many conversations were replayed.
+
+    half: whether histories were kept in half precision. Raises ValueError if the server has told
+    nothing.
+    """
+    if not (folder / KEPT).exists():
+        raise ValueError("the server ended without telling what it has kept")
+    kept = dict(json.loads(line) for line in read_lines(folder / KEPT))
+    found = [_conversation(base64.b64decode(kept.get(one.id, "")), agent) for one in sessions]
+    lost = doubled = 0
+    for session, conversation in zip(sessions, found, strict=True):
+        heard = Counter(conversation.said("user"))
+        said = Counter(map(as_written, session.said))
+        lost += (said - heard).total()
+        doubled += (heard - said - Counter(map(as_written, session.unsure))).total()
+    replayed = replay(found, agent)
+    near = CLOSE_HALF if half else CLOSE
+    lost += sum(not is_near(*pair, near) for pair in zip(found, replayed, strict=True))
+    return {"lost": lost, "doubled": doubled, "replayed": sum(bool(one.turns) for one in found)}
+
+
+def _conversation(state: bytes, agent: DialogueAgent) -> Conversation:
+    try:
+        return unpack(state, agent).conversation if state else Conversation()
+    except Refused:
+        return Conversation()
+
+
+def replay(conversations: Sequence[Conversation], agent: DialogueAgent) -> list[Conversation]:
+    """Read the turns of conversations again, from the beginning."""
+    replayed = [Conversation() for _ in conversations]
+    for place in range(max((len(one.turns) for one in conversations), default=0)):
+        rows = [row for row, one in enumerate(conversations) if place < len(one.turns)]
+        for start in range(0, len(rows), BATCH):
+            some = rows[start : start + BATCH]
+            turns = [conversations[row].turns[place] for row in some]
+            further = agent.hear([replayed[row] for row in some], turns)
+            for row, conversation in zip(some, further, strict=True):
+                replayed[row] = conversation
+    return replayed
+
+
+def is_near(one: Conversation, other: Conversation, near: float) -> bool:
+    """Return whether the histories of two conversations differ by no more than so much."""
+    first, second = one.numbers(), other.numbers()
+    return len(first) == len(second) and all(
+        abs(a - b) <= near for a, b in zip(first, second, strict=True)
+    )
