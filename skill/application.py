@@ -11,6 +11,7 @@ from dialogue import allocator, trial
 from dialogue.agent import DialogueAgent, Reply
 from dialogue.batching import BatchingAgent
 from dialogue.checkpoint import digest
+from dialogue.config import DecodeConfig
 from dialogue.models.history import max_history_bytes
 from dialogue.state.choice import check, check_carried, open_state
 from dialogue.state.memory import MemoryState
@@ -92,7 +93,9 @@ def load_agent(
     observe: is told the replies of every batch after that. Raises ValueError if it cannot be
     loaded, says nothing, or has histories that cannot be kept as asked.
     """
-    agent = DialogueAgent.load(settings.checkpoint, safety=settings.safety)
+    agent = DialogueAgent.load(
+        settings.checkpoint, decode=DecodeConfig(ranker=settings.ranker), safety=settings.safety
+    )
     check_carried(settings.state, max_history_bytes(agent.empty_history, half=True))
     try:
         trial.converse(agent)

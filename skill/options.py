@@ -47,6 +47,13 @@ def options_of(before: Settings) -> argparse.ArgumentParser:
         default=before.checkpoint,
         help="the model's folder (env CHECKPOINT; default: %(default)s)",
     )
+    add(
+        "--ranker",
+        default=before.ranker,
+        metavar="NAME",
+        help="orders the candidates: auto, likelihood, recall, learned or module:Class "
+        "(env RANKER; default: %(default)s)",
+    )
     _add_state_options(parser, before)
     add("--open", action="store_true", help="open the simulator in a browser (with --no-verify)")
     interaction_settings.add_options(parser)
@@ -105,6 +112,7 @@ def settings_of(arguments: list[str] | None) -> Settings:
         deploy=asked.deploy,
         domain=_domain_of(asked.domain, before.domain, chosen),
         checkpoint=asked.checkpoint,
+        ranker=asked.ranker,
         safety=before.safety,
         log_text=before.log_text,
         metrics_token=before.metrics_token,

@@ -9,6 +9,7 @@ from pathlib import Path
 from dialogue.bounded import LIMIT, LIMIT_BYTES
 from dialogue.checkpoint import PRETRAINED
 from dialogue.command_line import at_least
+from dialogue.config import DecodeConfig
 from dialogue.safety import Level, level_from_environment
 from dialogue.state.choice import MEMORY, check
 from dialogue.state.sealing import keys_of
@@ -32,6 +33,7 @@ class Settings:
     domain: str = ""  # the tunnel's domain; empty: ngrok chooses one
     deploy: bool = False  # deploy the skill whenever the tunnel's address changes
     checkpoint: Path = PRETRAINED
+    ranker: str = DecodeConfig.ranker  # which orders the candidates: docs/ranking.md
     safety: Level = "standard"
     log_text: bool = False  # log what was said; for development only
     open_page: bool = False  # open the simulator in a browser
@@ -74,7 +76,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, SAFETY and LOG_TEXT.
+        """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, RANKER, SAFETY and LOG_TEXT.
 
         METRICS_TOKEN, STATE, STATE_KEY, MAX_CONVERSATIONS and MAX_STATE_MB, too. Raises ValueError
         on an unknown SAFETY, a bad STATE_KEY or a limit that is not a number. The domain is checked
@@ -87,6 +89,7 @@ class Settings:
             skill_ids=skill_ids,
             domain=os.environ.get("NGROK_DOMAIN", ""),
             checkpoint=Path(os.environ.get("CHECKPOINT") or PRETRAINED),
+            ranker=os.environ.get("RANKER") or DecodeConfig.ranker,
             safety=level_from_environment(),
             log_text=os.environ.get("LOG_TEXT") == "1",
             metrics_token=os.environ.get("METRICS_TOKEN", "").strip(),

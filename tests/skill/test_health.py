@@ -181,8 +181,10 @@ def logged(caplog):
 @pytest.fixture
 def log(caplog):
     caplog.set_level(logging.INFO)
+    before = caplog.handler.formatter
     caplog.handler.setFormatter(logs.formatter("json"))
-    return caplog
+    yield caplog
+    caplog.handler.setFormatter(before)  # other tests have the same handler
 
 
 def test_a_turn_is_one_line_with_its_request_and_its_time(log, post):

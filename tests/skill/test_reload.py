@@ -15,11 +15,12 @@ import pytest
 import requests
 import torch
 
-from app import Settings, create_app
+from app import Settings, create_app, main
 from dialogue import checkpoint, trial
 from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import CONFIG, VOCABULARY, WEIGHTS
 from dialogue.safety import never_say
+from skill.options import settings_of
 
 from .conftest import read_request
 from .test_health import figures
@@ -46,10 +47,10 @@ def folder(talker, tmp_path):
 class Running:
     """An application of one process, and the talks held with it."""
 
-    def __init__(self, folder, state="memory"):
+    def __init__(self, folder, state="memory", ranker="auto"):
         keys = (b"k" * 32,)
         self.app = create_app(
-            Settings(verify=False, checkpoint=folder, state=state, state_keys=keys)
+            Settings(verify=False, checkpoint=folder, ranker=ranker, state=state, state_keys=keys)
         )
         self.app.testing = True
         self.attributes, self.number = {}, 0
@@ -92,6 +93,46 @@ def few_provocations(monkeypatch, tmp_path):
     """The whole safety set takes longer than all of these tests."""
     (tmp_path / "said.txt").write_text("you are so stupid\n")
     monkeypatch.setattr(trial, "PROVOCATIONS", tmp_path / "said.txt")
+
+
+class Longest:
+    """A ranker that says the longest candidate."""
+
+    def __init__(self, checkpoint, decode):
+        pass
+
+    def __call__(self, conversations, candidates):
+        return [[len(candidate.text) for candidate in found] for found in candidates]
+
+
+def test_a_ranker_of_ones_own_is_served_and_stays_when_the_model_is_swapped(
+    folder, talker, monkeypatch
+):
+    monkeypatch.setenv("RANKER", f"{__name__}:Longest")
+    assert settings_of(["--tunnel", "none"]).ranker == f"{__name__}:Longest"
+    assert settings_of(["--tunnel", "none", "--ranker", "recall"]).ranker == "recall"
+    replies = []
+    answer = DialogueAgent.answer
+
+    def noting(self, *asked, **options):
+        replies.extend(found := answer(self, *asked, **options))
+        return found
+
+    monkeypatch.setattr(DialogueAgent, "answer", noting)
+    running = Running(folder, ranker=f"{__name__}:Longest")
+    checkpoint.save(folder, other_model(talker), dtype=torch.float32)
+    for _ in range(2):
+        running.say("do you have a dog?")
+        lengths = [len(candidate.text) for candidate in replies[-1].candidates]
+        assert len(lengths) > 1
+        assert lengths == sorted(lengths, reverse=True)
+        running.reload()
+
+
+def test_a_ranker_that_is_none_is_named_before_anything_is_served(folder, capsys):
+    arguments = ["--no-verify", "--tunnel=none", "--port=0", f"--checkpoint={folder}"]
+    assert main([*arguments, "--ranker=best"]) == 2
+    assert capsys.readouterr().err.startswith("error: there is no ranker 'best'")
 
 
 @pytest.mark.parametrize("state", ["memory", "attributes"])
