@@ -8,7 +8,7 @@ from contextlib import suppress
 from flask import Flask
 
 from dialogue.command_line import tell
-from skill import deploy, state, tunnel, tunnel_command, watchdog
+from skill import deploy, state, target, tunnel, tunnel_command, watchdog
 from skill.settings import NOT_DEPLOYED, Settings
 
 CLOSE_SECONDS = 5.0
@@ -39,7 +39,7 @@ def open_tunnel(settings: Settings) -> watchdog.Tunnel:
 
 def announce_address(address: str, settings: Settings, app: Flask | None) -> None:
     """Print a tunnel's address, record it for skill.deploy and skill.doctor; deploy if asked."""
-    kind = deploy.certificate_of(address).lower()
+    kind = target.certificate_of(address).lower()
     print(
         f"Alexa reaches it at {address}/  "
         f"(put this into the skill's endpoint, certificate type: {kind})",

@@ -32,9 +32,9 @@ from dialogue.command_line import add_checkpoint, command
 from dialogue.text_files import read_lines
 from skill import certification, deadline, device, smapi, state
 from skill.background import begin
-from skill.deploy import WILDCARD_DOMAINS, certificate_of, endpoint_address
 from skill.interaction_model import check_package
 from skill.interaction_settings import InteractionSettings, add_options, chosen
+from skill.target import WILDCARD_DOMAINS, certificate_of, endpoint_address
 from skill.verify import TOLERANCE, roots_file
 
 REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"

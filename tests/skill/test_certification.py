@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from skill import certification, deploy, doctor, interaction_settings, phrases, state
+from skill import certification, deployment, doctor, interaction_settings, phrases, state
 from skill import interaction_model as im
 
 from . import amazon as fake
@@ -105,7 +105,7 @@ def test_what_the_owner_has_to_publish_is_looked_up_in_the_skill_s_manifest(
     amazon = fake.Amazon()
     try:
         fake.write_ask(tmp_path / "ask", amazon, doctor.sys.executable)
-        whole = deploy.merged(im.manifest(OURS), PUBLISHED)
+        whole = deployment.merged(im.manifest(OURS), PUBLISHED)
         amazon.skills[rig.SKILL] = whole
         state.write(state.DEPLOYED, {"skill_id": rig.SKILL})
         assert doctor.main(["--certification"]) == 0

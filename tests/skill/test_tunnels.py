@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app import Settings, create_app, main
-from skill import deploy, smapi, state, tunnel, tunnel_command, watchdog
+from skill import deployment, smapi, state, tunnel, tunnel_command, watchdog
 from skill.chosen_tunnel import announce_address
 from skill.interaction_settings import load
 from skill.options import settings_of
@@ -319,7 +319,7 @@ def test_a_new_address_is_deployed_and_the_skill_that_was_made_is_answered(
     amazon = fake.Amazon()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(smapi, "PAUSES", (0.0,))
-    monkeypatch.setattr(deploy, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(deployment, "ASK_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(fake, "NEW_SKILL", rig.SKILL)
     fake.write_ask(tmp_path / "ask", amazon, sys.executable)
     american = replace(load(), locales=("en-US",))

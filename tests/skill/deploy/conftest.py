@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from skill import deploy, interaction_settings, smapi, state
+from skill import deploy, deployment, interaction_settings, smapi, state
+from skill.target import Target
 
 from .. import amazon as fake
 from .. import rig
@@ -14,7 +15,7 @@ from ..internet import Internet
 ROOT = Path(__file__).parent.parent.parent.parent
 OURS = interaction_settings.load()
 ENDPOINT = "https://ann.ngrok-free.app/"
-TARGET = deploy.Target(OURS, ENDPOINT, "Wildcard")
+TARGET = Target(OURS, ENDPOINT, "Wildcard")
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (tmp_path / "bin").mkdir()
     monkeypatch.setattr(smapi, "PAUSES", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(deploy, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(deployment, "ASK_AGAIN_SECONDS", 0.0)
 
 
 @pytest.fixture

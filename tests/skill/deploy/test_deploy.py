@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from skill import deploy, state
+from skill import deploy, deployment, state, target
 from skill import interaction_model as im
 
 from .. import amazon as fake
@@ -49,7 +49,7 @@ def test_a_new_address_changes_the_endpoint_alone_and_what_the_owner_has_added_s
         }
     }
     logged_in.skills[fake.NEW_SKILL] = {
-        "manifest": deploy.merged(logged_in.skills[fake.NEW_SKILL]["manifest"], added)
+        "manifest": deployment.merged(logged_in.skills[fake.NEW_SKILL]["manifest"], added)
     }
     logged_in.calls.clear()
     run("--endpoint", "https://alexa.example.com/skill", "--invocation-name", OURS.invocation_name)
@@ -226,7 +226,7 @@ def test_an_endpoint_that_alexa_would_not_take_is_refused(written, capsys):
         assert deploy.main(["--dry-run", "--endpoint", written]) == 2
         assert "cannot be used: expected an https address" in capsys.readouterr().err
     with pytest.raises(ValueError, match="cannot be used"):
-        deploy.endpoint_address(written)
+        target.endpoint_address(written)
 
 
 @pytest.mark.parametrize(
@@ -239,4 +239,4 @@ def test_an_endpoint_that_alexa_would_not_take_is_refused(written, capsys):
     ],
 )  # fmt: skip
 def test_the_certificate_type_is_known_by_the_host(host, kind):
-    assert deploy.certificate_of(f"https://{host}/") == kind
+    assert target.certificate_of(f"https://{host}/") == kind

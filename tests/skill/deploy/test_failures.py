@@ -2,7 +2,7 @@
 
 import pytest
 
-from skill import deploy, state
+from skill import deployment, state
 
 from .. import amazon as fake
 from .conftest import run
@@ -108,7 +108,7 @@ def test_a_build_that_fails_is_told_with_what_is_half_done(logged_in, capsys):
 
 
 def test_a_build_that_lasts_too_long_is_told(logged_in, capsys, monkeypatch):
-    monkeypatch.setattr(deploy, "BUILD_SECONDS", -1.0)
+    monkeypatch.setattr(deployment, "BUILD_SECONDS", -1.0)
     run(status=2)
     assert "manifest is still being built after" in capsys.readouterr().err
 

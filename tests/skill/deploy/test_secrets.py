@@ -66,7 +66,7 @@ def test_no_secret_is_in_logs_errors_or_process_lists(logged_in, capfd, caplog, 
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     code = (
         "import logging, sys; logging.basicConfig(level=logging.DEBUG)\n"
-        "from skill import deploy; deploy.ASK_AGAIN_SECONDS = 0.01\n"
+        "from skill import deploy, deployment; deployment.ASK_AGAIN_SECONDS = 0.01\n"
         f"sys.exit(deploy.main(['--endpoint', '{ENDPOINT}']))"
     )
     seen = []
