@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -14,25 +15,31 @@ LIMIT_BYTES = 256 << 20
 SECONDS = 3600.0  # that a conversation is kept without being used
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """How much is kept, and how long, by which clock. Raises ValueError where that is nothing."""
+
+    limit: int = LIMIT
+    limit_bytes: int = LIMIT_BYTES
+    seconds: float = SECONDS
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        if self.limit < 1 or self.limit_bytes < 1 or self.seconds <= 0:
+            raise ValueError(
+                f"a store of {self.limit} conversations, {self.limit_bytes} bytes and "
+                f"{self.seconds} s keeps nothing; each must be above 0"
+            )
+
+
+NORMAL = Bounds()
+
+
 class Bounded(Generic[Value]):
     """Values by name, each kept for at most `seconds` after it was put. Not locked."""
 
-    def __init__(
-        self,
-        *,
-        limit: int = LIMIT,
-        limit_bytes: int = LIMIT_BYTES,
-        seconds: float = SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Set the bounds. Raises ValueError on one that would keep nothing."""
-        if limit < 1 or limit_bytes < 1 or seconds <= 0:
-            raise ValueError(
-                f"a store of {limit} conversations, {limit_bytes} bytes and {seconds} s keeps "
-                "nothing; each must be above 0"
-            )
-        self._limit, self._limit_bytes = limit, limit_bytes
-        self._seconds, self._clock = seconds, clock
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         # least recently put first
         self._kept: OrderedDict[str, tuple[float, int, Value]] = OrderedDict()
         self._bytes = 0
@@ -57,12 +64,12 @@ class Bounded(Generic[Value]):
         """Keep a value as the newest, and drop old ones above a bound."""
         self.drop(name)
         size = nbytes + len(name)
-        self._kept[name] = (self._clock(), size, value)
+        self._kept[name] = (self._bounds.clock(), size, value)
         self._bytes += size
         self._expire()
         # A value too big for the store is kept alone, since somebody is talking in it.
         while len(self._kept) > 1 and (
-            len(self._kept) > self._limit or self._bytes > self._limit_bytes
+            len(self._kept) > self._bounds.limit or self._bytes > self._bounds.limit_bytes
         ):
             self.drop(next(iter(self._kept)))
 
@@ -74,6 +81,6 @@ class Bounded(Generic[Value]):
     def _expire(self) -> None:
         while self._kept:
             name, (put, _, _) = next(iter(self._kept.items()))
-            if self._clock() - put <= self._seconds:
+            if self._bounds.clock() - put <= self._bounds.seconds:
                 return
             self.drop(name)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Protocol
 
-from dialogue.bounded import LIMIT, LIMIT_BYTES, SECONDS, Bounded
+from dialogue.bounded import NORMAL, Bounded, Bounds
 from dialogue.conversation import Conversation
 
 
@@ -32,18 +30,8 @@ class ConversationStore:
     Not locked: threads that share it hold a lock around it, as the agent does.
     """
 
-    def __init__(
-        self,
-        *,
-        limit: int = LIMIT,
-        limit_bytes: int = LIMIT_BYTES,
-        seconds: float = SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Bound the store. Raises ValueError on a bound that would keep nothing."""
-        self._kept = Bounded[Conversation](
-            limit=limit, limit_bytes=limit_bytes, seconds=seconds, clock=clock
-        )
+    def __init__(self, bounds: Bounds = NORMAL) -> None:
+        self._kept = Bounded[Conversation](bounds)
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -10,6 +10,7 @@ from flask import Flask
 from dialogue import allocator, trial
 from dialogue.agent import DialogueAgent, Reply
 from dialogue.batching import BatchingAgent
+from dialogue.bounded import Bounds
 from dialogue.checkpoint import digest
 from dialogue.config import DecodeConfig
 from dialogue.models.history import max_history_bytes
@@ -112,8 +113,7 @@ def _transactions(
         settings.state,
         keys=settings.state_keys,
         history_bytes=max_history_bytes(agent.empty_history, half=True),
-        limit=settings.max_conversations,
-        limit_bytes=settings.max_state_mb << 20,
+        bounds=Bounds(limit=settings.max_conversations, limit_bytes=settings.max_state_mb << 20),
     )
     app.extensions["transactions"] = found = Transactions(store, agent_of)
     return found

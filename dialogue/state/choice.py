@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dialogue.bounded import LIMIT, LIMIT_BYTES
+from dialogue.bounded import NORMAL, Bounds
 from dialogue.state import StateStore, Unreachable
 from dialogue.state.sealing import Seal, new_key
 
@@ -36,12 +36,11 @@ def check(where: str, *, keys: Sequence[bytes], workers: int) -> None:
 
 
 class Asked(NamedTuple):
-    """How a store is to be opened. limit, limit_bytes: how much memory keeps at most."""
+    """How a store is to be opened. bounds: of what memory keeps."""
 
     where: str
     keys: Sequence[bytes]
-    limit: int
-    limit_bytes: int
+    bounds: Bounds
 
 
 def open_state(
@@ -49,23 +48,21 @@ def open_state(
     *,
     keys: Sequence[bytes],
     history_bytes: int | None,
-    limit: int = LIMIT,
-    limit_bytes: int = LIMIT_BYTES,
+    bounds: Bounds = NORMAL,
 ) -> StateStore:
     """Open the store that was chosen.
 
-    history_bytes: the largest history of the model in fp16, or None if it has no bound. limit,
-    limit_bytes: how much memory keeps at most. Raises ValueError if a history cannot be carried or
-    an address is invalid.
+    history_bytes: the largest history of the model in fp16, or None if it has no bound. bounds: of
+    what memory keeps. Raises ValueError if a history cannot be carried or an address is invalid.
     """
     check_carried(where, history_bytes)
-    return STORES[_name(where)](Asked(where, keys, limit, limit_bytes))
+    return STORES[_name(where)](Asked(where, keys, bounds))
 
 
 def _open_memory(asked: Asked) -> StateStore:
     from dialogue.state.memory import MemoryState
 
-    return MemoryState(limit=asked.limit, limit_bytes=asked.limit_bytes)
+    return MemoryState(asked.bounds)
 
 
 def _open_attributes(asked: Asked) -> StateStore:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
-from collections.abc import Callable
 from typing import NamedTuple
 
-from dialogue.bounded import LIMIT, LIMIT_BYTES, SECONDS, Bounded
+from dialogue.bounded import NORMAL, Bounded, Bounds
 from dialogue.state import Conflict, Owner
 
 
@@ -26,18 +24,8 @@ class MemoryState:
     is_carried = False
     is_shared = False
 
-    def __init__(
-        self,
-        *,
-        limit: int = LIMIT,
-        limit_bytes: int = LIMIT_BYTES,
-        seconds: float = SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Bound the store. Raises ValueError on a bound that would keep nothing."""
-        self._kept = Bounded[_Entry](
-            limit=limit, limit_bytes=limit_bytes, seconds=seconds, clock=clock
-        )
+    def __init__(self, bounds: Bounds = NORMAL) -> None:
+        self._kept = Bounded[_Entry](bounds)
         self._lock = threading.Lock()
 
     def __len__(self) -> int:

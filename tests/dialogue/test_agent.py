@@ -9,6 +9,7 @@ import torch
 
 from dialogue import checkpoint
 from dialogue.agent import HEARD_TOKENS, STAGES, DialogueAgent
+from dialogue.bounded import Bounds
 from dialogue.claims import claims_a_life
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
@@ -168,7 +169,7 @@ def test_an_agent_keeps_its_conversations_in_the_store_that_it_was_given(talker)
     """An empty store is falsy, like an empty list: the agent once ignored it and made its own,
     without the limits.
     """
-    store = ConversationStore(limit=1)
+    store = ConversationStore(Bounds(limit=1))
     agent = DialogueAgent(talker, store=store)
     agent.respond(["a"], ["hi"])
     agent.respond(["b"], ["hi"])

@@ -10,6 +10,7 @@ import pytest
 import dialogue.batching
 from dialogue.agent import Reply
 from dialogue.batching import BatchingAgent, Busy
+from tests.dialogue.conftest import Clock
 
 LONG = 30  # seconds that a test waits for another thread before it fails
 
@@ -54,13 +55,6 @@ class Echo:
 
     def forget(self, conversation):
         self.kept.pop(conversation, None)
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from dialogue.bounded import Bounds
 from dialogue.state import Conflict, Owner, Refused, Unreachable
 from dialogue.state.attributes import AttributesState
 from dialogue.state.choice import check, open_state
@@ -15,19 +16,6 @@ from .redis_server import needs_redis, running
 
 ANN = Owner("session 1", "ann")
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1e9
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +156,7 @@ def test_a_user_is_forgotten_in_all_sessions_and_nobody_else(keeping):
 
 
 def test_memory_drops_the_least_recently_used_above_its_limit(clock):
-    store = MemoryState(limit=2, clock=clock)
+    store = MemoryState(Bounds(limit=2, clock=clock))
     for session in "abc":
         store.put(Owner(session), b"state", turn=1)
     assert [store.get(Owner(session)) for session in "abc"] == [None, b"state", b"state"]
@@ -176,7 +164,7 @@ def test_memory_drops_the_least_recently_used_above_its_limit(clock):
 
 
 def test_memory_keeps_nothing_longer_than_an_hour_unused(clock):
-    store = MemoryState(clock=clock)
+    store = MemoryState(Bounds(clock=clock))
     store.put(ANN, b"state", turn=1)
     clock.now += SECONDS
     assert store.get(ANN) == b"state"

@@ -22,19 +22,6 @@ ANN = Owner("session 1", "ann")
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1e9
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 def histories(fingerprint="ab" * 16, size=8):
     """A model's histories: vectors of a size."""
     return SimpleNamespace(

@@ -3,21 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialogue.bounded import Bounds
 from dialogue.conversation import Conversation, Turn
 from dialogue.store import ConversationStore
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
+from tests.dialogue.conftest import Clock
 
 
 def talk(text="hi", *, size=4):
@@ -37,7 +26,7 @@ def test_what_is_put_is_what_is_got():
 
 
 def test_above_the_limit_in_number_the_least_recently_used_goes_first():
-    store = ConversationStore(limit=3)
+    store = ConversationStore(Bounds(limit=3))
     for name in "abc":
         store.put(name, talk())
     store.put("a", talk("again"))
@@ -49,7 +38,7 @@ def test_above_the_limit_in_number_the_least_recently_used_goes_first():
 
 def test_above_the_limit_in_bytes_the_least_recently_used_goes_first():
     size = talk().nbytes + 1  # and the name
-    store = ConversationStore(limit_bytes=3 * size)
+    store = ConversationStore(Bounds(limit_bytes=3 * size))
     for name in "abc":
         store.put(name, talk())
     assert store.nbytes == 3 * size
@@ -64,7 +53,7 @@ def test_above_the_limit_in_bytes_the_least_recently_used_goes_first():
 
 def test_a_conversation_too_big_for_the_store_is_kept_alone():
     """Somebody is talking in it: to drop it would lose every turn at once."""
-    store = ConversationStore(limit_bytes=100)
+    store = ConversationStore(Bounds(limit_bytes=100))
     store.put("a", talk())
     store.put("big", talk(size=1000))
     assert kept(store, ["a", "big"]) == ["big"]
@@ -73,7 +62,7 @@ def test_a_conversation_too_big_for_the_store_is_kept_alone():
 
 
 def test_a_conversation_unused_for_too_long_begins_anew(clock):
-    store = ConversationStore(seconds=60, clock=clock)
+    store = ConversationStore(Bounds(seconds=60, clock=clock))
     store.put("a", talk())
     clock.now += 40
     store.put("b", talk())
@@ -89,7 +78,7 @@ def test_a_conversation_unused_for_too_long_begins_anew(clock):
 
 
 def test_using_a_conversation_starts_its_time_anew(clock):
-    store = ConversationStore(seconds=60, clock=clock)
+    store = ConversationStore(Bounds(seconds=60, clock=clock))
     for _ in range(5):
         store.put("a", talk())
         clock.now += 50
@@ -112,7 +101,7 @@ def test_forgetting_gives_the_bytes_back():
 )
 def test_a_bound_that_would_keep_nothing_is_refused(bound):
     with pytest.raises(ValueError, match="keeps nothing"):
-        ConversationStore(**bound)
+        ConversationStore(Bounds(**bound))
 
 
 @given(
@@ -124,7 +113,9 @@ def test_a_bound_that_would_keep_nothing_is_refused(bound):
 )
 def test_the_bounds_hold_and_the_bytes_are_right_after_any_use(uses, limit, limit_bytes):
     clock = Clock()
-    store = ConversationStore(limit=limit, limit_bytes=limit_bytes, seconds=100, clock=clock)
+    store = ConversationStore(
+        Bounds(limit=limit, limit_bytes=limit_bytes, seconds=100, clock=clock)
+    )
     for name, size, wait in uses:
         clock.now += wait
         store.put(name, talk(size=size))
