@@ -39,17 +39,19 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
                 "SKILL_ID is not set: without it any skill's requests would be answered "
                 "(amzn1.ask.skill....)"
             )
+    # Whatever can be refused without the model is refused before it is loaded.
     check(settings.state, keys=settings.state_keys, workers=workers.count())
     app = Flask(__name__, static_folder=None)
     metrics = Metrics()
 
+    # Called for the first time when somebody talks, by when `served` and the store are there.
     def replied(replies: Sequence[Reply]) -> None:
         metrics.replied(replies, waiting=served.waiting)
         store = app.extensions["transactions"].store
         if isinstance(store, MemoryState):
             metrics.keeps(len(store), store.nbytes)
 
-    if agent is None:
+    if agent is None:  # a test brings its own
         allocator.use_few_arenas()
         agent = load_agent(settings, replied)
         allocator.give_back()
@@ -58,6 +60,7 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
     app.extensions["reloader"] = Reloader(
         served,
         lambda: load_agent(settings, replied),
+        # Without its observer, or the trial would count as replies in the metrics.
         lambda new: trial.provoke(new.with_observer(None), settings.safety),
         version=lambda: digest(settings.checkpoint),
         told=metrics.reloaded,

@@ -158,6 +158,7 @@ def refuse_strangers() -> None:
             "verification is off, so only this machine is answered, and only its direct requests"
         )
     origin, sent_by = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
+    # Following a link from another page is allowed: that page cannot read what the visit shows.
     is_visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
     if origin not in (None, request.host_url.rstrip("/")) or (
         sent_by not in ("none", "same-origin") and not is_visit

@@ -64,6 +64,9 @@ def best(table: Tensor, totals: Tensor) -> Candidates:
             without_nan_(table.view(n, k, -1) + totals[:, :, None]).view(n, -1).topk(count)
         )
         return Candidates(scores, scores, flat)
+    # A candidate among the 2K best is no higher than the maximum of its block, and each block with
+    # a higher maximum holds a better candidate: there are at most 2K - 1 of those. So its block is
+    # among the 2K chosen.
     size = blocks.members.shape[1]
     maxima = table.view(n * k, size, -1).amax(1).add_(totals.view(-1, 1))  # (R, S)
     chosen = without_nan_(maxima).view(n, -1).topk(count).indices  # (N, 2K)
@@ -111,6 +114,7 @@ def grouped(
         priorities = (scores - said[:, None]).view(len(table), -1)
         priorities, flat = priorities.topk(min(2 * k, k * vocabulary), dim=1)
         tokens = flat % vocabulary
+        # As the search will choose: the K best that do not end.
         going_on = (tokens != eos_id) & ((tokens != eos_id).cumsum(1) <= k)
         said.scatter_add_(1, tokens, going_on * penalty)
         found.append(Candidates(priorities, scores.view(len(table), -1).gather(1, flat), flat))

@@ -1,6 +1,14 @@
 """What every step of a search chose, and how the replies are read back from it at the end.
 
-Nothing is copied while the search runs.
+Nothing is copied while the search runs. A step keeps K numbers, parent * V + token, and a reply is
+read from its end to its beginning, from parent to parent. With K = 2 hypotheses and V = 10:
+
+    step             0         1         2
+    hypothesis 0     3        13        14      13 goes on from hypothesis 1 with token 3
+    hypothesis 1     7         5         3       5 goes on from hypothesis 0 with token 5
+
+Hypothesis 0 ends in token 4 of parent 1, which has token 5 of parent 0, which has token 3: the
+reply is 3 5 4. Hypothesis 1 is 7 3 3.
 """
 
 from __future__ import annotations

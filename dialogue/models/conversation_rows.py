@@ -108,6 +108,7 @@ def rows_of(batch: Batch, *, window: int) -> ConversationRows:
         last, length = first + turns - 1, sum(map(len, history))
         add(history)
         for utterance in range(first, last + 1):
+            # 1. Where the turn is predicted: in the row itself, or on a branch beside it.
             said = remembered[utterance]
             branches = alone[utterance] or differs[utterance]
             scored.append(len(pieces))
@@ -116,8 +117,10 @@ def rows_of(batch: Batch, *, window: int) -> ConversationRows:
                 add([read[utterance]], branch=utterance + 1, position=start, start=start)
             else:
                 add([said], position=length)
-            if utterance == last:
+            if utterance == last:  # nothing after it needs to see it
                 break
+            # 2. Where it is remembered. A history that is cut begins a row, to be read anew without
+            # what was cut off. Else the row goes on, and a turn on a branch is still to be written.
             history, length = [*history, said], length + len(said)
             if length > window:
                 history, length = _last(history, window // 2), window // 2

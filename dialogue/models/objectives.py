@@ -53,6 +53,7 @@ def likelihood(
         )
     device = log_probs.device
     nothing = torch.zeros(len(lengths), device=device)
+    # Tokens in `order` fill the real places of (M, T) one after the other, row by row.
     real = moved(torch.arange(int(lengths.max())) < lengths[:, None], device)  # (M, T)
     return Likelihood(
         log_probs=nothing.index_add(0, rows, log_probs.float()),
@@ -87,6 +88,7 @@ def distilled(
         )
     log_table = torch.log_softmax(F.linear(inputs, weight, bias), dim=-1, dtype=torch.float)
     log_probs = log_table.gather(1, targets[:, None]).squeeze(1)
+    # `order` inverted: where in the teacher's table each of our tokens stands.
     places = torch.empty_like(order)
     places[order] = torch.arange(len(order), device=order.device)
     instead = -(teacher.index_select(0, places) * log_table).sum(-1)

@@ -107,7 +107,8 @@ class RecurrentDecoder(nn.Module):
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
         read_out = None
         if self.stack.hidden_size <= weight.shape[1]:
-            # Folding the readout in does not make the output layer wider.
+            # Two layers without a nonlinearity between them are one. Folding them together pays
+            # where the output layer, the largest product of a step, does not get wider by it.
             weight, bias = weight @ self.readout.weight, bias + weight @ self.readout.bias
         else:
             read_out = lay_out(self.readout.weight, self.readout.bias, precision="fp32")

@@ -245,9 +245,17 @@ class Transformer(Configured, nn.Module):
         def attend(
             before: Tensor, cache: Tensor, queries: Tensor, keys: Tensor, values: Tensor
         ) -> Tensor:
-            """Attend to the history and to the reply, with one softmax over both."""
+            """Attend to the history and to the reply, with one softmax over both.
+
+                             history: one per conversation   reply: one per row
+            query of row 0   . . . . . . (shared)            . . .
+            query of row 1   . . . . . . (shared)            . . .
+                             <------- one softmax per row -------->
+            """
             cache[0, :, :, time], cache[1, :, :, time] = _rotated(keys, turn), values
             query = _rotated(queries, turn) / math.sqrt(size)
+            # The R / N rows of a conversation ask its one history as if they were its R / N next
+            # tokens: one matrix product, for which the history is not repeated.
             together = query.view(conversations, sharing, heads, size).transpose(
                 1, 2
             )  # (N, heads, R / N, D)
@@ -259,6 +267,7 @@ class Transformer(Configured, nn.Module):
             )
             to_reply = (cache[0] @ query[..., None]).squeeze(-1)  # (R, heads, t + 1)
             weights = torch.cat([to_history, to_reply], dim=-1).softmax(-1)
+            # The weights part again, since each part has its own values to add up.
             of_history = (
                 weights[..., :past].reshape(conversations, sharing, heads, past).transpose(1, 2)
             )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dialogue.config import METHODS
 from dialogue.decoding import search as search_module
 from dialogue.decoding.constraints import Limits
+from dialogue.decoding.paths import Paths, Taken
 from tests.dialogue.tables import (
     BOS,
     DRAWN,
@@ -336,3 +337,12 @@ def test_a_seed_says_what_is_drawn(method):
     assert tokens_of(first) != tokens_of(second)
     assert search(step, config, conversations=(1, 0), seeds=[0, 6])[1] == second
     assert search(step, decoding(method=method, beam_size=3, max_length=8, seed=6))[0] == second
+
+
+def test_the_steps_drawn_in_paths_are_read_back_as_it_says():
+    paths, nothing = Paths(keep=2, eos_id=0, alpha=0.0), torch.zeros(1, 2)
+    for kept in ([3, 7], [13, 5], [14, 3]):
+        taken = torch.tensor([kept])
+        paths.steps.append(Taken(taken, nothing, nothing, taken, nothing))
+    (found,) = paths.read_unfinished(torch.tensor([[-1.0, -2.0]]), vocabulary=10)
+    assert [hypothesis.token_ids for hypothesis in found] == [(3, 5, 4), (7, 3, 3)]
