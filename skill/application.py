@@ -66,26 +66,10 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
         told=metrics.reloaded,
     )
     health.mount(app, metrics, token=settings.metrics_token, checks={})
-    if not settings.verify:
-        return _create_simulated(app, settings, served, metrics)
-    verifier = Verifier(skill_ids=settings.skill_ids)
-    app.extensions["verifier"] = verifier
-    skill = build_skill(
-        served,
-        interaction=settings.interaction,
-        safety=settings.safety,
-        may_send=True,
-        log_text=settings.log_text,
-        metrics=metrics,
-    )
-    mount(
-        app,
-        skill,
-        verifier=verifier,
-        transactions=_transactions(app, settings, served, served.of),
-        interaction=settings.interaction,
-        metrics=metrics,
-    )
+    if settings.verify:
+        _mount_verified(app, settings, served, metrics)
+    else:
+        _mount_simulated(app, settings, served, metrics)
     return app
 
 
@@ -122,9 +106,31 @@ def _transactions(
     return found
 
 
-def _create_simulated(
+def _mount_verified(app: Flask, settings: Settings, agent: BatchingAgent, metrics: Metrics) -> None:
+    """Mount the skill, which answers what Alexa has signed."""
+    verifier = Verifier(skill_ids=settings.skill_ids)
+    app.extensions["verifier"] = verifier
+    skill = build_skill(
+        agent,
+        interaction=settings.interaction,
+        safety=settings.safety,
+        may_send=True,
+        log_text=settings.log_text,
+        metrics=metrics,
+    )
+    mount(
+        app,
+        skill,
+        verifier=verifier,
+        transactions=_transactions(app, settings, agent, agent.of),
+        interaction=settings.interaction,
+        metrics=metrics,
+    )
+
+
+def _mount_simulated(
     app: Flask, settings: Settings, agent: BatchingAgent, metrics: Metrics
-) -> Flask:
+) -> None:
     """Mount the skill without verification, and the simulator, which observes its own sessions."""
     agents = simulator.build_agents(
         agent,
@@ -148,4 +154,3 @@ def _create_simulated(
         metrics=metrics,
     )
     simulator.mount(app, agents, settings.interaction)
-    return app
