@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import gc
 import json
 import os
 from collections import Counter
@@ -26,11 +27,17 @@ from dialogue.recognised import as_written
 from dialogue.state import Owner, Refused, Unreachable
 from dialogue.state.codec import unpack
 from dialogue.text_files import read_lines
+from skill import device
+from skill.metrics import resident_bytes
 
-SESSIONS, KEPT = "sessions.jsonl", "kept.jsonl"  # in the folder that both processes share
-FOLDER = "LOAD_KEPT"  # names it to the server
+# in the folder that both processes share
+SESSIONS, KEPT, IDLE = "sessions.jsonl", "kept.jsonl", "idle.json"
+FOLDER, IDLE_COUNT = "LOAD_KEPT", "LOAD_IDLE"  # tell it to the server, and how many lie idle there
+# utterances that no model learnt
+HELD_OUT = Path(__file__).parent.parent / "dialogue" / "bench" / "heldout.tsv"
 CLOSE, CLOSE_HALF = 1e-3, 5e-3  # how far numbers of the histories may differ, in fp32 and fp16
 BATCH = 64
+IDLE_TALKS, IDLE_TURNS = 20, 8  # real conversations, of which the idle ones are copies
 # Runs python app.py as it is, and lets it tell what it has kept when it ends.
 SERVER = """
 import sys, app
@@ -46,8 +53,9 @@ class Session:
     """A session as its talker knows it.
 
     said: utterances whose answer was heard, as Alexa recognises them. unsure: those without an
-    answer, which may be kept or not. In neither are those that were answered too late: they must
-    not be kept. carried: the state that came with the last answer.
+    answer, such as the last one when the time is over; they may be kept or not. Those that were
+    answered too late are in neither: they must not be kept. carried: the state that came with the
+    last answer.
     """
 
     id: str
@@ -69,13 +77,17 @@ def sessions_of(turns: Sequence[Mapping[str, Any]]) -> list[Session]:
             tuple(
                 turn["said"]
                 for turn in theirs
-                if not (turn["launch"] or turn["error"] or turn["fixed"])
+                if _is_answered(turn) and not (turn["launch"] or turn["fixed"])
             ),
-            tuple(turn["said"] for turn in theirs if turn["error"] and not turn["launch"]),
-            next((turn["state"] for turn in reversed(theirs) if not turn["error"]), ""),
+            tuple(turn["said"] for turn in theirs if not (turn["launch"] or _is_answered(turn))),
+            next((turn["state"] for turn in reversed(theirs) if _is_answered(turn)), ""),
         )
         for name, theirs in by_id.items()
     ]
+
+
+def _is_answered(turn: Mapping[str, Any]) -> bool:
+    return not (turn["pending"] or turn["error"])
 
 
 def ask_for(sessions: Sequence[Session], folder: Path) -> None:
@@ -85,7 +97,12 @@ def ask_for(sessions: Sequence[Session], folder: Path) -> None:
 
 
 def told_at_the_end(app: Flask) -> Flask:
-    """Let an application write what it has kept when its process ends."""
+    """Let an application write what it has kept when its process ends.
+
+    If idle conversations are asked for, they are put into its memory first.
+    """
+    if count := int(os.environ.get(IDLE_COUNT, "0")):
+        fill(app, count)
     atexit.register(_tell, app, Path(os.environ[FOLDER]))
     return app
 
@@ -102,6 +119,34 @@ def _tell(app: Flask, folder: Path) -> None:
             state = b""
         lines.append(json.dumps([session, base64.b64encode(state).decode("ascii")]) + "\n")
     (folder / KEPT).write_text("".join(lines), encoding="ascii")
+
+
+def fill(app: Flask, count: int) -> None:
+    """Keep conversations that nobody goes on with, and write how much memory each takes."""
+    store = app.extensions["transactions"].store
+    owners = [_talk(app, number) for number in range(IDLE_TALKS)]
+    states = [store.get(owner, "") for owner in owners]
+    gc.collect()
+    before = resident_bytes()
+    for number in range(count):
+        own = bytes(bytearray(states[number % len(states)]))  # its own copy
+        store.put(Owner(f"amzn1.echo-api.session.idle.{number:036}", f"{number}"), own, turn=1)
+    found = {
+        "idle": count,
+        "idle_bytes": round((resident_bytes() - before) / count),
+        "idle_state_bytes": round(sum(map(len, states)) / len(states)),
+    }
+    Path(os.environ[FOLDER], IDLE).write_text(json.dumps(found), encoding="ascii")
+
+
+def _talk(app: Flask, number: int) -> Owner:
+    """Hold a conversation with the application itself."""
+    said = read_lines(HELD_OUT)[number * IDLE_TURNS : (number + 1) * IDLE_TURNS]
+    session = device.Session(id=f"amzn1.echo-api.session.sample.{number}")
+    for utterance in (None, *(line.split("\t")[0] for line in said)):
+        answer = app.test_client().post("/", json=device.say(session, utterance))
+        session = device.after(session, answer.get_json())
+    return Owner(session.id, session.user)
 
 
 def compare(

@@ -10,6 +10,7 @@ The last line is JSON:
                     conversation is replayed without load, and its history compared
     memory_mb       largest resident memory of the server, and memory_drift: by which share it
                     moved about its mean in the second half of the time
+    idle_bytes      memory of each idle conversation (--idle N), and idle_state_bytes: its state's
 
 It starts `python app.py` on this machine, without verification and with the given --state, or uses
 the server at --url; of that one it only knows how many turns its sessions and metrics count. Its
@@ -38,11 +39,12 @@ from typing import Any
 import requests
 
 from dialogue.agent import DialogueAgent
+from dialogue.bounded import LIMIT
 from dialogue.command_line import add_checkpoint, at_least, command
 from dialogue.recognised import as_recognised
 from dialogue.safety import fixed_answer
-from dialogue.state.choice import ATTRIBUTES
-from dialogue.text_files import read_lines
+from dialogue.state.choice import ATTRIBUTES, MEMORY
+from dialogue.text_files import read_lines, read_text
 from dialogue.words import words
 from skill import kept
 from skill.commands import command as command_of
@@ -51,7 +53,6 @@ from skill.interaction_settings import load
 from skill.metrics import resident_bytes
 
 ROOT = Path(__file__).parent.parent
-HELD_OUT = ROOT / "dialogue" / "bench" / "heldout.tsv"  # utterances that no model learnt
 THINK, TURNS = 4.0, 8  # seconds before each utterance; utterances in a conversation
 MOST_WORDS = 20  # in an utterance: nobody makes speeches to a device
 START_SECONDS, STOP_SECONDS, SAMPLE_SECONDS = 300.0, 30, 1.0
@@ -66,7 +67,7 @@ class Server:
     process: int | None = None
 
 
-def utterances(path: Path = HELD_OUT) -> list[str]:
+def utterances(path: Path = kept.HELD_OUT) -> list[str]:
     """Return distinct things to say, in order, that enter a conversation.
 
     Commands end or reset a session, and what gets a fixed answer for safety is not kept.
@@ -84,15 +85,19 @@ def utterances(path: Path = HELD_OUT) -> list[str]:
 
 
 @contextmanager
-def server(state: str, checkpoint: Path, folder: Path) -> Iterator[Server]:
+def server(state: str, checkpoint: Path, folder: Path, *, idle: int = 0) -> Iterator[Server]:
     """Run the skill's server, which tells in a folder what it has kept as soon as it ends.
 
-    Raises ValueError if it does not start.
+    idle: how many conversations lie in its memory that nobody goes on with. Raises ValueError if
+    it does not start.
     """
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     line = [sys.executable, "-c", kept.SERVER, "--no-verify", "--tunnel=none", f"--port={port}"]
     environment = {**os.environ, "STATE": state, kept.FOLDER: str(folder)}
+    if idle:
+        limits = {"MAX_CONVERSATIONS": idle + LIMIT, "MAX_STATE_MB": 1 << 20}
+        environment |= {kept.IDLE_COUNT: str(idle), **{k: str(v) for k, v in limits.items()}}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         run = subprocess.Popen(
             [*line, f"--checkpoint={checkpoint.absolute()}"],
@@ -158,13 +163,15 @@ def figures(
     turns: Sequence[Mapping[str, Any]], seconds: float, served: int | None
 ) -> dict[str, Any]:
     """Summarise the turns. served: how many utterances the server counted meanwhile, if known."""
+    pending = sum(turn["pending"] and not turn["launch"] for turn in turns)
+    turns = [turn for turn in turns if not turn["pending"]]
     spoken = [turn for turn in turns if not turn["launch"]]
     good = [turn for turn in spoken if not turn["error"]]
     taken = sorted(turn["ms"] for turn in good)
     lost = sum(max(0, 1 - turn["steps"]) for turn in good)
     doubled = sum(max(0, turn["steps"] - 1) for turn in good)
     if served is not None:  # it may have counted a turn whose answer was lost: not a double
-        lost, doubled = max(lost, len(good) - served), max(doubled, served - len(spoken))
+        lost, doubled = max(lost, len(good) - served), max(doubled, served - len(spoken) - pending)
     return {
         "turns_per_s": round(len(good) / seconds, 2),
         "p50_ms": round(statistics.median(taken), 1) if taken else None,
@@ -220,12 +227,19 @@ def memory(resident: Sequence[int]) -> dict[str, Any]:
     return {"memory_mb": max(resident) >> 20, "memory_drift": round(drift, 4)}
 
 
-def measure_own(options: Mapping[str, Any], state: str, checkpoint: Path) -> dict[str, Any]:
-    """Start a server, measure it, and compare what it has kept with what was said."""
+def measure_own(
+    options: Mapping[str, Any], state: str, checkpoint: Path, *, idle: int = 0
+) -> dict[str, Any]:
+    """Start a server, measure it, and compare what it has kept with what was said.
+
+    idle: see `server`.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with server(state, checkpoint, folder) as own:
+        with server(state, checkpoint, folder, idle=idle) as own:
             found, turns = measure(own, options)
+            if idle:
+                found |= json.loads(read_text(folder / kept.IDLE))
             sessions = kept.sessions_of(turns)
             kept.ask_for(sessions, folder)
         agent = DialogueAgent.load(checkpoint)
@@ -248,6 +262,13 @@ def main(arguments: list[str] | None = None) -> int:
         default=os.environ.get("STATE") or "memory",
         help="where the started server keeps conversations (env STATE; default: memory)",
     )
+    parser.add_argument(
+        "--idle",
+        type=int,
+        default=0,
+        metavar="N",
+        help="conversations that lie idle in the started server's memory (default: none)",
+    )
     parser.add_argument("--url", help="use this server instead of starting one")
     parser.add_argument(
         "--key", type=Path, metavar="PEM", help="sign requests with this RSA key, as Alexa does"
@@ -267,6 +288,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"--minutes is {asked.minutes} and --think {asked.think}; "
             "minutes must be above 0, and think 0 or more"
         )
+    if asked.idle and (asked.url or asked.state != MEMORY):
+        raise ValueError("--idle fills the memory of a server started here: with --state memory")
     if bool(asked.key) != bool(asked.chain_url):
         raise ValueError(
             "--key and --chain-url belong together: one signs, the other names the signer"
@@ -283,7 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.url:
         found, _ = measure(Server(asked.url.rstrip("/")), options)
     else:
-        found = measure_own(options, asked.state, Path(asked.checkpoint))
+        found = measure_own(options, asked.state, Path(asked.checkpoint), idle=asked.idle)
     print(json.dumps({"talkers": asked.talkers, "state": asked.state, **found}), flush=True)
     return 0
 

@@ -57,6 +57,14 @@ class Talker(FastHttpUser):
 
     def turn(self, session: device.Session, utterance: str | None) -> device.Session:
         """Say something, record how it was answered, and return the session afterwards."""
+        record: dict[str, Any] = {
+            "session": session.id,
+            "user": session.user,
+            "said": as_recognised(utterance or ""),
+            "launch": utterance is None,
+            "pending": True,  # and so it stays if the time is over before the answer comes
+        }
+        _turns.append(record)
         body = json.dumps(device.say(session, utterance))
         headers = {"Content-Type": "application/json", **signed(body.encode())}
         begun = time.perf_counter()
@@ -72,19 +80,14 @@ class Talker(FastHttpUser):
         further = device.after(session, response) if response else session
         steps = further.attributes.get(TURN, 0) - session.attributes.get(TURN, 0)
         counts = TURN in further.attributes or TURN in session.attributes  # else they are sealed
-        _turns.append(
-            {
-                "session": session.id,
-                "user": session.user,
-                "said": as_recognised(utterance or ""),
-                "state": str(further.attributes.get(STATE, "")),
-                "launch": utterance is None,
-                "ms": ms,
-                "error": not spoken,
-                "fixed": spoken in FIXED,
-                "steps": steps if spoken and counts else 1,  # of the session's own count of turns
-            }
-        )
+        record |= {
+            "pending": False,
+            "ms": ms,
+            "error": not spoken,
+            "fixed": spoken in FIXED,
+            "state": str(further.attributes.get(STATE, "")),
+            "steps": steps if spoken and counts else 1,  # of the session's own count of turns
+        }
         return further
 
 

@@ -69,7 +69,8 @@ def test_a_history_that_its_turns_do_not_give_is_lost(agent, tmp_path):
 
 def test_sessions_are_made_of_the_turns_of_many_talkers():
     def turn(session, said, **changes):
-        plain = {"launch": False, "error": False, "fixed": False, "user": "u", "state": ""}
+        plain = {"launch": False, "error": False, "fixed": False, "pending": False}
+        plain |= {"user": "u", "state": ""}
         return {"session": session, "said": said, **plain, **changes}
 
     found = kept.sessions_of(
@@ -79,10 +80,11 @@ def test_sessions_are_made_of_the_turns_of_many_talkers():
             turn("a", "one", state="a1"),
             turn("b", "two", fixed=True, state="b1"),
             turn("a", "three", error=True),
+            turn("a", "four", pending=True),
         ]
     )
     assert found == [
-        kept.Session("a", "u", ("one",), ("three",), "a1"),
+        kept.Session("a", "u", ("one",), ("three", "four"), "a1"),
         kept.Session("b", "u", (), (), "b1"),
     ]
 

@@ -17,8 +17,9 @@ from ..dialogue.redis_server import needs_redis, running
 from .conftest import FakeAgent
 
 
-def turn(ms=100.0, *, launch=False, error=False, fixed=False, steps=1):
-    return {"launch": launch, "ms": ms, "error": error, "fixed": fixed, "steps": steps}
+def turn(ms=100.0, *, launch=False, error=False, fixed=False, steps=1, pending=False):
+    found = {"launch": launch, "pending": pending}
+    return found if pending else found | {"ms": ms, "error": error, "fixed": fixed, "steps": steps}
 
 
 def test_what_is_said_is_held_out_talk_and_never_a_command():
@@ -47,6 +48,7 @@ def test_figures_leave_launches_out_and_count_errors_and_fixed_sentences():
         ([turn(), turn()], 3, 0, 1),
         ([turn(), turn(error=True)], 2, 0, 0),
         ([turn(), turn(steps=3)], None, 0, 2),
+        ([turn(), turn(pending=True)], 2, 0, 0),
     ],
     ids=[
         "session lost",
@@ -55,6 +57,7 @@ def test_figures_leave_launches_out_and_count_errors_and_fixed_sentences():
         "server doubled",
         "answer unheard",
         "server silent",
+        "not answered yet",
     ],
 )
 def test_a_turn_that_session_or_server_count_otherwise_is_lost_or_doubled(
@@ -81,6 +84,7 @@ def test_figures_of_nothing_are_none():
         (["--minutes=0"], "--minutes is 0"),
         (["--think=-1"], "--think -1"),
         (["--key=a.pem"], "--chain-url"),
+        (["--idle=9", "--state=attributes"], "--state memory"),
     ],
 )
 def test_odd_options_are_one_line(arguments, said, capsys):
@@ -124,8 +128,12 @@ def test_all_conversations_of_an_own_server_are_replayed_and_nothing_is_lost(
     with running() if state == "redis" else contextlib.nullcontext() as redis:
         where = redis.url if redis else state
         line = [f"--state={where}", "--talkers=4", "--minutes=0.1", "--think=0.1"]
+        line += ["--idle=20000"] if state == "memory" else []
         assert load.main([*line, f"--checkpoint={tmp_path / 'model'}"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["replayed"] >= 4
     assert (found["errors"], found["lost"], found["doubled"]) == (0, 0, 0)
     assert found["memory_mb"] > 100
+    if state == "memory":
+        assert found["idle"] == 20_000
+        assert found["idle_state_bytes"] <= found["idle_bytes"] <= 4096
