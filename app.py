@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         target=announce_tunnel, args=(settings, app, stopped), name="tunnel", daemon=True
     )
     app.extensions["reloader"].on_hangup()
+    if settings.watch:
+        app.extensions["reloader"].watch(settings.checkpoint)
     signal.signal(signal.SIGTERM, _leave)  # so that `finally` also ends the tunnel's agent
     with suppress(OSError):  # stdout may be closed; the skill answers all the same
         announce(settings)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MOST = 16  # maximum requests in a batch
 WAITING = 64  # maximum requests in the queue, answered within a few seconds
 PATIENCE = 1.0  # seconds to wait for a reply after its deadline
+STUCK_SECONDS = 30.0  # after which a batch will hardly end: no deadline is so long
 KEPT_SECONDS = 3600.0  # that a replaced model goes on with its conversations
 
 
@@ -81,6 +82,11 @@ class BatchingAgent:
     def waiting(self) -> int:
         """How many requests are waiting."""
         return self._decoder.waiting
+
+    @property
+    def is_well(self) -> bool:
+        """Whether requests are accepted and answered: it is neither closed nor stuck in a batch."""
+        return self._decoder.is_well
 
     def _with(self, agent: DialogueAgent) -> BatchingAgent:
         """Return a copy for another agent of the same model, which shares the queue."""
@@ -212,11 +218,18 @@ class _Decoder:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._busy_since: float | None = None
 
     @property
     def waiting(self) -> int:
         """How many requests and calls are in the queue."""
         return len(self._waiting)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it is open, and has not worked at the same thing for too long."""
+        since = self._busy_since
+        return not self._is_closed and (since is None or self.clock() - since < STUCK_SECONDS)
 
     def put(self, asked: _Request | _Call, *, always: bool = False) -> None:
         """Add something to the queue. Raises Busy if it is full.
@@ -247,10 +260,12 @@ class _Decoder:
 
     def _run(self) -> None:
         while taken := self._take():
+            self._busy_since = self.clock()
             if isinstance(taken, _Call):
                 _do(taken)
             else:
                 _answer(taken, self.clock)
+            self._busy_since = None
 
     def _take(self) -> list[_Request] | _Call | None:
         """Wait for something to do, and take the next call or batch; None once closed and empty.

@@ -14,6 +14,7 @@ from dialogue.bounded import Bounds
 from dialogue.checkpoint import digest
 from dialogue.config import DecodeConfig
 from dialogue.models.history import max_history_bytes
+from dialogue.state import StateStore, Unreachable
 from dialogue.state.choice import check, check_carried, open_state
 from dialogue.state.memory import MemoryState
 from skill import build_skill, health, simulator, workers
@@ -65,12 +66,24 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
         version=lambda: digest(settings.checkpoint),
         told=metrics.reloaded,
     )
-    health.mount(app, metrics, token=settings.metrics_token, checks={})
+    checks = {
+        "model": lambda: not isinstance(served, BatchingAgent) or served.is_well,
+        "state": lambda: _is_reachable(app.extensions["transactions"].store),
+    }
+    health.mount(app, metrics, token=settings.metrics_token, checks=checks)
     if settings.verify:
         _mount_verified(app, settings, served, metrics)
     else:
         _mount_simulated(app, settings, served, metrics)
     return app
+
+
+def _is_reachable(store: StateStore) -> bool:
+    try:
+        store.check()
+    except Unreachable:
+        return False
+    return True
 
 
 def load_agent(

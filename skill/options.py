@@ -48,6 +48,11 @@ def options_of(before: Settings) -> argparse.ArgumentParser:
         help="the model's folder (env CHECKPOINT; default: %(default)s)",
     )
     add(
+        "--watch",
+        action="store_true",
+        help="serve a new model as soon as it lies in that folder",
+    )
+    add(
         "--ranker",
         default=before.ranker,
         metavar="NAME",
@@ -112,6 +117,7 @@ def settings_of(arguments: list[str] | None) -> Settings:
         deploy=asked.deploy,
         domain=_domain_of(asked.domain, before.domain, chosen),
         checkpoint=asked.checkpoint,
+        watch=asked.watch,
         ranker=asked.ranker,
         safety=before.safety,
         log_text=before.log_text,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from dialogue import allocator
 from dialogue.agent import DialogueAgent
 from dialogue.batching import BatchingAgent
 
 log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 5.0  # between two looks at the checkpoint's folder
 
 
 class Reloader:
@@ -58,6 +62,24 @@ class Reloader:
         log.info("another model is served; conversations under way go on with the one before")
         self._told("swapped")
 
+    def watch(
+        self, folder: Path, *, every: float = WATCH_SECONDS, stopped: threading.Event | None = None
+    ) -> threading.Thread:
+        """Reload whenever files of a folder have changed and are no longer being written."""
+        stop = stopped or threading.Event()
+
+        def run() -> None:
+            tried = last = _stamps(folder)
+            while not stop.wait(every):
+                before, last = last, _stamps(folder)
+                if last != tried and last == before:
+                    tried = last
+                    self.reload()
+
+        thread = threading.Thread(target=run, name="watch", daemon=True)
+        thread.start()
+        return thread
+
     def on_hangup(self) -> None:
         """Reload at every SIGHUP.
 
@@ -74,3 +96,13 @@ class Reloader:
 
         threading.Thread(target=run, name="reload", daemon=True).start()
         signal.signal(signal.SIGHUP, lambda *_: asked.put(None))
+
+
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """Return the names, sizes and times of the files in a folder; none if it is not there."""
+    found = []
+    for path in sorted(folder.glob("*")):
+        with contextlib.suppress(OSError):  # it may have been removed meanwhile
+            about = path.stat()
+            found.append((path.name, about.st_size, about.st_mtime_ns))
+    return found

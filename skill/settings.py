@@ -33,6 +33,7 @@ class Settings:
     domain: str = ""  # the tunnel's domain; empty: ngrok chooses one
     deploy: bool = False  # deploy the skill whenever the tunnel's address changes
     checkpoint: Path = PRETRAINED
+    watch: bool = False  # serve a new model as soon as it lies in the checkpoint's folder
     ranker: str = DecodeConfig.ranker  # which orders the candidates: docs/ranking.md
     safety: Level = "standard"
     log_text: bool = False  # log what was said; for development only

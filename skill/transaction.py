@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dialogue.conversation import Conversation
-from dialogue.state import Conflict, Owner, Refused, StateStore, Unreachable
+from dialogue.state import ENDED, Conflict, Owner, Refused, StateStore, Unreachable
 from dialogue.state.codec import Histories, Kept, fingerprint_of, pack, unpack
 from skill.contract import SPEECH_ALLOWED
 
@@ -50,15 +50,17 @@ class Transaction:
         *,
         agent: Model | None = None,
         attributes: dict[str, Any] | None = None,
+        reopens: bool = False,
         forget_user: Callable[[], None] = lambda: None,
     ) -> None:
         """Take what is kept, and how to forget the user.
 
         agent: the one whose histories are kept, whichever is served meanwhile. attributes: the
-        session attributes to answer with, or None for those of the request.
+        session attributes to answer with, or None for those of the request. reopens: the session
+        was over when the request came.
         """
         self.kept, self.attributes, self.forget_user = kept or Kept(), attributes, forget_user
-        self.agent = agent
+        self.agent, self.reopens = agent, reopens
         self._conversation, self._is_closed = self.kept.conversation, False
         self._lock = threading.Lock()
 
@@ -114,10 +116,12 @@ class Transactions:
     ) -> dict[str, Any]:
         """Answer a parsed request. dispatch: -> its response, within the transaction."""
         owner = _owner(envelope)
-        begun = self._clock()
+        begun, response = self._clock(), None
         with self._in_turn(owner.session):
             while True:
                 transaction, is_known = self._begin(owner, envelope)
+                if response is not None and transaction.reopens:
+                    return response  # its session has ended meanwhile
                 if _digest(envelope) == transaction.kept.request != "":
                     return dict(transaction.kept.response)
                 token = _current.set(transaction)
@@ -139,9 +143,10 @@ class Transactions:
         """
         carried = (envelope.get("session") or {}).get("attributes") or {}
         kept, is_known, agent = Kept(), bool(owner.session), self._agent_of("")
+        state = None
         try:
             state = self.store.get(owner, str(carried.get(STATE) or "")) if is_known else None
-            if state is not None:
+            if state:
                 agent = self._agent_of(fingerprint_of(state))
                 kept = unpack(state, agent)
             elif carried and not self.store.is_carried and is_known:
@@ -159,6 +164,7 @@ class Transactions:
             kept,
             agent=agent,
             attributes=own,
+            reopens=state == ENDED,
             forget_user=lambda: self._forget_user(owner.user),
         )
         return transaction, is_known
@@ -179,7 +185,8 @@ class Transactions:
         conversation, kind = transaction.close(), envelope["request"]["type"]
         body = response.get("response") or {}
         if kind == "SessionEndedRequest" or body.get("shouldEndSession"):
-            self._forget(lambda: self.store.forget(owner))
+            if owner.session:
+                self._forget(lambda: self.store.end(owner))
             return response
         if not owner.session or kind not in SPEECH_ALLOWED:
             return response
@@ -200,7 +207,8 @@ class Transactions:
                     half=self.store.half,
                     limit=self.store.limit,
                 )
-                state = self.store.put(owner, packed, turn=kept.turn)
+                reopens = transaction.reopens
+                state = self.store.put(owner, packed, turn=kept.turn, reopens=reopens)
             except (Unreachable, ValueError) as reason:
                 log.error("a turn is not kept: %s", reason)
         if is_carried:

@@ -24,6 +24,10 @@ class Unreachable(Exception):
     """The store does not answer, or accepts nothing. The message says why, without ids or words."""
 
 
+ENDED = b""  # in the place of a state: the session was over
+ENDED_SECONDS = 60.0  # that the end of a session is remembered; every turn ends before
+
+
 @dataclass(frozen=True)
 class Owner:
     """Whose state it is: a session of Alexa's, and its user ("": unknown)."""
@@ -50,21 +54,33 @@ class StateStore(Protocol):
     is_shared: bool
 
     def get(self, owner: Owner, carried: str) -> bytes | None:
-        """Return the state of an owner, or None if there is none.
+        """Return the state of an owner, None if there is none, or ENDED after `end`.
 
         carried: what `put` returned last. Raises Refused or Unreachable.
         """
         ...
 
-    def put(self, owner: Owner, state: bytes, *, turn: int) -> str:
+    def put(self, owner: Owner, state: bytes, *, turn: int, reopens: bool = False) -> str:
         """Replace the state of the turn before, and return what is carried.
 
-        turn: counted from 1. Raises Conflict or Unreachable.
+        turn: counted from 1. reopens: the turn began after the end of its session, which may
+        go on all the same. Raises Conflict or Unreachable.
         """
+        ...
+
+    def check(self) -> None:
+        """Make sure that the store can be used. Raises Unreachable."""
         ...
 
     def forget(self, owner: Owner) -> None:
         """Drop the state of an owner. Raises Unreachable."""
+        ...
+
+    def end(self, owner: Owner) -> None:
+        """Drop the state of a session that is over. Raises Unreachable.
+
+        A turn of it that is being answered meanwhile is not kept: its `put` raises Conflict.
+        """
         ...
 
     def forget_user(self, user: str) -> None:

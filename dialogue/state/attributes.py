@@ -33,12 +33,18 @@ class AttributesState:
             raise Refused("its state was tampered with") from None
         return self._seal.open(sealed, owner)
 
-    def put(self, owner: Owner, state: bytes, *, turn: int) -> str:
+    def put(self, owner: Owner, state: bytes, *, turn: int, reopens: bool = False) -> str:
         """Seal a state. Two turns at once are two states; the client carries what it got last."""
         return base64.b64encode(self._seal.seal(state, owner)).decode("ascii")
 
+    def check(self) -> None:
+        """Do nothing: there is always room in a request."""
+
     def forget(self, owner: Owner) -> None:
         """Do nothing: a client that carries nothing has nothing."""
+
+    def end(self, owner: Owner) -> None:
+        """Do nothing, as above."""
 
     def forget_user(self, user: str) -> None:
         """Do nothing, as above."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from dataclasses import replace
 from typing import NamedTuple
 
 from dialogue.bounded import NORMAL, Bounded, Bounds
-from dialogue.state import Conflict, Owner
+from dialogue.state import ENDED, ENDED_SECONDS, Conflict, Owner
 
 
 class _Entry(NamedTuple):
@@ -26,6 +27,7 @@ class MemoryState:
 
     def __init__(self, bounds: Bounds = NORMAL) -> None:
         self._kept = Bounded[_Entry](bounds)
+        self._ended = Bounded[None](replace(bounds, seconds=ENDED_SECONDS))
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -40,22 +42,35 @@ class MemoryState:
         """Return the state of an owner; None where there is none, or it is another user's."""
         with self._lock:
             entry = self._kept.get(owner.session)
+            if entry is None and owner.session in self._ended:
+                return ENDED
         return entry.state if entry and entry.user == _digest(owner.user) else None
 
-    def put(self, owner: Owner, state: bytes, *, turn: int) -> str:
+    def put(self, owner: Owner, state: bytes, *, turn: int, reopens: bool = False) -> str:
         """Keep the state after a turn; nothing is to be carried. Raises Conflict."""
         user = _digest(owner.user)
         with self._lock:
             before = self._kept.get(owner.session)
-            if (before.turn if before and before.user == user else 0) != turn - 1:
+            turns = before.turn if before and before.user == user else 0
+            if turns != turn - 1 or (owner.session in self._ended and not reopens):
                 raise Conflict
+            self._ended.drop(owner.session)
             self._kept.put(owner.session, _Entry(user, turn, state), nbytes=len(state) + len(user))
         return ""
+
+    def check(self) -> None:
+        """Do nothing: the memory is always there."""
 
     def forget(self, owner: Owner) -> None:
         """Drop the state of an owner."""
         with self._lock:
             self._kept.drop(owner.session)
+
+    def end(self, owner: Owner) -> None:
+        """Drop the state of a session that is over, and keep nothing more of it."""
+        with self._lock:
+            self._kept.drop(owner.session)
+            self._ended.put(owner.session, None, nbytes=0)
 
     def forget_user(self, user: str) -> None:
         """Drop the state of all of a user's sessions."""

@@ -1,6 +1,6 @@
 """State in Redis: one sealed value per session, which expires by itself. Any machine can answer.
 
-voice:{user}:session -> the turn (8 bytes), and the sealed state
+voice:{user}:session -> the turn (8 bytes), and the sealed state, or _OVER
 voice:{user}         -> the keys of the user's sessions, a set
 
 Both names are digests: Redis learns no ids, and the keys that seal are derived from those. The
@@ -19,11 +19,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dialogue.bounded import SECONDS
-from dialogue.state import Conflict, Owner, Refused, Unreachable
+from dialogue.state import ENDED, ENDED_SECONDS, Conflict, Owner, Refused, Unreachable
 from dialogue.state.sealing import Seal
 
 TIMEOUT_SECONDS = 0.5  # for a connection, and for an answer: somebody is waiting
 _TURN = struct.Struct(">Q")
+_OVER = b"\xff" * _TURN.size  # in a turn's place, so that no turn is the next one
 Result = TypeVar("Result")
 
 # KEYS: the session's, the user's. ARGV: the turn before ("": none), the value, its milliseconds.
@@ -78,13 +79,15 @@ class RedisState:
         value = _asked(lambda: cast(bytes | None, self._redis.get(_session_key(owner))))
         if value is None:
             return None
+        if value == _OVER:
+            return ENDED
         if len(value) < _TURN.size:
             raise Refused("its state was tampered with")
         return self._seal.open(value[_TURN.size :], owner)
 
-    def put(self, owner: Owner, state: bytes, *, turn: int) -> str:
+    def put(self, owner: Owner, state: bytes, *, turn: int, reopens: bool = False) -> str:
         """Keep the state after a turn; nothing is carried. Raises Conflict or Unreachable."""
-        before = _TURN.pack(turn - 1) if turn > 1 else b""
+        before = _TURN.pack(turn - 1) if turn > 1 else _OVER if reopens else b""
         value = _TURN.pack(turn) + self._seal.seal(state, owner)
         keys = [_session_key(owner), _user_key(owner.user)]
         if not _asked(lambda: self._put(keys, [before, value, self._milliseconds])):
@@ -95,6 +98,13 @@ class RedisState:
         """Drop the state of an owner. Raises Unreachable."""
         key = _session_key(owner)
         self._together(lambda pipe: pipe.delete(key).srem(_user_key(owner.user), key))
+
+    def end(self, owner: Owner) -> None:
+        """Drop the state of a session that is over, on all machines. Raises Unreachable."""
+        key, milliseconds = _session_key(owner), round(ENDED_SECONDS * 1000)
+        self._together(
+            lambda pipe: pipe.set(key, _OVER, px=milliseconds).srem(_user_key(owner.user), key)
+        )
 
     def forget_user(self, user: str) -> None:
         """Drop the state of all of a user's sessions. Raises Unreachable."""

@@ -35,9 +35,9 @@ def nginx_folder(folder, ports):
     (folder / "tls" / "certificate.key").write_bytes(written)
     (folder / "roots.pem").write_bytes(pem(authority.root))
     shipped = (ROOT / "deploy" / "upstream.conf").read_text()
-    line = "server skill:5000 max_fails=2 fail_timeout=5s;"
+    line = "server skill:5000 resolve max_fails=2 fail_timeout=5s;"
     assert line in shipped
-    servers = "\n".join(line.replace("skill:5000", f"127.0.0.1:{port}") for port in ports)
+    servers = "\n".join(line.replace("skill:5000 resolve", f"127.0.0.1:{port}") for port in ports)
     (folder / "upstream.conf").write_text(shipped.replace(line, servers))
     return folder
 

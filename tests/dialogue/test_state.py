@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from dialogue.bounded import Bounds
-from dialogue.state import Conflict, Owner, Refused, Unreachable
+from dialogue.state import ENDED, ENDED_SECONDS, Conflict, Owner, Refused, Unreachable
 from dialogue.state.attributes import AttributesState
 from dialogue.state.choice import check, open_state
 from dialogue.state.memory import MemoryState
@@ -47,8 +47,8 @@ class Carrying:
     def get(self, owner):
         return self.store.get(owner, self.carried.get(owner.session, ""))
 
-    def put(self, owner, state, *, turn):
-        self.carried[owner.session] = self.store.put(owner, state, turn=turn)
+    def put(self, owner, state, *, turn, **options):
+        self.carried[owner.session] = self.store.put(owner, state, turn=turn, **options)
 
     def forget(self, owner):
         self.store.forget(owner)
@@ -153,6 +153,27 @@ def test_a_user_is_forgotten_in_all_sessions_and_nobody_else(keeping):
 
 
 # --- memory --------------------------------------------------------------------------------------
+
+
+def test_a_turn_that_was_being_answered_when_its_session_ended_is_not_kept(keeping):
+    """That of a first turn was kept for an hour: nothing was there yet that could be dropped."""
+    keeping.store.end(ANN)
+    with pytest.raises(Conflict):
+        keeping.put(ANN, b"one", turn=1)
+    assert keeping.get(ANN) == ENDED
+    keeping.put(ANN, b"new", turn=1, reopens=True)
+    assert keeping.get(ANN) == b"new"
+    keeping.put(ANN, b"two", turn=2)
+    keeping.store.end(ANN)
+    with pytest.raises(Conflict):
+        keeping.put(ANN, b"three", turn=3)
+
+
+def test_memory_forgets_within_a_minute_that_a_session_has_ended(clock):
+    store = MemoryState(Bounds(clock=clock))
+    store.end(ANN)
+    clock.now += ENDED_SECONDS + 1
+    assert store.get(ANN) is None
 
 
 def test_memory_drops_the_least_recently_used_above_its_limit(clock):

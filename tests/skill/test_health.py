@@ -3,17 +3,20 @@
 import json
 import logging
 import re
+import threading
 
 import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import Settings, create_app
-from dialogue.agent import Reply
+from dialogue.agent import DialogueAgent, Reply
+from dialogue.batching import BatchingAgent
 from dialogue.conversation import Conversation
 from skill import deadline, health, logs
 from skill.metrics import Metrics
 
+from ..dialogue.redis_server import BINARY, running
 from .conftest import read_request
 from .rig import SKILL, with_time
 
@@ -154,6 +157,49 @@ def test_without_a_token_an_empty_one_opens_nothing(agent):
 
 def test_the_token_is_not_shown_with_the_settings():
     assert TOKEN not in repr(Settings(metrics_token=TOKEN))
+
+
+def test_it_is_not_ready_while_redis_is_away_unless_that_is_left_out(talker):
+    if BINARY is None:
+        pytest.skip("redis-server is not there; apt-get install redis-server")
+    with running() as redis:
+        client = create_app(
+            Settings(verify=False, state=redis.url), DialogueAgent(talker)
+        ).test_client()
+        assert client.get("/readyz").status_code == 200
+        redis.stop()
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.get_json()["failing"]) == (503, ["state"])
+        assert client.get("/readyz?exclude=state").status_code == 200
+        redis.start()
+        assert client.get("/readyz").status_code == 200
+
+
+def test_it_is_not_ready_while_the_decoder_is_stuck_or_once_it_is_closed(talker):
+    now = [0.0]
+    served = BatchingAgent(DialogueAgent(talker), clock=lambda: now[0])
+    app = create_app(Settings(verify=False), DialogueAgent(talker))
+    app.extensions["agent"]._decoder = served._decoder
+    client, begun, gate = app.test_client(), threading.Event(), threading.Event()
+
+    def stuck():
+        begun.set()
+        gate.wait(30)
+
+    asking = threading.Thread(target=lambda: served._call("one", stuck))
+    asking.start()
+    assert begun.wait(30)
+    now[0] = 29.0
+    assert client.get("/readyz").status_code == 200
+    now[0] = 31.0
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.get_json()["failing"]) == (503, ["model"])
+    gate.set()
+    asking.join()
+    assert served.respond(["one"], ["hi"], deadline=60)
+    assert client.get("/readyz").status_code == 200
+    served.close()
+    assert client.get("/readyz").get_json()["failing"] == ["model"]
 
 
 def test_it_is_ready_while_nothing_fails():

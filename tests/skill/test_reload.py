@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -199,6 +200,22 @@ def test_a_request_under_way_ends_with_the_model_that_it_began_with(folder, talk
         (heard,) = alone.hear([heard or type(conversation)()], [turn])
     assert conversation.said("user") == ["do you have a dog?", "where do you live?"]
     torch.testing.assert_close(conversation.history, heard.history, rtol=0, atol=1e-4)
+
+
+def test_a_watched_folder_is_looked_at_until_its_files_stay_as_they_are(folder, talker):
+    running, stopped = Running(folder), threading.Event()
+    reloader = running.app.extensions["reloader"]
+    watching = reloader.watch(folder, every=0.05, stopped=stopped)
+    try:
+        checkpoint.save(folder, other_model(talker), dtype=torch.float32)
+        deadline = time.monotonic() + 60
+        while running.served.fingerprint == running.first and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        stopped.set()
+        watching.join()
+    assert running.served.fingerprint != running.first
+    assert figures(running.app.test_client())["reloads_total", "swapped"] == 1
 
 
 def cut(folder, talker):

@@ -63,12 +63,14 @@ class Worker:
         self.attributes = answer["sessionAttributes"]
         return answer
 
-    def conversation(self, attributes=None):
+    def state(self):
         """Read what is kept of the session, as the next request will."""
         store = self.app.extensions["transactions"].store
-        carried = (self.attributes if attributes is None else attributes).get("state", "")
-        state = store.get(Owner(self.session, self.user), carried)
-        return None if state is None else unpack(state, self.agent).conversation
+        return store.get(Owner(self.session, self.user), self.attributes.get("state", ""))
+
+    def conversation(self):
+        state = self.state()
+        return unpack(state, self.agent).conversation if state else None
 
 
 @pytest.fixture(params=["memory", "attributes", REDIS])
@@ -162,6 +164,31 @@ def test_a_late_reply_does_not_enter_the_history(worker, monkeypatch):
     monkeypatch.undo()
     worker.say("what do you do?")
     assert worker.conversation().said("user")[-2:] == ["hi", "what do you do?"]
+
+
+@pytest.mark.parametrize("kind", ["memory", REDIS])
+def test_a_session_that_ends_during_its_slow_first_turn_is_not_kept(worker, monkeypatch):
+    searching, gate, answer = threading.Event(), threading.Event(), DialogueAgent.answer
+
+    def slow(self, *arguments, **options):
+        searching.set()
+        gate.wait(30)
+        return answer(self, *arguments, **options)
+
+    monkeypatch.setattr("skill.transaction.WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(DialogueAgent, "answer", slow)
+    first, answers = worker.request("do you like music?"), []
+    asking = threading.Thread(target=lambda: answers.append(worker.post(first)))
+    asking.start()
+    assert searching.wait(30)
+    worker.post(worker.request(None, "session_ended"))
+    gate.set()
+    asking.join()
+    assert spoken(answers[0]), "it is answered, though nobody may hear it"
+    assert not worker.state()
+    monkeypatch.undo()
+    worker.say("hi")
+    assert worker.conversation().said("user") == ["hi"], "who opens the session again goes on"
 
 
 # --- several workers -----------------------------------------------------------------------------
