@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from dialogue import learned_ranker
 from dialogue.atomic_file import replace_file
@@ -125,7 +127,8 @@ def load(
     kind = model_class(
         _agreed_name(settings.get("class", OUR_MODELS[DEFAULT_MODEL]), model_name, folder / CONFIG)
     )
-    with torch.device("meta"):  # so that the sizes are compared before any memory is allocated
+    # so that the sizes are compared before any memory is allocated
+    with torch.device("meta"), _Uninitialised():
         model = kind.from_config(config, bos_id=vocabulary.bos_id)
     _load_weights(model, folder / WEIGHTS)
     try:
@@ -196,6 +199,19 @@ def model_class(name: str) -> ModelClass:
             "docs/your_own_model.md builds one"
         )
     return cast(ModelClass, found)
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leave out torch.nn.init: there, on "meta", it would import torch's compiler (57 MB)."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch's, unless it initialises a tensor."""
+        given = kwargs or {}
+        if getattr(func, "__module__", "") == init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def _agreed_name(found: object, asked: str | None, path: Path) -> str:

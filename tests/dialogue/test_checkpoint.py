@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -207,3 +209,11 @@ def test_weights_of_another_precision_are_read(saved, dtype):
     weights = load_file(saved / WEIGHTS)
     save_file({name: tensor.to(dtype) for name, tensor in weights.items()}, saved / WEIGHTS)
     assert {p.dtype for p in checkpoint.load(saved).model.parameters()} == {torch.float32}
+
+
+def test_loading_does_not_import_torchs_compiler():
+    """It took 57 MB and some seconds: initialising the weights of a model without memory did it."""
+    line = "import sys; from dialogue import checkpoint; checkpoint.load(checkpoint.PRETRAINED); "
+    line += "print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
