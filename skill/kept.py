@@ -13,6 +13,7 @@ import base64
 import gc
 import json
 import os
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,15 +27,13 @@ from dialogue.conversation import Conversation
 from dialogue.recognised import as_written
 from dialogue.state import Owner, Refused, Unreachable
 from dialogue.state.codec import unpack
-from dialogue.text_files import read_lines
+from dialogue.text_files import read_lines, read_text
 from skill import device
 from skill.metrics import resident_bytes
 
 # in the folder that both processes share
-SESSIONS, KEPT, IDLE = "sessions.jsonl", "kept.jsonl", "idle.json"
+SESSIONS, KEPT, SAID, IDLE = "sessions.jsonl", "kept.jsonl", "said.json", "idle.json"
 FOLDER, IDLE_COUNT = "LOAD_KEPT", "LOAD_IDLE"  # tell it to the server, and how many lie idle there
-# utterances that no model learnt
-HELD_OUT = Path(__file__).parent.parent / "dialogue" / "bench" / "heldout.tsv"
 CLOSE, CLOSE_HALF = 1e-3, 5e-3  # how far numbers of the histories may differ, in fp32 and fp16
 BATCH = 64
 IDLE_TALKS, IDLE_TURNS = 20, 8  # real conversations, of which the idle ones are copies
@@ -124,7 +123,9 @@ def _tell(app: Flask, folder: Path) -> None:
 def fill(app: Flask, count: int) -> None:
     """Keep conversations that nobody goes on with, and write how much memory each takes."""
     store = app.extensions["transactions"].store
-    owners = [_talk(app, number) for number in range(IDLE_TALKS)]
+    said = json.loads(read_text(Path(os.environ[FOLDER], SAID)))
+    starts = range(0, IDLE_TALKS * IDLE_TURNS, IDLE_TURNS)
+    owners = [_talk(app, said[start : start + IDLE_TURNS]) for start in starts]
     states = [store.get(owner, "") for owner in owners]
     gc.collect()
     before = resident_bytes()
@@ -139,11 +140,10 @@ def fill(app: Flask, count: int) -> None:
     Path(os.environ[FOLDER], IDLE).write_text(json.dumps(found), encoding="ascii")
 
 
-def _talk(app: Flask, number: int) -> Owner:
+def _talk(app: Flask, said: Sequence[str]) -> Owner:
     """Hold a conversation with the application itself."""
-    said = read_lines(HELD_OUT)[number * IDLE_TURNS : (number + 1) * IDLE_TURNS]
-    session = device.Session(id=f"amzn1.echo-api.session.sample.{number}")
-    for utterance in (None, *(line.split("\t")[0] for line in said)):
+    session = device.Session(id=f"amzn1.echo-api.session.sample.{uuid.uuid4()}")
+    for utterance in (None, *said):
         answer = app.test_client().post("/", json=device.say(session, utterance))
         session = device.after(session, answer.get_json())
     return Owner(session.id, session.user)

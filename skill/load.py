@@ -53,6 +53,7 @@ from skill.interaction_settings import load
 from skill.metrics import resident_bytes
 
 ROOT = Path(__file__).parent.parent
+HELD_OUT = ROOT / "dialogue" / "bench" / "heldout.tsv"  # utterances that no model learnt
 THINK, TURNS = 4.0, 8  # seconds before each utterance; utterances in a conversation
 MOST_WORDS = 20  # in an utterance: nobody makes speeches to a device
 START_SECONDS, STOP_SECONDS, SAMPLE_SECONDS = 300.0, 30, 1.0
@@ -67,7 +68,7 @@ class Server:
     process: int | None = None
 
 
-def utterances(path: Path = kept.HELD_OUT) -> list[str]:
+def utterances(path: Path = HELD_OUT) -> list[str]:
     """Return distinct things to say, in order, that enter a conversation.
 
     Commands end or reset a session, and what gets a fixed answer for safety is not kept.
@@ -96,6 +97,7 @@ def server(state: str, checkpoint: Path, folder: Path, *, idle: int = 0) -> Iter
     line = [sys.executable, "-c", kept.SERVER, "--no-verify", "--tunnel=none", f"--port={port}"]
     environment = {**os.environ, "STATE": state, kept.FOLDER: str(folder)}
     if idle:
+        (folder / kept.SAID).write_text(json.dumps(utterances()), encoding="ascii")
         limits = {"MAX_CONVERSATIONS": idle + LIMIT, "MAX_STATE_MB": 1 << 20}
         environment |= {kept.IDLE_COUNT: str(idle), **{k: str(v) for k, v in limits.items()}}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
