@@ -430,8 +430,13 @@ class DialogueAgent:
         until: Sequence[float],
     ) -> list[list[Candidate]]:
         now = self._clock()
-        need_blank = [self._needs_blank and now < end for end in until]
-        return self._scorer.candidates(conversations, hypotheses, recalled, need_blank)
+        return self._scorer.candidates(
+            conversations,
+            hypotheses,
+            recalled,
+            in_time=[now < end for end in until],
+            need_blank=self._needs_blank,
+        )
 
     def _ranked(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
@@ -442,7 +447,10 @@ class DialogueAgent:
         remembered replies that fit well stand before it.
         """
         late = [
-            self._needs_blank and any(candidate.blank is None for candidate in found)
+            any(
+                one.blank is None and (self._needs_blank or one.similarity is not None)
+                for one in found
+            )
             for found in candidates
         ]
         best_first: dict[int, list[Candidate]] = {}

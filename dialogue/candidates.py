@@ -50,29 +50,34 @@ class Scorer:
         conversations: Sequence[Conversation],
         hypotheses: Sequence[Sequence[Hypothesis]],
         recalled: Sequence[Sequence[Recalled]],
-        need_blank: Sequence[bool],
+        *,
+        in_time: Sequence[bool],
+        need_blank: bool,
     ) -> list[list[Candidate]]:
         """Make candidates of what was recalled and found for each conversation, in that order.
 
-        need_blank: of each conversation, whether its hypotheses need their likelihood without a
-        history. All likelihoods are computed in one pass.
+        in_time: of each conversation, whether there is time to compute likelihoods. need_blank:
+        whether hypotheses need theirs without a history, too. All are computed in one pass.
         """
         encode = self._vocabulary.encode
         known = [[(one, tuple(encode(one.text))) for one in theirs] for theirs in recalled]
         stored: dict[Asked, float] = {}
         asked: list[Asked] = []
         for row, theirs in enumerate(known):
+            if not in_time[row]:
+                continue
             for _, ids in theirs:
                 asked += [(row, ids), (None, ids)]
             if not self._language_model:
                 stored |= {(None, ids): b for one, ids in theirs if (b := one.blank) is not None}
-            if need_blank[row]:
+            if need_blank:
                 asked += [(None, one.token_ids) for one in hypotheses[row]]
         log_probs = self._log_probs(conversations, asked, stored)
         return [
             [
                 Candidate(
-                    one.text, log_probs[row, ids], log_probs[row, ids], log_probs[None, ids],
+                    one.text, log_probs.get((row, ids), 0.0), log_probs.get((row, ids), 0.0),
+                    log_probs.get((None, ids)) if in_time[row] else None,
                     len(ids), similarity=one.similarity,
                 )
                 for one, ids in known[row]
@@ -80,7 +85,7 @@ class Scorer:
             + [
                 Candidate(
                     self._vocabulary.decode(one.token_ids), one.log_prob, one.score,
-                    log_probs[None, one.token_ids] if need_blank[row] else None,
+                    log_probs[None, one.token_ids] if need_blank and in_time[row] else None,
                     len(one.token_ids), one.token_log_probs,
                 )
                 for one in hypotheses[row]

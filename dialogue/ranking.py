@@ -27,7 +27,8 @@ TIER = 1e4  # more than any two scores of one kind differ by
 class Candidate:
     """A reply that could be said.
 
-    log_prob: log p(reply | history). score: of the search at first, then of the ranker.
+    log_prob: log p(reply | history); 0 of a remembered reply that there was no time for. score: of
+    the search at first, then of the ranker.
     blank: log p(reply), without a history; None where it was not computed.
     tokens: the length, without </s>. similarity: of a remembered reply, between what it answered
     and what was heard; None of what the search found.

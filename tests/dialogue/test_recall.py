@@ -194,6 +194,20 @@ def test_a_likelihood_that_is_kept_is_not_computed_again(talker):
         assert blanks == [expected]
 
 
+@pytest.mark.parametrize("anti_lm", [0.0, 0.3])
+def test_when_time_has_run_out_no_remembered_reply_is_scored(talker, monkeypatch, anti_lm):
+    """It took another pass of the model, past the deadline."""
+    near = Exchange("", "where do you live?", "in a small town, is it quiet there?")
+    far = Exchange("", "where is the live show?", "in the park")
+    agent = agent_with(talker, near, far, recall_from=0.8, anti_lm=anti_lm, ranker="likelihood")
+    monkeypatch.setattr("dialogue.candidates.log_probs_of", None)  # which nobody may call
+    (reply,) = agent.answer([Conversation()], ["where do you live"], deadline=0.0)
+    remembered = [one for one in reply.candidates if one.similarity is not None]
+    assert [(one.log_prob, one.blank) for one in remembered] == [(0.0, None)] * 2
+    assert reply.text == near.reply, "what fits well is said all the same"
+    assert reply.candidates[-1].text == far.reply
+
+
 def test_several_conversations_are_remembered_as_each_alone(talker):
     agent = agent_with(talker, *TALK, recall_from=0.5)
     heard = ["i'm hungry", "my cat sleeps all day", "do you like music?"]
