@@ -309,7 +309,8 @@ def main(arguments: list[str] | None = None) -> int:
         found, _ = measure(Server(asked.url.rstrip("/")), options)
     else:
         found = measure_own(options, asked.state, Path(asked.checkpoint), idle=asked.idle)
-    print(json.dumps({"talkers": asked.talkers, "state": asked.state, **found}), flush=True)
+    kind = asked.state.partition(":")[0]  # the address may hold a password
+    print(json.dumps({"talkers": asked.talkers, "state": kind, **found}), flush=True)
     return 0
 
 

@@ -131,6 +131,7 @@ def test_all_conversations_of_an_own_server_are_replayed_and_nothing_is_lost(
         line += ["--idle=20000"] if state == "memory" else []
         assert load.main([*line, f"--checkpoint={tmp_path / 'model'}"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["state"] == state
     assert found["replayed"] >= 4
     assert (found["errors"], found["lost"], found["doubled"]) == (0, 0, 0)
     assert found["memory_mb"] > 100
