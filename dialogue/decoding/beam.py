@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dialogue.decoding.paths import without_nan_
+from dialogue.decoding.paths import IMPOSSIBLE, without_nan_
 
 SIZES = range(32, 7, -1)  # tokens of a block
 
@@ -114,8 +114,9 @@ def grouped(
         priorities = (scores - said[:, None]).view(len(table), -1)
         priorities, flat = priorities.topk(min(2 * k, k * vocabulary), dim=1)
         tokens = flat % vocabulary
-        # As the search will choose: the K best that do not end.
+        # As the search will choose: the K best that do not end. A group that is done says nothing.
         going_on = (tokens != eos_id) & ((tokens != eos_id).cumsum(1) <= k)
+        going_on &= priorities > IMPOSSIBLE
         said.scatter_add_(1, tokens, going_on * penalty)
         found.append(Candidates(priorities, scores.view(len(table), -1).gather(1, flat), flat))
     return Candidates(

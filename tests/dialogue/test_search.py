@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialogue.config import METHODS
+from dialogue.decoding import beam
 from dialogue.decoding import search as search_module
 from dialogue.decoding.constraints import Limits
 from dialogue.decoding.paths import Paths, Taken
@@ -114,6 +115,16 @@ def test_a_later_group_says_something_else_by_hand():
             method="group-beam", beam_size=2, groups=2, group_penalty=penalty, max_length=1
         )
         assert tokens_of(search(step, config)[0]) == first
+
+
+def test_a_group_that_is_done_costs_later_groups_nothing_by_hand():
+    """It has no candidates left, only impossible ones, in whatever order the device puts them."""
+    table = torch.tensor([[0.5, 0.5], [0.4, 0.6]]).log()  # of </s> and BOS, for two groups of one
+    totals = torch.tensor([[IMPOSSIBLE], [0.0]])
+    found = beam.grouped(table, totals, 2, penalty=1.0, eos_id=EOS)
+    assert found.flat[1].tolist() == [BOS, EOS]
+    assert torch.equal(found.priorities[1], found.scores[1])
+    assert found.scores[1].exp().tolist() == pytest.approx([0.6, 0.4])
 
 
 def test_top_p_shrinks_within_a_sentence_and_starts_anew_after_it_by_hand():
