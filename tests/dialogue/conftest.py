@@ -94,9 +94,12 @@ def as_batch(
     history: Tensor | None = None,
     without_history: Any = None,
 ) -> Batch:
-    return replace(
-        batches.collate(conversations, pad_id=PAD, without_history=without_history), history=history
-    )
+    """Collate on the CPU, as training does, whatever torch's default device is: packing wants the
+    lengths there.
+    """
+    with torch.device("cpu"):
+        batch = batches.collate(conversations, pad_id=PAD, without_history=without_history)
+    return replace(batch, history=history)
 
 
 def history_after(model: HRED, conversation: Sequence[Sequence[int]]) -> Tensor | None:
