@@ -18,6 +18,7 @@ from training import compare_runs, fit
 from training.run import manifest
 
 FOLDER = Path(__file__).with_name("older_run")
+NEW_SETTINGS = {"teacher": None, "distilled": 0.5}  # added since, at their defaults
 
 
 @pytest.fixture
@@ -81,8 +82,8 @@ def test_it_goes_on_with_what_it_was_asked_for(older):
     assert [row["step"] for row in rows] == [6, 12, 18]
     assert len({tuple(row) for row in rows}) == 1, "a line of today has the keys of then"
     after = manifest.read(older)
-    assert keys(before) == keys(after)
-    assert after["configuration"] == before["configuration"] | {
+    assert keys(after) == keys(before) | {f"/configuration/{name}" for name in NEW_SETTINGS}
+    assert after["configuration"] == before["configuration"] | NEW_SETTINGS | {
         "epochs": 3.0,
         "data": [str(FOLDER / "talk.jsonl")],
     }
