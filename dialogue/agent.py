@@ -136,7 +136,7 @@ class DialogueAgent:
         # A likelihood without its correction is that of the search; there is nothing to compute.
         self._needs_blank = decode.anti_lm != 0 or not isinstance(self.ranker, LikelihoodRanker)
         block_list = read_phrases(decode.block_list) if decode.block_list else {}
-        self._limits = limits_of_settings(
+        self.limits = limits_of_settings(
             self.vocabulary, decode, block_list=block_list, never_say=self._never_say
         )
         self._chooser = Chooser(
@@ -408,7 +408,7 @@ class DialogueAgent:
             bos_id=self.vocabulary.bos_id,
             eos_id=self.vocabulary.eos_id,
             limits=limits_of(
-                conversations, prefixes, always=self._limits, vocabulary=self.vocabulary
+                conversations, prefixes, always=self.limits, vocabulary=self.vocabulary
             ),
             seeds=[_seed(self.decode_config.seed, conversation) for conversation in conversations],
             sentence_ends=self._sentence_ends,

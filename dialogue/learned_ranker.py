@@ -1,28 +1,27 @@
 """A ranker that has read judgements: it scores a candidate by the SSA that a reader would give it.
 
-    last turns -> vectors of their words, pooled -> context vector -+
-    candidate  -> vectors of its words, pooled   -> reply vector   -+-> cosine -+
-    gladness of the person, and of what the candidate answers ------------------+
-    numbers: likelihoods, similarity, shared words, place among its kind, ... --+
-                                             judges -> sensible? specific? <----+
+    last turns -> words in context ---+
+                                      |  attention
+    candidate  -> words in context ---+-> right reply? sensible? specific? ---+
+    gladness of the person, and of what the candidate answers ----------------+
+    numbers: likelihoods, similarity, shared words, place among its kind, ... +
+                                          judges -> sensible? specific? <-----+
 
-The matcher is a dual encoder (Henderson et al. 2019, arXiv 1911.03688) that has learnt which reply
-goes with which context. A few small judges, whose verdicts are averaged, are fitted to what readers
-said of candidates, as LaMDA's ranker was (Thoppilan et al. 2022, arXiv 2201.08239).
-training.fit_ranker fits both.
+The cross-encoder reads a candidate with the last turns before it. It has learnt which reply is the
+true one among others, the model's own among them, and which make sense. A few small judges, whose
+verdicts are averaged, are fitted to what readers said of candidates, as LaMDA's ranker was
+(Thoppilan et al. 2022, arXiv 2201.08239). training.fit_ranker fits both.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
@@ -38,86 +37,81 @@ from dialogue.vocabulary import Vocabulary, without_marks
 from dialogue.words import words
 
 FILE = "ranker.safetensors"  # within a checkpoint's folder
-READ_TURNS = 3  # the last ones of a conversation
+READ_TURNS = 4  # the last ones of a conversation
 READ_TOKENS = 24  # of each: of a turn the last, of a reply the first
-OPENING_TOKENS = 2  # whose order counts; of the others only which they are
 EARLIER = 0.5  # how much of a person's feeling lasts from one turn to the next
+MATCH, SENSIBLE, SPECIFIC = range(3)  # what the cross-encoder answers
 
 
 @dataclass(frozen=True)
 class RankerConfig:
-    """Sizes of word vectors, of context and reply vectors, of a judge's layers; how many judges."""
+    """Sizes of the cross-encoder (width, heads, layers) and of the judges; how many judges."""
 
     vocab_size: int
-    width: int = 192
-    size: int = 256
+    width: int = 160
+    heads: int = 5
+    layers: int = 2
     hidden: int = 48
     judges: int = 4
     dropout: float = 0.1
 
 
-class Matcher(nn.Module):
-    """Context vectors and reply vectors, whose cosine says how well they go together."""
+class CrossEncoder(nn.Module):
+    """A small Transformer that reads replies with attention to the turns before them."""
 
     def __init__(self, config: RankerConfig, *, pad_id: int) -> None:
         super().__init__()
-        self.pad_id, width, size = pad_id, config.width, config.size
+        self.pad_id, width = pad_id, config.width
         self.embedding = nn.Embedding(config.vocab_size, width)
-        self.weight = nn.Embedding(config.vocab_size, 1)  # how much a word counts, as a logarithm
-        self.opening = nn.Linear(OPENING_TOKENS * width, size)
-        self.pooled = nn.Linear(2 * width, size)
-        self.context = self._layers(READ_TURNS * size, size, config.dropout)
-        self.reply = self._layers(size, size, config.dropout)
-        self.log_scale = nn.Parameter(
-            torch.tensor(math.log(16.0))
-        )  # of cosines, as logits of a softmax
+        self.place = nn.Embedding(READ_TOKENS, width)
+        self.turn = nn.Embedding(READ_TURNS, width)
+        sizes: dict[str, Any] = {
+            "d_model": width, "nhead": config.heads, "dim_feedforward": 3 * width,
+            "dropout": config.dropout, "activation": "gelu", "batch_first": True,
+            "norm_first": True,
+        }  # fmt: skip
+        self.context = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(**sizes), config.layers, enable_nested_tensor=False
+        )
+        self.reply = nn.TransformerDecoder(nn.TransformerDecoderLayer(**sizes), config.layers)
+        self.answers = nn.Sequential(
+            nn.LayerNorm(2 * width),
+            nn.Linear(2 * width, width),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(width, 3),
+        )
         self.dropout = nn.Dropout(config.dropout)
-        nn.init.normal_(self.embedding.weight, std=0.3)
-        nn.init.zeros_(self.weight.weight)
+        for table in (self.embedding, self.place, self.turn):
+            nn.init.normal_(table.weight, std=0.3)
 
-    @staticmethod
-    def _layers(inputs: int, size: int, dropout: float) -> nn.Sequential:
-        return nn.Sequential(
-            nn.GELU(),
-            nn.Linear(inputs, 2 * size),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(2 * size, size),
-        )
+    def forward(self, turns: Tensor, replies: Tensor, owners: Tensor) -> Tensor:
+        """Answer three questions about each reply, as logits: (R, 3), see MATCH.
 
-    def context_vectors(self, turns: Tensor) -> Tensor:
-        """Read the last turns of conversations, the last one first, as vectors of length 1.
-
-        (N, READ_TURNS, T) -> (N, D)
+        turns (N, READ_TURNS, T), the last one first; replies (R, T'); owners (R,): whose each is.
         """
-        count = len(turns)
-        read = self._utterances(turns.flatten(0, 1)).view(count, READ_TURNS, -1)
-        read = read * (turns != self.pad_id).any(2, keepdim=True)
-        return F.normalize(self.context(read.flatten(1)), dim=1)
+        said = self._embed(turns) + self.turn.weight[:, None]
+        said, silent = said.flatten(1, 2), (turns == self.pad_id).flatten(1)
+        # A conversation without a word shows its first place, or there would be no attention.
+        silent[:, 0] = False
+        context = self.context(self.dropout(said), src_key_padding_mask=silent)
+        padding = replies == self.pad_id
+        padding[:, 0] = False
+        read = self.reply(
+            self.dropout(self._embed(replies)),
+            context.index_select(0, owners),
+            tgt_key_padding_mask=padding,
+            memory_key_padding_mask=silent.index_select(0, owners),
+        )
+        real = ~padding.unsqueeze(2)
+        mean = (read * real).sum(1) / real.sum(1)
+        largest = read.masked_fill(~real, -torch.inf).amax(1)
+        answers: Tensor = self.answers(torch.cat([mean, largest], dim=1))
+        return answers
 
-    def reply_vectors(self, replies: Tensor) -> Tensor:
-        """Read replies: (R, T) -> (R, D), of length 1."""
-        return F.normalize(self.reply(self._utterances(replies)), dim=1)
-
-    def _utterances(self, token_ids: Tensor) -> Tensor:
-        """Pool the words of utterances: (M, T) -> (M, D)."""
-        padding = token_ids == self.pad_id
-        vectors = self.embedding(token_ids)
-        weights = self.weight(token_ids).squeeze(2).exp().masked_fill(padding, 0)
-        # Over the root of the length, so that a word of a long utterance is not lost.
-        mean = (
-            torch.bmm(weights.unsqueeze(1), vectors).squeeze(1)
-            / (~padding).sum(1, keepdim=True).clamp_min(1).sqrt()
-        )
-        largest = vectors.masked_fill(padding.unsqueeze(2), -4).amax(1)
-        first = F.pad(token_ids, (0, OPENING_TOKENS), value=self.pad_id)[:, :OPENING_TOKENS]
-        opening = (
-            self.embedding(first).masked_fill((first == self.pad_id).unsqueeze(2), 0).flatten(1)
-        )
-        found: Tensor = self.pooled(self.dropout(torch.cat([mean, largest], dim=1))) + self.opening(
-            opening
-        )
-        return found
+    def _embed(self, token_ids: Tensor) -> Tensor:
+        vectors: Tensor = self.embedding(token_ids) + self.place.weight[: token_ids.shape[-1]]
+        return vectors
 
 
 class Judge(nn.Module):
@@ -138,7 +132,7 @@ class Judge(nn.Module):
 
 
 class RankerNetwork(nn.Module):
-    """The matcher, and judges that see its cosines beside the numbers.
+    """The cross-encoder, and judges that see its answers among the numbers.
 
     Each number is brought to mean 0 and spread 1.
     """
@@ -149,7 +143,7 @@ class RankerNetwork(nn.Module):
     def __init__(self, config: RankerConfig, *, pad_id: int) -> None:
         super().__init__()
         self.config = config
-        self.matcher = Matcher(config, pad_id=pad_id)
+        self.encoder = CrossEncoder(config, pad_id=pad_id)
         self.feelings = Feelings(config.vocab_size, pad_id=pad_id)
         self.judges = nn.ModuleList(Judge(len(NUMBERS), config) for _ in range(config.judges))
         self.register_buffer("mean", torch.zeros(len(NUMBERS)))
@@ -190,20 +184,14 @@ class LearnedRanker:
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
     ) -> Tensor:
         """Describe candidates, at least one, by numbers in the order of NUMBERS: (R, F)."""
-        device, matcher = self.network.mean.device, self.network.matcher
+        device = self.network.mean.device
         owners = torch.tensor(
             [row for row, found in enumerate(candidates) for _ in found], device=device
         )
         texts = [without_marks(candidate.text) for found in candidates for candidate in found]
         replies = self.tokens(texts, beginning=True).to(device)
         turns = self.context_tokens([_texts(c) for c in conversations]).to(device)
-        alone = turns.clone()
-        alone[:, 1:] = matcher.pad_id
-        vectors = matcher.reply_vectors(replies)
-        cosines = torch.stack(
-            [(vectors * matcher.context_vectors(read)[owners]).sum(1) for read in (turns, alone)],
-            dim=1,
-        )
+        answers = self.network.encoder(turns, replies, owners)
         plain = [
             row
             for c, found in zip(conversations, candidates, strict=True)
@@ -211,7 +199,7 @@ class LearnedRanker:
         ]
         earlier = self.tokens([(c.said("user")[-2:-1] or [""])[0] for c in conversations])
         felt = self.felt(turns[:, 0], earlier.to(device), replies, owners)
-        return torch.cat([torch.tensor(plain, device=device), cosines, felt], dim=1)
+        return torch.cat([torch.tensor(plain, device=device), answers, felt], dim=1)
 
     def felt(self, last: Tensor, earlier: Tensor, replies: Tensor, owners: Tensor) -> Tensor:
         """Describe candidates by what is felt.
@@ -261,7 +249,7 @@ NUMBERS = (
     "takes for known", "he or she is nobody", "words of the bot's own turns",
     "asks about what was just said", "turns so far", "words heard", "place among the remembered",
     "place among the found", "is an opening", "remembered for an opening",
-    "cosine to the last turns", "cosine to the last turn",
+    "reads as the true reply", "reads as sensible", "reads as specific",
     "glad now", "glad of late", "answers something glad", "feels as the person does",
 )  # fmt: skip
 

@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import ModelConfig
+from dialogue.device import choose_device
 from dialogue.models.hred import HRED
 from dialogue.vocabulary import Vocabulary
 from training.corpora.transcript import Transcript
@@ -59,7 +60,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     wanted = torch.device(request.config.getoption("--device"))
     if wanted.type == "cuda" and not torch.cuda.is_available():
         pytest.skip("not run: there is no GPU here")
-    return wanted
+    return choose_device(str(wanted))  # as the product does: float32 is float32 then
 
 
 @pytest.fixture

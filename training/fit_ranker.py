@@ -2,19 +2,22 @@
 
 python -m training.fit_ranker --checkpoint runs/mine/checkpoint --minutes 10
 
-There are three steps. A matcher learns from corpora which reply goes with which context. A linear
-classifier learns to tell glad from troubled, from stories whose emotion is known. Judges then learn
-from readers' judgements (training/corpora/judgements.jsonl.gz) which candidates make sense, given
-the likelihoods and what the two networks say. Held-out judgements show how good the result is.
+There are four steps. The model proposes candidates in contexts of the corpora, and a large judge
+labels them, if --teacher names a Transformer to make one of. A cross-encoder learns to find the
+true reply among such candidates and others, and what the judge says of them. A linear classifier
+learns to tell glad from troubled, from stories whose emotion is known. Small judges then learn from
+readers' judgements (training/corpora/judgements.jsonl.gz) which candidates make sense, given the
+likelihoods and what the two networks say. Held-out judgements show how good the result is.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +31,15 @@ from dialogue.command_line import add_checkpoint, add_device, check_writable_fil
 from dialogue.config import DecodeConfig
 from dialogue.device import choose_device
 from dialogue.learned_ranker import LearnedRanker, RankerConfig, RankerNetwork
+from dialogue.models.transformer import Transformer
 from dialogue.ranking import LikelihoodRanker, Ranker, RecallRanker
 from dialogue.vocabulary import Vocabulary
 from training import corpora
 from training.corpora.transcript import Complaints
-from training.ranking import feelings, judging, matching
+from training.ranking import feelings, judging, matching, proposing, teacher
 from training.reading import judgements
 
-STATE = "matcher.safetensors"
+STATE = "cross-encoder.safetensors"
 MEASURED = 400  # pairs of the validation split
 
 
@@ -45,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     if not 0 < options.minutes < float("inf"):
         raise ValueError(f"--minutes is {options.minutes}; it must be above 0")
+    for name, least in (("contexts", 0), ("batch", 2)):
+        if getattr(options, name) < least:
+            raise ValueError(f"--{name} is {getattr(options, name)}; it must be {least} or more")
     if options.json:
         check_writable_file(options.json, option="--json")
     device = choose_device(options.device)
@@ -64,17 +71,21 @@ def main(arguments: list[str] | None = None) -> int:
     ).to(device)
     ranker = LearnedRanker(network, source.vocabulary)
     names = options.data or ["companion"]
-    steps, hits, unseen = _fit_matcher(network, source.vocabulary, names, options)
-    felt = _fit_feelings(network, source.vocabulary, options)
-
     agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
     every = judging.examples(agent, judged)
+    judge = None if options.teacher is None else _fit_judge(every, source.vocabulary, options)
+    steps, hits, unseen = _fit_encoder(network, agent, judge, names, options)
+    felt = _fit_feelings(network, source.vocabulary, options)
     judging.fit(ranker, [example for example in every if not example.held_out], seed=options.seed)
     held_out = [example for example in every if example.held_out]
     figures = {name: judging.agreement(one, held_out) for name, one in _rankers(ranker).items()}
+    if judge is not None:
+        figures["large judge"] = judging.agreement(
+            teacher.as_ranker(judge, source.vocabulary), held_out
+        )
     about = {
         "data": names, "minutes": options.minutes, "steps": steps, "seed": options.seed,
-        "judged": len(every), "matcher_hits_at_1_of_20": hits, "feelings_right": felt,
+        "judged": len(every), "encoder_hits_at_1_of_20": hits, "feelings_right": felt,
         "held_out": {name: asdict(figure) for name, figure in figures.items()},
     }  # fmt: skip
     learned_ranker.save(options.checkpoint, ranker, about)
@@ -96,9 +107,9 @@ def _report(about: Mapping[str, Any], missing: Mapping[str, int], unseen: int) -
     """Say what was left out, and how good the two networks before the judges are."""
     for name, count in sorted(missing.items()):
         print(f"{count} judged contexts of {name} were left out: the corpus is not available")
-    if (hits := about["matcher_hits_at_1_of_20"]) is not None:
+    if (hits := about["encoder_hits_at_1_of_20"]) is not None:
         print(
-            f"the matcher finds the true reply among 20 in {hits:.1%} of {unseen} contexts "
+            f"the cross-encoder finds the true reply among 20 in {hits:.1%} of {unseen} contexts "
             "of the validation split"
         )
     if (felt := about["feelings_right"]) is None:
@@ -110,15 +121,38 @@ def _report(about: Mapping[str, Any], missing: Mapping[str, int], unseen: int) -
         )
 
 
-def _fit_matcher(
-    network: RankerNetwork, vocabulary: Vocabulary, names: list[str], options: argparse.Namespace
+def _fit_judge(
+    every: list[judging.Example], vocabulary: Vocabulary, options: argparse.Namespace
+) -> teacher.LargeJudge:
+    """Make a large judge of --teacher, and fit it to the judgements that are not held out."""
+    device = choose_device(options.device)
+    large = checkpoint.load(options.teacher, device=device, with_ranker=False)
+    if large.vocabulary.sha256 != vocabulary.sha256 or not isinstance(large.model, Transformer):
+        raise ValueError(
+            f"--teacher: {options.teacher} is not a Transformer with this checkpoint's vocabulary"
+        )
+    torch.manual_seed(options.seed)
+    judge = teacher.LargeJudge(large.model, eos_id=vocabulary.eos_id, pad_id=vocabulary.pad_id).to(
+        device
+    )
+    asked, found = teacher.asked_of([one for one in every if not one.held_out], vocabulary)
+    teacher.fit(judge, asked, found, seed=options.seed)
+    return judge
+
+
+def _fit_encoder(
+    network: RankerNetwork,
+    agent: DialogueAgent,
+    judge: teacher.LargeJudge | None,
+    names: list[str],
+    options: argparse.Namespace,
 ) -> tuple[int, float | None, int]:
-    """Fit the matcher to corpora.
+    """Fit the cross-encoder to corpora and to the model's own candidates in some of the contexts.
 
     Return its steps, how often it finds the true reply among 20 (None if there are too few
     contexts to tell), and among how many contexts.
     """
-    complaints = Complaints(skip=options.skip_bad_lines)
+    complaints, vocabulary = Complaints(skip=options.skip_bad_lines), agent.vocabulary
     found = matching.pairs(corpora.load(names, "train", complaints), vocabulary)
     if len(found) < 2:
         raise ValueError(
@@ -128,17 +162,27 @@ def _fit_matcher(
         f"{len(found):,} pairs from {', '.join(names)}; "
         f"{sum(p.numel() for p in network.parameters()):,} parameters"
     )
+    if not options.resume:
+        different = list(dict.fromkeys(found))
+        some = random.Random(options.seed).sample(different, min(options.contexts, len(different)))
+        own = proposing.candidates(agent, some) if some else []
+        found += (
+            [replace(pair, own=tuple(theirs)) for pair, theirs in zip(some, own, strict=True)]
+            if judge is None
+            else teacher.labelled(judge, some, own)
+        )
     steps = matching.fit(
-        network.matcher,
+        network.encoder,
         found,
         minutes=options.minutes,
         seed=options.seed,
         state=options.state or Path("runs") / STATE,
+        batch=options.batch,
         resume=options.resume,
     )
     network.eval()
     unseen = matching.pairs(corpora.load(names, "validation", complaints), vocabulary)[:MEASURED]
-    hits = matching.hits(network.matcher, unseen) if len(unseen) > 1 else None
+    hits = matching.hits(network.encoder, unseen) if len(unseen) > 1 else None
     return steps, hits, len(unseen)
 
 
@@ -208,8 +252,22 @@ def _options() -> argparse.ArgumentParser:
         "--minutes",
         type=float,
         default=10.0,
-        help="minutes for the first step (default: %(default)s)",
+        help="minutes for the cross-encoder (default: %(default)s)",
     )
+    add(
+        "--teacher",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a larger Transformer of the same vocabulary, to be made a judge that labels the "
+        "model's candidates (default: none; they are only told from true replies)",
+    )
+    add(
+        "--contexts",
+        type=int,
+        default=2000,
+        help="contexts in which the model proposes candidates (default: %(default)s)",
+    )
+    add("--batch", type=int, default=64, help="contexts per step (default: %(default)s)")
     add(
         "--judgements",
         type=Path,
@@ -221,12 +279,13 @@ def _options() -> argparse.ArgumentParser:
         "--state",
         type=Path,
         metavar="FILE",
-        help=f"where the first step keeps its state (default: runs/{STATE})",
+        help=f"where the cross-encoder keeps its state (default: runs/{STATE})",
     )
     add(
         "--resume",
         action="store_true",
-        help="continue from that state; if its minutes are used up, do only the second step",
+        help="continue from that state, without new candidates; if its minutes are used up, do "
+        "only the last steps",
     )
     add(
         "--skip-bad-lines",

@@ -9,6 +9,7 @@ two more passes over the (P, V) probabilities.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
@@ -122,7 +123,9 @@ def _cudnn_states(
     sizes = torch.tensor(batch_sizes)  # on the CPU, as cuDNN wants them
     start = start[None].contiguous()
     training = torch.is_grad_enabled()
-    states: Tensor = torch.gru(gates, sizes, start, weights, True, 1, 0.0, training, False)[0]
+    with warnings.catch_warnings():  # that they lie apart: they were put together just now
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous")
+        states: Tensor = torch.gru(gates, sizes, start, weights, True, 1, 0.0, training, False)[0]
     return states
 
 

@@ -293,6 +293,18 @@ class Transformer(Configured, nn.Module):
         """Score as log_likelihood does, with the penalty of an objective; the decoder reads
         batch.decoder_input where given.
         """
+        outputs, words, lengths = self.states(batch)
+        whose = torch.arange(len(lengths)).repeat_interleave(lengths)
+        output = (outputs, self.embedding.weight, self.output_bias)
+        whose = moved(whose, words.device)
+        return likelihood(*output, words, whose, batch.lengths, objective=objective)
+
+    def states(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output layer's input before each token of a batch, utterance by utterance.
+
+        (P, E), with the tokens (P,), and the lengths of the utterances (M,), on the CPU. Raises
+        ValueError on a token id out of range.
+        """
         # Everything is laid out on the CPU and sent from there, so that no device is waited for.
         plan, device = check_batch(batch, self.embedding), batch.token_ids.device
         heard = plan.token_ids if plan.encoder_input is None else plan.encoder_input[0]
@@ -306,9 +318,7 @@ class Transformer(Configured, nn.Module):
         outputs = self._read(moved(text, device), rows)  # (P, E)
         real = torch.arange(plan.token_ids.shape[1]) < plan.lengths[:, None]  # (M, T)
         words = moved(plan.token_ids[real], device)
-        whose = moved(torch.arange(len(plan.lengths)).repeat_interleave(plan.lengths), device)
-        output = (self.norm(outputs[rows.scored]), self.embedding.weight, self.output_bias)
-        return likelihood(*output, words, whose, batch.lengths, objective=objective)
+        return self.norm(outputs[rows.scored]), words, plan.lengths
 
     def _read(self, token_ids: Tensor, rows: ConversationRows) -> Tensor:
         """Run over tokens that are packed row by row: (P,) -> (P, E).

@@ -1,8 +1,9 @@
 """The first step: learn from corpora which reply goes with which context.
 
-Within a batch, every context is compared with all replies, its own among them, and every reply with
-all contexts. The loss is the mean of the two softmax losses (Henderson et al. 2019, arXiv
-1911.03688).
+In each context, the cross-encoder has to find the true reply among others: the model's own
+candidates, a reply from the same conversation, and replies from other conversations. Where a larger
+judge has said of the model's own which are sensible and specific (training.ranking.teacher), that
+is learnt beside it.
 """
 
 from __future__ import annotations
@@ -19,65 +20,100 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from dialogue.atomic_file import replace_file
-from dialogue.learned_ranker import READ_TOKENS, READ_TURNS, Matcher, table
+from dialogue.learned_ranker import (
+    MATCH,
+    READ_TOKENS,
+    READ_TURNS,
+    SENSIBLE,
+    SPECIFIC,
+    CrossEncoder,
+    table,
+)
+from dialogue.recognised import as_recognised, as_written
 from dialogue.vocabulary import Vocabulary
 from training.corpora.roles import only_companion
 from training.corpora.transcript import Transcript
 
-BATCH = 256  # pairs
-LEARNING_RATE, WARMUP = 3e-3, 100
+LEARNING_RATE, WARMUP = 1e-3, 200
 SAVED_EVERY = 60.0  # seconds
+OWN, ELSEWHERE = 6, 3  # wrong replies beside the true one: the model's, and other conversations'
 OTHERS = 19  # wrong replies that `hits` puts beside the true one
+IMPOSSIBLE = -1e4  # a logit
+
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Token ids of a context's last turns, the last one first, and of its reply."""
+    """Token ids of a context's last turns, the last one first, and of its reply.
 
-    context: tuple[tuple[int, ...], ...]
-    reply: tuple[int, ...]
+    near: the reply to another turn of the same conversation, if there is one. own: what the model
+    would say itself. labels: of each of those, P(sensible) and P(specific) as a judge sees it.
+    """
+
+    context: tuple[Ids, ...]
+    reply: Ids
+    near: Ids = ()
+    own: tuple[Ids, ...] = ()
+    labels: tuple[tuple[float, float], ...] = ()
 
 
 def pairs(transcripts: Sequence[Transcript], vocabulary: Vocabulary) -> list[Pair]:
     """List the replies to learn with the turns before them, as often as one pass reads them."""
     places = [
-        (told.turns[max(0, number - READ_TURNS) : number], told.turns[number], told.times)
+        (number, told.turns, told.times)
         for told in map(only_companion, transcripts)
         for number in range(1, len(told.turns))
         if number not in told.untaught and told.turns[number].strip()
     ]
-    texts = list(dict.fromkeys(text for turns, reply, _ in places for text in (*turns, reply)))
+    texts = list(dict.fromkeys(text for _, turns, _ in places for text in turns))
     ids = dict(zip(texts, map(tuple, vocabulary.encode_all(texts)), strict=True))
-    return [
-        Pair(tuple(ids[turn][-READ_TOKENS:] for turn in reversed(turns)), ids[reply][:READ_TOKENS])
-        for turns, reply, times in places
-        for _ in range(times if ids[reply] else 0)
-    ]
+    spoken = [as_written(as_recognised(text)) for text in texts]
+    heard = dict(zip(texts, map(tuple, vocabulary.encode_all(spoken)), strict=True))
+    found = []
+    for number, turns, times in places:
+        reply = ids[turns[number]][:READ_TOKENS]
+        before = turns[max(0, number - READ_TURNS) : number]
+        near = [turns[other] for other in (number + 2, number - 2) if 0 < other < len(turns)]
+        others = [ids[text][:READ_TOKENS] for text in near if ids[text][:READ_TOKENS] != reply]
+        pair = Pair(
+            tuple(
+                (ids if at % 2 else heard)[turn][-READ_TOKENS:]  # the person's, as they are heard
+                for at, turn in enumerate(reversed(before))
+            ),
+            reply,
+            near=others[0] if others else (),
+        )
+        found += [pair] * (times if reply else 0)
+    return found
 
 
 def fit(
-    matcher: Matcher,
+    encoder: CrossEncoder,
     found: Sequence[Pair],
     *,
     minutes: float,
     seed: int,
     state: Path,
+    batch: int = 64,
     resume: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Fit a matcher for a number of minutes and return the number of steps.
+    """Fit a cross-encoder for a number of minutes and return the number of steps.
 
-    The learning rate falls to zero over that time. state: the file to resume from, written every
-    minute and at the end.
+    The learning rate falls to zero over that time. batch: contexts per step. state: the file to
+    resume from, written every minute and at the end.
     """
     rng, total = random.Random(seed), minutes * 60
-    steps, spent = _read(matcher, state) if resume else (0, 0.0)
+    steps, spent = _read(encoder, state) if resume else (0, 0.0)
     rng.seed(f"{seed} {steps}")  # a resumed run draws other pairs than the steps it has taken
-    optimizer = torch.optim.AdamW(matcher.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     begun, saved = clock() - spent, spent
+    judged = [pair for pair in found if pair.own]
     bar = tqdm(
         total=round(total),
         initial=round(min(spent, total)),
@@ -86,18 +122,20 @@ def fit(
         mininterval=1,
         disable=None,
     )
-    matcher.train()
+    encoder.train()
     # A resumed run whose minutes are already used up has nothing left to do.
     while (seconds := clock() - begun) < total:
         share = seconds / total
         optimizer.param_groups[0]["lr"] = (
             LEARNING_RATE * min(1, (steps + 1) / WARMUP) * (1 + math.cos(math.pi * share)) / 2
         )
-        drawn = rng.sample(found, min(BATCH, len(found)))
-        loss = _loss(matcher, drawn)
+        # Half of the contexts have the model's own candidates, however few those contexts are.
+        drawn = rng.sample(judged, min(batch // 2, len(judged)))
+        drawn += rng.sample(found, min(batch - len(drawn), len(found)))
+        loss = _loss(encoder, drawn, rng)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(matcher.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
         steps += 1
         bar.update(round(seconds) - bar.n)
@@ -105,49 +143,73 @@ def fit(
             bar.set_postfix(steps=steps, loss=f"{loss.item():.3f}")
         if seconds - saved > SAVED_EVERY:
             saved = seconds
-            _write(matcher, state, steps, seconds)
+            _write(encoder, state, steps, seconds)
     bar.close()
-    matcher.eval()
-    _write(matcher, state, steps, max(spent, total))
+    encoder.eval()
+    _write(encoder, state, steps, max(spent, total))
     return steps
 
 
-def _loss(matcher: Matcher, drawn: Sequence[Pair]) -> torch.Tensor:
-    """Return the cross-entropy of finding the reply of each context among all, and the reverse."""
-    device = matcher.embedding.weight.device
-    contexts = matcher.context_vectors(
-        context_table([pair.context for pair in drawn], matcher.pad_id).to(device)
+def _loss(encoder: CrossEncoder, drawn: Sequence[Pair], rng: random.Random) -> Tensor:
+    """Return the cross-entropy of finding each true reply, and of what a judge said of the others.
+
+    In a context's row of candidates the true reply comes first.
+    """
+    rows: list[list[Ids]] = []
+    labels: list[tuple[int, tuple[float, float]]] = []  # place among all candidates, and label
+    first = 0
+    for pair in drawn:
+        own = [at for at, reply in enumerate(pair.own) if reply != pair.reply]
+        own = rng.sample(own, min(OWN, len(own)))
+        others = [other.reply for other in rng.sample(drawn, min(ELSEWHERE, len(drawn)))]
+        wrong = [reply for reply in (pair.near, *others) if reply and reply != pair.reply]
+        row = [pair.reply, *(pair.own[at] for at in own), *wrong]
+        if pair.labels:
+            labels += [(first + 1 + n, pair.labels[at]) for n, at in enumerate(own)]
+        rows.append(row)
+        first += len(row)
+    answers = _read_together(encoder, [pair.context for pair in drawn], rows)
+    sizes = [len(row) for row in rows]
+    match = pad_sequence(
+        list(torch.split(answers[:, MATCH], sizes)), batch_first=True, padding_value=IMPOSSIBLE
     )
-    replies = matcher.reply_vectors(
-        table([pair.reply for pair in drawn], matcher.pad_id).to(device)
-    )
-    # Cosines lie between -1 and 1: without the learned scale the softmax would stay flat.
-    logits = contexts @ replies.t() * matcher.log_scale.exp().clamp_max(50)
-    # Row i of the logits is context i against all replies; its own is on the diagonal.
-    own = torch.arange(len(drawn), device=device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.t(), own)) / 2
+    device = match.device
+    loss = F.cross_entropy(match, torch.zeros(len(rows), dtype=torch.long, device=device))
+    if labels:
+        at = torch.tensor([place for place, _ in labels], device=device)
+        said = torch.tensor([label for _, label in labels], device=device)
+        judged = answers.index_select(0, at)[:, [SENSIBLE, SPECIFIC]]
+        loss = loss + 2 * F.binary_cross_entropy_with_logits(judged, said)
+    return loss
+
+
+def _read_together(
+    encoder: CrossEncoder, contexts: Sequence[Sequence[Ids]], rows: Sequence[Sequence[Ids]]
+) -> Tensor:
+    """Read each context's row of replies; in bfloat16 on a GPU. (R, 3), float32."""
+    device = encoder.embedding.weight.device
+    turns = context_table(contexts, encoder.pad_id).to(device)
+    replies = table([reply for row in rows for reply in row], encoder.pad_id).to(device)
+    owners = torch.arange(len(rows)).repeat_interleave(torch.tensor([len(row) for row in rows]))
+    with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+        answers: Tensor = encoder(turns, replies, owners.to(device))
+    return answers.float()
 
 
 @torch.inference_mode()
-def hits(matcher: Matcher, found: Sequence[Pair], *, seed: int = 0) -> float:
+def hits(encoder: CrossEncoder, found: Sequence[Pair], *, seed: int = 0) -> float:
     """Return the share of contexts whose own reply comes first among 20.
 
     The other replies are drawn from other contexts.
     """
     rng, first = random.Random(seed), 0
-    device = matcher.embedding.weight.device
-    contexts = matcher.context_vectors(
-        context_table([pair.context for pair in found], matcher.pad_id).to(device)
-    )
-    replies = matcher.reply_vectors(
-        table([pair.reply for pair in found], matcher.pad_id).to(device)
-    )
-    for place in range(len(found)):
+    for place, pair in enumerate(found):
         others = [
             at for at in rng.sample(range(len(found)), min(OTHERS + 1, len(found))) if at != place
         ][:OTHERS]
-        cosines = replies[[place, *others]] @ contexts[place]
-        first += bool((cosines[0] > cosines[1:]).all())
+        row = [pair.reply, *(found[at].reply for at in others)]
+        match = _read_together(encoder, [pair.context], [row])[:, MATCH]
+        first += bool((match[0] > match[1:]).all())
     return first / len(found)
 
 
@@ -157,23 +219,23 @@ def context_table(contexts: Sequence[Sequence[Sequence[int]]], pad_id: int) -> T
     return table(turns, pad_id).view(len(contexts), READ_TURNS, -1)
 
 
-def _write(matcher: Matcher, state: Path, steps: int, seconds: float) -> None:
+def _write(encoder: CrossEncoder, state: Path, steps: int, seconds: float) -> None:
     tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in matcher.state_dict().items()
+        name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()
     }
     metadata = {"steps": str(steps), "seconds": str(seconds)}
     replace_file(state, lambda path: save_file(tensors, path, metadata=metadata))
 
 
-def _read(matcher: Matcher, state: Path) -> tuple[int, float]:
-    """Load a state into a matcher; return the steps and seconds spent on it.
+def _read(encoder: CrossEncoder, state: Path) -> tuple[int, float]:
+    """Load a state into a cross-encoder; return the steps and seconds spent on it.
 
     Raises ValueError if it is not one.
     """
     try:
         with safe_open(state, framework="pt") as file:
             metadata = file.metadata() or {}
-            matcher.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (it is no dict)
+            encoder.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (it is no dict)
         return int(metadata["steps"]), float(metadata["seconds"])
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -17,14 +17,16 @@ from dialogue.checkpoint import Checkpoint
 from dialogue.config import DecodeConfig, ModelConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import (
+    MATCH,
     NUMBERS,
+    CrossEncoder,
     LearnedRanker,
-    Matcher,
     RankerConfig,
     RankerNetwork,
     table,
 )
 from dialogue.models.hred import HRED
+from dialogue.models.transformer import Transformer
 from dialogue.ranking import Candidate
 from training import fit_ranker
 from training.corpora.transcript import Transcript, split_of
@@ -33,7 +35,7 @@ from training.ranking import judging, matching
 from training.ranking.judging import Example, agreement, auc
 
 THINGS = ("cat", "dog", "song", "cake", "boat", "moon", "book", "game")
-SMALL = {"width": 16, "size": 16, "hidden": 16, "judges": 2, "dropout": 0.0}
+SMALL = {"width": 32, "heads": 2, "layers": 1, "hidden": 16, "judges": 2, "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +59,9 @@ def talk():
     ]
 
 
-def matcher_of(vocabulary, *, seed=0):
+def encoder_of(vocabulary, *, seed=0):
     torch.manual_seed(seed)
-    return Matcher(RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id)
+    return CrossEncoder(RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id)
 
 
 def clock_of(*, step):
@@ -83,18 +85,18 @@ def test_only_what_the_companion_says_is_matched(vocabulary, talk):
 
 def test_the_matcher_learns_which_reply_goes_with_which_context(vocabulary, talk, tmp_path):
     found = list(dict.fromkeys(matching.pairs(talk, vocabulary)))
-    matcher = matcher_of(vocabulary)
+    encoder = encoder_of(vocabulary)
     steps = matching.fit(
-        matcher, found, minutes=4, seed=0, state=tmp_path / "state", clock=clock_of(step=1)
+        encoder, found, minutes=10, seed=0, state=tmp_path / "state", clock=clock_of(step=1)
     )
-    assert steps >= 200
-    contexts = matcher.context_vectors(
-        matching.context_table([pair.context for pair in found], vocabulary.pad_id)
-    )
-    replies = matcher.reply_vectors(table([pair.reply for pair in found], vocabulary.pad_id))
-    assert torch.allclose(contexts.norm(dim=1), torch.ones(len(found)), atol=1e-5)
-    assert (contexts @ replies.t()).argmax(1).tolist() == list(range(len(THINGS)))
-    assert matching.hits(matcher, found) == 1.0
+    assert steps >= 500
+    table_of = matching.context_table([pair.context for pair in found], vocabulary.pad_id)
+    replies = table([pair.reply for pair in found], vocabulary.pad_id)
+    size = len(found)
+    owners = torch.arange(size).repeat_interleave(size)
+    match = encoder(table_of, replies.repeat(size, 1), owners)[:, MATCH].view(size, size)
+    assert match.argmax(1).tolist() == list(range(len(THINGS)))
+    assert matching.hits(encoder, found) == 1.0
 
 
 def test_a_matcher_goes_on_where_it_was_and_rests_when_its_minutes_are_over(
@@ -102,14 +104,14 @@ def test_a_matcher_goes_on_where_it_was_and_rests_when_its_minutes_are_over(
 ):
     found, state = matching.pairs(talk, vocabulary), tmp_path / "state"
     first = matching.fit(
-        matcher_of(vocabulary), found, minutes=0.5, seed=0, state=state, clock=clock_of(step=1)
+        encoder_of(vocabulary), found, minutes=0.5, seed=0, state=state, clock=clock_of(step=1)
     )
-    again = matcher_of(vocabulary, seed=1)
+    again = encoder_of(vocabulary, seed=1)
     total = matching.fit(
         again, found, minutes=1, seed=0, state=state, resume=True, clock=clock_of(step=1)
     )
     assert total > first
-    rested = matcher_of(vocabulary, seed=2)
+    rested = encoder_of(vocabulary, seed=2)
     assert (
         matching.fit(
             rested, found, minutes=1, seed=0, state=state, resume=True, clock=clock_of(step=1)
@@ -123,15 +125,24 @@ def test_a_matcher_goes_on_where_it_was_and_rests_when_its_minutes_are_over(
         matching.fit(rested, found, minutes=1, seed=0, state=state, resume=True)
 
 
-def test_padding_and_neighbours_change_no_vector(vocabulary):
-    matcher = matcher_of(vocabulary).eval()
+def test_padding_and_neighbours_change_no_answer(vocabulary):
+    encoder = encoder_of(vocabulary).eval()
+    contexts = [[vocabulary.encode("i like my cat.")], [vocabulary.encode("my dog. " * 3)] * 2]
     rows = [
         vocabulary.encode("i like my cat."),
         vocabulary.encode("what is your dog like? what is your dog like?"),
     ]
-    together = matcher.reply_vectors(table(rows, vocabulary.pad_id))
-    for row, vector in zip(rows, together, strict=True):
-        assert torch.allclose(matcher.reply_vectors(torch.tensor([row]))[0], vector, atol=1e-5)
+    pad = vocabulary.pad_id
+    together = encoder(
+        matching.context_table(contexts, pad), table(rows * 2, pad), torch.tensor([0, 0, 1, 1])
+    )
+    for at, answers in enumerate(together):
+        alone = encoder(
+            matching.context_table([contexts[at // 2]], pad),
+            torch.tensor([rows[at % 2]]),
+            torch.tensor([0]),
+        )
+        assert torch.allclose(alone[0], answers, atol=1e-5)
 
 
 def examples_where(good, *, count=120, seed=0):
@@ -156,7 +167,7 @@ def examples_where(good, *, count=120, seed=0):
 
 
 def test_judges_learn_what_readers_said(vocabulary):
-    torch.manual_seed(3)
+    torch.manual_seed(9)
     network = RankerNetwork(
         RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
     ).eval()
@@ -258,7 +269,7 @@ def arguments(place, *more):
     return [
         f"--checkpoint={place / 'model'}", f"--data={place / 'talk.jsonl'}",
         f"--judgements={place / 'judged.jsonl'}",
-        f"--state={place / 'state'}", "--device=cpu", "--minutes=0.02", *more,
+        f"--state={place / 'state'}", "--device=cpu", "--minutes=0.02", "--contexts=8", *more,
     ]  # fmt: skip
 
 
@@ -290,6 +301,23 @@ def test_with_the_minutes_over_the_second_step_alone_is_done_again_the_same(plac
     again = load_file(place / "model" / learned_ranker.FILE)
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_transformer_is_made_a_judge_that_labels_candidates(place, vocabulary, capsys):
+    config = ModelConfig(
+        vocab_size=len(vocabulary), embedding=8, hidden=16, layers=1, heads=2, window=64
+    )
+    large = Transformer.from_config(config, bos_id=vocabulary.bos_id)
+    checkpoint.save(place / "large", Checkpoint(large, vocabulary, config, {}))
+    figures = place / "figures.json"
+    assert (
+        fit_ranker.main(arguments(place, f"--teacher={place / 'large'}", f"--json={figures}")) == 0
+    )
+    assert "large judge" in capsys.readouterr().out
+    assert "large judge" in json.loads(figures.read_text())["held_out"]
+    (place / "model" / learned_ranker.FILE).unlink()
+    assert fit_ranker.main(arguments(place, f"--teacher={place / 'model'}")) == 2
+    assert "is not a Transformer with this checkpoint's vocabulary" in capsys.readouterr().err
 
 
 def test_without_the_corpus_that_names_feelings_a_ranker_is_fitted_all_the_same(place, capsys):
@@ -343,6 +371,9 @@ def test_sorrow_that_is_met_with_cheer_is_described_by_a_negative_number(vocabul
     [
         (["--minutes=0"], "--minutes is 0.0"),
         (["--minutes=nan"], "--minutes is nan"),
+        (["--contexts=-1"], "--contexts is -1; it must be 0 or more"),
+        (["--batch=1"], "--batch is 1; it must be 2 or more"),
+        (["--teacher=nowhere"], "nowhere is not a checkpoint"),
         (["--judgements=nowhere.jsonl"], "nowhere.jsonl holds no judgements"),
         (["--json=."], "--json . is a folder"),
         (["--resume"], "not a state of this matcher"),
