@@ -233,6 +233,8 @@ def token_log_probs(
     Also returns whether each target is the likeliest token. inputs (P, E), weight (V, E), bias
     (V,), targets (P,) -> log_probs (P,) in float32, correct (P,) bool.
     """
+    if torch.is_autocast_enabled(inputs.device.type):  # which leaves what a norm returns alone
+        inputs = inputs.to(torch.get_autocast_dtype(inputs.device.type))
     weight, bias = weight.to(inputs.dtype), bias.to(inputs.dtype)  # as autocast would
     run: Any = _TokenLogProbs.apply  # untyped in torch
     log_probs, correct = run(inputs, weight, bias, targets)

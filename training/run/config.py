@@ -192,6 +192,7 @@ def ask(arguments: Sequence[str], *, stage: str | None = None) -> dict[str, Any]
     written = read_recipe(asked.recipe)
     stages = {one.pop("name", None): one for one in written.pop("stage", [])}
     written |= stages.get(stage, {})
+    written.pop("teaches", None)  # that is for the stages after it
     for name, elsewhere in (("data", asked.data), ("vocabulary", asked.start_from or asked.resume)):
         if elsewhere:
             written.pop(name, None)

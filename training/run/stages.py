@@ -8,6 +8,9 @@
     name = "companion"
     data = ["companion:4"]
 
+A stage with `teaches = true` fits a teacher: the stages after it do not start from its weights, but
+learn from it, as with --teacher.
+
 The command line overrides all of it. --resume skips stages that have ended; --stage NAME starts
 with a later one, from the weights of --start-from.
 """
@@ -18,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dialogue import checkpoint
 from training.run import manifest
 from training.run.config import ask, read_recipe
 
@@ -38,18 +42,27 @@ def wished_for(arguments: Sequence[str]) -> list[dict[str, Any]]:
         return [asked]
     out = asked["out"] or Path("runs") / Path(asked["recipe"]).stem
     runs: list[dict[str, Any]] = []
-    start_from = asked["start_from"]
+    start_from, teacher = asked["start_from"], asked.get("teacher")
+    written = read_recipe(asked["recipe"])["stage"]
+    teaching = [stage["name"] for stage in written if stage.get("teaches")]
     for name in stages[stages.index(asked["stage"] or stages[0]) :]:
         folder = out / name
         # A stage that has saved a state is resumed; one that has not starts from the stage before.
         goes_on = asked["resume"] and (folder / STATE).exists()
         run = ask(arguments, stage=name) | {"out": folder, "resume": goes_on}
         run["start_from"] = None if goes_on else start_from
-        if goes_on or runs or start_from != asked["start_from"]:
+        if teacher is not None and name not in teaching:
+            run["teacher"] = str(teacher)
+        if goes_on or start_from != asked["start_from"]:
             run["vocabulary"] = None  # a later stage keeps the first one's
+        elif teacher is not None and teacher != asked.get("teacher"):
+            run["vocabulary"] = teacher / checkpoint.VOCABULARY
         if not (goes_on and manifest.read(folder).get("ended")):
             runs.append(run)
-        start_from = folder / "checkpoint"
+        if name in teaching:
+            teacher = folder / "checkpoint"
+        else:
+            start_from = folder / "checkpoint"
     return runs
 
 

@@ -110,3 +110,48 @@ def test_stages_without_names_of_their_own_are_refused(tmp_path):
     path.write_text('[[stage]]\nname = "a"\n[[stage]]\nname = "a"\n')
     with pytest.raises(ValueError, match="each needs a name of its own"):
         wished_for([f"--recipe={path}"])
+
+
+TEACHING = """\
+batch_tokens = 100
+precision = "fp32"
+learning_rate = 0.05
+data = ["{talk}"]
+epochs = 0.4
+[[stage]]
+name = "teacher"
+teaches = true
+model = "transformer"
+embedding = 8
+hidden = 16
+heads = 2
+layers = 1
+[[stage]]
+name = "talk"
+embedding = 8
+utterance = 8
+context = 8
+hidden = 8
+[[stage]]
+name = "companion"
+distilled = 0.9
+"""
+
+
+def test_the_stages_after_a_teacher_learn_from_it_and_not_from_its_weights(talk, tmp_path):
+    path, out = tmp_path / "three.toml", tmp_path / "run"
+    path.write_text(TEACHING.format(talk=talk / "talk.jsonl"))
+    named = [f"--recipe={path}", f"--out={out}", "--device=cpu"]
+    teacher, first, second = wished_for([*named, f"--vocabulary={talk / 'vocabulary.model'}"])
+    assert "teacher" not in teacher and teacher["start_from"] is None
+    assert (first["teacher"], first["start_from"]) == (str(out / "teacher" / "checkpoint"), None)
+    assert first["vocabulary"] == out / "teacher" / "checkpoint" / checkpoint.VOCABULARY
+    assert second["teacher"] == first["teacher"] and second["vocabulary"] is None
+    assert second["start_from"] == out / "talk" / "checkpoint"
+    assert fit.main([*named, f"--vocabulary={talk / 'vocabulary.model'}"]) == 0
+    found = checkpoint.load(out / "companion" / "checkpoint")
+    assert found.training["config"]["teacher"] == str(out / "teacher" / "checkpoint")
+    assert found.training["config"]["distilled"] == 0.9
+    assert type(found.model) is checkpoint.model_class("hred")
+    (alone, _) = wished_for([*named, "--stage=talk"])
+    assert "teacher" not in alone, "without a teacher if it is left out"
