@@ -177,7 +177,7 @@ WINGS = {
     "metrics": {"corpora", "data"},
     "report": {"corpora", "data", "metrics"},
     "reading": {"corpora", "metrics"},
-    "ranking": {"corpora", "reading"},
+    "ranking": {"corpora", "data", "reading"},
     "bench": {"corpora", "data", "run"},
 }
 

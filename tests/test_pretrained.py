@@ -17,7 +17,7 @@ from dialogue.agent import FALLBACK, DialogueAgent
 from dialogue.words import repeats_ngram, words
 
 ROOT = Path(__file__).parent.parent
-LARGEST = 28_000_000  # bytes, with the vocabulary, what it remembers and its ranker
+LARGEST = 40_000_000  # bytes
 SAID = (
     "hi", "i watched a movie yesterday", "it was about a dog", "do you like dogs", "yes",
     "what do you do all day",
