@@ -254,7 +254,7 @@ class _Decoder:
         """Refuse new requests, and return once the queue is empty."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify()
+            self._changed.notify_all()  # also a thread that was replaced
         if self._thread is not None:
             self._thread.join()
 
