@@ -60,11 +60,12 @@ class _Reserved(MmapedDict):
     """
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
-        super().__init__(filename if read_mode else _reserved(filename), read_mode)  # type: ignore[no-untyped-call]
+        name = filename if read_mode else _reserved(filename)
+        super().__init__(name, read_mode)  # type: ignore[no-untyped-call]
 
 
 def _reserved(filename: str) -> str:
-    """Give a file its blocks and return its name; on a full disk, return a file in memory."""
+    """Reserve a file's blocks and return its name; on a full disk, return a file in memory."""
     if sys.platform != "linux":
         return filename
     try:

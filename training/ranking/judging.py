@@ -97,7 +97,7 @@ def is_held_out(context: Judged) -> bool:
 
 
 def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
-    """Fit a ranker's judges; its matcher stays as it is."""
+    """Fit a ranker's judges; its cross-encoder stays as it is."""
     network = ranker.network
     with torch.inference_mode():
         numbers = [

@@ -235,10 +235,11 @@ def _read(encoder: CrossEncoder, state: Path) -> tuple[int, float]:
     try:
         with safe_open(state, framework="pt") as file:
             metadata = file.metadata() or {}
-            encoder.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (it is no dict)
+            names = file.keys()
+            encoder.load_state_dict({name: file.get_tensor(name) for name in names})
         return int(metadata["steps"]), float(metadata["seconds"])
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"{state} is not a state of this matcher ({reason}); start again without --resume"
+            f"{state} is not a state of this cross-encoder ({reason}); start again without --resume"
         ) from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +67,7 @@ class LargeJudge(nn.Module):
         logits = F.linear(states, self.model.embedding.weight, self.model.output_bias)
         log_probs = -F.cross_entropy(logits.float(), words, reduction="none")
         total = torch.zeros(len(talks), device=device).index_add(0, rows, log_probs)
-        worst = torch.full_like(total, 0.0).scatter_reduce(0, rows, log_probs, "amin")
+        worst = torch.zeros_like(total).scatter_reduce(0, rows, log_probs, "amin")
         zeros = states.new_zeros(len(talks), states.shape[1])
         mean = zeros.index_add(0, rows, states) / sizes[:, None]
         last = states[sizes.cumsum(0) - 1]
@@ -170,21 +171,13 @@ def as_ranker(judge: LargeJudge, vocabulary: Vocabulary) -> Ranker:
 
 
 def labelled(judge: LargeJudge, pairs: Sequence[Pair], own: Sequence[Sequence[Ids]]) -> list[Pair]:
-    """Give pairs the model's own candidates, with what the judge says of them."""
+    """Return pairs with the model's own candidates, and what the judge says of each."""
     asked = [(pair.context, reply) for pair, some in zip(pairs, own, strict=True) for reply in some]
     said = verdicts(judge, asked).clone()
     said[:, 1] *= said[:, 0]  # P(specific), of those too that may not even be sensible
     labels = iter([(sensible, specific) for sensible, specific in said.tolist()])
     return [
-        Pair(
-            pair.context,
-            pair.reply,
-            pair.near,
-            own=tuple(some),
-            labels=tuple(
-                (sensible, specific) for sensible, specific in (next(labels) for _ in some)
-            ),
-        )
+        replace(pair, own=tuple(some), labels=tuple(next(labels) for _ in some))
         for pair, some in zip(pairs, own, strict=True)
     ]
 

@@ -121,7 +121,7 @@ def test_a_matcher_goes_on_where_it_was_and_rests_when_its_minutes_are_over(
     for name, tensor in rested.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     state.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="not a state of this matcher"):
+    with pytest.raises(ValueError, match="not a state of this cross-encoder"):
         matching.fit(rested, found, minutes=1, seed=0, state=state, resume=True)
 
 
@@ -376,7 +376,7 @@ def test_sorrow_that_is_met_with_cheer_is_described_by_a_negative_number(vocabul
         (["--teacher=nowhere"], "nowhere is not a checkpoint"),
         (["--judgements=nowhere.jsonl"], "nowhere.jsonl holds no judgements"),
         (["--json=."], "--json . is a folder"),
-        (["--resume"], "not a state of this matcher"),
+        (["--resume"], "not a state of this cross-encoder"),
     ],
 )
 def test_what_it_cannot_use_is_refused_in_one_line_and_nothing_is_written(
