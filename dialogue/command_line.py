@@ -87,10 +87,17 @@ def add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = False) -
 
 
 def add_model(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """Add --checkpoint, and --model for a checkpoint whose class is not of this project."""
+    """Add --checkpoint, and --model for a checkpoint whose class is not of this project.
+
+    MODEL_CLASS may say the latter wherever CHECKPOINT may say the former.
+    """
     add_checkpoint(parser, required=required)
+    text = "the model's class, where it is not of this project"
     parser.add_argument(
-        "--model", metavar="MODULE:CLASS", help="the model's class, where it is not of this project"
+        "--model",
+        default=None if required else os.environ.get("MODEL_CLASS") or None,
+        metavar="MODULE:CLASS",
+        help=text if required else f"{text} (env MODEL_CLASS)",
     )
 
 

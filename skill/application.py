@@ -95,7 +95,10 @@ def load_agent(
     loaded, says nothing, or has histories that cannot be kept as asked.
     """
     agent = DialogueAgent.load(
-        settings.checkpoint, decode=DecodeConfig(ranker=settings.ranker), safety=settings.safety
+        settings.checkpoint,
+        model_name=settings.model,
+        decode=DecodeConfig(ranker=settings.ranker),
+        safety=settings.safety,
     )
     check_carried(settings.state, max_history_bytes(agent.empty_history, half=True))
     try:

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import requests
 
 from dialogue.agent import DialogueAgent
-from dialogue.command_line import add_checkpoint, command
+from dialogue.command_line import add_model, command
 from dialogue.text_files import read_lines
 from skill import certification, deadline, device, smapi, state
 from skill.background import begin
@@ -49,6 +49,7 @@ class Place:
 
     settings: InteractionSettings
     checkpoint: Path
+    model: str | None = None  # its class, where it is not of this project
     port: int = 5000
     skill_ids: tuple[str, ...] = ()
     endpoint: str = ""
@@ -88,7 +89,7 @@ def check_packages(place: Place) -> Finding:
 def check_model(place: Place) -> Finding:
     """Load the model and check that it answers in the time that Alexa allows."""
     try:
-        agent = DialogueAgent.load(place.checkpoint)
+        agent = DialogueAgent.load(place.checkpoint, model_name=place.model)
         began = time.monotonic()
         reply = agent.respond(["doctor"], ["hi, how are you?"], deadline=deadline.SEARCH_FOR)[0]
     except (ValueError, OSError) as error:
@@ -335,6 +336,7 @@ def place_of(options: argparse.Namespace) -> Place:
     return Place(
         settings=chosen(options),
         checkpoint=options.checkpoint,
+        model=options.model,
         port=options.port,
         skill_ids=tuple(options.skill_id or filter(None, (part.strip() for part in ids))),
         endpoint=endpoint,
@@ -367,7 +369,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--locale", help="the language of your Echo, such as en-GB (default: this machine's)"
     )
-    add_checkpoint(parser)
+    add_model(parser)
     add_options(parser)
     options = parser.parse_args(arguments)
     place = place_of(options)

@@ -48,6 +48,12 @@ def options_of(before: Settings) -> argparse.ArgumentParser:
         help="the model's folder (env CHECKPOINT; default: %(default)s)",
     )
     add(
+        "--model",
+        default=before.model,
+        metavar="MODULE:CLASS",
+        help="the model's class, where it is not of this project (env MODEL_CLASS)",
+    )
+    add(
         "--watch",
         action="store_true",
         help="serve a new model as soon as it lies in that folder",
@@ -117,6 +123,7 @@ def settings_of(arguments: list[str] | None) -> Settings:
         deploy=asked.deploy,
         domain=_domain_of(asked.domain, before.domain, chosen),
         checkpoint=asked.checkpoint,
+        model=asked.model,
         watch=asked.watch,
         ranker=asked.ranker,
         safety=before.safety,

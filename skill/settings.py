@@ -33,6 +33,7 @@ class Settings:
     domain: str = ""  # the tunnel's domain; empty: ngrok chooses one
     deploy: bool = False  # deploy the skill whenever the tunnel's address changes
     checkpoint: Path = PRETRAINED
+    model: str | None = None  # the model's class, where it is not of this project
     watch: bool = False  # serve a new model as soon as it lies in the checkpoint's folder
     ranker: str = DecodeConfig.ranker  # which orders the candidates: docs/ranking.md
     safety: Level = "standard"
@@ -77,11 +78,11 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, RANKER, SAFETY and LOG_TEXT.
+        """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, MODEL_CLASS and RANKER.
 
-        METRICS_TOKEN, STATE, STATE_KEY, MAX_CONVERSATIONS and MAX_STATE_MB, too. Raises ValueError
-        on an unknown SAFETY, a bad STATE_KEY or a limit that is not a number. The domain is checked
-        when a tunnel is opened.
+        SAFETY, LOG_TEXT, METRICS_TOKEN, STATE, STATE_KEY, MAX_CONVERSATIONS and MAX_STATE_MB, too.
+        Raises ValueError on an unknown SAFETY, a bad STATE_KEY or a limit that is not a number. The
+        domain is checked when a tunnel is opened.
         """
         skill_ids = tuple(
             filter(None, (part.strip() for part in os.environ.get("SKILL_ID", "").split(",")))
@@ -90,6 +91,7 @@ class Settings:
             skill_ids=skill_ids,
             domain=os.environ.get("NGROK_DOMAIN", ""),
             checkpoint=Path(os.environ.get("CHECKPOINT") or PRETRAINED),
+            model=os.environ.get("MODEL_CLASS") or None,
             ranker=os.environ.get("RANKER") or DecodeConfig.ranker,
             safety=level_from_environment(),
             log_text=os.environ.get("LOG_TEXT") == "1",

@@ -10,19 +10,25 @@ from pathlib import Path
 import pytest
 import torch
 
+from app import create_app, main
 from dialogue import checkpoint
 from dialogue.agent import FALLBACK, DialogueAgent
-from dialogue.checkpoint import CONFIG, Checkpoint
+from dialogue.checkpoint import CONFIG, Checkpoint, fingerprint
 from dialogue.config import ModelConfig
 from dialogue.models import PreparedModel, prepare
+from skill.doctor import Place, check_model
+from skill.interaction_settings import load
+from skill.options import settings_of
 from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, make_conversation
 from tests.dialogue.test_hred import UNEVEN, close, score
+from tests.skill.conftest import read_request, spoken
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "your_own_model.md").read_text(encoding="utf-8")
 CODE, PREPARE = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 COMMANDS = re.findall(r"^python -m .*", PAGE, re.MULTILINE)
 NAME = "lstm_of_the_page"
+OWN = f"{NAME}:Talker"
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +156,49 @@ def test_a_foreign_model_is_loaded_where_the_caller_names_it_and_nowhere_else(
         checkpoint.load(tmp_path)
     with pytest.raises(ValueError, match=rf"names the model {name}, not other:Model"):
         checkpoint.load(tmp_path, model_name="other:Model")
+
+
+@pytest.fixture
+def fitted(folder, talker_class, conversations, talker, tmp_path, monkeypatch):
+    """The folder of a checkpoint of the page's class, fitted well enough to be served."""
+    monkeypatch.delenv("MODEL_CLASS", raising=False)
+    model = own_checkpoint(talker_class, talker, tmp_path)
+    vocabulary, sizes = talker.vocabulary, checkpoint.load(tmp_path, model_name=OWN).config
+    batch = as_batch(
+        [
+            [[*vocabulary.encode(turn), vocabulary.eos_id] for turn in transcript.turns]
+            for transcript in conversations
+        ]
+    )
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(40):
+        optimiser.zero_grad()
+        (-model.log_likelihood(batch).log_probs.mean()).backward()
+        optimiser.step()
+    checkpoint.save(tmp_path, Checkpoint(model.eval(), vocabulary, sizes, {}))
+    return tmp_path
+
+
+def test_the_server_answers_with_a_model_that_is_named(fitted, monkeypatch, capsys):
+    arguments = ["--no-verify", "--tunnel=none", "--port=0", f"--checkpoint={fitted}"]
+    assert main(arguments) == 2
+    assert f"name it yourself with --model {OWN}" in capsys.readouterr().err
+    settings = settings_of([*arguments, f"--model={OWN}"])
+    monkeypatch.setenv("MODEL_CLASS", OWN)
+    assert settings_of(arguments) == settings
+    app = create_app(settings)
+    served = app.extensions["agent"]
+    assert served.fingerprint == fingerprint(checkpoint.load(fitted, model_name=OWN))
+    heard = spoken(app.test_client().post("/", json=read_request("chat")).get_json())
+    assert len(app.extensions["transactions"].store) == 1
+    assert re.search(r"\w", heard)
+    served.close()
+
+
+def test_the_doctor_asks_a_model_that_is_named(fitted):
+    options = {"settings": load(), "checkpoint": fitted}
+    assert f"--model {OWN}" in check_model(Place(**options)).found
+    assert check_model(Place(**options, model=OWN)).found.startswith("answers in")
 
 
 def test_what_a_checkpoint_names_is_not_imported_before_the_caller_agrees(

@@ -38,7 +38,16 @@ def test_a_file_that_cannot_be_written_is_named_before_the_work(tmp_path):
 
 def test_shared_options_are_the_same_everywhere(monkeypatch):
     monkeypatch.setenv("CHECKPOINT", "elsewhere")
+    monkeypatch.setenv("MODEL_CLASS", "mine:Talker")
     parser = argparse.ArgumentParser()
     command_line.add_model(parser)
     command_line.add_device(parser)
-    assert parser.parse_args([]).checkpoint == Path("elsewhere")
+    found = parser.parse_args([])
+    assert (found.checkpoint, found.model) == (Path("elsewhere"), "mine:Talker")
+
+
+def test_a_checkpoint_that_must_be_named_has_no_model_from_the_environment(monkeypatch):
+    monkeypatch.setenv("MODEL_CLASS", "mine:Talker")
+    parser = argparse.ArgumentParser()
+    command_line.add_model(parser, required=True)
+    assert parser.parse_args(["--checkpoint=here"]).model is None

@@ -19,7 +19,7 @@ from .conftest import REQUESTS
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    for name in ("SKILL_ID", "CHECKPOINT", "NGROK_AUTHTOKEN", "NGROK_DOMAIN"):
+    for name in ("SKILL_ID", "CHECKPOINT", "MODEL_CLASS", "NGROK_AUTHTOKEN", "NGROK_DOMAIN"):
         monkeypatch.delenv(name, raising=False)
 
 

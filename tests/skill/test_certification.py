@@ -37,7 +37,7 @@ PUBLISHED = {
 def alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    for name in ("SKILL_ID", "CHECKPOINT"):
+    for name in ("SKILL_ID", "CHECKPOINT", "MODEL_CLASS"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -33,7 +33,7 @@ PLACE = doctor.Place(
 def alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    for name in ("SKILL_ID", "CHECKPOINT"):
+    for name in ("SKILL_ID", "CHECKPOINT", "MODEL_CLASS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -136,7 +136,7 @@ class Agents:
     def __init__(self, reply, clock=None, seconds=0.0):
         self.reply, self.clock, self.seconds = reply, clock, seconds
 
-    def load(self, checkpoint):
+    def load(self, checkpoint, *, model_name=None):
         return self
 
     def respond(self, conversations, utterances, *, deadline):
