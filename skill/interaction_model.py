@@ -26,6 +26,7 @@ BUILT_INS = (
     "AMAZON.FallbackIntent", "AMAZON.RepeatIntent", "AMAZON.StartOverIntent", "AMAZON.YesIntent",
     "AMAZON.NoIntent",
 )  # fmt: skip
+CUSTOM: dict[str, tuple[str, ...]] = {}  # intents of one's own, each with what people say for it
 
 
 def model_file(locale: str) -> str:
@@ -41,7 +42,11 @@ def interaction_model(settings: InteractionSettings) -> dict[str, Any]:
     hears = _elicited(settings) if settings.free_speech == "elicit" else _caught(settings)
     language = {
         "invocationName": settings.invocation_name,
-        "intents": [*hears["intents"], *({"name": name, "samples": []} for name in BUILT_INS)],
+        "intents": [
+            *hears["intents"],
+            *({"name": name, "samples": list(samples)} for name, samples in CUSTOM.items()),
+            *({"name": name, "samples": []} for name in BUILT_INS),
+        ],
         "types": hears.get("types", []),
         "modelConfiguration": {"fallbackIntentSensitivity": {"level": "LOW"}},
     }
