@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dialogue.state.choice import choices
 from skill import interaction_settings, state, tunnel
 from skill.settings import NOT_DEPLOYED, Settings
 
@@ -76,7 +77,7 @@ def _add_state_options(parser: argparse.ArgumentParser, before: Settings) -> Non
     add(
         "--state",
         default=before.state,
-        metavar="memory|attributes|redis://...",
+        metavar="|".join(choices()),
         help="where conversations live (env STATE; default: memory; docs/state.md)",
     )
     add(

@@ -99,14 +99,18 @@ STORES: dict[str, Callable[[Asked], StateStore]] = {
 }
 
 
+def choices() -> list[str]:
+    """Return the names in STORES as people write them: an address goes on after its name."""
+    return [f"{name}..." if name.endswith("://") else name for name in STORES]
+
+
 def _name(where: str) -> str:
     """Return the name in STORES of a choice. Raises ValueError if it is none of them."""
     for name in STORES:
         if where == name or (name.endswith("://") and where.startswith(name)):
             return name
-    raise ValueError(  # not with what was found: it may hold a password
-        "STATE (--state) is none of memory, attributes and redis://HOST:PORT/0"
-    )
+    # not with what was found: it may hold a password
+    raise ValueError(f"STATE (--state) is none of {', '.join(choices())}")
 
 
 def check_carried(where: str, history_bytes: int | None) -> None:

@@ -7,7 +7,7 @@ import pytest
 from dialogue.bounded import Bounds
 from dialogue.state import ENDED, ENDED_SECONDS, Conflict, Owner, Refused, Unreachable
 from dialogue.state.attributes import AttributesState
-from dialogue.state.choice import check, open_state
+from dialogue.state.choice import STORES, check, open_state
 from dialogue.state.memory import MemoryState
 from dialogue.state.redis_state import RedisState
 from dialogue.state.sealing import SECONDS, Seal
@@ -152,9 +152,6 @@ def test_a_user_is_forgotten_in_all_sessions_and_nobody_else(keeping):
     assert [keeping.get(owner) for owner in owners] == [None, b"state", None]
 
 
-# --- memory --------------------------------------------------------------------------------------
-
-
 def test_a_turn_that_was_being_answered_when_its_session_ended_is_not_kept(keeping):
     """That of a first turn was kept for an hour: nothing was there yet that could be dropped."""
     keeping.store.end(ANN)
@@ -167,6 +164,9 @@ def test_a_turn_that_was_being_answered_when_its_session_ended_is_not_kept(keepi
     keeping.store.end(ANN)
     with pytest.raises(Conflict):
         keeping.put(ANN, b"three", turn=3)
+
+
+# --- memory --------------------------------------------------------------------------------------
 
 
 def test_memory_forgets_within_a_minute_that_a_session_has_ended(clock):
@@ -210,6 +210,15 @@ def test_a_choice_that_cannot_be_is_refused(where, keys, workers, finding):
     with pytest.raises(ValueError, match=finding) as error:
         check(where, keys=keys, workers=workers)
     assert "secret" not in str(error.value)
+
+
+def test_a_store_of_one_s_own_is_named_among_the_choices_and_opened(monkeypatch):
+    monkeypatch.setitem(STORES, "sqlite://", lambda asked: asked.where)
+    assert open_state("sqlite://file", keys=[], history_bytes=None) == "sqlite://file"
+    with pytest.raises(
+        ValueError, match=r"none of memory, attributes, redis://\.\.\., .*, sqlite://\.\.\.$"
+    ):
+        check("sqlite", keys=[], workers=1)
 
 
 @pytest.mark.parametrize(
