@@ -7,6 +7,7 @@ Conflict.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,6 +39,11 @@ class Owner:
     def written(self) -> bytes:
         """Return both as bytes that differ for every owner."""
         return json.dumps([self.session, self.user]).encode("ascii")
+
+
+def digest(identifier: str) -> bytes:
+    """Return 16 bytes that stand for an id, which is long and need not be kept itself."""
+    return hashlib.blake2b(identifier.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class StateStore(Protocol):

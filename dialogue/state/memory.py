@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from dataclasses import replace
 from typing import NamedTuple
 
 from dialogue.bounded import NORMAL, Bounded, Bounds
-from dialogue.state import ENDED, ENDED_SECONDS, Conflict, Owner
+from dialogue.state import ENDED, ENDED_SECONDS, Conflict, Owner, digest
 
 
 class _Entry(NamedTuple):
@@ -44,11 +43,11 @@ class MemoryState:
             entry = self._kept.get(owner.session)
             if entry is None and owner.session in self._ended:
                 return ENDED
-        return entry.state if entry and entry.user == _digest(owner.user) else None
+        return entry.state if entry and entry.user == digest(owner.user) else None
 
     def put(self, owner: Owner, state: bytes, *, turn: int, reopens: bool = False) -> str:
         """Keep the state after a turn; nothing is to be carried. Raises Conflict."""
-        user = _digest(owner.user)
+        user = digest(owner.user)
         with self._lock:
             before = self._kept.get(owner.session)
             turns = before.turn if before and before.user == user else 0
@@ -74,14 +73,9 @@ class MemoryState:
 
     def forget_user(self, user: str) -> None:
         """Drop the state of all of a user's sessions."""
-        digest = _digest(user)
+        wanted = digest(user)
         with self._lock:
             for session in list(self._kept):
                 entry = self._kept.get(session)
-                if entry and entry.user == digest:
+                if entry and entry.user == wanted:
                     self._kept.drop(session)
-
-
-def _digest(user: str) -> bytes:
-    """Shorten a user's id, which has 200 characters and more, and need not be kept itself."""
-    return hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -9,7 +9,6 @@ braces keep all of a user in one slot of a cluster.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -19,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dialogue.bounded import SECONDS
-from dialogue.state import ENDED, ENDED_SECONDS, Conflict, Owner, Refused, Unreachable
+from dialogue.state import ENDED, ENDED_SECONDS, Conflict, Owner, Refused, Unreachable, digest
 from dialogue.state.sealing import Seal
 
 TIMEOUT_SECONDS = 0.5  # for a connection, and for an answer: somebody is waiting
@@ -134,12 +133,8 @@ def _asked(command: Callable[[], Result]) -> Result:
 
 
 def _user_key(user: str) -> str:
-    return f"voice:{{{_digest(user)}}}"
+    return f"voice:{{{digest(user).hex()}}}"
 
 
 def _session_key(owner: Owner) -> str:
-    return f"{_user_key(owner.user)}:{_digest(owner.session)}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{_user_key(owner.user)}:{digest(owner.session).hex()}"
