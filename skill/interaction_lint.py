@@ -2,6 +2,7 @@
 
 https://developer.amazon.com/docs/alexa/custom-skills/create-intents-utterances-and-slots.html
 https://developer.amazon.com/docs/alexa/smapi/skill-manifest.html
+https://developer.amazon.com/en-US/docs/alexa/custom-skills/develop-skills-in-multiple-languages.html
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ BUILT_INS = frozenset(
         "NavigateSettings", "Next", "No", "PageDown", "PageUp", "Pause", "Previous", "Repeat",
         "Resume", "ScrollDown", "ScrollLeft", "ScrollRight", "ScrollUp", "Select", "ShuffleOff",
         "ShuffleOn", "StartOver", "Stop", "Yes",
+    )
+)  # fmt: skip
+LOCALES = frozenset(
+    (
+        "ar-SA", "de-DE", "en-AU", "en-CA", "en-GB", "en-IN", "en-US", "es-ES", "es-MX", "es-US",
+        "fr-CA", "fr-FR", "hi-IN", "it-IT", "ja-JP", "nl-NL", "pt-BR",
     )
 )  # fmt: skip
 PHRASE_TYPES = frozenset({"AMAZON.SearchQuery"})
@@ -246,7 +253,12 @@ def manifest_faults(document: Any, models: dict[str, Any]) -> list[str]:
     try:
         manifest = document["manifest"]
         locales = manifest["publishingInformation"]["locales"]
-        found = [f"{locale} has no interaction model" for locale in locales if locale not in models]
+        found = [
+            f"{locale} is not a locale of Alexa's" for locale in locales if locale not in LOCALES
+        ]
+        found += [
+            f"{locale} has no interaction model" for locale in locales if locale not in models
+        ]
         found += [
             f"{locale} has an interaction model but is not in the manifest"
             for locale in models

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from dialogue.config import METHODS, DecodeConfig
+from skill.interaction_settings import LOCALES
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -272,6 +273,10 @@ def test_make_run_is_what_the_readme_says():
     assert "python app.py --no-verify --tunnel none" in TEXTS["README.md"]
     assert 'pytest -m "not slow"' in makefile
     assert 'pytest -m "not slow"' in TEXTS["README.md"]
+
+
+def test_the_locales_that_connecting_names_are_the_skill_s():
+    assert f"supports {', '.join(LOCALES[:-1])} and {LOCALES[-1]}." in TEXTS["docs/connect.md"]
 
 
 def test_the_cpu_build_that_the_readme_names_is_the_pinned_version():

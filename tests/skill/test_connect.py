@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from skill import device
-from skill.interaction_settings import load
+from skill.interaction_settings import LOCALES, load
 
 from . import amazon as fake
 from . import rig
@@ -123,7 +123,7 @@ def test_a_clone_is_deployed_served_and_talked_with(world, tmp_path):
         )
         assert f"Alexa reaches it at https://{HOST}/" in said, said
         assert 'Say: "Alexa, open chatty friend"' in said, said
-        assert len(amazon.models) == 5
+        assert len(amazon.models) == len(LOCALES)
 
         began = time.monotonic()
         doctor = f"-m skill.doctor --port {port} --locale en-US --skill-id {fake.NEW_SKILL}"

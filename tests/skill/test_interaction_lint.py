@@ -211,6 +211,10 @@ OF_THE_MANIFEST = {
         lambda m: m["publishingInformation"]["locales"].update({"de-DE": {}}),
         "de-DE has no interaction",
     ),
+    "a locale that Alexa lacks": (
+        lambda m: m["publishingInformation"]["locales"].update({"en-NZ": {}}),
+        "en-NZ is not a locale of Alexa's",
+    ),
     "a model without a locale": (
         lambda m: m["publishingInformation"]["locales"].pop("en-IN"),
         "is not in the manifest",

@@ -13,7 +13,7 @@ from .. import amazon as fake
 from .conftest import ENDPOINT, OURS, TARGET, run
 
 
-def test_a_new_skill_is_made_with_five_models_and_enabled(logged_in, capsys):
+def test_a_new_skill_is_made_with_a_model_of_each_locale_and_enabled(logged_in, capsys):
     run()
     assert logged_in.skills[fake.NEW_SKILL] == TARGET.manifest()
     assert {locale for _, locale in logged_in.models} == set(OURS.locales)
@@ -109,7 +109,7 @@ def test_ask_is_used_where_it_is_there_and_logged_in(amazon, tmp_path, capsys):
     run()
     assert "through ask" in capsys.readouterr().err
     assert amazon.tokens == 1, "nobody logged in but ask"
-    assert len(amazon.models) == 5
+    assert len(amazon.models) == len(OURS.locales)
     run("--endpoint", "https://alexa.example.com/")
     assert (
         amazon.skills[fake.NEW_SKILL]["manifest"]["apis"]["custom"]["endpoint"]["uri"]
@@ -145,7 +145,7 @@ def test_without_a_login_the_clicks_are_printed_with_their_values(capsys):
         ENDPOINT,
         "Night Owl",
         "en-US.json",
-        "en-GB, en-CA, en-AU, en-IN",
+        ", ".join(OURS.locales[1:]),
         "open night owl",
         "wildcard certificate",
     ):
@@ -176,7 +176,7 @@ def test_a_dry_run_needs_no_login_and_no_network_and_prints_what_it_would_send(
 def test_a_dry_run_says_what_would_change_and_changes_nothing(logged_in, capsys):
     run("--dry-run")
     assert (
-        "would change: a new skill, Chatty Friend, with 5 interaction models"
+        f"would change: a new skill, Chatty Friend, with {len(OURS.locales)} interaction models"
         in capsys.readouterr().err
     )
     assert logged_in.skills == {}

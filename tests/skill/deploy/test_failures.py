@@ -5,7 +5,7 @@ import pytest
 from skill import deployment, state
 
 from .. import amazon as fake
-from .conftest import run
+from .conftest import OURS, run
 
 
 @pytest.mark.parametrize("status", [401, 409, 429, 500, 503, "silence"])
@@ -16,7 +16,7 @@ def test_what_is_refused_for_now_is_tried_again(logged_in, status, operation):
     logged_in.plan.append((operation, status))
     run()
     assert logged_in.plan == []
-    assert len(logged_in.models) == 5
+    assert len(logged_in.models) == len(OURS.locales)
 
 
 def test_a_login_that_is_not_accepted_any_more_is_one_line_and_nothing_is_changed(
@@ -62,7 +62,7 @@ def test_a_skill_that_was_created_without_an_answer_is_not_created_twice(logged_
     logged_in.plan.append(("create_skill_for_vendor_v1", "then silence"))
     run()
     assert list(logged_in.skills) == [fake.NEW_SKILL]
-    assert len(logged_in.models) == 5
+    assert len(logged_in.models) == len(OURS.locales)
 
 
 def test_a_request_for_a_skill_that_was_lost_changes_nothing(logged_in, capsys):
