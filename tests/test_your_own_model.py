@@ -66,6 +66,15 @@ def test_the_code_is_short():
     assert max(map(len, CODE.splitlines())) <= 100
 
 
+def test_the_example_of_a_history_class_is_as_long_as_the_page_says():
+    lines = (ROOT / "tests/dialogue/test_history.py").read_text(encoding="utf-8").splitlines()
+    begin, end = (
+        lines.index(f"class {name}") for name in ("LastUtterance:", "Summing(nn.Module):")
+    )
+    said = re.search(r"test_history\.py` has such a class .*: together some (\d+) lines", PAGE)
+    assert abs(end - begin - int(said[1])) < 15
+
+
 @torch.no_grad()
 def test_its_likelihood_is_the_sum_of_its_steps_after_turns_taken_one_by_one(talker_class):
     model = build(talker_class)
