@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
+from dialogue.config import DecodeConfig
 from dialogue.state.choice import choices
 from skill import interaction_settings, state, tunnel
 from skill.settings import NOT_DEPLOYED, Settings
+
+HELP = {setting.name: setting.metadata["help"] for setting in fields(DecodeConfig)}
 
 
 def options_of(before: Settings) -> argparse.ArgumentParser:
@@ -63,8 +67,7 @@ def options_of(before: Settings) -> argparse.ArgumentParser:
         "--ranker",
         default=before.ranker,
         metavar="NAME",
-        help="orders the candidates: auto, likelihood, recall, learned or module:Class "
-        "(env RANKER; default: %(default)s)",
+        help=f"{HELP['ranker']} (env RANKER; default: %(default)s)",
     )
     _add_state_options(parser, before)
     add("--open", action="store_true", help="open the simulator in a browser (with --no-verify)")
