@@ -87,7 +87,7 @@ def test_nothing_of_the_real_test_splits_is_learnt(kind):
 def test_the_companion_comes_with_the_project_and_is_what_its_card_says():
     with gzip.open(corpora.COMPANION, "rt", encoding="utf-8") as lines:
         entries = [json.loads(line) for line in lines]
-    assert (len(entries), sum(len(entry["turns"]) for entry in entries)) == (33_516, 177_582)
+    assert (len(entries), sum(len(entry["turns"]) for entry in entries)) == (55_642, 259_048)
     assert len({entry["id"] for entry in entries}) == len(entries)
 
 
