@@ -16,7 +16,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,8 +36,13 @@ from dialogue.decoding.paths import Hypothesis
 from dialogue.decoding.search import search
 from dialogue.limits import limits_of, limits_of_settings, read_phrases
 from dialogue.models import History, prepare
-from dialogue.models.history import empty_history, history_from_bytes, rows_apart
-from dialogue.ranking import Candidate, LikelihoodRanker, RecallRanker, ranked, ranker_of
+from dialogue.models.history import (
+    empty_history,
+    history_from_bytes,
+    history_vectors,
+    rows_apart,
+)
+from dialogue.ranking import Candidate, RecallRanker, ranked, ranker_of
 from dialogue.recall import Recalled
 from dialogue.safety import Level, guard
 from dialogue.store import Conversations, ConversationStore
@@ -133,8 +138,7 @@ class DialogueAgent:
         self.decode_config = decode
         self.ranker = ranker_of(self._source, decode)
         self._late_ranker = RecallRanker(None, decode)
-        # A likelihood without its correction is that of the search; there is nothing to compute.
-        self._needs_blank = decode.anti_lm != 0 or not isinstance(self.ranker, LikelihoodRanker)
+        self._needs_blank = getattr(self.ranker, "needs_blank", True)
         block_list = read_phrases(decode.block_list) if decode.block_list else {}
         self.limits = limits_of_settings(
             self.vocabulary, decode, block_list=block_list, never_say=self._never_say
@@ -307,11 +311,11 @@ class DialogueAgent:
         # A remembered reply cannot be made to begin with a prefix.
         begun = prefixes or [""] * len(heard)
         recalled = [
-            () if prefix else self._recalled(conversation)
+            () if prefix else self.recalled(conversation)
             for prefix, conversation in zip(begun, heard, strict=True)
         ]
         stages.end("recall")
-        candidates = self._ranked(heard, self._candidates(heard, hypotheses, recalled, until))
+        candidates = self._ranked(heard, *self._candidates(heard, hypotheses, recalled, until))
         stages.end("rank")
         chosen = [
             self._chooser.choose(conversation, found)
@@ -381,15 +385,35 @@ class DialogueAgent:
         """
         until = until or [math.inf] * len(conversations)
         hypotheses = self._search(conversations, prefixes, until)
-        return self._candidates(conversations, hypotheses, [()] * len(conversations), until)
+        found, _ = self._candidates(conversations, hypotheses, [()] * len(conversations), until)
+        return found
 
-    def score(self, conversation: Conversation, texts: Sequence[str]) -> list[Candidate]:
-        """Make a candidate of each text, with its likelihood after the last turn and without it."""
-        return self._scorer.of_texts(conversation, texts)
+    def recalled(self, conversation: Conversation, *, count: int | None = None) -> list[Recalled]:
+        """Recall replies to moments like the last turn of a conversation, the most alike first.
+
+        count: how many; None: as the settings say.
+        """
+        *before, last = [turn.text for turn in conversation.turns[-RECALLED_TURNS - 1 :]]
+        history = None if conversation.history is None else history_vectors(conversation.history)
+        count = self.decode_config.recall if count is None else count
+        return self.recall.find(last, before, count=count, history=history)
+
+    def score(
+        self,
+        conversation: Conversation,
+        texts: Sequence[str],
+        *,
+        similarities: Mapping[str, float] | None = None,
+    ) -> list[Candidate]:
+        """Make a candidate of each text, with its likelihood after the last turn and without it.
+
+        similarities: of the texts that are to be taken for remembered replies.
+        """
+        return self._scorer.of_texts(conversation, texts, similarities or {})
 
     def rank(self, conversation: Conversation, texts: Sequence[str]) -> list[Candidate]:
         """Order any texts by how well they answer the last turn, best first, as candidates are."""
-        (best_first,) = self._ranked([conversation], [self.score(conversation, texts)])
+        (best_first,) = self._ranked([conversation], [self.score(conversation, texts)], [False])
         return best_first
 
     def why(self, reply: Reply) -> list[str]:
@@ -417,42 +441,39 @@ class DialogueAgent:
             device=self.device,
         )
 
-    def _recalled(self, conversation: Conversation) -> list[Recalled]:
-        """Recall replies to what is like the last turn of a conversation."""
-        *before, last = [turn.text for turn in conversation.turns[-RECALLED_TURNS - 1 :]]
-        return self.recall.find(last, before, count=self.decode_config.recall)
-
     def _candidates(
         self,
         conversations: Sequence[Conversation],
         hypotheses: Sequence[Sequence[Hypothesis]],
         recalled: Sequence[Sequence[Recalled]],
         until: Sequence[float],
-    ) -> list[list[Candidate]]:
+    ) -> tuple[list[list[Candidate]], list[bool]]:
+        """Make the candidates; say of which conversations the deadline left no time to score them.
+
+        Nothing is to be scored where the ranker takes what the search found as it is.
+        """
         now = self._clock()
-        return self._scorer.candidates(
-            conversations,
-            hypotheses,
-            recalled,
-            in_time=[now < end for end in until],
-            need_blank=self._needs_blank,
+        in_time = [now < end for end in until]
+        candidates = self._scorer.candidates(
+            conversations, hypotheses, recalled, in_time=in_time, need_blank=self._needs_blank
         )
+        late = [
+            not timely and (self._needs_blank or bool(theirs))
+            for timely, theirs in zip(in_time, recalled, strict=True)
+        ]
+        return candidates, late
 
     def _ranked(
-        self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
+        self,
+        conversations: Sequence[Conversation],
+        candidates: Sequence[Sequence[Candidate]],
+        late: Sequence[bool],
     ) -> list[list[Candidate]]:
         """Order the candidates of each conversation, best first.
 
         Where the deadline left no time to score what the search found, its own scores order it, and
         remembered replies that fit well stand before it.
         """
-        late = [
-            any(
-                one.blank is None and (self._needs_blank or one.similarity is not None)
-                for one in found
-            )
-            for found in candidates
-        ]
         best_first: dict[int, list[Candidate]] = {}
         for is_late, ranker in ((False, self.ranker), (True, self._late_ranker)):
             rows = [row for row, found in enumerate(late) if found == is_late]

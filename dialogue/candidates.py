@@ -18,6 +18,7 @@ from dialogue.recall import Recalled
 from dialogue.vocabulary import Vocabulary
 
 LanguageModel = Callable[[Sequence[Sequence[int]]], Tensor]
+READ = 12  # tokens of a remembered reply; those after them are taken to be as likely on average
 Asked = tuple[int | None, tuple[int, ...]]  # the row of a conversation, None for no history; tokens
 
 
@@ -57,27 +58,25 @@ class Scorer:
         """Make candidates of what was recalled and found for each conversation, in that order.
 
         in_time: of each conversation, whether there is time to compute likelihoods. need_blank:
-        whether hypotheses need theirs without a history, too. All are computed in one pass.
+        whether they are needed without a history, too. All are computed in one pass. If not, only
+        the first READ tokens of remembered replies are read.
         """
         encode = self._vocabulary.encode
         known = [[(one, tuple(encode(one.text))) for one in theirs] for theirs in recalled]
-        stored: dict[Asked, float] = {}
         asked: list[Asked] = []
         for row, theirs in enumerate(known):
             if not in_time[row]:
                 continue
-            for _, ids in theirs:
-                asked += [(row, ids), (None, ids)]
-            if not self._language_model:
-                stored |= {(None, ids): b for one, ids in theirs if (b := one.blank) is not None}
+            asked += [(row, ids) for _, ids in theirs]
             if need_blank:
+                asked += [(None, ids) for _, ids in theirs]
                 asked += [(None, one.token_ids) for one in hypotheses[row]]
-        log_probs = self._log_probs(conversations, asked, stored)
+        log_probs = self._log_probs(conversations, asked, most=None if need_blank else READ)
         return [
             [
                 Candidate(
                     one.text, log_probs.get((row, ids), 0.0), log_probs.get((row, ids), 0.0),
-                    log_probs.get((None, ids)) if in_time[row] else None,
+                    log_probs[None, ids] if need_blank and in_time[row] else None,
                     len(ids), similarity=one.similarity,
                 )
                 for one, ids in known[row]
@@ -93,33 +92,40 @@ class Scorer:
             for row in range(len(conversations))
         ]  # fmt: skip
 
-    def of_texts(self, conversation: Conversation, texts: Sequence[str]) -> list[Candidate]:
-        """Make a candidate of each text, as an answer to a conversation's last turn."""
+    def of_texts(
+        self, conversation: Conversation, texts: Sequence[str], similarities: Mapping[str, float]
+    ) -> list[Candidate]:
+        """Make a candidate of each text, as an answer to a conversation's last turn.
+
+        similarities: of the texts that are remembered replies.
+        """
         token_ids = [tuple(self._vocabulary.encode(text)) for text in texts]
         asked: list[Asked] = [(row, ids) for ids in token_ids for row in (0, None)]
         log_probs = self._log_probs([conversation], asked)
-        return [
-            Candidate(text, log_probs[0, ids], log_probs[0, ids], log_probs[None, ids], len(ids))
-            for text, ids in zip(texts, token_ids, strict=True)
+        remembered: list[Asked] = [
+            (0, ids) for text, ids in zip(texts, token_ids, strict=True) if text in similarities
         ]
-
-    def blanks(self, texts: Sequence[str]) -> list[float]:
-        """Compute log p(text), without a history, of each text."""
-        asked: list[Asked] = [(None, tuple(self._vocabulary.encode(text))) for text in texts]
-        log_probs = self._log_probs((), asked)
-        return [log_probs[one] for one in asked]
+        log_probs |= self._log_probs([conversation], remembered, most=READ)
+        return [
+            Candidate(
+                text, log_probs[0, ids], log_probs[0, ids], log_probs[None, ids], len(ids),
+                similarity=similarities.get(text),
+            )
+            for text, ids in zip(texts, token_ids, strict=True)
+        ]  # fmt: skip
 
     def _log_probs(
         self,
         conversations: Sequence[Conversation],
         asked: Sequence[Asked],
-        stored: Mapping[Asked, float] | None = None,
+        *,
+        most: int | None = None,
     ) -> dict[Asked, float]:
         """Compute log p(reply | history) of each pair that is asked for, or log p(reply).
 
-        stored: those that are known already.
+        most: how many tokens of each are read; None: all.
         """
-        found = dict(stored or {})
+        found: dict[Asked, float] = {}
         if self._language_model:
             without = [ids for row, ids in asked if row is None]
             if without:
@@ -135,6 +141,10 @@ class Scorer:
             [ids for _, ids in left],
             bos_id=self._vocabulary.bos_id,
             eos_id=self._vocabulary.eos_id,
+            most=most,
             device=self._device,
         )
-        return found | dict(zip(left, log_probs.tolist(), strict=True))
+        for one, log_prob in zip(left, log_probs.tolist(), strict=True):
+            length = len(one[1]) + 1  # with </s>
+            found[one] = log_prob * (max(1.0, length / most) if most else 1.0)
+        return found

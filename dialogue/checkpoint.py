@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +22,12 @@ from torch import Tensor
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-from dialogue import learned_ranker
+from dialogue import learned_ranker, nearest
 from dialogue.atomic_file import replace_file
 from dialogue.config import ModelConfig
 from dialogue.learned_ranker import LearnedRanker
 from dialogue.models import ModelClass, ModelModule
+from dialogue.models.history import empty_history, history_vectors
 from dialogue.recall import Recall
 from dialogue.text_files import decoded
 from dialogue.vocabulary import Vocabulary
@@ -140,10 +141,16 @@ def load(
         ) from None
     placed = next(model.parameters()).device
     ranker = learned_ranker.load(folder, vocabulary, placed) if with_ranker else None
-    recall = Recall.load(folder)
-    found = Checkpoint(model, vocabulary, config, settings.get("training", {}), recall, ranker)
-    # The fingerprint reads all weights, so it is taken only where it is needed.
-    return replace(found, recall=recall.of_model(fingerprint(found))) if recall.blanks else found
+    found = Checkpoint(
+        model, vocabulary, config, settings.get("training", {}), Recall.load(folder), ranker
+    )
+    histories, vector = folder / nearest.FILE, history_vectors(empty_history(model))
+    if histories.exists() and vector is not None:
+        # The fingerprint reads all weights, so it is taken only where it is needed.
+        found.recall.nearest = nearest.load(
+            histories, model=fingerprint(found), count=len(found.recall), size=vector.shape[1]
+        )
+    return found
 
 
 def digest(folder: str | Path) -> str:

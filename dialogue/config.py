@@ -159,7 +159,7 @@ class DecodeConfig:
     )
     length_bonus: float = setting(0.3, "gamma of re-ranking (Li et al. 2016)")
     recall: int = setting(
-        12, "remembered replies among the candidates, if the checkpoint has any; 0: none"
+        6, "remembered replies among the candidates, if the checkpoint has any; 0: none"
     )
     recall_from: float = setting(
         0.3, "score from which a remembered reply ranks above whatever the search finds"

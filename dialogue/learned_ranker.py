@@ -1,27 +1,28 @@
 """A ranker that has read judgements: it scores a candidate by the SSA that a reader would give it.
 
-    last turns -> words in context ---+
-                                      |  attention
-    candidate  -> words in context ---+-> right reply? sensible? specific? ---+
+    numbers: likelihood, similarity, shared words, place among its kind, ... -+
     gladness of the person, and of what the candidate answers ----------------+
-    numbers: likelihoods, similarity, shared words, place among its kind, ... +
+    last turns -> words in context ---+                                       |
+                                      |  attention                            |
+    candidate  -> words in context ---+-> right reply? sensible? specific? ---+
                                           judges -> sensible? specific? <-----+
 
-The cross-encoder reads a candidate with the last turns before it. It has learnt which reply is the
-true one among others, the model's own among them, and which make sense. A few small judges, whose
-verdicts are averaged, are fitted to what readers said of candidates, as LaMDA's ranker was
-(Thoppilan et al. 2022, arXiv 2201.08239). training.fit_ranker fits both.
+A few small judges, whose verdicts are averaged, are fitted to what readers said of candidates, as
+LaMDA's ranker was (Thoppilan et al. 2022, arXiv 2201.08239). The cross-encoder, which a ranker may
+do without, reads a candidate with the last turns before it. It has learnt which reply is the true
+one among others, the model's own among them, and which make sense. training.fit_ranker fits both.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
@@ -31,7 +32,7 @@ from torch.nn.utils.rnn import pad_sequence
 from dialogue.atomic_file import replace_file
 from dialogue.conversation import Conversation
 from dialogue.feelings import HEARD, SAID, Feelings
-from dialogue.ranking import Candidate, gain
+from dialogue.ranking import Candidate
 from dialogue.recall import nobody, presupposed, stems
 from dialogue.vocabulary import Vocabulary, without_marks
 from dialogue.words import words
@@ -45,7 +46,10 @@ MATCH, SENSIBLE, SPECIFIC = range(3)  # what the cross-encoder answers
 
 @dataclass(frozen=True)
 class RankerConfig:
-    """Sizes of the cross-encoder (width, heads, layers) and of the judges; how many judges."""
+    """Sizes of the cross-encoder (width, heads, layers) and of the judges; how many judges.
+
+    layers: 0 for no cross-encoder.
+    """
 
     vocab_size: int
     width: int = 160
@@ -54,6 +58,58 @@ class RankerConfig:
     hidden: int = 48
     judges: int = 4
     dropout: float = 0.1
+
+
+class ReplyLayer(nn.TransformerDecoderLayer):
+    """torch's layer, normalised first, for many replies to one context.
+
+    The keys and values of a context are computed once, not once for each reply to it.
+    """
+
+    def read(
+        self, replies: Tensor, real: Tensor, context: Tensor, heard: Tensor, owners: Tensor
+    ) -> Tensor:
+        """Read replies: (R, T, W) -> (R, T, W).
+
+        context (N, S, W): what each of N conversations has heard. owners (R,): whose each reply is.
+        real (R, T), heard (N, S): which places hold a token.
+        """
+        within, across = self.self_attn, self.multihead_attn
+        query, key, value = self._projected(within, self.norm1(replies), slice(None)).chunk(3, -1)
+        replies = replies + self._attended(within, query, key, value, real)
+        query = self._projected(across, self.norm2(replies), slice(replies.shape[-1]))
+        known = self._projected(across, context, slice(replies.shape[-1], None))
+        key, value = known.index_select(0, owners).chunk(2, -1)
+        replies = replies + self._attended(across, query, key, value, heard.index_select(0, owners))
+        read: Tensor = replies + self._ff_block(self.norm3(replies))
+        return read
+
+    @staticmethod
+    def _projected(attention: nn.MultiheadAttention, inputs: Tensor, part: slice) -> Tensor:
+        """Project to queries, keys and values, or to those of them that `part` names."""
+        return F.linear(inputs, attention.in_proj_weight[part], attention.in_proj_bias[part])
+
+    def _attended(
+        self,
+        attention: nn.MultiheadAttention,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        real: Tensor,
+    ) -> Tensor:
+        query, key, value = (
+            one.view(*one.shape[:2], attention.num_heads, -1).transpose(1, 2)
+            for one in (query, key, value)
+        )
+        found = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=real[:, None, None],
+            dropout_p=attention.dropout if self.training else 0.0,
+        )
+        out: Tensor = self.dropout1(attention.out_proj(found.transpose(1, 2).flatten(2)))
+        return out
 
 
 class CrossEncoder(nn.Module):
@@ -73,7 +129,7 @@ class CrossEncoder(nn.Module):
         self.context = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(**sizes), config.layers, enable_nested_tensor=False
         )
-        self.reply = nn.TransformerDecoder(nn.TransformerDecoderLayer(**sizes), config.layers)
+        self.reply = nn.ModuleList(ReplyLayer(**sizes) for _ in range(config.layers))
         self.answers = nn.Sequential(
             nn.LayerNorm(2 * width),
             nn.Linear(2 * width, width),
@@ -91,19 +147,16 @@ class CrossEncoder(nn.Module):
         turns (N, READ_TURNS, T), the last one first; replies (R, T'); owners (R,): whose each is.
         """
         said = self._embed(turns) + self.turn.weight[:, None]
-        said, silent = said.flatten(1, 2), (turns == self.pad_id).flatten(1)
+        said, heard = said.flatten(1, 2), (turns != self.pad_id).flatten(1)
         # A conversation without a word shows its first place, or there would be no attention.
-        silent[:, 0] = False
-        context = self.context(self.dropout(said), src_key_padding_mask=silent)
-        padding = replies == self.pad_id
-        padding[:, 0] = False
-        read = self.reply(
-            self.dropout(self._embed(replies)),
-            context.index_select(0, owners),
-            tgt_key_padding_mask=padding,
-            memory_key_padding_mask=silent.index_select(0, owners),
-        )
-        real = ~padding.unsqueeze(2)
+        heard[:, 0] = True
+        context = self.context(self.dropout(said), src_key_padding_mask=~heard)
+        real = replies != self.pad_id
+        real[:, 0] = True
+        read = self.dropout(self._embed(replies))
+        for layer in cast("Iterable[ReplyLayer]", self.reply):
+            read = layer.read(read, real, context, heard, owners)
+        real = real.unsqueeze(2)
         mean = (read * real).sum(1) / real.sum(1)
         largest = read.masked_fill(~real, -torch.inf).amax(1)
         answers: Tensor = self.answers(torch.cat([mean, largest], dim=1))
@@ -143,7 +196,7 @@ class RankerNetwork(nn.Module):
     def __init__(self, config: RankerConfig, *, pad_id: int) -> None:
         super().__init__()
         self.config = config
-        self.encoder = CrossEncoder(config, pad_id=pad_id)
+        self.encoder = CrossEncoder(config, pad_id=pad_id) if config.layers else None
         self.feelings = Feelings(config.vocab_size, pad_id=pad_id)
         self.judges = nn.ModuleList(Judge(len(NUMBERS), config) for _ in range(config.judges))
         self.register_buffer("mean", torch.zeros(len(NUMBERS)))
@@ -164,6 +217,8 @@ class LearnedRanker:
 
     That is P(sensible) * (1 + P(specific | sensible)) / 2.
     """
+
+    needs_blank = False
 
     def __init__(self, network: RankerNetwork, vocabulary: Vocabulary) -> None:
         self.network, self.vocabulary = network, vocabulary
@@ -191,7 +246,8 @@ class LearnedRanker:
         texts = [without_marks(candidate.text) for found in candidates for candidate in found]
         replies = self.tokens(texts, beginning=True).to(device)
         turns = self.context_tokens([_texts(c) for c in conversations]).to(device)
-        answers = self.network.encoder(turns, replies, owners)
+        encoder = self.network.encoder
+        answers = encoder(turns, replies, owners) if encoder else turns.new_zeros(len(owners), 3)
         plain = [
             row
             for c, found in zip(conversations, candidates, strict=True)
@@ -242,9 +298,8 @@ def table(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
 # --- numbers -------------------------------------------------------------------------------------
 
 NUMBERS = (
-    "log p(reply | history)", "log p(reply)", "their difference", "log p(reply | history) a token",
-    "log p(reply) a token", "difference over root of length", "words", "is a question",
-    "is remembered", "similarity", "fit of what is remembered",
+    "log p(reply | history)", "log p(reply | history) a token", "words", "is a question",
+    "is remembered", "similarity",
     "content shared with the last turn", "content shared with the turns before", "new content",
     "takes for known", "he or she is nobody", "words of the bot's own turns",
     "asks about what was just said", "turns so far", "words heard", "place among the remembered",
@@ -272,14 +327,11 @@ def described(conversation: Conversation, candidates: Sequence[Candidate]) -> li
             float(text.rstrip().endswith("?")),
             float(candidate.similarity is not None),
         )
-        blank = candidate.log_prob if candidate.blank is None else candidate.blank
         share = 1 / (1 + len(meant))
         similarity = candidate.similarity or 0.0
         rows.append([
-            candidate.log_prob / 10, blank / 10, (candidate.log_prob - blank) / 10,
-            candidate.log_prob / size,
-            blank / size, gain(candidate), len(words(text)) / 10, asks,
-            remembered, similarity, similarity + 0.1 * gain(candidate),
+            candidate.log_prob / 10, candidate.log_prob / size, len(words(text)) / 10, asks,
+            remembered, similarity,
             len(meant & heard) * share, len(meant & earlier) * share, len(meant - known) * share,
             float(len(presupposed(text, known))), float(nobody(text, known)),
             len(set(found) & bots) / (1 + len(found)),
@@ -295,12 +347,12 @@ def _texts(conversation: Conversation) -> list[str]:
 
 
 def _places(candidates: Sequence[Candidate]) -> list[int]:
-    """Place each candidate among those of its kind: remembered by fit, others by likelihood."""
+    """Place each candidate among those of its kind: by similarity, or by likelihood."""
 
     def merit(candidate: Candidate) -> float:
         if candidate.similarity is not None:
-            return candidate.similarity + 0.1 * gain(candidate)
-        return candidate.log_prob - 0.3 * (candidate.blank or 0.0) + 0.3 * candidate.tokens
+            return candidate.similarity
+        return candidate.log_prob + candidate.tokens  # a nat a token, or the shortest would lead
 
     places = [0] * len(candidates)
     for remembered in (True, False):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -44,7 +44,11 @@ class Candidate:
 
 
 class Ranker(Protocol):
-    """Scores the candidates of conversations whose last turn is to be answered."""
+    """Scores the candidates of conversations whose last turn is to be answered.
+
+    One that reads no candidate's log p(reply) says so by `needs_blank = False`: computing it would
+    take as long as a third of the search.
+    """
 
     def __call__(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
@@ -60,6 +64,8 @@ class LikelihoodRanker:
 
     def __init__(self, checkpoint: Checkpoint | None, decode: DecodeConfig) -> None:
         self.weight, self.bonus = decode.anti_lm, decode.length_bonus
+        # A likelihood without its correction is that of the search; there is nothing to compute.
+        self.needs_blank = self.weight != 0
 
     def __call__(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
@@ -124,7 +130,10 @@ def ranked(
     ]
 
 
-OURS = {"likelihood": LikelihoodRanker, "recall": RecallRanker}
+OURS: dict[str, Callable[[Checkpoint, DecodeConfig], Ranker]] = {
+    "likelihood": LikelihoodRanker,
+    "recall": RecallRanker,
+}
 
 
 def ranker_of(checkpoint: Checkpoint, decode: DecodeConfig) -> Ranker:

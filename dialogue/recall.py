@@ -1,8 +1,8 @@
-"""Retrieve remembered replies to similar utterances, as candidates besides the search's own.
+"""Retrieve remembered replies to similar moments, as candidates besides the search's own.
 
-    query: the last utterance, and the turn before it
+    query: the last utterance, the turn before it, and the history vector
     score: the cosine of their words, each weighted by its inverse document frequency
-           (Salton and Buckley 1988)
+           (Salton and Buckley 1988), and that of the history vectors (dialogue.nearest)
 
 A small model writes well about only a few things; some ten thousand exchanges hold a good answer to
 much of everyday talk. Only exchanges from training splits are ever remembered.
@@ -10,12 +10,9 @@ much of everyday talk. Only exchanges from training splits are ever remembered.
 
 from __future__ import annotations
 
-import copy
-import gzip
 import json
-import math
+import lzma
 import re
-import zlib
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,13 +22,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from dialogue.nearest import Nearest
 from dialogue.text_files import decoded
 from dialogue.words import words
 
-FILE = "replies.jsonl.gz"  # in a checkpoint's folder
+FILE = "replies.jsonl.xz"  # in a checkpoint's folder
 BEFORE = 0.45  # weight of the turn before the utterance; the utterance itself has the rest
 OPENING = 0.25  # bonus at the beginning of a conversation for a reply that was given at one
+LIKENESS = 0.5  # weight of the history vectors; the words have the rest
 CONSIDERED = 80  # how many of the most similar exchanges have their reply examined, too
 # Penalties for the words of the reply itself. These and the weights above were chosen on 575 judged
 # candidates in 64 contexts of everyday-dev.
@@ -53,28 +53,20 @@ class Exchange(NamedTuple):
 class Recalled:
     """A remembered reply.
 
-    similarity: how alike the utterance that it answered and the present one are, up to about 1.
-    blank: log p(reply), without a history; None where it is not known.
+    similarity: how alike the moment that it answered and the present one are, up to about 1.
     """
 
     text: str
     similarity: float
     heard: str
-    blank: float | None = None
 
 
 class Recall:
-    """An index of exchanges by the utterance that was answered."""
+    """An index of exchanges by the moment that was answered."""
 
-    def __init__(
-        self, exchanges: Sequence[Exchange], *, blanks: Sequence[float] = (), model: str = ""
-    ) -> None:
-        """Index exchanges.
-
-        blanks: log p(reply), without a history, of each reply; none, or one for each. model: the
-        fingerprint of the model that they are of.
-        """
-        self.exchanges, self.blanks, self.model = tuple(exchanges), tuple(blanks), model
+    def __init__(self, exchanges: Sequence[Exchange], nearest: Nearest | None = None) -> None:
+        """Index exchanges. nearest: the histories that they answered; None: words alone count."""
+        self.exchanges, self.nearest = tuple(exchanges), nearest
         self._terms: dict[str, int] = {}
         self._heard = self._index(exchange.heard for exchange in exchanges)
         self._before = self._index(exchange.before for exchange in exchanges)
@@ -83,10 +75,18 @@ class Recall:
     def __len__(self) -> int:
         return len(self.exchanges)
 
-    def find(self, heard: str, said: Sequence[str] = (), *, count: int) -> list[Recalled]:
-        """Return the replies to the most similar utterances, best first and each text once.
+    def find(
+        self,
+        heard: str,
+        said: Sequence[str] = (),
+        *,
+        count: int,
+        history: Tensor | None = None,
+    ) -> list[Recalled]:
+        """Return the replies to the most similar moments, best first and each text once.
 
-        heard: the utterance to answer. said: the turns before it, oldest first.
+        heard: the utterance to answer. said: the turns before it, oldest first. history (1, C): the
+        history vector after all of them; None: words alone count.
         """
         if not self.exchanges or count < 1:
             return []
@@ -96,44 +96,25 @@ class Recall:
             scores = (1 - BEFORE) * scores + BEFORE * self._before.cosines(stems(before))
         else:
             scores += OPENING * self._opens * (scores > 0)
+        if self.nearest is not None and history is not None:
+            scores = (1 - LIKENESS) * scores + LIKENESS * self.nearest.cosines(history)
         known = {stem for text in (heard, *said) for stem in stems(text)}
         found: dict[str, Recalled] = {}
-        for place in np.argsort(-scores, kind="stable")[: max(CONSIDERED, count)].tolist():
+        for place in _largest(scores, max(CONSIDERED, count)):
             exchange = self.exchanges[place]
             similarity = float(scores[place]) - out_of_place(exchange, known)
             if exchange.reply not in found or found[exchange.reply].similarity < similarity:
-                found[exchange.reply] = Recalled(
-                    exchange.reply,
-                    similarity,
-                    exchange.heard,
-                    self.blanks[place] if self.blanks else None,
-                )
+                found[exchange.reply] = Recalled(exchange.reply, similarity, exchange.heard)
         return sorted(found.values(), key=lambda recalled: -recalled.similarity)[:count]
 
-    def of_model(self, fingerprint: str) -> Recall:
-        """Return the same exchanges, without blanks that are of another model."""
-        if not self.blanks or self.model == fingerprint:
-            return self
-        other = copy.copy(self)
-        other.blanks, other.model = (), ""
-        return other
-
     def save(self, path: Path) -> None:
-        """Write the exchanges to a file; the same exchanges give the same bytes.
-
-        Where there are blanks, the first line names their model, and each exchange ends with its
-        own, to two decimals.
-        """
-        rows: list[object] = list(self.exchanges)
-        if self.blanks:
-            pairs = zip(self.exchanges, self.blanks, strict=True)
-            rows = [{"blanks_of": self.model}, *((*one, round(blank, 2)) for one, blank in pairs)]
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        path.write_bytes(gzip.compress(lines.encode(), mtime=0))
+        """Write the exchanges to a file; the same exchanges give the same bytes."""
+        lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in self.exchanges)
+        path.write_bytes(lzma.compress(lines.encode(), preset=9))
 
     @classmethod
     def load(cls, folder: Path) -> Recall:
-        """Load a checkpoint's exchanges; none if it has no such file.
+        """Load a checkpoint's exchanges, without their histories; none if it has no such file.
 
         Raises ValueError on a broken file.
         """
@@ -141,16 +122,9 @@ class Recall:
         if not path.exists():
             return cls(())
         try:
-            lines = decoded(gzip.decompress(path.read_bytes())).split("\n")
-            rows = [json.loads(line) for line in lines if line]
-            if not (rows and isinstance(rows[0], dict)):
-                return cls([Exchange(*map(str, row)) for row in rows])
-            exchanges = [Exchange(*map(str, texts)) for *texts, _ in rows[1:]]
-            blanks = [float(blank) for *_, blank in rows[1:]]
-            if not all(map(math.isfinite, blanks)):
-                raise ValueError("a likelihood is not a number")
-            return cls(exchanges, blanks=blanks, model=str(rows[0]["blanks_of"]))
-        except (OSError, EOFError, zlib.error, KeyError, ValueError, TypeError) as error:
+            lines = decoded(lzma.decompress(path.read_bytes())).split("\n")
+            return cls([Exchange(*map(str, json.loads(line))) for line in lines if line])
+        except (OSError, EOFError, lzma.LZMAError, ValueError, TypeError) as error:
             raise ValueError(
                 f"{path} holds no remembered replies ({error}); "
                 "make it again with python -m training.remember, or delete it"
@@ -203,6 +177,17 @@ class _Index:
             scores[self._texts[self._starts[term] : self._starts[term + 1]]] += weight**2
         scores /= self._norms * np.sqrt(max(square, 1e-9))
         return scores
+
+
+def _largest(scores: NDArray[np.float64], count: int) -> list[int]:
+    """Return the places of the largest scores, largest first; among equals the first."""
+    if count < len(scores):
+        least = np.partition(scores, -count)[-count]
+        places = np.flatnonzero(scores >= least)
+    else:
+        places = np.arange(len(scores))
+    found: list[int] = places[np.argsort(-scores[places], kind="stable")][:count].tolist()
+    return found
 
 
 def out_of_place(exchange: Exchange, known: Set[str]) -> float:

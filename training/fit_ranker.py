@@ -47,8 +47,10 @@ MEASURED = 400  # pairs of the validation split
 def main(arguments: list[str] | None = None) -> int:
     """Fit a ranker from the command line."""
     options = _options().parse_args(arguments)
-    if not 0 < options.minutes < float("inf"):
-        raise ValueError(f"--minutes is {options.minutes}; it must be above 0")
+    if not 0 <= options.minutes < float("inf"):
+        raise ValueError(f"--minutes is {options.minutes}; it must be 0 or more")
+    if options.teacher and not options.minutes:
+        raise ValueError("--teacher teaches the cross-encoder, and --minutes is 0; give it some")
     for name, least in (("contexts", 0), ("batch", 2)):
         if getattr(options, name) < least:
             raise ValueError(f"--{name} is {getattr(options, name)}; it must be {least} or more")
@@ -66,9 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
         )
 
     torch.manual_seed(options.seed)
-    network = RankerNetwork(
-        RankerConfig(vocab_size=len(source.vocabulary)), pad_id=source.vocabulary.pad_id
-    ).to(device)
+    config = RankerConfig(vocab_size=len(source.vocabulary))
+    if not options.minutes:
+        config = replace(config, layers=0)
+    network = RankerNetwork(config, pad_id=source.vocabulary.pad_id).to(device)
     ranker = LearnedRanker(network, source.vocabulary)
     names = options.data or ["companion"]
     agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
@@ -107,7 +110,9 @@ def _report(about: Mapping[str, Any], missing: Mapping[str, int], unseen: int) -
     """Say what was left out, and how good the two networks before the judges are."""
     for name, count in sorted(missing.items()):
         print(f"{count} judged contexts of {name} were left out: the corpus is not available")
-    if (hits := about["encoder_hits_at_1_of_20"]) is not None:
+    if not about["steps"]:
+        print("the ranker has no cross-encoder: --minutes is 0")
+    elif (hits := about["encoder_hits_at_1_of_20"]) is not None:
         print(
             f"the cross-encoder finds the true reply among 20 in {hits:.1%} of {unseen} contexts "
             "of the validation split"
@@ -150,8 +155,10 @@ def _fit_encoder(
     """Fit the cross-encoder to corpora and to the model's own candidates in some of the contexts.
 
     Return its steps, how often it finds the true reply among 20 (None if there are too few
-    contexts to tell), and among how many contexts.
+    contexts to tell), and among how many contexts. A network without one takes no step.
     """
+    if network.encoder is None:
+        return 0, None, 0
     complaints, vocabulary = Complaints(skip=options.skip_bad_lines), agent.vocabulary
     found = matching.pairs(corpora.load(names, "train", complaints), vocabulary)
     if len(found) < 2:
@@ -252,7 +259,7 @@ def _options() -> argparse.ArgumentParser:
         "--minutes",
         type=float,
         default=10.0,
-        help="minutes for the cross-encoder (default: %(default)s)",
+        help="minutes for the cross-encoder, 0 for none (default: %(default)s)",
     )
     add(
         "--teacher",

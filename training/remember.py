@@ -5,28 +5,33 @@ python -m training.remember --checkpoint runs/mine/checkpoint --data companion -
 From corpora with a companion, its turns are remembered, together with what they answered. Test and
 validation splits are never used, so that measurements on them stay honest.
 
-Each reply is stored with its log-probability without a history, which ranking needs. The numbers
-belong to these weights: once the weights have changed, every answer computes them again, until this
-command has been rerun.
+Each reply is stored with the history vector that it answered, by which it is found. The vectors
+belong to these weights: once the weights have changed, words alone find a reply, until this command
+has been rerun.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import cast
 
+import torch
+from torch import Tensor
 from tqdm import trange
 
-from dialogue import checkpoint
+from dialogue import checkpoint, nearest
+from dialogue.agent import DialogueAgent
 from dialogue.atomic_file import replace_file
-from dialogue.candidates import Scorer
-from dialogue.checkpoint import Checkpoint
 from dialogue.claims import claims_a_life
 from dialogue.command_line import add_checkpoint, check_writable_file, command
-from dialogue.models import prepare
-from dialogue.models.history import empty_history
+from dialogue.conversation import Conversation, Turn
+from dialogue.models.history import history_vectors
 from dialogue.recall import FILE, Exchange, Recall
+from dialogue.recognised import as_recognised, as_written
 from dialogue.vocabulary import CONTINUED, PLACEHOLDERS
 from dialogue.words import repeats_ngram, words
 from training import corpora
@@ -35,41 +40,66 @@ from training.corpora.roles import only_companion
 from training.corpora.transcript import Complaints, Transcript
 
 MOST_WORDS = 40  # per reply: it is spoken aloud
-CHUNK = 512  # replies that are scored at a time
+CHUNK = 256  # conversations that are read at a time
 
 
-def exchanges(transcripts: Iterable[Transcript]) -> Iterator[Exchange]:
-    """Yield what the companion answered to what.
+def exchanges(transcript: Transcript) -> Iterator[tuple[int, Exchange]]:
+    """Yield what the companion answered to what, with the number of its turn.
 
     Replies that the agent should not say are left out: with marks, claims of a life, or repetition.
     """
-    for transcript in transcripts:
-        spoken = [turn.replace(f" {CONTINUED} ", " ") for turn in transcript.turns]
-        for number, reply in enumerate(spoken):
-            if (
-                number in transcript.untaught
-                or not number > 0
-                or not 0 < len(words(reply)) <= MOST_WORDS
-            ):
-                continue
-            if (
-                not any(mark in reply for mark in PLACEHOLDERS)
-                and not claims_a_life(reply)
-                and not repeats_ngram(reply, 3)
-            ):
-                yield Exchange(spoken[number - 2] if number > 1 else "", spoken[number - 1], reply)
+    spoken = [turn.replace(f" {CONTINUED} ", " ") for turn in transcript.turns]
+    for number, reply in enumerate(spoken):
+        if (
+            number in transcript.untaught
+            or not number > 0
+            or not 0 < len(words(reply)) <= MOST_WORDS
+        ):
+            continue
+        if (
+            not any(mark in reply for mark in PLACEHOLDERS)
+            and not claims_a_life(reply)
+            and not repeats_ngram(reply, 3)
+        ):
+            yield (
+                number,
+                Exchange(spoken[number - 2] if number > 1 else "", spoken[number - 1], reply),
+            )
 
 
-def blanks(source: Checkpoint, replies: Sequence[str]) -> list[float]:
-    """Compute log p(reply), without a history, of each reply, in fp32."""
-    model, device = source.model, next(source.model.parameters()).device
-    scorer = Scorer(prepare(model, "fp32"), source.vocabulary, empty_history(model), device=device)
-    texts = sorted(set(replies))  # so that those that begin alike are scored together
-    found: dict[str, float] = {}
-    for at in trange(0, len(texts), CHUNK, desc="scoring", disable=None):
-        chunk = texts[at : at + CHUNK]
-        found |= zip(chunk, scorer.blanks(chunk), strict=True)
-    return [found[reply] for reply in replies]
+def histories(
+    agent: DialogueAgent, transcripts: Sequence[Transcript], wanted: Sequence[tuple[int, int]]
+) -> Tensor | None:
+    """Return the history vector that each wanted turn answers, (N, C), in half precision.
+
+    wanted: the numbers of transcripts and of turns in them. None if the model's history is no
+    vector. What a person says is read as a speech recogniser would write it.
+    """
+    places = {one: place for place, one in enumerate(wanted)}
+    empty = history_vectors(agent.empty_history)
+    if empty is None:
+        return None
+    found = torch.zeros(len(wanted), empty.shape[1], dtype=torch.half)
+    by_length = sorted(range(len(transcripts)), key=lambda row: len(transcripts[row].turns))
+    for at in trange(0, len(by_length), CHUNK, desc="reading", disable=None):
+        going_on = [(row, Conversation()) for row in by_length[at : at + CHUNK]]
+        for turn in itertools.count():
+            going_on = [one for one in going_on if len(transcripts[one[0]].turns) > turn + 1]
+            if not going_on:
+                break
+            heard = agent.hear(
+                [conversation for _, conversation in going_on],
+                [_turn(transcripts[row].turns[turn], turn) for row, _ in going_on],
+            )
+            going_on = [(row, one) for (row, _), one in zip(going_on, heard, strict=True)]
+            for row, conversation in going_on:
+                if (place := places.get((row, turn + 1))) is not None:
+                    found[place] = cast(Tensor, conversation.history)[0]
+    return found
+
+
+def _turn(text: str, number: int) -> Turn:
+    return Turn("bot", text) if number % 2 else Turn("user", as_written(as_recognised(text)))
 
 
 @command
@@ -91,18 +121,26 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     names = options.data or ["companion"]
-    source = checkpoint.load(options.checkpoint)
+    source = replace(checkpoint.load(options.checkpoint), recall=Recall(()))
     check_writable_file(options.checkpoint / FILE, option="--checkpoint")
     transcripts = corpora.load(names, "train", Complaints(skip=options.skip_bad_lines))
     transcripts, _ = overlap.without(transcripts, corpora.held_out(names))
     transcripts, touched = cleaning.clean(transcripts)
-    remembered = list(dict.fromkeys(exchanges(map(only_companion, transcripts))))
-    recall = Recall(
-        remembered,
-        blanks=blanks(source, [exchange.reply for exchange in remembered]),
-        model=checkpoint.fingerprint(source),
-    )
+    transcripts = [only_companion(transcript) for transcript in transcripts]
+    first: dict[Exchange, tuple[int, int]] = {}  # each exchange once: its first transcript and turn
+    for row, transcript in enumerate(transcripts):
+        for number, exchange in exchanges(transcript):
+            first.setdefault(exchange, (row, number))
+    recall = Recall(tuple(first))
+    vectors = histories(DialogueAgent(source), transcripts, list(first.values()))
+    (options.checkpoint / nearest.FILE).unlink(missing_ok=True)  # of the replies before
     replace_file(options.checkpoint / FILE, recall.save)
+    if vectors is not None and len(vectors):
+        nearest.save(
+            options.checkpoint / nearest.FILE,
+            nearest.reduced(vectors),
+            model=checkpoint.fingerprint(source),
+        )
     print(cleaning.summary(touched))
     print(
         f"{len(recall):,} replies from {len(transcripts):,} conversations "

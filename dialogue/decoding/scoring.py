@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -23,16 +24,17 @@ def log_probs_of(
     *,
     bos_id: int,
     eos_id: int,
+    most: int | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
     """Return the log-probability of each of M replies, </s> included: (M,).
 
     state: a row for each history. owners (M,): the row that each reply follows. replies: their
-    token ids, without </s>.
+    token ids, without </s>. most: how many tokens of each are read; None: all.
     The replies to a history make a tree. Each step reads one level of it, a row for each different
     beginning.
     """
-    levels = list(_levels(owners, replies, bos_id=bos_id, eos_id=eos_id))
+    levels = list(islice(_levels(owners, replies, bos_id=bos_id, eos_id=eos_id), most))
     totals = torch.zeros(len(replies), device=device)
     # Sent at once: a copy a level would have the device wait for the next one.
     everything = [number for level in levels for part in level for number in part]

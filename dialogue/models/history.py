@@ -205,6 +205,11 @@ def stack_histories(histories: Sequence[H]) -> H:
     return cast(H, cast(OwnHistory, first).stack(cast(Any, others)))
 
 
+def history_vectors(history: History) -> Tensor | None:
+    """Return a history's rows as vectors, (N, C); None if its model keeps something else."""
+    return history if isinstance(history, Tensor) else None
+
+
 def rows_apart(history: H) -> list[H]:
     """Return each row of a history by itself, copied: a view would keep all of them alive."""
     if isinstance(history, Tensor):

@@ -1,7 +1,7 @@
 """Replies remembered from good conversations, as candidates beside those the search finds."""
 
-import gzip
 import json
+import lzma
 from dataclasses import replace
 
 import pytest
@@ -10,7 +10,7 @@ import torch
 from dialogue import checkpoint
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig
-from dialogue.conversation import Conversation
+from dialogue.conversation import Conversation, Turn
 from dialogue.recall import (
     FILE,
     NOBODY,
@@ -23,8 +23,6 @@ from dialogue.recall import (
 )
 from training import remember
 from training.corpora.transcript import Transcript, split_of
-
-from .conftest import log_probs_one_by_one
 
 TALK = (
     Exchange("", "My dog ate my homework.", "Did it taste good?"),
@@ -113,29 +111,14 @@ def test_a_checkpoint_keeps_what_it_remembers(talker, tmp_path, recall):
     assert (tmp_path / FILE).read_bytes() == first
 
 
-def test_the_likelihoods_kept_beside_replies_are_those_of_the_models_own_weights(talker, tmp_path):
-    checkpoint.save(tmp_path, talker)
-    own = checkpoint.fingerprint(checkpoint.load(tmp_path))
-    blanks = [-1.234, -20.0, -3.5, -4.25, -5.0]
-    for model, expected in ((own, [-1.23, -20.0, -3.5, -4.25, -5.0]), ("0" * 32, [])):
-        Recall(TALK, blanks=blanks, model=model).save(tmp_path / FILE)
-        loaded = checkpoint.load(tmp_path).recall
-        assert loaded.exchanges == TALK
-        assert list(loaded.blanks) == expected
-        (found,) = loaded.find("my dog ate my homework", count=1)
-        assert found.blank == (-1.23 if expected else None)
-
-
 @pytest.mark.parametrize(
     "content",
     [
-        b"no gzip",
-        gzip.compress(b'{"blanks_of": "0"}\n["", "hi", "hello", NaN]\n', mtime=0),
-        gzip.compress(b'{"blanks_of": "0"}\n["", "hi", "hello"]\n', mtime=0),
-        gzip.compress(b'{"of": "0"}\n["", "hi", "hello", -3.5]\n', mtime=0),
-        gzip.compress(b"[1, 2]\n", mtime=0),
-        gzip.compress(b"{}\n", mtime=0)[:-3],
-        gzip.compress(b"nonsense", mtime=0),
+        b"not compressed",
+        lzma.compress(b'["", "hi", "hello", "and more"]\n'),
+        lzma.compress(b"[1, 2]\n"),
+        lzma.compress(b"{}\n")[:-3],
+        lzma.compress(b"nonsense"),
     ],
 )
 def test_a_broken_file_is_named_with_what_to_do(talker, tmp_path, content):
@@ -180,18 +163,18 @@ def test_a_remembered_reply_is_not_said_twice_and_becomes_a_turn(talker):
     assert said == ["why not?", "i know no jokes"]
 
 
-def test_a_likelihood_that_is_kept_is_not_computed_again(talker):
+def test_likelihoods_without_a_history_are_computed_only_for_a_ranker_that_reads_them(talker):
     exchange = Exchange("", "where do you live?", "in a small town")
-    source = replace(talker, recall=Recall([exchange], blanks=[-123.0], model="its own"))
-
-    def language_model(replies):
-        return torch.full((len(replies),), -7.0)
-
-    for model, expected in ((None, -123.0), (language_model, -7.0)):
-        agent = DialogueAgent(source, language_model=model)
+    for settings, computed in (
+        ({"ranker": "recall"}, True),
+        ({"ranker": "likelihood", "anti_lm": 0.3}, True),
+        ({"ranker": "likelihood", "anti_lm": 0.0}, False),
+    ):
+        agent = agent_with(talker, exchange, **settings)
         (reply,) = agent.answer([Conversation()], ["where do you live"])
-        blanks = [one.blank for one in reply.candidates if one.similarity is not None]
-        assert blanks == [expected]
+        assert len(reply.candidates) > 1
+        assert all((one.blank is not None) == computed for one in reply.candidates)
+        assert all(one.log_prob < 0 for one in reply.candidates)
 
 
 @pytest.mark.parametrize("anti_lm", [0.0, 0.3])
@@ -239,9 +222,9 @@ def test_the_companions_turns_are_remembered_with_what_they_answered():
         ("Hi.", "Hello. How are you?", "Fine.", "Good."),
         untaught=frozenset({0, 2}),
     )
-    assert list(remember.exchanges([talk])) == [
-        Exchange("", "Hi.", "Hello. How are you?"),
-        Exchange("Hello. How are you?", "Fine.", "Good."),
+    assert list(remember.exchanges(talk)) == [
+        (1, Exchange("", "Hi.", "Hello. How are you?")),
+        (3, Exchange("Hello. How are you?", "Fine.", "Good.")),
     ]
 
 
@@ -249,7 +232,25 @@ def test_the_companions_turns_are_remembered_with_what_they_answered():
     "reply", ["My mom says so.", "Ask <person>.", "no no no no no no", "word " * 41, "..."]
 )
 def test_what_the_companion_should_not_say_is_not_remembered(reply):
-    assert list(remember.exchanges([Transcript("1", "companion", ("Hi.", reply))])) == []
+    assert list(remember.exchanges(Transcript("1", "companion", ("Hi.", reply)))) == []
+
+
+def test_what_is_remembered_is_found_by_the_history_that_it_answered(talker):
+    talks = [
+        Transcript("1", "companion", ("Hi.", "Hello. How are you?", "Fine.", "Good.")),
+        Transcript("2", "companion", ("My dog is ill.", "Oh no.")),
+    ]
+    agent = DialogueAgent(talker)
+    found = remember.histories(agent, talks, [(1, 1), (0, 3)])
+    (ill,) = agent.hear([Conversation()], [Turn("user", "my dog is ill.")])
+    talk = Conversation()
+    for speaker, text in (
+        ("user", "hi"),
+        ("bot", "Hello. How are you?"),
+        ("user", "fine"),
+    ):
+        (talk,) = agent.hear([talk], [Turn(speaker, text)])
+    assert found.float() == pytest.approx(torch.cat([ill.history, talk.history]), abs=2e-3)
 
 
 def test_the_command_remembers_training_splits_alone(talker, tmp_path, capsys):
@@ -269,10 +270,12 @@ def test_the_command_remembers_training_splits_alone(talker, tmp_path, capsys):
     remembered = checkpoint.load(tmp_path).recall
     assert len(remembered) == 12
     assert all("train" in exchange.reply for exchange in remembered.exchanges)
+    assert len(remembered.nearest) == 12
     agent = DialogueAgent(checkpoint.load(tmp_path))
-    ids = [agent.vocabulary.encode(exchange.reply) for exchange in remembered.exchanges]
-    expected = log_probs_one_by_one(agent, Conversation(), ids)
-    assert list(remembered.blanks) == pytest.approx(expected, abs=0.006)
+    for exchange in remembered.exchanges[:3]:
+        (heard,) = agent.hear([Conversation()], [Turn("user", exchange.heard)])
+        (found,) = agent.recalled(heard, count=1)
+        assert found.text == exchange.reply
     assert f"{len(remembered)} replies from 12 conversations" in capsys.readouterr().out
     assert remember.main([f"--checkpoint={tmp_path / 'none'}"]) == 2
     assert remember.main([f"--checkpoint={tmp_path}", "--data=nonsense"]) == 2

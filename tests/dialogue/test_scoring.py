@@ -1,12 +1,17 @@
 """Replies scored over the tree of their beginnings have the likelihood that each has by itself."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dialogue.agent import DialogueAgent
+from dialogue.candidates import READ
+from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.scoring import log_probs_of
 from dialogue.models import prepare
+from dialogue.recall import Exchange, Recall
 
 from .conftest import (
     BOS,
@@ -73,3 +78,40 @@ def test_candidates_have_the_likelihoods_that_the_whole_model_gives(talker):
         given, without = (log_probs_one_by_one(agent, c, ids) for c in (heard, Conversation()))
         assert [one.log_prob for one in found] == pytest.approx(given, abs=1e-4)
         assert [one.blank for one in found] == pytest.approx(without, abs=1e-4)
+
+
+def test_of_a_remembered_reply_twelve_tokens_are_read_and_the_rest_is_taken_to_be_as_likely(talker):
+    agent = DialogueAgent(talker)
+    short, long = "yes, i like jazz", "i like the red one, and i like jazz, and tea, and the moon"
+    ids = [agent.vocabulary.encode(text) for text in (short, long)]
+    assert len(ids[0]) < READ < len(ids[1])
+    (heard,) = agent.hear([Conversation()], [Turn("user", "hi")])
+    found = agent.score(heard, [short, long], similarities={short: 0.5, long: 0.25})
+    assert [one.similarity for one in found] == [0.5, 0.25]
+    whole = log_probs_one_by_one(agent, heard, ids)
+    assert found[0].log_prob == pytest.approx(whole[0], abs=1e-4)
+    state, beginning = agent.model.start(heard.history), 0.0
+    for read, said in zip([agent.vocabulary.bos_id, *ids[1]], ids[1][:READ], strict=False):
+        log_probs, state = agent.model.step(torch.tensor([read]), state)
+        beginning += float(log_probs[0, said])
+    assert found[1].log_prob == pytest.approx(beginning * (len(ids[1]) + 1) / READ, abs=1e-3)
+    recall = Recall([Exchange("", "hi", short), Exchange("", "hi", long)])
+    ranker = f"{__name__}:Reticent"
+    answering = DialogueAgent(replace(talker, recall=recall), decode=DecodeConfig(ranker=ranker))
+    (reply,) = answering.answer([Conversation()], ["hi"])
+    remembered = {one.text: one for one in reply.candidates if one.similarity is not None}
+    for one in found:
+        assert remembered[one.text].log_prob == pytest.approx(one.log_prob, abs=1e-3)
+        assert remembered[one.text].blank is None
+
+
+class Reticent:
+    """A ranker that reads no likelihood without a history."""
+
+    needs_blank = False
+
+    def __init__(self, checkpoint, decode):
+        pass
+
+    def __call__(self, conversations, candidates):
+        return [[one.log_prob for one in found] for found in candidates]

@@ -6,14 +6,14 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from dialogue.agent import RECALLED_TURNS, DialogueAgent
+from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import LearnedRanker
 from dialogue.ranking import Candidate, Ranker
@@ -53,15 +53,21 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
         conversation = Conversation()
         for turn in turns:
             (conversation,) = agent.hear([conversation], [turn])
-        before = [turn.text for turn in turns[:-1]][-RECALLED_TURNS:]
         remembered = {
             one_form(one.text): one.similarity
-            for one in agent.recall.find(turns[-1].text, before, count=RECALLED)
+            for one in agent.recalled(conversation, count=RECALLED)
         }
-        scored = agent.score(conversation, [reply.text for reply in replies])
+        texts = [reply.text for reply in replies]
         candidates = tuple(
-            replace(candidate, similarity=remembered.get(one_form(candidate.text)))
-            for candidate in scored
+            agent.score(
+                conversation,
+                texts,
+                similarities={
+                    text: remembered[one_form(text)]
+                    for text in texts
+                    if one_form(text) in remembered
+                },
+            )
         )
         found = torch.tensor(
             [[reply.sensible, reply.specific] for reply in replies], dtype=torch.float

@@ -172,7 +172,7 @@ def test_judges_learn_what_readers_said(vocabulary):
         RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
     ).eval()
     ranker = LearnedRanker(network, vocabulary)
-    every = examples_where(lambda candidate: candidate.log_prob - candidate.blank > 3)
+    every = examples_where(lambda candidate: candidate.log_prob > -17, count=300)
     held_out = [example for example in every if example.held_out]
     before = agreement(ranker, held_out)
     judging.fit(ranker, [example for example in every if not example.held_out], seed=0)
@@ -293,6 +293,18 @@ def test_the_command_writes_a_ranker_that_the_agent_uses(place, capsys):
     assert not isinstance(plain.ranker, LearnedRanker)
 
 
+def test_without_minutes_there_is_no_cross_encoder(place, capsys):
+    assert fit_ranker.main(arguments(place, "--minutes=0")) == 0
+    assert "no cross-encoder" in capsys.readouterr().out
+    assert not (place / "state").exists()
+    tensors = load_file(place / "model" / learned_ranker.FILE)
+    assert not any(name.startswith("encoder.") for name in tensors)
+    agent = DialogueAgent.load(place / "model", decode=DecodeConfig(beam_size=3), safety="off")
+    assert agent.ranker.network.encoder is None
+    (reply,) = agent.answer([Conversation()], ["i like my cat."])
+    assert len({candidate.score for candidate in reply.candidates}) > 1
+
+
 def test_with_the_minutes_over_the_second_step_alone_is_done_again_the_same(place):
     assert fit_ranker.main(arguments(place)) == 0
     first = load_file(place / "model" / learned_ranker.FILE)
@@ -369,7 +381,11 @@ def test_sorrow_that_is_met_with_cheer_is_described_by_a_negative_number(vocabul
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
-        (["--minutes=0"], "--minutes is 0.0"),
+        (["--minutes=-1"], "--minutes is -1.0; it must be 0 or more"),
+        (
+            ["--minutes=0", "--teacher=it"],
+            "--teacher teaches the cross-encoder, and --minutes is 0",
+        ),
         (["--minutes=nan"], "--minutes is nan"),
         (["--contexts=-1"], "--contexts is -1; it must be 0 or more"),
         (["--batch=1"], "--batch is 1; it must be 2 or more"),

@@ -1,0 +1,117 @@
+"""Find which of many remembered moments a conversation is most like, by its history vector.
+
+Two histories are alike when a model expects like answers after them, whatever the words: "the house
+is so quiet now", "what has changed?", "we said goodbye to our old dog" is near "my dog died".
+
+Each vector is reduced to its place along the axes on which all of them differ most (principal
+components, Pearson 1901), in 4 bits each: 100,000 of them take 5 MB in a checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dialogue.atomic_file import replace_file
+
+FILE = "replies.safetensors"  # in a checkpoint's folder, beside the replies
+AXES = 96
+LEVELS = 7  # of a number, on each side of zero
+PIECE = 4096  # moments that are unpacked at a time
+WIDEST = 3.0  # standard deviations; what is farther out is stored as that far
+
+
+class Nearest:
+    """The history vectors of N remembered moments."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `reduced` returns."""
+        self._mean, self._axes = tensors["mean"].float(), tensors["axes"].float()
+        scale = tensors["scale"].float()
+        self._moments = torch.empty(len(tensors["codes"]), len(scale), dtype=torch.half)
+        # In pieces: all of them in full precision would take 40 MB for a moment.
+        for codes, moments in zip(
+            torch.split(tensors["codes"], PIECE), torch.split(self._moments, PIECE), strict=True
+        ):
+            numbers = torch.stack([codes % 16, codes // 16], dim=2).flatten(1).float() - LEVELS
+            moments.copy_(F.normalize(numbers * scale, dim=1))
+
+    def __len__(self) -> int:
+        return len(self._moments)
+
+    def cosines(self, history: Tensor) -> NDArray[np.float64]:
+        """Return the cosine between a history (1, C) and each moment: (N,)."""
+        vector = F.normalize((history.cpu().float() - self._mean) @ self._axes, dim=1)
+        found: NDArray[np.float64] = (self._moments @ vector[0].half()).double().numpy()
+        return found
+
+
+def reduced(vectors: Tensor) -> dict[str, Tensor]:
+    """Reduce history vectors, (N, C), to what is stored of them.
+
+    mean (C,); axes (C, D), an even number of them; scale (D,): of a code of 1; codes (N, D / 2) of
+    uint8: two whole numbers from -LEVELS to LEVELS in each, LEVELS added to both, the first one in
+    the low bits.
+    """
+    vectors = vectors.double()
+    mean = vectors.mean(0)
+    vectors = F.normalize(vectors - mean, dim=1)
+    _, axes = torch.linalg.eigh(vectors.T @ vectors)
+    axes = axes[:, -min(AXES, axes.shape[1] // 2 * 2) :]
+    places = vectors @ axes
+    scale = (places.square().mean(0).sqrt() * WIDEST / LEVELS).clamp_min(1e-9)
+    numbers = (places / scale).round().clamp(-LEVELS, LEVELS) + LEVELS
+    low, high = numbers.to(torch.uint8).view(len(vectors), -1, 2).unbind(2)
+    return {
+        "mean": mean.float(),
+        "axes": axes.half().contiguous(),
+        "scale": scale.float(),
+        "codes": low + 16 * high,
+    }
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], *, model: str) -> None:
+    """Write what `reduced` returns. model: the fingerprint of the weights that it is of."""
+    replace_file(path, lambda to: save_file(dict(tensors), to, metadata={"model": model}))
+
+
+def load(path: Path, *, model: str, count: int, size: int) -> Nearest | None:
+    """Read the moments from a file, None if they are of other weights.
+
+    model: the fingerprint of the weights. count, size: how many moments there must be, and how
+    many numbers a history has. Raises ValueError if the file is broken or of other replies.
+    """
+    try:
+        data = path.read_bytes()
+        length = int.from_bytes(data[:8], "little")  # safetensors: a header of JSON comes first
+        if json.loads(data[8 : 8 + length])["__metadata__"]["model"] != model:
+            return None
+        tensors = read_tensors(data)
+        mean, axes, scale, codes = (tensors[name] for name in ("mean", "axes", "scale", "codes"))
+        half = axes.shape[-1] // 2
+        found = (mean.shape, axes.shape, scale.shape, codes.shape, codes.dtype)
+        expected = ((size,), (size, 2 * half), (2 * half,), (count, half), torch.uint8)
+        if found != expected:
+            raise ValueError(f"found {_shapes(found)}, expected {_shapes(expected)}")
+        if not all(bool(numbers.isfinite().all()) for numbers in (mean, axes, scale)):
+            raise ValueError("it holds NaN or infinity")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} holds no histories of the {count:,} remembered replies ({error}); "
+            "make it again with python -m training.remember, or delete it"
+        ) from None
+    return Nearest(tensors)
+
+
+def _shapes(found: Iterable[object]) -> str:
+    return ", ".join(str(tuple(one) if isinstance(one, tuple) else one) for one in found)
