@@ -94,11 +94,13 @@ def load(
     device: torch.device | None = None,
     model_name: str | None = None,
     with_ranker: bool = True,
+    with_recall: bool = True,
 ) -> Checkpoint:
     """Load a checkpoint in float32 and evaluation mode.
 
     model_name: the model as `model_class` takes it; needed if it is not one of this project's.
-    with_ranker: False leaves a ranker alone that is to be replaced, whatever it is.
+    with_ranker, with_recall: False leaves a ranker, or remembered replies, alone that are to be
+    replaced, whatever they are.
     Raises ValueError that names the file if one is missing, unreadable, or does not belong to the
     others.
     """
@@ -141,11 +143,10 @@ def load(
         ) from None
     placed = next(model.parameters()).device
     ranker = learned_ranker.load(folder, vocabulary, placed) if with_ranker else None
-    found = Checkpoint(
-        model, vocabulary, config, settings.get("training", {}), Recall.load(folder), ranker
-    )
+    recall = Recall.load(folder) if with_recall else Recall(())
+    found = Checkpoint(model, vocabulary, config, settings.get("training", {}), recall, ranker)
     histories, vector = folder / nearest.FILE, history_vectors(empty_history(model))
-    if histories.exists() and vector is not None:
+    if with_recall and vector is not None and histories.exists():
         # The fingerprint reads all weights, so it is taken only where it is needed.
         found.recall.nearest = nearest.load(
             histories, model=fingerprint(found), count=len(found.recall), size=vector.shape[1]

@@ -22,6 +22,7 @@ from skill.options import settings_of
 from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, make_conversation
 from tests.dialogue.test_hred import UNEVEN, close, score
 from tests.skill.conftest import read_request, spoken
+from training import fit_ranker, remember
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "your_own_model.md").read_text(encoding="utf-8")
@@ -208,6 +209,21 @@ def test_the_doctor_asks_a_model_that_is_named(fitted):
     options = {"settings": load(), "checkpoint": fitted}
     assert f"--model {OWN}" in check_model(Place(**options)).found
     assert check_model(Place(**options, model=OWN)).found.startswith("answers in")
+
+
+def test_a_model_that_is_named_gets_replies_to_remember_and_a_ranker(fitted, tmp_path, capsys):
+    (tmp_path / "talk.jsonl").write_text(
+        "".join(json.dumps({"id": str(n), "turns": ["hi", "me too"]}) + "\n" for n in range(9))
+    )
+    (tmp_path / "judged.jsonl").touch()
+    ours, none_judged = f"--checkpoint={fitted}", f"--judgements={tmp_path / 'judged.jsonl'}"
+    for command in (remember, fit_ranker):
+        assert command.main([ours, none_judged][: 1 + (command is fit_ranker)]) == 2
+        assert f"name it yourself with --model {OWN}" in capsys.readouterr().err
+    assert remember.main([ours, f"--model={OWN}", f"--data={tmp_path / 'talk.jsonl'}"]) == 0
+    assert checkpoint.load(fitted, model_name=OWN).recall.exchanges[0].reply == "me too"
+    assert fit_ranker.main([ours, f"--model={OWN}", none_judged, "--device=cpu"]) == 2
+    assert "0 judged contexts are too few" in capsys.readouterr().err
 
 
 def test_what_a_checkpoint_names_is_not_imported_before_the_caller_agrees(

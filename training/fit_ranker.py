@@ -27,7 +27,7 @@ from rich.table import Table
 
 from dialogue import checkpoint, learned_ranker
 from dialogue.agent import DialogueAgent
-from dialogue.command_line import add_checkpoint, add_device, check_writable_file, command
+from dialogue.command_line import add_device, add_model, check_writable_file, command
 from dialogue.config import DecodeConfig
 from dialogue.device import choose_device
 from dialogue.learned_ranker import LearnedRanker, RankerConfig, RankerNetwork
@@ -57,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         check_writable_file(options.json, option="--json")
     device = choose_device(options.device)
-    source = checkpoint.load(options.checkpoint, device=device, with_ranker=False)
+    source = checkpoint.load(
+        options.checkpoint, device=device, model_name=options.model, with_ranker=False
+    )
     check_writable_file(options.checkpoint / learned_ranker.FILE, option="--checkpoint")
     (options.state or Path("runs") / STATE).parent.mkdir(parents=True, exist_ok=True)
     judged, missing = judgements.load(options.judgements)
@@ -248,7 +250,7 @@ def _options() -> argparse.ArgumentParser:
         description="Fit the ranker of a checkpoint to corpora and judgements.",
     )
     add = parser.add_argument
-    add_checkpoint(parser, required=True)
+    add_model(parser, required=True)
     add(
         "--data",
         action="append",

@@ -16,7 +16,6 @@ import argparse
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import cast
 
 import torch
@@ -27,7 +26,7 @@ from dialogue import checkpoint, nearest
 from dialogue.agent import DialogueAgent
 from dialogue.atomic_file import replace_file
 from dialogue.claims import claims_a_life
-from dialogue.command_line import add_checkpoint, check_writable_file, command
+from dialogue.command_line import add_model, check_writable_file, command
 from dialogue.conversation import Conversation, Turn
 from dialogue.models.history import history_vectors
 from dialogue.recall import FILE, Exchange, Recall
@@ -107,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Write a checkpoint's remembered replies from the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.remember", description=main.__doc__)
     add = parser.add_argument
-    add_checkpoint(parser, required=True)
+    add_model(parser, required=True)
     add(
         "--data",
         action="append",
@@ -121,7 +120,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     names = options.data or ["companion"]
-    source = replace(checkpoint.load(options.checkpoint), recall=Recall(()))
+    source = checkpoint.load(
+        options.checkpoint, model_name=options.model, with_ranker=False, with_recall=False
+    )
     check_writable_file(options.checkpoint / FILE, option="--checkpoint")
     transcripts = corpora.load(names, "train", Complaints(skip=options.skip_bad_lines))
     transcripts, _ = overlap.without(transcripts, corpora.held_out(names))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dialogue import checkpoint
+from dialogue import checkpoint, nearest
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
@@ -277,5 +277,14 @@ def test_the_command_remembers_training_splits_alone(talker, tmp_path, capsys):
         (found,) = agent.recalled(heard, count=1)
         assert found.text == exchange.reply
     assert f"{len(remembered)} replies from 12 conversations" in capsys.readouterr().out
+    for broken in (
+        FILE,
+        nearest.FILE,
+    ):  # which asks for this command, and must not keep it from working
+        (tmp_path / broken).write_bytes(b"broken")
+        with pytest.raises(ValueError, match=r"training\.remember"):
+            checkpoint.load(tmp_path)
+        assert remember.main([f"--checkpoint={tmp_path}", f"--data={talk}"]) == 0
+    assert len(checkpoint.load(tmp_path).recall.nearest) == 12
     assert remember.main([f"--checkpoint={tmp_path / 'none'}"]) == 2
     assert remember.main([f"--checkpoint={tmp_path}", "--data=nonsense"]) == 2
