@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import lzma
 import re
+from array import array
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,16 +64,25 @@ class Recalled:
 class Recall:
     """An index of exchanges by the moment that was answered."""
 
-    def __init__(self, exchanges: Sequence[Exchange], nearest: Nearest | None = None) -> None:
+    def __init__(self, exchanges: Iterable[Exchange], nearest: Nearest | None = None) -> None:
         """Index exchanges. nearest: the histories that they answered; None: words alone count."""
-        self.exchanges, self.nearest = tuple(exchanges), nearest
-        self._terms: dict[str, int] = {}
-        self._heard = self._index(exchange.heard for exchange in exchanges)
-        self._before = self._index(exchange.before for exchange in exchanges)
-        self._opens = np.array([not exchange.before for exchange in exchanges], dtype=bool)
+        self._lines, self.nearest = _Lines.of(exchanges), nearest
+        terms: dict[str, int] = {}
+        heard, before, opens = _Stems(terms), _Stems(terms), bytearray()
+        for exchange in self._lines:
+            heard.add(exchange.heard)
+            before.add(exchange.before)
+            opens.append(not exchange.before)
+        self._heard, self._before = heard.index(), before.index()
+        self._opens = np.frombuffer(opens, dtype=bool)
 
     def __len__(self) -> int:
-        return len(self.exchanges)
+        return len(self._lines)
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """All exchanges, made anew."""
+        return tuple(self._lines)
 
     def find(
         self,
@@ -88,7 +97,7 @@ class Recall:
         heard: the utterance to answer. said: the turns before it, oldest first. history (1, C): the
         history vector after all of them; None: words alone count.
         """
-        if not self.exchanges or count < 1:
+        if not len(self) or count < 1:
             return []
         before = said[-1] if said else ""
         scores = self._heard.cosines(stems(heard))
@@ -101,7 +110,7 @@ class Recall:
         known = {stem for text in (heard, *said) for stem in stems(text)}
         found: dict[str, Recalled] = {}
         for place in _largest(scores, max(CONSIDERED, count)):
-            exchange = self.exchanges[place]
+            exchange = self._lines[place]
             similarity = float(scores[place]) - out_of_place(exchange, known)
             if exchange.reply not in found or found[exchange.reply].similarity < similarity:
                 found[exchange.reply] = Recalled(exchange.reply, similarity, exchange.heard)
@@ -109,8 +118,7 @@ class Recall:
 
     def save(self, path: Path) -> None:
         """Write the exchanges to a file; the same exchanges give the same bytes."""
-        lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in self.exchanges)
-        path.write_bytes(lzma.compress(lines.encode(), preset=9))
+        path.write_bytes(lzma.compress(self._lines.data, preset=9))
 
     @classmethod
     def load(cls, folder: Path) -> Recall:
@@ -123,20 +131,56 @@ class Recall:
             return cls(())
         try:
             lines = decoded(lzma.decompress(path.read_bytes())).split("\n")
-            return cls([Exchange(*map(str, json.loads(line))) for line in lines if line])
+            return cls(Exchange(*map(str, json.loads(line))) for line in lines if line)
         except (OSError, EOFError, lzma.LZMAError, ValueError, TypeError) as error:
             raise ValueError(
                 f"{path} holds no remembered replies ({error}); "
                 "make it again with python -m training.remember, or delete it"
             ) from None
 
-    def _index(self, texts: Iterable[str]) -> _Index:
-        """Index texts by the numbers of their stems, numbering new stems after the known ones."""
-        numbers = [
-            [self._terms.setdefault(stem, len(self._terms)) for stem in stems(text)]
-            for text in texts
-        ]
-        return _Index(numbers, self._terms)
+
+class _Lines(Sequence[Exchange]):
+    """Exchanges, each kept as its line of JSON, which takes a third of the memory of its strings.
+
+    `data[_ends[k - 1] + 1 : _ends[k]]` is the line of exchange k.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+
+    @classmethod
+    def of(cls, exchanges: Iterable[Exchange]) -> _Lines:
+        """Write exchanges as lines."""
+        lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in exchanges)
+        return cls("".join(lines).encode("utf-8", "surrogatepass"))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, place: int) -> Exchange:  # type: ignore[override]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        start = int(self._ends[place - 1]) + 1 if place else 0
+        return Exchange(*json.loads(self.data[start : int(self._ends[place])]))
+
+
+class _Stems:
+    """Collects the stems of texts, as numbers, to be indexed. New stems are numbered on."""
+
+    def __init__(self, terms: dict[str, int]) -> None:
+        self._terms, self._lengths, self._numbers = terms, array("I"), array("I")
+
+    def add(self, text: str) -> None:
+        """Add the stems of a text."""
+        found = stems(text)
+        self._lengths.append(len(found))
+        self._numbers.extend(self._terms.setdefault(stem, len(self._terms)) for stem in found)
+
+    def index(self) -> _Index:
+        """Index the texts."""
+        lengths = np.array(self._lengths, dtype=np.int64)
+        return _Index(lengths, np.array(self._numbers, dtype=np.int64), self._terms)
 
 
 class _Index:
@@ -145,14 +189,16 @@ class _Index:
     `_texts[_starts[t]:_starts[t + 1]]` are the texts that hold term t.
     """
 
-    def __init__(self, texts: Sequence[Sequence[int]], terms: dict[str, int]) -> None:
-        self._terms, self._size = terms, len(texts)
-        lengths = np.array([len(ids) for ids in texts], dtype=np.int64)
-        flat = np.fromiter(chain.from_iterable(texts), dtype=np.int64, count=int(lengths.sum()))
+    def __init__(
+        self, lengths: NDArray[np.int64], numbers: NDArray[np.int64], terms: dict[str, int]
+    ) -> None:
+        """Index texts. lengths: of each; numbers: of their terms, text by text."""
+        self._terms, self._size = terms, len(lengths)
         # A (term, text) pair is coded as term * size + text, so that one sort both removes
         # duplicates and orders the pairs by term.
-        pairs = np.unique(flat * self._size + np.repeat(np.arange(self._size), lengths))
-        found, self._texts = np.divmod(pairs, max(1, self._size))
+        pairs = np.unique(numbers * self._size + np.repeat(np.arange(self._size), lengths))
+        found, texts = np.divmod(pairs, max(1, self._size))
+        self._texts = texts.astype(np.int32)
         self._starts = np.searchsorted(found, np.arange(len(terms) + 1))
         counts = np.diff(self._starts)
         self._idf: NDArray[np.float64] = np.log(1 + (self._size - counts + 0.5) / (counts + 0.5))
