@@ -103,7 +103,10 @@ class Scorer:
         asked: list[Asked] = [(row, ids) for ids in token_ids for row in (0, None)]
         log_probs = self._log_probs([conversation], asked)
         remembered: list[Asked] = [
-            (0, ids) for text, ids in zip(texts, token_ids, strict=True) if text in similarities
+            (row, ids)
+            for text, ids in zip(texts, token_ids, strict=True)
+            if text in similarities
+            for row in (0, None)
         ]
         log_probs |= self._log_probs([conversation], remembered, most=READ)
         return [

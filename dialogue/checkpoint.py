@@ -145,8 +145,10 @@ def load(
     ranker = learned_ranker.load(folder, vocabulary, placed) if with_ranker else None
     recall = Recall.load(folder) if with_recall else Recall(())
     found = Checkpoint(model, vocabulary, config, settings.get("training", {}), recall, ranker)
-    histories, vector = folder / nearest.FILE, history_vectors(empty_history(model))
-    if with_recall and vector is not None and histories.exists():
+    histories = folder / nearest.FILE
+    if not (with_recall and histories.exists()):
+        return found
+    if (vector := history_vectors(empty_history(model))) is not None:
         # The fingerprint reads all weights, so it is taken only where it is needed.
         found.recall.nearest = nearest.load(
             histories, model=fingerprint(found), count=len(found.recall), size=vector.shape[1]

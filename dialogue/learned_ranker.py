@@ -185,7 +185,7 @@ class Judge(nn.Module):
 
 
 class RankerNetwork(nn.Module):
-    """The cross-encoder, and judges that see its answers among the numbers.
+    """A cross-encoder, if it has layers, and judges that see its answers among the numbers.
 
     Each number is brought to mean 0 and spread 1.
     """

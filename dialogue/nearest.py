@@ -63,12 +63,16 @@ def reduced(vectors: Tensor) -> dict[str, Tensor]:
     uint8: two whole numbers from -LEVELS to LEVELS in each, LEVELS added to both, the first one in
     the low bits.
     """
-    vectors = vectors.double()
-    mean = vectors.mean(0)
-    vectors = F.normalize(vectors - mean, dim=1)
-    _, axes = torch.linalg.eigh(vectors.T @ vectors)
+    mean = vectors.mean(0, dtype=torch.double)
+    # In pieces: in double precision all of them would take several gigabytes.
+    pieces = torch.split(vectors, PIECE)
+    spread = torch.zeros(len(mean), len(mean), dtype=torch.double)
+    for piece in pieces:
+        directions = F.normalize(piece.double() - mean, dim=1)
+        spread += directions.T @ directions
+    _, axes = torch.linalg.eigh(spread)
     axes = axes[:, -min(AXES, axes.shape[1] // 2 * 2) :]
-    places = vectors @ axes
+    places = torch.cat([F.normalize(piece.double() - mean, dim=1) @ axes for piece in pieces])
     scale = (places.square().mean(0).sqrt() * WIDEST / LEVELS).clamp_min(1e-9)
     numbers = (places / scale).round().clamp(-LEVELS, LEVELS) + LEVELS
     low, high = numbers.to(torch.uint8).view(len(vectors), -1, 2).unbind(2)
@@ -105,7 +109,7 @@ def load(path: Path, *, model: str, count: int, size: int) -> Nearest | None:
             raise ValueError(f"found {_shapes(found)}, expected {_shapes(expected)}")
         if not all(bool(numbers.isfinite().all()) for numbers in (mean, axes, scale)):
             raise ValueError("it holds NaN or infinity")
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} holds no histories of the {count:,} remembered replies ({error}); "
             "make it again with python -m training.remember, or delete it"

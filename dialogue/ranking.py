@@ -47,7 +47,7 @@ class Ranker(Protocol):
     """Scores the candidates of conversations whose last turn is to be answered.
 
     One that reads no candidate's log p(reply) says so by `needs_blank = False`: computing it would
-    take as long as a third of the search.
+    take as long as a half of the search.
     """
 
     def __call__(
@@ -70,12 +70,12 @@ class LikelihoodRanker:
     def __call__(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
     ) -> list[list[float]]:
-        """Score by likelihood; where blank is not known, the search's score stays."""
+        """Score by likelihood; where blank is not known or not wanted, the search's score stays."""
         return [[self.score(candidate) for candidate in found] for found in candidates]
 
     def score(self, candidate: Candidate) -> float:
         """Score one candidate."""
-        if candidate.blank is None:
+        if candidate.blank is None or not self.weight:
             return candidate.score
         return candidate.log_prob - self.weight * candidate.blank + self.bonus * candidate.tokens
 
@@ -86,6 +86,7 @@ class RecallRanker(LikelihoodRanker):
     def __init__(self, checkpoint: Checkpoint | None, decode: DecodeConfig) -> None:
         super().__init__(checkpoint, decode)
         self.least, self.likelihood = decode.recall_from, decode.recall_likelihood
+        self.needs_blank = self.weight != 0 or self.likelihood != 0
 
     def score(self, candidate: Candidate) -> float:
         """Score one candidate: in its tier, by fit or by likelihood."""

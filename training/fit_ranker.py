@@ -2,12 +2,13 @@
 
 python -m training.fit_ranker --checkpoint runs/mine/checkpoint --minutes 10
 
-There are four steps. The model proposes candidates in contexts of the corpora, and a large judge
-labels them, if --teacher names a Transformer to make one of. A cross-encoder learns to find the
-true reply among such candidates and others, and what the judge says of them. A linear classifier
-learns to tell glad from troubled, from stories whose emotion is known. Small judges then learn from
-readers' judgements (training/corpora/judgements.jsonl.gz) which candidates make sense, given the
-likelihoods and what the two networks say. Held-out judgements show how good the result is.
+There are four steps, or the last two alone with --minutes 0. The model proposes candidates in
+contexts of the corpora, and a large judge labels them, if --teacher names a Transformer to make one
+of. A cross-encoder learns to find the true reply among such candidates and others, and what the
+judge says of them. A linear classifier learns to tell glad from troubled, from stories whose
+emotion is known. Small judges then learn from readers' judgements
+(training/corpora/judgements.jsonl.gz) which candidates make sense, given the likelihoods and what
+the two networks say. Held-out judgements show how good the result is.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     if not 0 <= options.minutes < float("inf"):
         raise ValueError(f"--minutes is {options.minutes}; it must be 0 or more")
-    if options.teacher and not options.minutes:
-        raise ValueError("--teacher teaches the cross-encoder, and --minutes is 0; give it some")
+    for name in ("teacher", "resume"):
+        if getattr(options, name) and not options.minutes:
+            raise ValueError(f"--{name} is for the cross-encoder, and --minutes is 0; give it some")
     for name, least in (("contexts", 0), ("batch", 2)):
         if getattr(options, name) < least:
             raise ValueError(f"--{name} is {getattr(options, name)}; it must be {least} or more")

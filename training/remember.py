@@ -88,7 +88,7 @@ def histories(
                 break
             heard = agent.hear(
                 [conversation for _, conversation in going_on],
-                [_turn(transcripts[row].turns[turn], turn) for row, _ in going_on],
+                [_turn(transcripts[row], turn) for row, _ in going_on],
             )
             going_on = [(row, one) for (row, _), one in zip(going_on, heard, strict=True)]
             for row, conversation in going_on:
@@ -97,8 +97,10 @@ def histories(
     return found
 
 
-def _turn(text: str, number: int) -> Turn:
-    return Turn("bot", text) if number % 2 else Turn("user", as_written(as_recognised(text)))
+def _turn(transcript: Transcript, number: int) -> Turn:
+    text, persons = transcript.turns[number], transcript.persons
+    is_persons = number % 2 == 0 if persons is None else number in persons
+    return Turn("user", as_written(as_recognised(text))) if is_persons else Turn("bot", text)
 
 
 @command

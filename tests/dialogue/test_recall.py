@@ -1,9 +1,11 @@
 """Replies remembered from good conversations, as candidates beside those the search finds."""
 
+import copy
 import json
 import lzma
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +20,7 @@ from dialogue.recall import (
     PRESUPPOSED,
     Exchange,
     Recall,
+    _largest,
     out_of_place,
     stems,
 )
@@ -111,6 +114,37 @@ def test_a_checkpoint_keeps_what_it_remembers(talker, tmp_path, recall):
     assert (tmp_path / FILE).read_bytes() == first
 
 
+def test_what_was_remembered_with_other_weights_is_found_by_words_alone(talker, tmp_path):
+    checkpoint.save(tmp_path, talker)
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text(json.dumps({"id": "0", "turns": ["hello", "good day"]}) + "\n")
+    assert remember.main([f"--checkpoint={tmp_path}", f"--data={talk}"]) == 0
+    assert len(checkpoint.load(tmp_path).recall.nearest) == 1
+    model = copy.deepcopy(talker.model)
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    checkpoint.save(tmp_path, replace(talker, model=model))
+    loaded = checkpoint.load(tmp_path).recall
+    assert loaded.nearest is None
+    assert loaded.find("hello", count=1)[0].text == "good day"
+
+
+def test_exchanges_are_kept_whatever_they_hold():
+    odd = [
+        Exchange("", "two\nlines", "a \u2028 mark"),
+        Exchange('"', "\\n", "caf\u00e9"),
+        Exchange("", "", ""),
+    ]
+    assert Recall(odd).exchanges == tuple(odd)
+    assert Recall(()).exchanges == ()
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 10])
+def test_the_largest_are_those_of_a_full_sort_among_equals_the_first(count):
+    scores = np.array([0.5, 0.1, 0.5, 0.9, 0.1, 0.5, -1.0])
+    assert _largest(scores, count) == np.argsort(-scores, kind="stable")[:count].tolist()
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -167,6 +201,8 @@ def test_likelihoods_without_a_history_are_computed_only_for_a_ranker_that_reads
     exchange = Exchange("", "where do you live?", "in a small town")
     for settings, computed in (
         ({"ranker": "recall"}, True),
+        ({"ranker": "recall", "anti_lm": 0.0}, True),
+        ({"ranker": "recall", "anti_lm": 0.0, "recall_likelihood": 0.0}, False),
         ({"ranker": "likelihood", "anti_lm": 0.3}, True),
         ({"ranker": "likelihood", "anti_lm": 0.0}, False),
     ):
@@ -241,7 +277,10 @@ def test_what_is_remembered_is_found_by_the_history_that_it_answered(talker):
         Transcript("2", "companion", ("My dog is ill.", "Oh no.")),
     ]
     agent = DialogueAgent(talker)
-    found = remember.histories(agent, talks, [(1, 1), (0, 3)])
+    opened = Transcript("3", "own", ("Hi there.", "Bye."), persons=frozenset({1}))
+    talks.append(opened)  # by the companion, whose turns are read as they are written
+    found = remember.histories(agent, talks, [(1, 1), (0, 3), (2, 1)])
+    (greeted,) = agent.hear([Conversation()], [Turn("bot", "Hi there.")])
     (ill,) = agent.hear([Conversation()], [Turn("user", "my dog is ill.")])
     talk = Conversation()
     for speaker, text in (
@@ -250,7 +289,9 @@ def test_what_is_remembered_is_found_by_the_history_that_it_answered(talker):
         ("user", "fine"),
     ):
         (talk,) = agent.hear([talk], [Turn(speaker, text)])
-    assert found.float() == pytest.approx(torch.cat([ill.history, talk.history]), abs=2e-3)
+    assert found.float() == pytest.approx(
+        torch.cat([ill.history, talk.history, greeted.history]), abs=2e-3
+    )
 
 
 def test_the_command_remembers_training_splits_alone(talker, tmp_path, capsys):

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from dialogue import checkpoint, learned_ranker
 from dialogue.agent import DialogueAgent
@@ -23,6 +24,7 @@ from dialogue.learned_ranker import (
     LearnedRanker,
     RankerConfig,
     RankerNetwork,
+    ReplyLayer,
     table,
 )
 from dialogue.models.hred import HRED
@@ -293,6 +295,27 @@ def test_the_command_writes_a_ranker_that_the_agent_uses(place, capsys):
     assert not isinstance(plain.ranker, LearnedRanker)
 
 
+def test_a_reply_layer_reads_as_torchs_decoder_layer_does_with_the_context_once_per_reply():
+    torch.manual_seed(3)
+    sizes = {"d_model": 12, "nhead": 3, "dim_feedforward": 20, "batch_first": True}
+    layer = ReplyLayer(**sizes, activation="gelu", norm_first=True).eval()
+    twin = nn.TransformerDecoderLayer(**sizes, activation="gelu", norm_first=True).eval()
+    twin.load_state_dict(layer.state_dict())
+    context, replies = torch.randn(2, 5, 12), torch.randn(4, 3, 12)
+    heard = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]).bool()
+    real = torch.tensor([[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]]).bool()
+    owners = torch.tensor([0, 1, 1, 0])
+    with torch.inference_mode():
+        found = layer.read(replies, real, context, heard, owners)
+        expected = twin(
+            replies,
+            context[owners],
+            tgt_key_padding_mask=~real,
+            memory_key_padding_mask=~heard[owners],
+        )
+    assert torch.allclose(found[real], expected[real], atol=1e-5)
+
+
 def test_without_minutes_there_is_no_cross_encoder(place, capsys):
     assert fit_ranker.main(arguments(place, "--minutes=0")) == 0
     assert "no cross-encoder" in capsys.readouterr().out
@@ -382,10 +405,8 @@ def test_sorrow_that_is_met_with_cheer_is_described_by_a_negative_number(vocabul
     ("more", "complaint"),
     [
         (["--minutes=-1"], "--minutes is -1.0; it must be 0 or more"),
-        (
-            ["--minutes=0", "--teacher=it"],
-            "--teacher teaches the cross-encoder, and --minutes is 0",
-        ),
+        (["--minutes=0", "--teacher=it"], "--teacher is for the cross-encoder, and --minutes is 0"),
+        (["--minutes=0", "--resume"], "--resume is for the cross-encoder, and --minutes is 0"),
         (["--minutes=nan"], "--minutes is nan"),
         (["--contexts=-1"], "--contexts is -1; it must be 0 or more"),
         (["--batch=1"], "--batch is 1; it must be 2 or more"),
