@@ -100,15 +100,15 @@ class Scorer:
         similarities: of the texts that are remembered replies.
         """
         token_ids = [tuple(self._vocabulary.encode(text)) for text in texts]
-        asked: list[Asked] = [(row, ids) for ids in token_ids for row in (0, None)]
-        log_probs = self._log_probs([conversation], asked)
-        remembered: list[Asked] = [
-            (row, ids)
-            for text, ids in zip(texts, token_ids, strict=True)
-            if text in similarities
-            for row in (0, None)
-        ]
-        log_probs |= self._log_probs([conversation], remembered, most=READ)
+        log_probs: dict[Asked, float] = {}
+        for most, are_remembered in ((None, False), (READ, True)):
+            asked: list[Asked] = [
+                (row, ids)
+                for text, ids in zip(texts, token_ids, strict=True)
+                if (text in similarities) == are_remembered
+                for row in (0, None)
+            ]
+            log_probs |= self._log_probs([conversation], asked, most=most)
         return [
             Candidate(
                 text, log_probs[0, ids], log_probs[0, ids], log_probs[None, ids], len(ids),

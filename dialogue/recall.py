@@ -14,7 +14,7 @@ import json
 import lzma
 import re
 from array import array
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -140,7 +140,7 @@ class Recall:
             ) from None
 
 
-class _Lines(Sequence[Exchange]):
+class _Lines:
     """Exchanges, each kept as its line of JSON, which takes a third of the memory of its strings.
 
     `data[_ends[k - 1] + 1 : _ends[k]]` is the line of exchange k.
@@ -159,9 +159,10 @@ class _Lines(Sequence[Exchange]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, place: int) -> Exchange:  # type: ignore[override]
-        if not 0 <= place < len(self):
-            raise IndexError(place)
+    def __iter__(self) -> Iterator[Exchange]:
+        return (self[place] for place in range(len(self)))
+
+    def __getitem__(self, place: int) -> Exchange:
         start = int(self._ends[place - 1]) + 1 if place else 0
         return Exchange(*json.loads(self.data[start : int(self._ends[place])]))
 
