@@ -2,6 +2,7 @@
 
     utterance -> history --+-> search ------------------------------+-> likelihoods -> ranker
                            +-> replies recalled to what is like it -+        |
+                           +-> stock replies that are likely to suit -+        |
                                               the best candidate that may be said
 
 Each step is a module's: models encode, decoding.search finds, recall.py recalls, candidates.py
@@ -34,7 +35,7 @@ from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.paths import Hypothesis
 from dialogue.decoding.search import search
-from dialogue.limits import limits_of, limits_of_settings, read_phrases
+from dialogue.limits import BLOCKED_REPLIES, limits_of, limits_of_settings, read_phrases
 from dialogue.models import History, prepare
 from dialogue.models.history import (
     empty_history,
@@ -45,8 +46,10 @@ from dialogue.models.history import (
 from dialogue.ranking import Candidate, RecallRanker, ranked, ranker_of
 from dialogue.recall import Recalled
 from dialogue.safety import Level, guard
+from dialogue.stock_replies import Stock
 from dialogue.store import Conversations, ConversationStore
 from dialogue.vocabulary import without_marks
+from dialogue.words import ngrams
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +116,7 @@ class DialogueAgent:
         self.prepared = prepare(source.model, precision)
         self.device = next(source.model.parameters()).device
         self.empty_history: History = empty_history(source.model)
-        self.recall = source.recall
+        self.recall, self.stock = source.recall, source.stock
         self._source = source  # whose own ranker the settings may name
         self._store: Conversations = ConversationStore() if store is None else store  # may be false
         self._lock = threading.Lock()
@@ -308,14 +311,14 @@ class DialogueAgent:
         stages.end("hear")
         hypotheses = self._search(heard, prefixes, until)
         stages.end("search")
-        # A remembered reply cannot be made to begin with a prefix.
+        # A known reply cannot be made to begin with a prefix.
         begun = prefixes or [""] * len(heard)
-        recalled = [
-            () if prefix else self.recalled(conversation)
+        known = [
+            () if prefix else self.known(conversation)
             for prefix, conversation in zip(begun, heard, strict=True)
         ]
         stages.end("recall")
-        candidates = self._ranked(heard, *self._candidates(heard, hypotheses, recalled, until))
+        candidates = self._ranked(heard, *self._candidates(heard, hypotheses, known, until))
         stages.end("rank")
         chosen = [
             self._chooser.choose(conversation, found)
@@ -398,18 +401,48 @@ class DialogueAgent:
         count = self.decode_config.recall if count is None else count
         return self.recall.find(last, before, count=count, history=history)
 
+    def suiting(self, conversation: Conversation, *, count: int | None = None) -> list[Stock]:
+        """Find the stock replies that suit the last turn of a conversation best, best first.
+
+        count: how many; None: as the settings say.
+        """
+        if self.stock is None or conversation.history is None:
+            return []
+        history = history_vectors(conversation.history)
+        if history is None:
+            return []
+        before, last = (["", *(turn.text for turn in conversation.turns)])[-2:]
+        encode = self.vocabulary.encode
+        count = self.decode_config.stock if count is None else count
+        return self.stock.find(history, encode(last), encode(before), count=count)
+
+    def known(self, conversation: Conversation) -> list[Recalled | Stock]:
+        """Return the remembered and the stock replies to choose from, each text once.
+
+        Like the search's own, none copies an n-gram of the bot's last replies, of words here.
+        """
+        n, recalled = self.decode_config.block_reply_ngrams, self.recalled(conversation)
+        texts = {one.text for one in recalled}
+        found: list[Recalled | Stock] = list(recalled)
+        found += [one for one in self.suiting(conversation) if one.text not in texts]
+        last = [without_marks(text) for text in conversation.said("bot")[-BLOCKED_REPLIES:]]
+        said = {gram for text in last for gram in ngrams(text, n)} if n else set()
+        return [one for one in found if not said.intersection(ngrams(one.text, n))]
+
     def score(
         self,
         conversation: Conversation,
         texts: Sequence[str],
         *,
         similarities: Mapping[str, float] | None = None,
+        fits: Mapping[str, float] | None = None,
     ) -> list[Candidate]:
         """Make a candidate of each text, with its likelihood after the last turn and without it.
 
-        similarities: of the texts that are to be taken for remembered replies.
+        similarities: of the texts that are to be taken for remembered replies. fits: of those that
+        are to be taken for stock ones.
         """
-        return self._scorer.of_texts(conversation, texts, similarities or {})
+        return self._scorer.of_texts(conversation, texts, similarities or {}, fits or {})
 
     def rank(self, conversation: Conversation, texts: Sequence[str]) -> list[Candidate]:
         """Order any texts by how well they answer the last turn, best first, as candidates are."""
@@ -445,7 +478,7 @@ class DialogueAgent:
         self,
         conversations: Sequence[Conversation],
         hypotheses: Sequence[Sequence[Hypothesis]],
-        recalled: Sequence[Sequence[Recalled]],
+        known: Sequence[Sequence[Recalled | Stock]],
         until: Sequence[float],
     ) -> tuple[list[list[Candidate]], list[bool]]:
         """Make the candidates; say of which conversations the deadline left no time to score them.
@@ -454,12 +487,17 @@ class DialogueAgent:
         """
         now = self._clock()
         in_time = [now < end for end in until]
+        # The fit of a stock reply says nothing until it is weighed against the others.
+        known = [
+            theirs if timely else [one for one in theirs if isinstance(one, Recalled)]
+            for timely, theirs in zip(in_time, known, strict=True)
+        ]
         candidates = self._scorer.candidates(
-            conversations, hypotheses, recalled, in_time=in_time, need_blank=self._needs_blank
+            conversations, hypotheses, known, in_time=in_time, need_blank=self._needs_blank
         )
         late = [
             not timely and (self._needs_blank or bool(theirs))
-            for timely, theirs in zip(in_time, recalled, strict=True)
+            for timely, theirs in zip(in_time, known, strict=True)
         ]
         return candidates, late
 

@@ -15,10 +15,12 @@ from dialogue.models import History, PreparedModel
 from dialogue.models.history import stack_histories
 from dialogue.ranking import Candidate
 from dialogue.recall import Recalled
+from dialogue.stock_replies import Stock
 from dialogue.vocabulary import Vocabulary
 
 LanguageModel = Callable[[Sequence[Sequence[int]]], Tensor]
-READ = 12  # tokens of a remembered reply; those after them are taken to be as likely on average
+# Tokens of a remembered or stock reply; those after them are taken to be as likely on average.
+READ = 12
 Asked = tuple[int | None, tuple[int, ...]]  # the row of a conversation, None for no history; tokens
 
 
@@ -50,21 +52,21 @@ class Scorer:
         self,
         conversations: Sequence[Conversation],
         hypotheses: Sequence[Sequence[Hypothesis]],
-        recalled: Sequence[Sequence[Recalled]],
+        known: Sequence[Sequence[Recalled | Stock]],
         *,
         in_time: Sequence[bool],
         need_blank: bool,
     ) -> list[list[Candidate]]:
-        """Make candidates of what was recalled and found for each conversation, in that order.
+        """Make candidates of what was known before and what was found for each conversation.
 
-        in_time: of each conversation, whether there is time to compute likelihoods. need_blank:
-        whether they are needed without a history, too. All are computed in one pass. If not, only
-        the first READ tokens of remembered replies are read.
+        known: remembered and stock replies. in_time: of each conversation, whether there is time to
+        compute likelihoods. need_blank: whether they are needed without a history, too. All are
+        computed in one pass. If not, only the first READ tokens of known replies are read.
         """
         encode = self._vocabulary.encode
-        known = [[(one, tuple(encode(one.text))) for one in theirs] for theirs in recalled]
+        encoded = [[(one, tuple(encode(one.text))) for one in theirs] for theirs in known]
         asked: list[Asked] = []
-        for row, theirs in enumerate(known):
+        for row, theirs in enumerate(encoded):
             if not in_time[row]:
                 continue
             asked += [(row, ids) for _, ids in theirs]
@@ -77,9 +79,11 @@ class Scorer:
                 Candidate(
                     one.text, log_probs.get((row, ids), 0.0), log_probs.get((row, ids), 0.0),
                     log_probs[None, ids] if need_blank and in_time[row] else None,
-                    len(ids), similarity=one.similarity,
+                    len(ids),
+                    similarity=one.similarity if isinstance(one, Recalled) else None,
+                    fit=one.fit if isinstance(one, Stock) else None,
                 )
-                for one, ids in known[row]
+                for one, ids in encoded[row]
             ]
             + [
                 Candidate(
@@ -93,26 +97,30 @@ class Scorer:
         ]  # fmt: skip
 
     def of_texts(
-        self, conversation: Conversation, texts: Sequence[str], similarities: Mapping[str, float]
+        self,
+        conversation: Conversation,
+        texts: Sequence[str],
+        similarities: Mapping[str, float],
+        fits: Mapping[str, float],
     ) -> list[Candidate]:
         """Make a candidate of each text, as an answer to a conversation's last turn.
 
-        similarities: of the texts that are remembered replies.
+        similarities: of the texts that are remembered replies. fits: of those that are stock ones.
         """
         token_ids = [tuple(self._vocabulary.encode(text)) for text in texts]
         log_probs: dict[Asked, float] = {}
-        for most, are_remembered in ((None, False), (READ, True)):
+        for most, are_known in ((None, False), (READ, True)):
             asked: list[Asked] = [
                 (row, ids)
                 for text, ids in zip(texts, token_ids, strict=True)
-                if (text in similarities) == are_remembered
+                if (text in similarities or text in fits) == are_known
                 for row in (0, None)
             ]
             log_probs |= self._log_probs([conversation], asked, most=most)
         return [
             Candidate(
                 text, log_probs[0, ids], log_probs[0, ids], log_probs[None, ids], len(ids),
-                similarity=similarities.get(text),
+                similarity=similarities.get(text), fit=fits.get(text),
             )
             for text, ids in zip(texts, token_ids, strict=True)
         ]  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,13 +22,14 @@ from torch import Tensor
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-from dialogue import learned_ranker, nearest
+from dialogue import learned_ranker, nearest, stock_replies
 from dialogue.atomic_file import replace_file
 from dialogue.config import ModelConfig
 from dialogue.learned_ranker import LearnedRanker
 from dialogue.models import ModelClass, ModelModule
 from dialogue.models.history import empty_history, history_vectors
 from dialogue.recall import Recall
+from dialogue.stock_replies import StockReplies, token_vectors
 from dialogue.text_files import decoded
 from dialogue.vocabulary import Vocabulary
 
@@ -54,6 +55,7 @@ class Checkpoint:
     training: dict[str, Any]  # how it was trained, as training.fit recorded it
     recall: Recall = field(default_factory=lambda: Recall(()))  # its remembered replies
     ranker: LearnedRanker | None = None  # a ranker that was fitted to its replies
+    stock: StockReplies | None = None  # replies that suit many contexts
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float16) -> None:
@@ -95,12 +97,13 @@ def load(
     model_name: str | None = None,
     with_ranker: bool = True,
     with_recall: bool = True,
+    with_stock: bool = True,
 ) -> Checkpoint:
     """Load a checkpoint in float32 and evaluation mode.
 
     model_name: the model as `model_class` takes it; needed if it is not one of this project's.
-    with_ranker, with_recall: False leaves a ranker, or remembered replies, alone that are to be
-    replaced, whatever they are.
+    with_ranker, with_recall, with_stock: False leaves a ranker, remembered replies or stock replies
+    alone that are to be replaced, whatever they are.
     Raises ValueError that names the file if one is missing, unreadable, or does not belong to the
     others.
     """
@@ -146,13 +149,22 @@ def load(
     recall = Recall.load(folder) if with_recall else Recall(())
     found = Checkpoint(model, vocabulary, config, settings.get("training", {}), recall, ranker)
     histories = folder / nearest.FILE
-    if not (with_recall and histories.exists()):
+    with_recall = with_recall and histories.exists()
+    with_stock = with_stock and (folder / stock_replies.FILE).exists()
+    vector = history_vectors(empty_history(model))
+    if vector is None or not (with_recall or with_stock):
         return found
-    if (vector := history_vectors(empty_history(model))) is not None:
-        # The fingerprint reads all weights, so it is taken only where it is needed.
+    # The fingerprint reads all weights, so it is taken only where it is needed.
+    weights, size = fingerprint(found), vector.shape[1]
+    if with_recall:
         found.recall.nearest = nearest.load(
-            histories, model=fingerprint(found), count=len(found.recall), size=vector.shape[1]
+            histories, model=weights, count=len(found.recall), size=size
         )
+    if with_stock:
+        stock = stock_replies.load(
+            folder, model=weights, vectors=token_vectors(model), history=size
+        )
+        return replace(found, stock=stock)
     return found
 
 

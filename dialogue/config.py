@@ -161,6 +161,9 @@ class DecodeConfig:
     recall: int = setting(
         6, "remembered replies among the candidates, if the checkpoint has any; 0: none"
     )
+    stock: int = setting(
+        3, "stock replies among the candidates, if the checkpoint has any; 0: none"
+    )
     recall_from: float = setting(
         0.3, "score from which a remembered reply ranks above whatever the search finds"
     )
@@ -188,6 +191,7 @@ class DecodeConfig:
             "delay",
             "seed",
             "recall",
+            "stock",
         )
         _at_least(
             self, float("-inf"), "length_bonus", "recall_from", "recall_likelihood", whole=False

@@ -304,6 +304,7 @@ NUMBERS = (
     "takes for known", "he or she is nobody", "words of the bot's own turns",
     "asks about what was just said", "turns so far", "words heard", "place among the remembered",
     "place among the found", "is an opening", "remembered for an opening",
+    "is a stock reply", "fit", "place among the stock replies",
     "reads as the true reply", "reads as sensible", "reads as specific",
     "glad now", "glad of late", "answers something glad", "feels as the person does",
 )  # fmt: skip
@@ -323,9 +324,10 @@ def described(conversation: Conversation, candidates: Sequence[Candidate]) -> li
         text = without_marks(candidate.text)
         found = stems(text)
         meant, size = _content(found), candidate.tokens + 1
-        asks, remembered = (
+        asks, remembered, stock = (
             float(text.rstrip().endswith("?")),
             float(candidate.similarity is not None),
+            float(candidate.fit is not None),
         )
         share = 1 / (1 + len(meant))
         similarity = candidate.similarity or 0.0
@@ -337,7 +339,8 @@ def described(conversation: Conversation, candidates: Sequence[Candidate]) -> li
             len(set(found) & bots) / (1 + len(found)),
             len(meant & heard) * asks, min(len(turns), 9) / 9, min(len(last), 30) / 30,
             remembered / (1 + place),
-            (1 - remembered) / (1 + place), opens, opens * remembered,
+            (1 - remembered - stock) / (1 + place), opens, opens * remembered,
+            stock, candidate.fit or 0.0, stock / (1 + place),
         ])  # fmt: skip
     return rows
 
@@ -347,21 +350,18 @@ def _texts(conversation: Conversation) -> list[str]:
 
 
 def _places(candidates: Sequence[Candidate]) -> list[int]:
-    """Place each candidate among those of its kind: by similarity, or by likelihood."""
-
-    def merit(candidate: Candidate) -> float:
-        if candidate.similarity is not None:
-            return candidate.similarity
-        return candidate.log_prob + candidate.tokens  # a nat a token, or the shortest would lead
-
+    """Place each candidate among those of its kind: by similarity, fit or likelihood."""
+    kinds: dict[str, list[tuple[float, int]]] = {}
+    for at, one in enumerate(candidates):
+        if one.similarity is not None:
+            kinds.setdefault("remembered", []).append((one.similarity, at))
+        elif one.fit is not None:
+            kinds.setdefault("stock", []).append((one.fit, at))
+        else:  # a nat a token, or the shortest would lead
+            kinds.setdefault("found", []).append((one.log_prob + one.tokens, at))
     places = [0] * len(candidates)
-    for remembered in (True, False):
-        kind = [
-            at
-            for at, candidate in enumerate(candidates)
-            if (candidate.similarity is not None) == remembered
-        ]
-        for place, at in enumerate(sorted(kind, key=lambda at: -merit(candidates[at]))):
+    for found in kinds.values():
+        for place, (_, at) in enumerate(sorted(found, key=lambda one: -one[0])):
             places[at] = place
     return places
 

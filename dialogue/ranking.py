@@ -31,7 +31,7 @@ class Candidate:
     the search at first, then of the ranker.
     blank: log p(reply), without a history; None where it was not computed.
     tokens: the length, without </s>. similarity: of a remembered reply, between what it answered
-    and what was heard; None of what the search found.
+    and what was heard; fit: of a stock reply, how likely it is to suit. None of all others.
     """
 
     text: str
@@ -41,6 +41,7 @@ class Candidate:
     tokens: int = 0
     token_log_probs: tuple[float, ...] = ()  # of each token, that of </s> last where it was reached
     similarity: float | None = None
+    fit: float | None = None
 
 
 class Ranker(Protocol):

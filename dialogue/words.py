@@ -15,10 +15,15 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
+def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    """Return every n words in a row of a text."""
+    spoken = words(text)
+    return list(zip(*(spoken[start:] for start in range(n)), strict=False))
+
+
 def repeats_ngram(text: str, n: int) -> bool:
     """Return whether any n words in a row occur twice in a text."""
-    spoken = words(text)
-    grams = list(zip(*(spoken[start:] for start in range(n)), strict=False))
+    grams = ngrams(text, n)
     return len(grams) != len(set(grams))
 
 

@@ -81,6 +81,14 @@ def place(tmp_path_factory):
     (place / "judged.jsonl").write_text(
         "".join(json.dumps(line) + "\n" for line in judged), encoding="utf-8"
     )
+    labels = [
+        {"id": str(n), "context": NEITHER[:1], "specific": [NEITHER[1]], "plain": []}
+        for n in range(20)
+    ]
+    (place / "labels.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in [{"replies": [NEITHER[1]]}, *labels]),
+        encoding="utf-8",
+    )
     vocabulary = build(NEITHER * 3, size=60, model_type="word")
     (place / "words.model").write_bytes(vocabulary.serialised)
     torch.manual_seed(0)
@@ -132,6 +140,9 @@ def arguments_of(command, place, tmp_path):
         "training.trigram": [[data, f"--vocabulary={place / 'words.model'}", "--limit=4"]],
         "training.compare_runs": [[str(place / "нет")]],
         "training.remember": [[f"--checkpoint={place / 'keeper'}", data]],
+        "training.fit_stock": [
+            [f"--checkpoint={place / 'keeper'}", f"--labels={place / 'labels.jsonl'}"]
+        ],
         "training.fit_ranker": [
             [
                 f"--checkpoint={place / 'keeper'}",

@@ -22,7 +22,7 @@ from skill.options import settings_of
 from tests.dialogue.conftest import BOS, EOS, VOCABULARY, as_batch, make_conversation
 from tests.dialogue.test_hred import UNEVEN, close, score
 from tests.skill.conftest import read_request, spoken
-from training import fit_ranker, remember
+from training import fit_ranker, fit_stock, remember
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "your_own_model.md").read_text(encoding="utf-8")
@@ -217,7 +217,7 @@ def test_a_model_that_is_named_gets_replies_to_remember_and_a_ranker(fitted, tmp
     )
     (tmp_path / "judged.jsonl").touch()
     ours, none_judged = f"--checkpoint={fitted}", f"--judgements={tmp_path / 'judged.jsonl'}"
-    for command in (remember, fit_ranker):
+    for command in (remember, fit_ranker, fit_stock):
         assert command.main([ours, none_judged][: 1 + (command is fit_ranker)]) == 2
         assert f"name it yourself with --model {OWN}" in capsys.readouterr().err
     assert remember.main([ours, f"--model={OWN}", f"--data={tmp_path / 'talk.jsonl'}"]) == 0

@@ -329,3 +329,20 @@ def test_the_command_remembers_training_splits_alone(talker, tmp_path, capsys):
     assert len(checkpoint.load(tmp_path).recall.nearest) == 12
     assert remember.main([f"--checkpoint={tmp_path / 'none'}"]) == 2
     assert remember.main([f"--checkpoint={tmp_path}", "--data=nonsense"]) == 2
+
+
+def test_a_remembered_reply_that_copies_one_of_the_last_replies_is_left_out(talker):
+    asked = "that's odd. where do you live now?"
+    exchanges = [
+        Exchange("", "hi", asked),
+        Exchange("", "hi there", "well, where do you live now?"),
+    ]
+    agent = agent_with(talker, *exchanges)
+    assert len(agent.known(Conversation().after(Turn("user", "hi there"), None))) == 2
+    conversation = Conversation(turns=(Turn("bot", asked), Turn("user", "hi there")))
+    assert agent.known(conversation) == []
+    free = agent_with(talker, *exchanges, block_reply_ngrams=0)
+    assert len(free.known(conversation)) == 2
+    since = (Turn("user", "oh"), Turn("bot", "yes")) * 4
+    later = Conversation(turns=(Turn("bot", asked), *since, Turn("user", "hi there")))
+    assert len(agent.known(later)) == 2

@@ -24,6 +24,7 @@ from training.reading.sheet import one_form
 EPOCHS, CONTEXTS, LEARNING_RATE, WEIGHT_DECAY = 20, 32, 2e-3, 0.1
 SPECIFIC = 0.3  # weight of the loss for "specific" relative to "sensible"
 RECALLED = 80  # remembered replies to search for a judged one
+SUITING = 20  # stock replies to search for one
 HELD_OUT = 5  # one context in five is held out
 
 
@@ -57,6 +58,7 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
             one_form(one.text): one.similarity
             for one in agent.recalled(conversation, count=RECALLED)
         }
+        stock = {one_form(one.text): one.fit for one in agent.suiting(conversation, count=SUITING)}
         texts = [reply.text for reply in replies]
         candidates = tuple(
             agent.score(
@@ -66,6 +68,11 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
                     text: remembered[one_form(text)]
                     for text in texts
                     if one_form(text) in remembered
+                },
+                fits={
+                    text: stock[one_form(text)]
+                    for text in texts
+                    if one_form(text) in stock and one_form(text) not in remembered
                 },
             )
         )
@@ -99,7 +106,12 @@ def turns_of(context: Judged) -> list[Turn]:
 
 def is_held_out(context: Judged) -> bool:
     """Return whether a context is kept for measuring, by the hash of its conversation's id."""
-    return int(hashlib.sha1(f"judged {context.id}".encode()).hexdigest(), 16) % HELD_OUT == 0
+    return is_held_out_id(context.id)
+
+
+def is_held_out_id(name: str) -> bool:
+    """Return whether the conversation of that id is kept for measuring."""
+    return int(hashlib.sha1(f"judged {name}".encode()).hexdigest(), 16) % HELD_OUT == 0
 
 
 def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:

@@ -55,7 +55,7 @@ function why({ inside }) {
   );
   if (!inside.candidates.length) return [head, contract(inside)];
   const extra = [...new Set(inside.candidates.flatMap((one) => Object.keys(one)))]
-    .filter((name) => !["text", "why", "score", "log_prob", "similarity", "blank", "tokens"].includes(name) && typeof inside.candidates[0][name] === "number");
+    .filter((name) => !["text", "why", "score", "log_prob", "similarity", "fit", "blank", "tokens"].includes(name) && typeof inside.candidates[0][name] === "number");
   const rows = inside.candidates.map((one) =>
     make(
       "tr", { className: one.why ? "" : "said" },
@@ -64,9 +64,10 @@ function why({ inside }) {
       make("td", { className: "number" }, number(one.score)),
       make("td", { className: "number optional" }, number(one.log_prob)),
       make("td", { className: "number optional" }, number(one.similarity)),
+      make("td", { className: "number optional" }, number(one.fit)),
       ...extra.map((name) => make("td", { className: "number optional" }, number(one[name]))),
     ));
-  const columns = [["reply", ""], ["", ""], ["score", "number"], ["log p", "number optional"], ["remembered", "number optional"],
+  const columns = [["reply", ""], ["", ""], ["score", "number"], ["log p", "number optional"], ["remembered", "number optional"], ["stock", "number optional"],
     ...extra.map((name) => [name, "number optional"])];
   return [
     head,

@@ -1,0 +1,214 @@
+"""Stock replies: which of a fixed set suits is learnt from labels, and the agent may say it."""
+
+import gzip
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dialogue import checkpoint, stock_replies
+from dialogue.agent import DialogueAgent
+from dialogue.checkpoint import Checkpoint
+from dialogue.claims import claims_a_life
+from dialogue.config import DecodeConfig, ModelConfig
+from dialogue.conversation import Conversation
+from dialogue.models.hred import HRED
+from dialogue.models.transformer import Transformer
+from dialogue.words import repeats_ngram, words
+from training import fit_stock
+from training.data.vocabulary import build
+from training.ranking import stock
+from training.reading import contexts
+
+THINGS = ("cat", "dog", "song", "cake", "boat", "moon", "book", "game")
+RARE = "i have no words"
+
+
+@pytest.fixture(scope="module")
+def labels():
+    """Readers named "how old is your cat" for a cat, and "how nice" for everything."""
+    return [
+        {
+            "id": f"talk-{number}",
+            "context": [*(["hello", "how nice"] if number % 2 else []), f"i like my {thing}"],
+            "specific": [f"how old is your {thing}"],
+            "plain": ["how nice", *([RARE] if number == 0 and thing == "cat" else [])],
+        }
+        for number in range(60)
+        for thing in THINGS
+    ]
+
+
+@pytest.fixture
+def place(tmp_path, labels):
+    vocabulary = build(
+        [f"hello. i like my {t}. how nice how old is your {t} i have no words" for t in THINGS],
+        size=40,
+        model_type="word",
+    )
+    config = ModelConfig(vocab_size=len(vocabulary), embedding=16, utterance=8, context=8, hidden=8)
+    torch.manual_seed(0)
+    model = HRED.from_config(config, bos_id=vocabulary.bos_id).eval()
+    checkpoint.save(tmp_path / "model", Checkpoint(model, vocabulary, config, {}))
+    named = {text for one in labels for name in ("specific", "plain") for text in one[name]}
+    lines = "".join(json.dumps(line) + "\n" for line in [{"replies": sorted(named)}, *labels])
+    (tmp_path / "labels.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    return tmp_path
+
+
+def arguments(place, *more):
+    return [
+        f"--checkpoint={place / 'model'}", f"--labels={place / 'labels.jsonl.gz'}",
+        "--device=cpu", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def fitted(place, capsys, monkeypatch):
+    monkeypatch.setattr(stock, "LEARNING_RATE", 0.01)  # there is little to learn from
+    assert fit_stock.main(arguments(place, f"--json={place / 'figures.json'}")) == 0
+    assert "9 stock replies in " in capsys.readouterr().out
+    return place
+
+
+def test_what_readers_named_is_learnt_and_what_is_rarely_named_is_no_stock_reply(fitted):
+    figures = json.loads((fitted / "figures.json").read_text())
+    assert figures["replies"] == 9
+    assert figures["held_out"] + figures["learnt"] == 480
+    assert figures["first_is_specific"] == 1, "of contexts that it has not seen"
+    agent = DialogueAgent.load(fitted / "model", safety="off")
+    assert RARE not in agent.stock.texts
+    for thing in THINGS:
+        (heard,) = agent.hear([Conversation()], [stock.Turn("user", f"i like my {thing}.")])
+        best, second = agent.suiting(heard, count=2)
+        assert (best.text, second.text) == (f"how old is your {thing}", "how nice")
+        assert 1 > best.fit > second.fit > 0.3
+    assert agent.suiting(heard, count=0) == []
+    assert len(agent.suiting(heard, count=99)) == 9
+
+
+def test_a_context_is_read_alike_alone_and_beside_others(fitted):
+    agent = DialogueAgent.load(fitted / "model", safety="off")
+    contexts = [["i like my cat."], ["hello", "how nice", "i like my moon"], ["hello"]]
+    found = stock.read(agent, agent.stock, contexts)
+    together = agent.stock.network(agent.stock._vectors, *found.some([0, 1, 2]))
+    for row in range(3):
+        alone = agent.stock.network(agent.stock._vectors, *found.some([row]))
+        torch.testing.assert_close(together[[row]], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_agent_weighs_stock_replies_beside_the_others(fitted):
+    def answered(**settings):
+        decode = DecodeConfig(method="beam", beam_size=3, **settings)
+        agent = DialogueAgent.load(fitted / "model", decode=decode, safety="off")
+        return agent.answer([Conversation()], ["i like my cat."])[0].candidates
+
+    found = {one.text: one.fit for one in answered(stock=2) if one.fit is not None}
+    assert set(found) == {"how old is your cat", "how nice"}
+    assert all(one.fit is None for one in answered(stock=0))
+    assert all(one.log_prob < 0 for one in answered(stock=2))
+
+
+def test_late_answers_and_prefixes_leave_stock_replies_out(fitted):
+    decode = DecodeConfig(method="beam", beam_size=3)
+    agent = DialogueAgent.load(fitted / "model", decode=decode, safety="off")
+    for more in ({"deadline": 0.0}, {"prefixes": ["how"]}):
+        (reply,) = agent.answer([Conversation()], ["i like my cat."], **more)
+        assert all(one.fit is None for one in reply.candidates)
+
+
+def test_stock_replies_of_other_weights_are_not_used(fitted):
+    source = checkpoint.load(fitted / "model")
+    assert source.stock is not None
+    with torch.no_grad():
+        next(source.model.parameters()).add_(1)
+    checkpoint.save(fitted / "model", source)
+    assert checkpoint.load(fitted / "model").stock is None
+    assert DialogueAgent.load(fitted / "model").suiting(Conversation()) == []
+
+
+def test_a_broken_file_is_named_with_what_to_do(fitted):
+    path = fitted / "model" / stock_replies.FILE
+    whole, tensors = path.read_bytes(), load_file(path)
+    source = checkpoint.load(fitted / "model", with_stock=False)
+    metadata = {"model": checkpoint.fingerprint(source), "texts": '["one"]', "about": "{}"}
+
+    def refused():
+        with pytest.raises(ValueError, match=r"holds no stock replies .*training\.fit_stock"):
+            checkpoint.load(fitted / "model")
+
+    path.write_bytes(whole[:-9])
+    refused()
+    save_file(tensors, path, metadata=metadata)  # nine replies in the network, one in the texts
+    refused()
+    name = "outputs.bias"
+    save_file(
+        tensors | {name: tensors[name] * float("nan")},
+        path,
+        metadata=metadata | {"texts": json.dumps(["how nice"] * 9)},
+    )
+    refused()
+    path.write_bytes(b"nonsense")
+    refused()
+    assert fit_stock.main(arguments(fitted)) == 0, "what cannot be read can be replaced"
+    assert checkpoint.load(fitted / "model").stock is not None
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('{"id": "", "context": ["hi"], "specific": [], "plain": "no list"}', "plain is 'no list'"),
+        ('{"id": "", "context": [], "specific": [], "plain": []}', "the context has no turn"),
+        ('{"id": "", "specific": [], "plain": []}', "line 1: not a labelled context"),
+        ('{"id": "", "context": ["hi"], "specific": ["a"], "plain": []}', "'a' was not among"),
+        ('{"replies": ["a", 1]}', "line 1: not a labelled context"),
+        ("[1]", "line 1: not a labelled context"),
+        ("nonsense", "line 1: not a labelled context"),
+        ("", "0 labelled contexts with 0 replies named 5 times are too few"),
+    ],
+)
+def test_labels_that_are_none_are_refused_in_one_line(place, capsys, lines, message):
+    (place / "labels.jsonl").write_text(lines)
+    arguments_of = [f"--checkpoint={place / 'model'}", f"--labels={place / 'labels.jsonl'}"]
+    assert fit_stock.main(arguments_of) == 2
+    assert message in capsys.readouterr().err
+    assert not (place / "model" / stock_replies.FILE).exists()
+
+
+def test_nothing_is_learnt_of_replies_that_were_not_on_offer(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    first = {"id": "1", "context": ["hi"], "specific": ["a"], "plain": []}
+    other = {"id": "2", "context": ["oh"], "specific": [], "plain": ["b"]}
+    again = {"id": "1", "context": ["hi"], "specific": [], "plain": ["c"]}
+    lines = [{"replies": ["a", "b"]}, first, other, {"replies": ["c", "d"]}, again]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    twice, once = stock.load(path)
+    assert (twice.suits, twice.offered) == ({"a": 1.0, "c": stock.PLAIN}, {"a", "b", "c", "d"})
+    assert (once.suits, once.offered) == ({"b": stock.PLAIN}, {"a", "b"})
+
+
+def test_labels_that_are_not_there_are_refused_by_name(place, capsys):
+    assert fit_stock.main([f"--checkpoint={place / 'model'}", "--labels=none.jsonl"]) == 2
+    assert "none.jsonl cannot be read" in capsys.readouterr().err
+
+
+def test_a_model_whose_history_is_no_vector_has_no_stock_replies(place, capsys):
+    source = checkpoint.load(place / "model")
+    config = replace(source.config, hidden=8, heads=2)
+    model = Transformer.from_config(config, bos_id=source.vocabulary.bos_id).eval()
+    checkpoint.save(place / "model", replace(source, model=model, config=config))
+    assert fit_stock.main(arguments(place)) == 2
+    assert "Transformer has no history vector" in capsys.readouterr().err
+
+
+def test_the_projects_labels_hold_only_known_replies_and_no_everyday_context():
+    labelled = stock.load()
+    assert len(labelled) > 10_000
+    assert len({one.id for one in labelled}) == len(labelled), "one context of a conversation"
+    replies = {text for one in labelled for text in one.offered}
+    assert len({" ".join(words(text)) for text in replies}) == len(replies)
+    assert not [text for text in replies if claims_a_life(text) or repeats_ngram(text, 3)]
+    everyday = {c.turns[-1].lower() for name in contexts.OURS for c in contexts.load(name)}
+    assert not everyday & {one.turns[-1].lower() for one in labelled if len(one.turns) == 1}

@@ -1,0 +1,256 @@
+"""Fit stock replies: the network of dialogue.stock_replies learns which of them suits when.
+
+    {"replies": ["How old is she now?", "That took courage.", ...]}
+    {"id": "...", "context": ["...", "..."], "specific": ["How old is she now?"], "plain": ["..."]}
+
+A line of the labels is a context, which ends with the person's turn, and the replies that a reader
+named for it: specific ones, which belong right there, and plain ones, which would fit elsewhere,
+too. A line of replies says which the reader chose from in the lines after it; nothing is learnt of
+those that were not on offer. A context may be labelled twice, from two offers. The set is all
+replies that are named often enough to be learnt.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import trange
+
+from dialogue.agent import DialogueAgent
+from dialogue.conversation import Conversation, Turn
+from dialogue.models.history import history_vectors
+from dialogue.recognised import as_recognised, as_written
+from dialogue.stock_replies import StockNetwork, StockReplies, token_vectors
+from dialogue.text_files import decoded
+from training import corpora
+from training.ranking.judging import is_held_out_id
+
+FILE = Path(corpora.__file__).parent / "stock_replies.jsonl.gz"
+LEAST = 5  # times that a reply must be named
+PLAIN = 0.55  # what a plain reply is worth where a specific one is worth 1, much as in the SSA
+EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 40, 64, 1e-3, 0.05
+CHUNK = 256  # contexts that are read at a time
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A context and the replies that a reader named for it, with what each is worth.
+
+    offered: the replies that were chosen from.
+    """
+
+    id: str
+    turns: tuple[str, ...]
+    suits: Mapping[str, float]
+    offered: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """What the network reads of N contexts: histories (N, C), and tokens of the last two turns."""
+
+    histories: Tensor
+    last: list[Tensor]
+    before: list[Tensor]
+
+    def some(self, rows: Sequence[int]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Return what is read of some of them."""
+        return (
+            self.histories[list(rows)],
+            [self.last[row] for row in rows],
+            [self.before[row] for row in rows],
+        )
+
+
+def load(path: Path = FILE) -> list[Labelled]:
+    """Load labels. Raises ValueError, naming the line, if one is no labelled context."""
+    try:
+        data = path.read_bytes()
+        text = decoded(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    found: dict[tuple[str, tuple[str, ...]], Labelled] = {}
+    offered: frozenset[str] = frozenset()
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            if "replies" in entry:
+                offered = frozenset(_texts(entry, "replies"))
+                continue
+            one = _labelled(entry, offered)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}, line {number}: not a labelled context ({error!r}); see {__name__}"
+            ) from None
+        before = found.get((one.id, one.turns))
+        if before is not None:
+            one = replace(
+                one, suits={**before.suits, **one.suits}, offered=before.offered | one.offered
+            )
+        found[one.id, one.turns] = one
+    return list(found.values())
+
+
+def _labelled(entry: Mapping[str, Any], offered: frozenset[str]) -> Labelled:
+    turns, specific, plain = (_texts(entry, name) for name in ("context", "specific", "plain"))
+    if not turns:
+        raise ValueError("the context has no turn")
+    suits = dict.fromkeys(plain, PLAIN) | dict.fromkeys(specific, 1.0)
+    if not suits.keys() <= offered:
+        raise ValueError(f"{min(suits.keys() - offered)!r} was not among the replies on offer")
+    return Labelled(str(entry["id"]), tuple(turns), suits, offered)
+
+
+def _texts(entry: Mapping[str, Any], name: str) -> list[str]:
+    texts = entry[name]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{name} is {texts!r}, not a list of texts")
+    return texts
+
+
+def fit(
+    agent: DialogueAgent, labelled: Sequence[Labelled], *, seed: int
+) -> tuple[StockReplies, dict[str, Any]]:
+    """Fit stock replies to labels; return them, and figures of the contexts held out.
+
+    Raises ValueError if there are too few labels, or if the model's history is no vector.
+    """
+    vectors, empty = token_vectors(agent.model), history_vectors(agent.empty_history)
+    if vectors is None or empty is None:
+        raise ValueError(
+            f"{type(agent.model).__name__} has no history vector or no embedding, "
+            "from which the network of stock replies reads a context"
+        )
+    named = Counter(text for one in labelled for text in one.suits)
+    texts = sorted(text for text, count in named.items() if count >= LEAST)
+    held_out = [row for row, one in enumerate(labelled) if is_held_out_id(one.id)]
+    learnt = [row for row, one in enumerate(labelled) if not is_held_out_id(one.id)]
+    if not (texts and held_out and learnt):
+        raise ValueError(
+            f"{len(labelled)} labelled contexts with {len(texts)} replies named {LEAST} times are "
+            "too few to learn from some and measure on others"
+        )
+    torch.manual_seed(seed)
+    network = StockNetwork(
+        len(texts), history=empty.shape[1], vocab_size=len(vectors), embedding=vectors.shape[1]
+    ).to(agent.device)
+    stock = StockReplies(texts, network, vectors)
+    contexts = read(agent, stock, [one.turns for one in labelled])
+    _prepare(network, contexts, learnt)
+    places = {text: place for place, text in enumerate(texts)}
+    worth = torch.full((len(labelled), len(texts)), torch.nan, device=agent.device)
+    for row, one in enumerate(labelled):
+        worth[row, [places[text] for text in one.offered if text in places]] = 0
+        for text, value in one.suits.items():
+            if text in places:
+                worth[row, places[text]] = value
+    _train(network, vectors, contexts, worth, learnt, seed=seed)
+    return stock, _figures(network, vectors, contexts, worth, held_out) | {
+        "replies": len(texts), "learnt": len(learnt)
+    }  # fmt: skip
+
+
+@torch.inference_mode()
+def read(agent: DialogueAgent, stock: StockReplies, contexts: Sequence[Sequence[str]]) -> Contexts:
+    """Read contexts, the person's turns as a speech recogniser would write them."""
+    spoken = [
+        [
+            Turn("bot", text) if (len(turns) - at) % 2 == 0
+            else Turn("user", as_written(as_recognised(text)))
+            for at, text in enumerate(turns)
+        ]
+        for turns in contexts
+    ]  # fmt: skip
+    by_length: dict[int, list[int]] = {}
+    for row, turns in enumerate(spoken):
+        by_length.setdefault(len(turns), []).append(row)
+    histories: list[Tensor | None] = [None] * len(spoken)
+    for length, rows in by_length.items():
+        for at in trange(0, len(rows), CHUNK, desc="reading", disable=None):
+            some = rows[at : at + CHUNK]
+            heard = [Conversation() for _ in some]
+            for turn in range(length):
+                heard = agent.hear(heard, [spoken[row][turn] for row in some])
+            for row, conversation in zip(some, heard, strict=True):
+                histories[row] = cast(Tensor, conversation.history)
+    encode = agent.vocabulary.encode
+    return Contexts(
+        torch.cat([cast(Tensor, one) for one in histories]).float(),
+        stock.tokens(encode(turns[-1].text) for turns in spoken),
+        stock.tokens(encode(turns[-2].text) if len(turns) > 1 else [] for turns in spoken),
+    )
+
+
+def _prepare(network: StockNetwork, contexts: Contexts, learnt: Sequence[int]) -> None:
+    """Keep in the network how histories are spread, and how rare each token is."""
+    known = contexts.histories[list(learnt)]
+    network.mean.copy_(known.mean(0))
+    network.spread.copy_(known.std(0).clamp_min(1e-3))
+    seen = torch.zeros_like(network.rarity)
+    for row in learnt:
+        seen[sorted(set(contexts.last[row].tolist()))] += 1
+    network.rarity.copy_((1 + len(learnt) / (1 + seen)).log() / 5)
+
+
+def _train(
+    network: StockNetwork,
+    vectors: Tensor,
+    contexts: Contexts,
+    worth: Tensor,
+    learnt: Sequence[int],
+    *,
+    seed: int,
+) -> None:
+    # Few of the replies suit a context: without this the first steps would only learn that.
+    torch.nn.init.constant_(network.outputs.bias, -4)
+    rng, order = random.Random(seed), list(learnt)
+    steps = max(1, EPOCHS * len(order) // BATCH)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    network.train()
+    some: list[int] = []
+    for _ in trange(steps, desc="fitting", disable=None):
+        if len(some) < BATCH:
+            rng.shuffle(order)
+            some = some + order
+        rows, some = some[:BATCH], some[BATCH:]
+        known = worth[rows].isfinite()
+        loss = F.binary_cross_entropy_with_logits(
+            network(vectors, *contexts.some(rows))[known], worth[rows][known], reduction="sum"
+        )
+        optimizer.zero_grad()
+        torch.autograd.backward(loss / len(rows))
+        optimizer.step()
+        schedule.step()
+    network.eval()
+
+
+@torch.inference_mode()
+def _figures(
+    network: StockNetwork,
+    vectors: Tensor,
+    contexts: Contexts,
+    worth: Tensor,
+    held_out: Sequence[int],
+) -> dict[str, float]:
+    """Measure how often the best of the replies on offer is one that the reader named."""
+    held = worth[list(held_out)]
+    weights = network(vectors, *contexts.some(held_out)).masked_fill(held.isnan(), -torch.inf)
+    found = held.gather(1, weights.argmax(1, keepdim=True))
+    return {
+        "held_out": len(held_out),
+        "first_is_named": float((found > 0).float().mean()),
+        "first_is_specific": float((found == 1).float().mean()),
+    }
