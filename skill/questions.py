@@ -4,7 +4,9 @@ An open microphone must not leave people at a loss. After "hello", "okay" or "th
 reply of only a few words, and after two answers in a row without a question, a question is added
 that fits what was said. Otherwise a statement stands alone: most people talk on, and the others
 hear the reprompt, which is a question. Nothing is added to a question, or to a reply that invites
-an answer in other words ("tell me about it"). No other module adds questions.
+an answer in other words ("tell me about it"). Somebody who talks at length is not at a loss: only a
+question about what they told is added then, none that fits anything ("what do you think?"). No
+other module adds questions.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ REMEMBERED = 6  # none of the last so many questions is repeated before the othe
 GENTLE_TURNS = 3  # for this many turns after a crisis or sorrow there is no small talk
 LEADS = 2  # somebody who asks this many questions in a row is leading the conversation
 QUIET_TURNS = 2  # after this many answers without a question, even a loosely fitting one is asked
+TALKATIVE_WORDS = 6  # somebody who says that many needs no help to talk on
 FLAT_WORDS = 4  # a reply of at most this many words gives people nothing to respond to
 # Greetings and replies such as "okay" have at most this many words. Longer texts are not matched
 # against those patterns, which would take long.
@@ -331,8 +334,9 @@ def follow_up(
     wordings, wait = _fitting(reply, said, heard, about)
     if before.gentle or is_heavy:
         wordings = phrases.ASK_GENTLY
+    talks_on = not about and len(heard.split()) >= TALKATIVE_WORDS and wordings in _LOOSE
     # A short reply gives people nothing to take up, so it gets its question at once.
-    if leads or (before.quiet < wait and len(said.split()) > FLAT_WORDS):
+    if leads or talks_on or (before.quiet < wait and len(said.split()) > FLAT_WORDS):
         return "", Asking(before.asked, led, min(before.quiet + 1, QUIET_TURNS), gentle)
     # When all wordings of a kind were used lately, the one used longest ago comes again.
     fresh = [wording for wording in wordings if wording not in before.asked]
@@ -458,6 +462,10 @@ def _count(value: object, limit: int) -> int:
     return min(value, limit) if isinstance(value, int) and value > 0 else 0
 
 
+_LOOSE = (  # they fit whatever was said
+    phrases.ASK_ON, phrases.ASK_AGREE, phrases.ASK_RIGHT, phrases.ASK_WHETHER, phrases.ASK_ADVICE,
+    phrases.ASK_GENTLY,
+)  # fmt: skip
 _ALL = frozenset(
     question
     for wordings in (

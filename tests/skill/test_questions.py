@@ -4,7 +4,7 @@ import pytest
 
 from dialogue.safety import answers
 from skill import phrases, questions
-from skill.questions import Asking
+from skill.questions import Asking, follow_up
 
 from .conftest import read_request, spoken
 
@@ -188,3 +188,16 @@ def test_a_greeting_through_the_whole_skill_ends_with_a_question(post, agent):
     agent.reply = "Hi!"
     envelope = read_request("chat_without_session")
     assert spoken(post(envelope)).endswith("?")
+
+
+def test_who_talks_at_length_is_not_asked_what_fits_anything():
+    def question(utterance, reply="That's how it is, I think, with a laugh and a radio."):
+        return follow_up(reply, utterance, about="", before=Asking(), seed="1")[0]
+
+    assert question("her laugh mostly")
+    assert not question("her laugh i think and she always had the radio on in the kitchen")
+    assert question("i went to the lake with my sister and we swam all afternoon"), "about that"
+    assert question("okay"), "somebody at a loss"
+    after = follow_up("Right.", "one two three four five six seven eight", about="",
+                      before=Asking(quiet=0), seed="1")  # fmt: skip
+    assert after == ("", Asking(quiet=1))
