@@ -1,12 +1,12 @@
 """The dialogue agent: utterances in, replies out.
 
     utterance -> history --+-> search ------------------------------+-> likelihoods -> ranker
-                           +-> replies recalled to what is like it -+        |
-                           +-> stock replies that are likely to suit -+        |
-                                              the best candidate that may be said
+                           +-> replies recalled to what is like it -+                    |
+                           +-> stock replies likely to suit --------+                    |
+                                                        the best candidate that may be said
 
-Each step is a module's: models encode, decoding.search finds, recall.py recalls, candidates.py
-computes likelihoods, ranking.py ranks and choosing.py chooses.
+Each step is a module's: models encode, decoding.search finds, recall.py recalls, stock_replies.py
+proposes, candidates.py computes likelihoods, ranking.py ranks and choosing.py chooses.
 """
 
 from __future__ import annotations
