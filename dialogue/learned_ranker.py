@@ -24,11 +24,11 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from dialogue import tensor_file
 from dialogue.atomic_file import replace_file
 from dialogue.conversation import Conversation
 from dialogue.feelings import HEARD, SAID, Feelings
@@ -398,11 +398,8 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> LearnedR
     if not path.exists():
         return None
     try:
-        # Not mapped into memory: a file that is cut meanwhile would end the process.
-        data = path.read_bytes()
-        tensors = {name: tensor.float() for name, tensor in read_tensors(data).items()}
-        size = int.from_bytes(data[:8], "little")  # safetensors: a header of JSON, then the numbers
-        metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+        halves, metadata = tensor_file.read(path)
+        tensors = {name: tensor.float() for name, tensor in halves.items()}
         settings = json.loads(metadata["config"])
         config = RankerConfig(
             **{field.name: settings[field.name] for field in fields(RankerConfig)}

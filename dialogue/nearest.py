@@ -9,7 +9,6 @@ components, Pearson 1901), in 4 bits each: 100,000 of them take 5 MB in a checkp
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dialogue import tensor_file
 from dialogue.atomic_file import replace_file
 
 FILE = "replies.safetensors"  # in a checkpoint's folder, beside the replies
@@ -96,11 +95,9 @@ def load(path: Path, *, model: str, count: int, size: int) -> Nearest | None:
     many numbers a history has. Raises ValueError if the file is broken or of other replies.
     """
     try:
-        data = path.read_bytes()
-        length = int.from_bytes(data[:8], "little")  # safetensors: a header of JSON comes first
-        if json.loads(data[8 : 8 + length])["__metadata__"]["model"] != model:
+        tensors, metadata = tensor_file.read(path)
+        if metadata["model"] != model:
             return None
-        tensors = read_tensors(data)
         mean, axes, scale, codes = (tensors[name] for name in ("mean", "axes", "scale", "codes"))
         half = axes.shape[-1] // 2
         found = (mean.shape, axes.shape, scale.shape, codes.shape, codes.dtype)

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dialogue import tensor_file
 from dialogue.atomic_file import replace_file
 
 FILE = "stock_replies.safetensors"  # in a checkpoint's folder
@@ -168,16 +168,14 @@ def load(
     if not path.exists() or vectors is None or history is None:
         return None
     try:
-        data = path.read_bytes()  # not mapped: a file that is cut meanwhile would end the process
-        size = int.from_bytes(data[:8], "little")  # safetensors: a header of JSON comes first
-        metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+        halves, metadata = tensor_file.read(path)
         if metadata["model"] != model:
             return None
         texts = [str(text) for text in json.loads(metadata["texts"])]
         network = StockNetwork(
             len(texts), history=history, vocab_size=vectors.shape[0], embedding=vectors.shape[1]
         )
-        tensors = {name: tensor.float() for name, tensor in read_tensors(data).items()}
+        tensors = {name: tensor.float() for name, tensor in halves.items()}
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise ValueError("it holds NaN or infinity")
         network.load_state_dict(tensors)
