@@ -5,7 +5,7 @@
                            +-> stock replies likely to suit --------+                    |
                                                         the best candidate that may be said
 
-Each step is a module's: models encode, decoding.search finds, recall.py recalls, stock_replies.py
+Each step is a module's: models encode, decoding.search finds, known_replies.py recalls and
 proposes, candidates.py computes likelihoods, ranking.py ranks and choosing.py chooses.
 """
 
@@ -35,26 +35,23 @@ from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.paths import Hypothesis
 from dialogue.decoding.search import search
-from dialogue.limits import BLOCKED_REPLIES, limits_of, limits_of_settings, read_phrases
+from dialogue.known_replies import Known, KnownReplies
+from dialogue.limits import limits_of, limits_of_settings, read_phrases
 from dialogue.models import History, prepare
 from dialogue.models.history import (
     empty_history,
     history_from_bytes,
-    history_vectors,
     rows_apart,
 )
 from dialogue.ranking import Candidate, RecallRanker, ranked, ranker_of
 from dialogue.recall import Recalled
 from dialogue.safety import Level, guard
-from dialogue.stock_replies import Stock
 from dialogue.store import Conversations, ConversationStore
 from dialogue.vocabulary import without_marks
-from dialogue.words import ngrams
 
 log = logging.getLogger(__name__)
 
 HEARD_TOKENS = 128  # of a longer utterance its last tokens are read
-RECALLED_TURNS = 6  # that a remembered reply may speak of
 STAGES = ("hear", "search", "recall", "rank", "choose", "say")  # say: into the history
 FALLBACK = "i don't know what to say to that. what else is on your mind?"  # where none may be said
 
@@ -116,7 +113,7 @@ class DialogueAgent:
         self.prepared = prepare(source.model, precision)
         self.device = next(source.model.parameters()).device
         self.empty_history: History = empty_history(source.model)
-        self.recall, self.stock = source.recall, source.stock
+        self.known = KnownReplies(source.recall, source.stock, source.vocabulary)
         self._source = source  # whose own ranker the settings may name
         self._store: Conversations = ConversationStore() if store is None else store  # may be false
         self._lock = threading.Lock()
@@ -314,7 +311,7 @@ class DialogueAgent:
         # A known reply cannot be made to begin with a prefix.
         begun = prefixes or [""] * len(heard)
         known = [
-            () if prefix else self.known(conversation)
+            () if prefix else self.known.find(conversation, self.decode_config)
             for prefix, conversation in zip(begun, heard, strict=True)
         ]
         stages.end("recall")
@@ -391,44 +388,6 @@ class DialogueAgent:
         found, _ = self._candidates(conversations, hypotheses, [()] * len(conversations), until)
         return found
 
-    def recalled(self, conversation: Conversation, *, count: int | None = None) -> list[Recalled]:
-        """Recall replies to moments like the last turn of a conversation, the most alike first.
-
-        count: how many; None: as the settings say.
-        """
-        *before, last = [turn.text for turn in conversation.turns[-RECALLED_TURNS - 1 :]]
-        history = None if conversation.history is None else history_vectors(conversation.history)
-        count = self.decode_config.recall if count is None else count
-        return self.recall.find(last, before, count=count, history=history)
-
-    def suiting(self, conversation: Conversation, *, count: int | None = None) -> list[Stock]:
-        """Find the stock replies that suit the last turn of a conversation best, best first.
-
-        count: how many; None: as the settings say.
-        """
-        if self.stock is None or conversation.history is None:
-            return []
-        history = history_vectors(conversation.history)
-        if history is None:
-            return []
-        before, last = (["", *(turn.text for turn in conversation.turns)])[-2:]
-        encode = self.vocabulary.encode
-        count = self.decode_config.stock if count is None else count
-        return self.stock.find(history, encode(last), encode(before), count=count)
-
-    def known(self, conversation: Conversation) -> list[Recalled | Stock]:
-        """Return the remembered and the stock replies to choose from, each text once.
-
-        Like the search's own, none copies an n-gram of the bot's last replies, of words here.
-        """
-        n, recalled = self.decode_config.block_reply_ngrams, self.recalled(conversation)
-        texts = {one.text for one in recalled}
-        found: list[Recalled | Stock] = list(recalled)
-        found += [one for one in self.suiting(conversation) if one.text not in texts]
-        last = [without_marks(text) for text in conversation.said("bot")[-BLOCKED_REPLIES:]]
-        said = {gram for text in last for gram in ngrams(text, n)} if n else set()
-        return [one for one in found if not said.intersection(ngrams(one.text, n))]
-
     def score(
         self,
         conversation: Conversation,
@@ -478,7 +437,7 @@ class DialogueAgent:
         self,
         conversations: Sequence[Conversation],
         hypotheses: Sequence[Sequence[Hypothesis]],
-        known: Sequence[Sequence[Recalled | Stock]],
+        known: Sequence[Sequence[Known]],
         until: Sequence[float],
     ) -> tuple[list[list[Candidate]], list[bool]]:
         """Make the candidates; say of which conversations the deadline left no time to score them.

@@ -11,6 +11,7 @@ from torch import Tensor
 from dialogue.conversation import Conversation
 from dialogue.decoding.paths import Hypothesis
 from dialogue.decoding.scoring import log_probs_of
+from dialogue.known_replies import Known
 from dialogue.models import History, PreparedModel
 from dialogue.models.history import stack_histories
 from dialogue.ranking import Candidate
@@ -52,7 +53,7 @@ class Scorer:
         self,
         conversations: Sequence[Conversation],
         hypotheses: Sequence[Sequence[Hypothesis]],
-        known: Sequence[Sequence[Recalled | Stock]],
+        known: Sequence[Sequence[Known]],
         *,
         in_time: Sequence[bool],
         need_blank: bool,

@@ -56,9 +56,11 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
             (conversation,) = agent.hear([conversation], [turn])
         remembered = {
             one_form(one.text): one.similarity
-            for one in agent.recalled(conversation, count=RECALLED)
+            for one in agent.known.recalled(conversation, count=RECALLED)
         }
-        stock = {one_form(one.text): one.fit for one in agent.suiting(conversation, count=SUITING)}
+        stock = {
+            one_form(one.text): one.fit for one in agent.known.suiting(conversation, count=SUITING)
+        }
         texts = [reply.text for reply in replies]
         candidates = tuple(
             agent.score(

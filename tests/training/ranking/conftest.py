@@ -2,6 +2,7 @@
 
 import pytest
 
+from dialogue.vocabulary import Vocabulary
 from training.data.vocabulary import build
 
 THINGS = ("cat", "dog", "song", "cake", "boat", "moon", "book", "game")
@@ -9,7 +10,7 @@ SMALL = {"width": 32, "heads": 2, "layers": 1, "hidden": 16, "judges": 2, "dropo
 
 
 @pytest.fixture(scope="module")
-def vocabulary():
+def vocabulary() -> Vocabulary:
     return build(
         [f"i like my {thing}. what is your {thing} like?" for thing in THINGS] * 3,
         size=80,

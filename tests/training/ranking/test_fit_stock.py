@@ -79,23 +79,23 @@ def test_what_readers_named_is_learnt_and_what_is_rarely_named_is_no_stock_reply
     assert figures["held_out"] + figures["learnt"] == 480
     assert figures["first_is_specific"] == 1, "of contexts that it has not seen"
     agent = DialogueAgent.load(fitted / "model", safety="off")
-    assert RARE not in agent.stock.texts
+    assert RARE not in agent.known.stock.texts
     for thing in THINGS:
         (heard,) = agent.hear([Conversation()], [stock.Turn("user", f"i like my {thing}.")])
-        best, second = agent.suiting(heard, count=2)
+        best, second = agent.known.suiting(heard, count=2)
         assert (best.text, second.text) == (f"how old is your {thing}", "how nice")
         assert 1 > best.fit > second.fit > 0.3
-    assert agent.suiting(heard, count=0) == []
-    assert len(agent.suiting(heard, count=99)) == 9
+    assert agent.known.suiting(heard, count=0) == []
+    assert len(agent.known.suiting(heard, count=99)) == 9
 
 
 def test_a_context_is_read_alike_alone_and_beside_others(fitted):
     agent = DialogueAgent.load(fitted / "model", safety="off")
     contexts = [["i like my cat."], ["hello", "how nice", "i like my moon"], ["hello"]]
-    found = stock.read(agent, agent.stock, contexts)
-    together = agent.stock.network(agent.stock._vectors, *found.some([0, 1, 2]))
+    found = stock.read(agent, agent.known.stock, contexts)
+    together = agent.known.stock.network(agent.known.stock._vectors, *found.some([0, 1, 2]))
     for row in range(3):
-        alone = agent.stock.network(agent.stock._vectors, *found.some([row]))
+        alone = agent.known.stock.network(agent.known.stock._vectors, *found.some([row]))
         torch.testing.assert_close(together[[row]], alone, atol=1e-5, rtol=1e-5)
 
 
@@ -126,7 +126,7 @@ def test_stock_replies_of_other_weights_are_not_used(fitted):
         next(source.model.parameters()).add_(1)
     checkpoint.save(fitted / "model", source)
     assert checkpoint.load(fitted / "model").stock is None
-    assert DialogueAgent.load(fitted / "model").suiting(Conversation()) == []
+    assert DialogueAgent.load(fitted / "model").known.suiting(Conversation(), count=3) == []
 
 
 def test_a_broken_file_is_named_with_what_to_do(fitted):
