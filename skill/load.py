@@ -280,7 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--think",
         type=float,
         default=THINK,
-        help="seconds before each utterance (default: %(default)s)",
+        help="mean seconds before each utterance; they vary by half (default: %(default)s)",
     )
     add_checkpoint(parser)
     asked = parser.parse_args(arguments)

@@ -53,7 +53,7 @@ class Talker(FastHttpUser):
             session = self.turn(session, utterance)
             if not session.is_open:
                 return
-            time.sleep(OPTIONS["think"])
+            time.sleep(pause())
 
     def turn(self, session: device.Session, utterance: str | None) -> device.Session:
         """Say something, record how it was answered, and return the session afterwards."""
@@ -89,6 +89,15 @@ class Talker(FastHttpUser):
             "steps": steps if spoken and counts else 1,  # of the session's own count of turns
         }
         return further
+
+
+def pause() -> float:
+    """Return the seconds before the next utterance.
+
+    They vary by half: if everybody paused equally long, people who were once answered together
+    would come back together ever after.
+    """
+    return float(OPTIONS["think"]) * random.uniform(0.5, 1.5)
 
 
 def signed(body: bytes) -> dict[str, str]:
