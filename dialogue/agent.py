@@ -46,6 +46,7 @@ from dialogue.models.history import (
 from dialogue.ranking import Candidate, RecallRanker, ranked, ranker_of
 from dialogue.recall import Recalled
 from dialogue.safety import Level, guard
+from dialogue.stock_replies import Stock
 from dialogue.store import Conversations, ConversationStore
 from dialogue.vocabulary import without_marks
 
@@ -394,14 +395,14 @@ class DialogueAgent:
         texts: Sequence[str],
         *,
         similarities: Mapping[str, float] | None = None,
-        fits: Mapping[str, float] | None = None,
+        stock: Mapping[str, Stock] | None = None,
     ) -> list[Candidate]:
         """Make a candidate of each text, with its likelihood after the last turn and without it.
 
-        similarities: of the texts that are to be taken for remembered replies. fits: of those that
+        similarities: of the texts that are to be taken for remembered replies. stock: those that
         are to be taken for stock ones.
         """
-        return self._scorer.of_texts(conversation, texts, similarities or {}, fits or {})
+        return self._scorer.of_texts(conversation, texts, similarities or {}, stock or {})
 
     def rank(self, conversation: Conversation, texts: Sequence[str]) -> list[Candidate]:
         """Order any texts by how well they answer the last turn, best first, as candidates are."""

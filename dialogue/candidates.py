@@ -83,6 +83,7 @@ class Scorer:
                     len(ids),
                     similarity=one.similarity if isinstance(one, Recalled) else None,
                     fit=one.fit if isinstance(one, Stock) else None,
+                    is_topical=isinstance(one, Stock) and one.is_topical,
                 )
                 for one, ids in encoded[row]
             ]
@@ -102,11 +103,11 @@ class Scorer:
         conversation: Conversation,
         texts: Sequence[str],
         similarities: Mapping[str, float],
-        fits: Mapping[str, float],
+        stock: Mapping[str, Stock],
     ) -> list[Candidate]:
         """Make a candidate of each text, as an answer to a conversation's last turn.
 
-        similarities: of the texts that are remembered replies. fits: of those that are stock ones.
+        similarities: of the texts that are remembered replies. stock: those that are stock ones.
         """
         token_ids = [tuple(self._vocabulary.encode(text)) for text in texts]
         log_probs: dict[Asked, float] = {}
@@ -114,14 +115,16 @@ class Scorer:
             asked: list[Asked] = [
                 (row, ids)
                 for text, ids in zip(texts, token_ids, strict=True)
-                if (text in similarities or text in fits) == are_known
+                if (text in similarities or text in stock) == are_known
                 for row in (0, None)
             ]
             log_probs |= self._log_probs([conversation], asked, most=most)
         return [
             Candidate(
                 text, log_probs[0, ids], log_probs[0, ids], log_probs[None, ids], len(ids),
-                similarity=similarities.get(text), fit=fits.get(text),
+                similarity=similarities.get(text),
+                fit=stock[text].fit if text in stock else None,
+                is_topical=text in stock and stock[text].is_topical,
             )
             for text, ids in zip(texts, token_ids, strict=True)
         ]  # fmt: skip

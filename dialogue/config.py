@@ -162,7 +162,10 @@ class DecodeConfig:
         6, "remembered replies among the candidates, if the checkpoint has any; 0: none"
     )
     stock: int = setting(
-        3, "stock replies among the candidates, if the checkpoint has any; 0: none"
+        3, "plain stock replies among the candidates, if the checkpoint has any; 0: none"
+    )
+    topical: int = setting(
+        2, "topical stock replies among the candidates, if the checkpoint has any; 0: none"
     )
     recall_from: float = setting(
         0.3, "score from which a remembered reply ranks above whatever the search finds"
@@ -192,6 +195,7 @@ class DecodeConfig:
             "seed",
             "recall",
             "stock",
+            "topical",
         )
         _at_least(
             self, float("-inf"), "length_bonus", "recall_from", "recall_likelihood", whole=False

@@ -22,11 +22,11 @@ Known = Recalled | Stock
 class KnownReplies:
     """Finds those known replies that may answer the last turn of a conversation.
 
-    recall: what the checkpoint remembers. stock: its stock replies, None if it has none.
+    recall: what the checkpoint remembers. stock: its sets of stock replies.
     """
 
     recall: Recall
-    stock: StockReplies | None
+    stock: tuple[StockReplies, ...]
     vocabulary: Vocabulary
 
     def find(self, conversation: Conversation, decode: DecodeConfig) -> list[Known]:
@@ -36,7 +36,7 @@ class KnownReplies:
         """
         found: list[Known] = list(self.recalled(conversation, count=decode.recall))
         texts = {one.text for one in found}
-        suiting = self.suiting(conversation, count=decode.stock)
+        suiting = self.suiting(conversation, plain=decode.stock, topical=decode.topical)
         found += [one for one in suiting if one.text not in texts]
         n = decode.block_reply_ngrams
         if not n:
@@ -51,13 +51,17 @@ class KnownReplies:
         history = None if conversation.history is None else history_vectors(conversation.history)
         return self.recall.find(last, before, count=count, history=history)
 
-    def suiting(self, conversation: Conversation, *, count: int) -> list[Stock]:
-        """Find the stock replies that suit the last turn best, best first."""
-        if self.stock is None or conversation.history is None:
+    def suiting(self, conversation: Conversation, *, plain: int, topical: int) -> list[Stock]:
+        """Find the stock replies that suit the last turn best, so many of each set, best first."""
+        if not self.stock or conversation.history is None:
             return []
         history = history_vectors(conversation.history)
         if history is None:
             return []
         before, last = (["", *(turn.text for turn in conversation.turns)])[-2:]
-        encode = self.vocabulary.encode
-        return self.stock.find(history, encode(last), encode(before), count=count)
+        heard, said = self.vocabulary.encode(last), self.vocabulary.encode(before)
+        found: list[Stock] = []
+        for replies in self.stock:
+            count = topical if replies.is_topical else plain
+            found += replies.find(history, heard, said, count=count)
+        return found

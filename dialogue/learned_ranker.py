@@ -304,7 +304,7 @@ NUMBERS = (
     "takes for known", "he or she is nobody", "words of the bot's own turns",
     "asks about what was just said", "turns so far", "words heard", "place among the remembered",
     "place among the found", "is an opening", "remembered for an opening",
-    "is a stock reply", "fit", "place among the stock replies",
+    "is a plain stock reply", "is a topical one", "fit", "place among those of its kind",
     "reads as the true reply", "reads as sensible", "reads as specific",
     "glad now", "glad of late", "answers something glad", "feels as the person does",
 )  # fmt: skip
@@ -324,11 +324,12 @@ def described(conversation: Conversation, candidates: Sequence[Candidate]) -> li
         text = without_marks(candidate.text)
         found = stems(text)
         meant, size = _content(found), candidate.tokens + 1
-        asks, remembered, stock = (
+        asks, remembered = (
             float(text.rstrip().endswith("?")),
             float(candidate.similarity is not None),
-            float(candidate.fit is not None),
         )
+        topical = float(candidate.is_topical)
+        plain = float(candidate.fit is not None) - topical
         share = 1 / (1 + len(meant))
         similarity = candidate.similarity or 0.0
         rows.append([
@@ -339,8 +340,8 @@ def described(conversation: Conversation, candidates: Sequence[Candidate]) -> li
             len(set(found) & bots) / (1 + len(found)),
             len(meant & heard) * asks, min(len(turns), 9) / 9, min(len(last), 30) / 30,
             remembered / (1 + place),
-            (1 - remembered - stock) / (1 + place), opens, opens * remembered,
-            stock, candidate.fit or 0.0, stock / (1 + place),
+            (1 - remembered - plain - topical) / (1 + place), opens, opens * remembered,
+            plain, topical, candidate.fit or 0.0, (plain + topical) / (1 + place),
         ])  # fmt: skip
     return rows
 
@@ -356,7 +357,7 @@ def _places(candidates: Sequence[Candidate]) -> list[int]:
         if one.similarity is not None:
             kinds.setdefault("remembered", []).append((one.similarity, at))
         elif one.fit is not None:
-            kinds.setdefault("stock", []).append((one.fit, at))
+            kinds.setdefault("topical" if one.is_topical else "plain", []).append((one.fit, at))
         else:  # a nat a token, or the shortest would lead
             kinds.setdefault("found", []).append((one.log_prob + one.tokens, at))
     places = [0] * len(candidates)

@@ -32,6 +32,7 @@ class Candidate:
     blank: log p(reply), without a history; None where it was not computed.
     tokens: the length, without </s>. similarity: of a remembered reply, between what it answered
     and what was heard; fit: of a stock reply, how likely it is to suit. None of all others.
+    is_topical: whether it is a stock reply that belongs to one kind of moment.
     """
 
     text: str
@@ -42,6 +43,7 @@ class Candidate:
     token_log_probs: tuple[float, ...] = ()  # of each token, that of </s> last where it was reached
     similarity: float | None = None
     fit: float | None = None
+    is_topical: bool = False
 
 
 class Ranker(Protocol):

@@ -1,19 +1,21 @@
-"""Stock replies: a fixed set, each a candidate wherever it is likely to suit.
+"""Stock replies: fixed sets, from which those are candidates that are likely to suit.
 
-    history vector --------------------------+
+    history vector (plain replies only) -----+
     last turn          mean of its tokens  --+-> hidden layer -> P(suits) for each reply
     the turn before       "    "    "      --+
 
-A few hundred plain replies ("How old is she now?", "That took courage.") answer most of what people
-say; the art is to know when. The network learns it from contexts for which readers have named the
-replies that suit, as Smart Reply's does from its users (Kannan et al. 2016, arXiv 1606.04870).
+The art is to know when a fixed reply suits. A network learns it for each of two sets, as Smart
+Reply's does from its users (Kannan et al. 2016, arXiv 1606.04870). *Plain* replies ("That took
+courage.") answer much of what people say; several suit a turn, so each has a probability of its
+own. *Topical* replies ("A cat that knocks things off the table does it for the audience.") belong
+to one kind of moment; one suits or none does, so their probabilities and that of none add up to 1.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,14 @@ from torch import Tensor, nn
 from dialogue import tensor_file
 from dialogue.atomic_file import replace_file
 
-FILE = "stock_replies.safetensors"  # in a checkpoint's folder
-HIDDEN, DROPOUT = 256, 0.6
+PLAIN, TOPICAL = FILES = (  # in a checkpoint's folder
+    "stock_replies.safetensors",
+    "topical_replies.safetensors",
+)
 READ_TOKENS = 24  # of each turn, its last ones
-HISTORY = 0.3  # the spread that a history's numbers are scaled to
+SPREAD = 0.3  # that a history's numbers are scaled to
+LENGTH = 3  # of a bag's vector
+OVERHEARD = 0.2  # share of the tokens that are not read while the network learns
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,25 @@ class Stock:
 
     text: str
     fit: float
+    is_topical: bool = False
+
+
+@dataclass(frozen=True)
+class StockConfig:
+    """The sizes of a network.
+
+    history: numbers of a history vector, 0 to read none. embedding: numbers of a token's vector in
+    the model. own: numbers of its vector in this network, 0 for none.
+    """
+
+    replies: int
+    vocab_size: int
+    embedding: int
+    history: int = 0
+    own: int = 0
+    hidden: int = 256
+    dropout: float = 0.6
+    is_topical: bool = False
 
 
 class StockNetwork(nn.Module):
@@ -50,56 +75,68 @@ class StockNetwork(nn.Module):
     spread: Tensor
     rarity: Tensor
 
-    def __init__(self, replies: int, *, history: int, vocab_size: int, embedding: int) -> None:
+    def __init__(self, config: StockConfig) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(history))
-        self.register_buffer("spread", torch.ones(history))
-        self.register_buffer("rarity", torch.ones(vocab_size))  # inverse document frequency
-        self.inputs = nn.Linear(history + 2 * embedding + 2, HIDDEN)
-        self.outputs = nn.Linear(HIDDEN, replies)
+        self.config = config
+        self.register_buffer("mean", torch.zeros(config.history))
+        self.register_buffer("spread", torch.ones(config.history))
+        self.register_buffer("rarity", torch.ones(config.vocab_size))  # inverse document frequency
+        self.own = nn.Embedding(config.vocab_size, config.own) if config.own else None
+        size = config.history + 2 * (config.embedding + config.own) + 2
+        self.inputs = nn.Linear(size, config.hidden)
+        # One more output of topical replies: that none suits.
+        self.outputs = nn.Linear(config.hidden, config.replies + config.is_topical)
 
     def forward(
         self, vectors: Tensor, histories: Tensor, last: Sequence[Tensor], before: Sequence[Tensor]
     ) -> Tensor:
-        """Weigh the replies for N contexts, as logits (N, R).
+        """Weigh the replies for N contexts, as logits (N, R), or (N, R + 1) of topical ones.
 
         vectors (V, E): of all tokens. histories (N, C). last, before: the tokens of the last turn
         and of the one before it, none if there was none.
         """
+        weights: Tensor = self.outputs(self.read(vectors, histories, last, before))
+        return weights
+
+    def read(
+        self, vectors: Tensor, histories: Tensor, last: Sequence[Tensor], before: Sequence[Tensor]
+    ) -> Tensor:
+        """Return the hidden layer, (N, H)."""
         sizes = [
             [float(not len(b)), len(a) / READ_TOKENS] for a, b in zip(last, before, strict=True)
         ]
-        inputs = torch.cat(
-            [
-                (histories - self.mean) / self.spread * HISTORY,
-                self._bag(vectors, last),
-                self._bag(vectors, before),
-                histories.new_tensor(sizes),
-            ],
-            dim=1,
-        )
-        inputs = F.dropout(inputs, DROPOUT / 2, self.training)
-        hidden = F.dropout(F.gelu(self.inputs(inputs)), DROPOUT, self.training)
-        weights: Tensor = self.outputs(hidden)
-        return weights
+        parts = [(histories - self.mean) / self.spread * SPREAD] if self.config.history else []
+        tables = [vectors] if self.own is None else [vectors, self.own.weight]
+        parts += [self.bag(table, turns) for table in tables for turns in (last, before)]
+        parts.append(vectors.new_tensor(sizes))
+        dropout = self.config.dropout
+        inputs = F.dropout(torch.cat(parts, dim=1), dropout / 2, self.training)
+        return F.dropout(F.gelu(self.inputs(inputs)), dropout, self.training)
 
-    def _bag(self, vectors: Tensor, turns: Sequence[Tensor]) -> Tensor:
-        """Sum the vectors of each turn's tokens, the rarer the heavier: (N, E) of length 3."""
+    def bag(self, table: Tensor, turns: Sequence[Tensor]) -> Tensor:
+        """Sum the vectors of each turn's tokens, the rarer the heavier: (N, E) of length LENGTH."""
         flat = torch.cat(list(turns))
         begins = torch.tensor([0, *map(len, turns[:-1])], device=flat.device).cumsum(0)
         weights = self.rarity[flat]
-        if self.training:  # a token in five is overheard
-            weights = weights * (torch.rand_like(weights) > 0.2)
-        bags = F.embedding_bag(flat, vectors, begins, mode="sum", per_sample_weights=weights)
-        return 3 * F.normalize(bags, dim=1)
+        if self.training:
+            weights = weights * (torch.rand_like(weights) > OVERHEARD)
+        bags = F.embedding_bag(flat, table, begins, mode="sum", per_sample_weights=weights)
+        return LENGTH * F.normalize(bags, dim=1)
+
+    def probabilities(self, weights: Tensor) -> Tensor:
+        """Turn logits into P(suits) of every reply: (N, R)."""
+        if self.config.is_topical:
+            return weights.softmax(1)[:, :-1]
+        return weights.sigmoid()
 
 
 class StockReplies:
-    """The stock replies of a checkpoint."""
+    """A set of stock replies of a checkpoint."""
 
     def __init__(self, texts: Sequence[str], network: StockNetwork, vectors: Tensor) -> None:
         """Take the texts, their network, and the vectors (V, E) of the model's tokens."""
         self.texts, self.network, self._vectors = tuple(texts), network, vectors
+        self.is_topical = network.config.is_topical
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -115,7 +152,7 @@ class StockReplies:
         weights: Tensor = self.network(
             self._vectors, histories.float(), self.tokens(last), self.tokens(before)
         )
-        return weights.sigmoid()
+        return self.network.probabilities(weights)
 
     def find(
         self, history: Tensor, last: Sequence[int], before: Sequence[int], *, count: int
@@ -125,7 +162,7 @@ class StockReplies:
             return []
         fits, places = self.fits(history, [last], [before])[0].topk(min(count, len(self)))
         return [
-            Stock(self.texts[place], fit)
+            Stock(self.texts[place], fit, self.is_topical)
             for place, fit in zip(places.tolist(), fits.tolist(), strict=True)
         ]
 
@@ -143,41 +180,65 @@ def token_vectors(model: object) -> Tensor | None:
     return embedding.weight.detach() if isinstance(embedding, nn.Embedding) else None
 
 
+# --- in a checkpoint -----------------------------------------------------------------------------
+
+
 def save(folder: Path, stock: StockReplies, *, model: str, about: dict[str, Any]) -> None:
-    """Write stock replies into a checkpoint's folder, in half precision.
+    """Write a set of stock replies into a checkpoint's folder, its matrices in eight bits.
 
     model: the fingerprint of the weights. about: how they were fitted.
     """
-    tensors = {
-        name: tensor.detach().cpu().half().contiguous()
-        for name, tensor in stock.network.state_dict().items()
-    }
-    metadata = {"model": model, "texts": json.dumps(stock.texts), "about": json.dumps(about)}
-    replace_file(folder / FILE, lambda path: save_file(tensors, path, metadata=metadata))
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in stock.network.state_dict().items():
+        exact = tensor.detach().cpu().float().contiguous()
+        if exact.dim() == 2:  # each row is scaled to -127 to 127
+            scale = (exact.abs().amax(1, keepdim=True) / 127).clamp_min(1e-6).half()
+            rounded = (exact / scale.float()).round().clamp(-127, 127).char()
+            tensors[name], tensors[f"{name}.scale"] = rounded, scale
+        else:
+            tensors[name] = exact.half()
+    metadata = {
+        "model": model, "config": json.dumps(asdict(stock.network.config)),
+        "texts": json.dumps(stock.texts), "about": json.dumps(about),
+    }  # fmt: skip
+    path = folder / FILES[stock.is_topical]
+    replace_file(path, lambda path: save_file(tensors, path, metadata=metadata))
 
 
 def load(
     folder: Path, *, model: str, vectors: Tensor | None, history: int | None
-) -> StockReplies | None:
-    """Read a checkpoint's stock replies; None if it has none, or they are of other weights.
+) -> tuple[StockReplies, ...]:
+    """Read a checkpoint's sets of stock replies, without those that are of other weights.
 
     model: the fingerprint of the weights. vectors: of the model's tokens; history: how many numbers
-    a history vector has. Raises ValueError if the file is broken.
+    a history vector has. Raises ValueError if a file is broken.
     """
-    path = folder / FILE
-    if not path.exists() or vectors is None or history is None:
-        return None
+    if vectors is None or history is None:
+        return ()
+    paths = [folder / name for name in FILES]
+    found = [_read(path, model, vectors, history) for path in paths if path.exists()]
+    return tuple(one for one in found if one is not None)
+
+
+def _read(path: Path, model: str, vectors: Tensor, history: int) -> StockReplies | None:
     try:
-        halves, metadata = tensor_file.read(path)
+        saved, metadata = tensor_file.read(path)
         if metadata["model"] != model:
             return None
         texts = [str(text) for text in json.loads(metadata["texts"])]
-        network = StockNetwork(
-            len(texts), history=history, vocab_size=vectors.shape[0], embedding=vectors.shape[1]
-        )
-        tensors = {name: tensor.float() for name, tensor in halves.items()}
+        settings = json.loads(metadata["config"])
+        config = StockConfig(**{field.name: settings[field.name] for field in fields(StockConfig)})
+        sizes = (len(texts), *vectors.shape, history if config.history else 0)
+        if sizes != (config.replies, config.vocab_size, config.embedding, config.history):
+            raise ValueError("its sizes are not those of its replies and of the model")
+        tensors = {
+            name: tensor.float() * saved.get(f"{name}.scale", torch.ones(()))
+            for name, tensor in saved.items()
+            if not name.endswith(".scale")
+        }
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise ValueError("it holds NaN or infinity")
+        network = StockNetwork(config)
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

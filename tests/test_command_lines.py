@@ -89,6 +89,8 @@ def place(tmp_path_factory):
         "".join(json.dumps(line) + "\n" for line in [{"replies": [NEITHER[1]]}, *labels]),
         encoding="utf-8",
     )
+    moments = {"replies": [NEITHER[1]], "suits": [[text] for text in NEITHER * 9], "near": []}
+    (place / "moments.jsonl").write_text(json.dumps(moments), encoding="utf-8")
     vocabulary = build(NEITHER * 3, size=60, model_type="word")
     (place / "words.model").write_bytes(vocabulary.serialised)
     torch.manual_seed(0)
@@ -141,7 +143,11 @@ def arguments_of(command, place, tmp_path):
         "training.compare_runs": [[str(place / "нет")]],
         "training.remember": [[f"--checkpoint={place / 'keeper'}", data]],
         "training.fit_stock": [
-            [f"--checkpoint={place / 'keeper'}", f"--labels={place / 'labels.jsonl'}"]
+            [
+                f"--checkpoint={place / 'keeper'}",
+                f"--labels={place / 'labels.jsonl'}",
+                f"--moments={place / 'moments.jsonl'}",
+            ]
         ],
         "training.fit_ranker": [
             [

@@ -1,11 +1,12 @@
-"""python -m training.fit_stock: fit a checkpoint's stock replies, which suit many contexts.
+"""python -m training.fit_stock: fit a checkpoint's stock replies, plain and topical ones.
 
 python -m training.fit_stock --checkpoint runs/mine/checkpoint
 
-Which reply suits when is learnt from contexts for which readers have named those that do
-(training/corpora/stock_replies.jsonl.gz, and files of your own in the same form). The replies
-belong to these weights: once the weights have changed, they are not used until this command has
-been rerun.
+Which plain replies suit when is learnt from contexts for which readers have named those that do
+(training/corpora/stock_replies.jsonl.gz), and which topical one from moments that were written for
+it (training/corpora/topical_replies.jsonl.gz), or from files of your own in the same form. The
+replies belong to these weights: once the weights have changed, they are not used until this command
+has been rerun.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_device, add_model, check_writable_file, command
 from dialogue.config import DecodeConfig
 from dialogue.device import choose_device
-from training.ranking import stock
+from training.ranking import stock, topical
 
 
 @command
@@ -36,6 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="FILE",
         help="labelled contexts, any number of times (default: the project's)",
     )
+    add(
+        "--moments",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="moments of topical replies, any number of times (default: the project's)",
+    )
     add("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     add_device(parser)
@@ -50,19 +58,28 @@ def main(arguments: list[str] | None = None) -> int:
         with_recall=False,
         with_stock=False,
     )
-    check_writable_file(options.checkpoint / stock_replies.FILE, option="--checkpoint")
+    for name in stock_replies.FILES:
+        check_writable_file(options.checkpoint / name, option="--checkpoint")
     labelled = [one for path in options.labels or [stock.FILE] for one in stock.load(path)]
+    moments = [one for path in options.moments or [topical.FILE] for one in topical.load(path)]
     agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
-    fitted, about = stock.fit(agent, labelled, seed=options.seed)
-    stock_replies.save(
-        options.checkpoint, fitted, model=checkpoint.fingerprint(source), about=about
-    )
+    plain, of_plain = stock.fit(agent, labelled, seed=options.seed)
+    fitted, of_topical = topical.fit(agent, moments, seed=options.seed)
+    model = checkpoint.fingerprint(source)
+    stock_replies.save(options.checkpoint, plain, model=model, about=of_plain)
+    stock_replies.save(options.checkpoint, fitted, model=model, about=of_topical)
     if options.json:
-        options.json.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        figures = {"plain": of_plain, "topical": of_topical}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{len(fitted)} stock replies in {options.checkpoint / stock_replies.FILE}; in "
-        f"{about['held_out']} contexts that were held out, the reader named the best one in "
-        f"{about['first_is_named']:.1%}, as a specific one in {about['first_is_specific']:.1%}"
+        f"{len(plain)} plain stock replies: in {of_plain['held_out']} contexts that were held out, "
+        f"the reader named the best one in {of_plain['first_is_named']:.1%}, as a specific one in "
+        f"{of_plain['first_is_specific']:.1%}"
+    )
+    print(
+        f"{len(fitted)} topical ones: in {of_topical['first_is_right']:.1%} of held-out moments "
+        f"that one suits, the best one is right; of {of_topical['said']} that are likelier than "
+        f"none, {of_topical['said_is_right']:.1%} are right"
     )
     return 0
 

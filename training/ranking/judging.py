@@ -24,7 +24,7 @@ from training.reading.sheet import one_form
 EPOCHS, CONTEXTS, LEARNING_RATE, WEIGHT_DECAY = 20, 32, 2e-3, 0.1
 SPECIFIC = 0.3  # weight of the loss for "specific" relative to "sensible"
 RECALLED = 80  # remembered replies to search for a judged one
-SUITING = 20  # stock replies to search for one
+SUITING = 20  # stock replies of each set to search for one
 HELD_OUT = 5  # one context in five is held out
 
 
@@ -58,9 +58,8 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
             one_form(one.text): one.similarity
             for one in agent.known.recalled(conversation, count=RECALLED)
         }
-        stock = {
-            one_form(one.text): one.fit for one in agent.known.suiting(conversation, count=SUITING)
-        }
+        suiting = agent.known.suiting(conversation, plain=SUITING, topical=SUITING)
+        stock = {one_form(one.text): one for one in suiting}
         texts = [reply.text for reply in replies]
         candidates = tuple(
             agent.score(
@@ -71,7 +70,7 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
                     for text in texts
                     if one_form(text) in remembered
                 },
-                fits={
+                stock={
                     text: stock[one_form(text)]
                     for text in texts
                     if one_form(text) in stock and one_form(text) not in remembered

@@ -1,4 +1,4 @@
-"""Fit stock replies: the network of dialogue.stock_replies learns which of them suits when.
+"""Fit plain stock replies: the network of dialogue.stock_replies learns which of them suit when.
 
     {"replies": ["How old is she now?", "That took courage.", ...]}
     {"id": "...", "context": ["...", "..."], "specific": ["How old is she now?"], "plain": ["..."]}
@@ -30,7 +30,7 @@ from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation, Turn
 from dialogue.models.history import history_vectors
 from dialogue.recognised import as_recognised, as_written
-from dialogue.stock_replies import StockNetwork, StockReplies, token_vectors
+from dialogue.stock_replies import StockConfig, StockNetwork, StockReplies, token_vectors
 from dialogue.text_files import decoded
 from training import corpora
 from training.ranking.judging import is_held_out_id
@@ -127,12 +127,7 @@ def fit(
 
     Raises ValueError if there are too few labels, or if the model's history is no vector.
     """
-    vectors, empty = token_vectors(agent.model), history_vectors(agent.empty_history)
-    if vectors is None or empty is None:
-        raise ValueError(
-            f"{type(agent.model).__name__} has no history vector or no embedding, "
-            "from which the network of stock replies reads a context"
-        )
+    vectors, history = readable(agent)
     named = Counter(text for one in labelled for text in one.suits)
     texts = sorted(text for text, count in named.items() if count >= LEAST)
     held_out = [row for row, one in enumerate(labelled) if is_held_out_id(one.id)]
@@ -143,12 +138,11 @@ def fit(
             "too few to learn from some and measure on others"
         )
     torch.manual_seed(seed)
-    network = StockNetwork(
-        len(texts), history=empty.shape[1], vocab_size=len(vectors), embedding=vectors.shape[1]
-    ).to(agent.device)
+    config = StockConfig(len(texts), len(vectors), vectors.shape[1], history=history)
+    network = StockNetwork(config).to(agent.device)
     stock = StockReplies(texts, network, vectors)
     contexts = read(agent, stock, [one.turns for one in labelled])
-    _prepare(network, contexts, learnt)
+    prepare(network, contexts, learnt)
     places = {text: place for place, text in enumerate(texts)}
     worth = torch.full((len(labelled), len(texts)), torch.nan, device=agent.device)
     for row, one in enumerate(labelled):
@@ -160,6 +154,20 @@ def fit(
     return stock, _figures(network, vectors, contexts, worth, held_out) | {
         "replies": len(texts), "learnt": len(learnt)
     }  # fmt: skip
+
+
+def readable(agent: DialogueAgent) -> tuple[Tensor, int]:
+    """Return the vectors of the model's tokens, and how many numbers its history vector has.
+
+    Raises ValueError if it has none of either.
+    """
+    vectors, empty = token_vectors(agent.model), history_vectors(agent.empty_history)
+    if vectors is None or empty is None:
+        raise ValueError(
+            f"{type(agent.model).__name__} has no history vector or no embedding, "
+            "from which the network of stock replies reads a context"
+        )
+    return vectors, empty.shape[1]
 
 
 @torch.inference_mode()
@@ -193,11 +201,12 @@ def read(agent: DialogueAgent, stock: StockReplies, contexts: Sequence[Sequence[
     )
 
 
-def _prepare(network: StockNetwork, contexts: Contexts, learnt: Sequence[int]) -> None:
+def prepare(network: StockNetwork, contexts: Contexts, learnt: Sequence[int]) -> None:
     """Keep in the network how histories are spread, and how rare each token is."""
-    known = contexts.histories[list(learnt)]
-    network.mean.copy_(known.mean(0))
-    network.spread.copy_(known.std(0).clamp_min(1e-3))
+    if network.config.history:
+        known = contexts.histories[list(learnt)]
+        network.mean.copy_(known.mean(0))
+        network.spread.copy_(known.std(0).clamp_min(1e-3))
     seen = torch.zeros_like(network.rarity)
     for row in learnt:
         seen[sorted(set(contexts.last[row].tolist()))] += 1

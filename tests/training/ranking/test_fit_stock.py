@@ -1,4 +1,4 @@
-"""Stock replies: which of a fixed set suits is learnt from labels, and the agent may say it."""
+"""Stock replies: which of a fixed set suits is learnt, and the agent may say it."""
 
 import gzip
 import json
@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dialogue import checkpoint, stock_replies
+from dialogue import checkpoint, stock_replies, tensor_file
 from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import Checkpoint
 from dialogue.claims import claims_a_life
@@ -16,14 +16,16 @@ from dialogue.config import DecodeConfig, ModelConfig
 from dialogue.conversation import Conversation
 from dialogue.models.hred import HRED
 from dialogue.models.transformer import Transformer
+from dialogue.recognised import as_recognised, as_written
 from dialogue.words import repeats_ngram, words
 from training import fit_stock
 from training.data.vocabulary import build
-from training.ranking import stock
+from training.ranking import stock, topical
 from training.reading import contexts
 
 THINGS = ("cat", "dog", "song", "cake", "boat", "moon", "book", "game")
 RARE = "i have no words"
+WORDS = ("i like my", "hello", "nice", "hello i like my", "like", "have no words", "i have my")
 
 
 @pytest.fixture(scope="module")
@@ -55,48 +57,115 @@ def place(tmp_path, labels):
     named = {text for one in labels for name in ("specific", "plain") for text in one[name]}
     lines = "".join(json.dumps(line) + "\n" for line in [{"replies": sorted(named)}, *labels])
     (tmp_path / "labels.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    moments = [
+        {
+            "replies": [f"my {thing}"],
+            "suits": [[f"{word} {thing}"] for word in WORDS],
+            "near": [[f"{word} old {thing} is"] for word in WORDS],
+        }
+        for thing in THINGS
+    ]
+    (tmp_path / "moments.jsonl").write_text("\n".join(map(json.dumps, moments)))
     return tmp_path
 
 
 def arguments(place, *more):
     return [
         f"--checkpoint={place / 'model'}", f"--labels={place / 'labels.jsonl.gz'}",
-        "--device=cpu", *more,
+        f"--moments={place / 'moments.jsonl'}", "--device=cpu", *more,
     ]  # fmt: skip
 
 
 @pytest.fixture
 def fitted(place, capsys, monkeypatch):
-    monkeypatch.setattr(stock, "LEARNING_RATE", 0.01)  # there is little to learn from
+    for module in (stock, topical):
+        monkeypatch.setattr(module, "LEARNING_RATE", 0.01)  # there is little to learn from
+    monkeypatch.setattr(topical, "EPOCHS", 200)
+    monkeypatch.setattr(topical, "DROPOUT", 0.1)
     assert fit_stock.main(arguments(place, f"--json={place / 'figures.json'}")) == 0
-    assert "9 stock replies in " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "9 plain stock replies: " in shown
+    assert "8 topical ones: " in shown
     return place
 
 
 def test_what_readers_named_is_learnt_and_what_is_rarely_named_is_no_stock_reply(fitted):
-    figures = json.loads((fitted / "figures.json").read_text())
+    figures = json.loads((fitted / "figures.json").read_text())["plain"]
     assert figures["replies"] == 9
     assert figures["held_out"] + figures["learnt"] == 480
     assert figures["first_is_specific"] == 1, "of contexts that it has not seen"
     agent = DialogueAgent.load(fitted / "model", safety="off")
-    assert RARE not in agent.known.stock.texts
+    plain, _ = agent.known.stock
+    assert RARE not in plain.texts
     for thing in THINGS:
         (heard,) = agent.hear([Conversation()], [stock.Turn("user", f"i like my {thing}.")])
-        best, second = agent.known.suiting(heard, count=2)
+        best, second = agent.known.suiting(heard, plain=2, topical=0)
         assert (best.text, second.text) == (f"how old is your {thing}", "how nice")
         assert 1 > best.fit > second.fit > 0.3
-    assert agent.known.suiting(heard, count=0) == []
-    assert len(agent.known.suiting(heard, count=99)) == 9
+    assert agent.known.suiting(heard, plain=0, topical=0) == []
+    assert len(agent.known.suiting(heard, plain=99, topical=0)) == 9
+
+
+def test_a_topical_reply_is_likely_in_its_moments_alone(fitted):
+    figures = json.loads((fitted / "figures.json").read_text())["topical"]
+    assert figures["replies"] == 8
+    agent = DialogueAgent.load(fitted / "model", safety="off")
+    moments = topical.load(fitted / "moments.jsonl")
+    learnt = [moment for moment in moments if not moment.is_held_out]
+    assert 0 < len(learnt) < len(moments) == 2 * len(THINGS) * len(WORDS)
+    _, replies = agent.known.stock
+    for moment in learnt:
+        spoken = as_written(as_recognised(moment.turns[0]))
+        (heard,) = agent.hear([Conversation()], [stock.Turn("user", spoken)])
+        (best,) = agent.known.suiting(heard, plain=0, topical=1)
+        assert best.is_topical
+        assert (best.fit > 0.5) == bool(moment.suits), moment
+        assert not moment.suits or set(moment.suits) == {best.text}
+        every = agent.known.suiting(heard, plain=0, topical=99)
+        assert len(every) == len(replies) == len(THINGS)
+        assert sum(one.fit for one in every) < 1 + 1e-6, "the rest is that none suits"
+
+
+def test_what_suits_a_moment_is_shared_out_among_the_replies_that_lines_name(tmp_path):
+    path = tmp_path / "moments.jsonl"
+    lines = [
+        {"replies": ["a"], "suits": [["hi"]], "near": [["oh", "well", "no"]]},
+        {"replies": ["a", "b"], "suits": [["hi"], ["hey"]], "near": []},
+        {"replies": [], "suits": [], "near": [["oh", "well", "no"], ["hi"]]},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert {m.turns: m.suits for m in topical.load(path)} == {
+        ("hi",): {"a": 0.75, "b": 0.25}, ("hey",): {"a": 0.5, "b": 0.5}, ("oh", "well", "no"): {},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('{"replies": ["a"], "suits": ["hi"], "near": []}', "'hi' is no list of texts"),
+        ('{"replies": ["a"], "suits": [[]], "near": []}', "a moment has no turn"),
+        ('{"replies": [], "suits": [["hi"]], "near": []}', "no reply is named that suits"),
+        ('{"replies": ["a"], "near": []}', "line 1: no replies with their moments"),
+        ("nonsense", "line 1: no replies with their moments"),
+        ("", "0 moments of 0 topical replies are too few"),
+    ],
+)
+def test_moments_that_are_none_are_refused_in_one_line(place, capsys, lines, message):
+    (place / "moments.jsonl").write_text(lines)
+    assert fit_stock.main(arguments(place)) == 2
+    assert message in capsys.readouterr().err
+    assert not any((place / "model" / name).exists() for name in stock_replies.FILES)
 
 
 def test_a_context_is_read_alike_alone_and_beside_others(fitted):
     agent = DialogueAgent.load(fitted / "model", safety="off")
     contexts = [["i like my cat."], ["hello", "how nice", "i like my moon"], ["hello"]]
-    found = stock.read(agent, agent.known.stock, contexts)
-    together = agent.known.stock.network(agent.known.stock._vectors, *found.some([0, 1, 2]))
-    for row in range(3):
-        alone = agent.known.stock.network(agent.known.stock._vectors, *found.some([row]))
-        torch.testing.assert_close(together[[row]], alone, atol=1e-5, rtol=1e-5)
+    for replies in agent.known.stock:
+        found = stock.read(agent, replies, contexts)
+        together = replies.network(replies._vectors, *found.some([0, 1, 2]))
+        for row in range(3):
+            alone = replies.network(replies._vectors, *found.some([row]))
+            torch.testing.assert_close(together[[row]], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_the_agent_weighs_stock_replies_beside_the_others(fitted):
@@ -105,9 +174,11 @@ def test_the_agent_weighs_stock_replies_beside_the_others(fitted):
         agent = DialogueAgent.load(fitted / "model", decode=decode, safety="off")
         return agent.answer([Conversation()], ["i like my cat."])[0].candidates
 
-    found = {one.text: one.fit for one in answered(stock=2) if one.fit is not None}
-    assert set(found) == {"how old is your cat", "how nice"}
-    assert all(one.fit is None for one in answered(stock=0))
+    found = [one for one in answered(stock=2, topical=1) if one.fit is not None]
+    assert {one.text: one.is_topical for one in found} == {
+        "how old is your cat": False, "how nice": False, "my cat": True,
+    }  # fmt: skip
+    assert all(one.fit is None for one in answered(stock=0, topical=0))
     assert all(one.log_prob < 0 for one in answered(stock=2))
 
 
@@ -121,19 +192,20 @@ def test_late_answers_and_prefixes_leave_stock_replies_out(fitted):
 
 def test_stock_replies_of_other_weights_are_not_used(fitted):
     source = checkpoint.load(fitted / "model")
-    assert source.stock is not None
+    assert len(source.stock) == 2
     with torch.no_grad():
         next(source.model.parameters()).add_(1)
     checkpoint.save(fitted / "model", source)
-    assert checkpoint.load(fitted / "model").stock is None
-    assert DialogueAgent.load(fitted / "model").known.suiting(Conversation(), count=3) == []
+    assert checkpoint.load(fitted / "model").stock == ()
+    known = DialogueAgent.load(fitted / "model").known
+    assert known.suiting(Conversation(), plain=3, topical=3) == []
 
 
-def test_a_broken_file_is_named_with_what_to_do(fitted):
-    path = fitted / "model" / stock_replies.FILE
-    whole, tensors = path.read_bytes(), load_file(path)
-    source = checkpoint.load(fitted / "model", with_stock=False)
-    metadata = {"model": checkpoint.fingerprint(source), "texts": '["one"]', "about": "{}"}
+@pytest.mark.parametrize("name", stock_replies.FILES)
+def test_a_broken_file_is_named_with_what_to_do(fitted, name):
+    path = fitted / "model" / name
+    (whole, tensors), (_, metadata) = (path.read_bytes(), load_file(path)), tensor_file.read(path)
+    texts = json.loads(metadata["texts"])
 
     def refused():
         with pytest.raises(ValueError, match=r"holds no stock replies .*training\.fit_stock"):
@@ -141,19 +213,16 @@ def test_a_broken_file_is_named_with_what_to_do(fitted):
 
     path.write_bytes(whole[:-9])
     refused()
-    save_file(tensors, path, metadata=metadata)  # nine replies in the network, one in the texts
+    save_file(tensors, path, metadata=metadata | {"texts": json.dumps(texts[:-1])})
     refused()
-    name = "outputs.bias"
-    save_file(
-        tensors | {name: tensors[name] * float("nan")},
-        path,
-        metadata=metadata | {"texts": json.dumps(["how nice"] * 9)},
-    )
+    save_file(tensors | {"rarity": tensors["rarity"] * float("nan")}, path, metadata=metadata)
+    refused()
+    save_file(tensors, path, metadata=metadata | {"config": "{}"})
     refused()
     path.write_bytes(b"nonsense")
     refused()
     assert fit_stock.main(arguments(fitted)) == 0, "what cannot be read can be replaced"
-    assert checkpoint.load(fitted / "model").stock is not None
+    assert len(checkpoint.load(fitted / "model").stock) == 2
 
 
 @pytest.mark.parametrize(
@@ -174,7 +243,7 @@ def test_labels_that_are_none_are_refused_in_one_line(place, capsys, lines, mess
     arguments_of = [f"--checkpoint={place / 'model'}", f"--labels={place / 'labels.jsonl'}"]
     assert fit_stock.main(arguments_of) == 2
     assert message in capsys.readouterr().err
-    assert not (place / "model" / stock_replies.FILE).exists()
+    assert not any((place / "model" / name).exists() for name in stock_replies.FILES)
 
 
 def test_nothing_is_learnt_of_replies_that_were_not_on_offer(tmp_path):
@@ -212,3 +281,13 @@ def test_the_projects_labels_hold_only_known_replies_and_no_everyday_context():
     assert not [text for text in replies if claims_a_life(text) or repeats_ngram(text, 3)]
     everyday = {c.turns[-1].lower() for name in contexts.OURS for c in contexts.load(name)}
     assert not everyday & {one.turns[-1].lower() for one in labelled if len(one.turns) == 1}
+
+
+def test_the_projects_topical_replies_hold_no_everyday_context_and_claim_no_life():
+    moments = topical.load()
+    replies = {text for moment in moments for text in moment.suits}
+    assert len(replies) > 1_000
+    assert len({" ".join(words(text)) for text in replies}) == len(replies)
+    assert not [text for text in replies if claims_a_life(text) or repeats_ngram(text, 3)]
+    everyday = {c.turns[-1].lower() for name in contexts.OURS for c in contexts.load(name)}
+    assert not everyday & {m.turns[-1].lower() for m in moments if len(m.turns) == 1}
