@@ -155,7 +155,7 @@ def test_commands_and_settings_are_completed():
         return [found.text for found in completer().get_completions(document, CompleteEvent())]
 
     assert completed("/s") == ["/settings"]
-    assert completed("/settings --top") == ["--top-k", "--top-p", "--top-p-decay", "--top-p-floor"]
+    assert completed("/settings --top-p") == ["--top-p", "--top-p-decay", "--top-p-floor"]
     assert completed("hello /s") == completed("hel") == []
 
 
