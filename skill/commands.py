@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from dialogue.safety.topics import topic
 from dialogue.words import words
 
 Command = Literal["stop", "help", "start over", "repeat"]
@@ -39,7 +40,8 @@ def command(utterance: str, invocation_name: str) -> Command | None:
     lasts = [start for start in starts if not start or all_of(spoken, 0, start - 1)]
     for name, ends in grammar.last.items():
         if any(ends.fullmatch(spoken, start) for start in lasts):
-            return name
+            # Safety is asked only after commands, and "i want to die, bye" is more than a farewell.
+            return None if "bye" in spoken and topic(utterance) else name
     return None
 
 

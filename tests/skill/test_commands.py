@@ -109,6 +109,11 @@ def test_a_cry_for_help_is_no_command():
         if "\t" in line
     ]
     crises = [said for verdict, said in judged if verdict in ("crisis", "medical", "sorrow")]
+    crises += [
+        "i want to die goodbye",
+        "nobody would miss me if i was gone bye",
+        "my chest hurts bye",
+    ]
     crises += ["i want to end it", "i want to end it all", "goodbye cruel world", "help me die"]
     assert len(crises) > 20
     assert [said for said in crises if command(said)] == []
@@ -121,6 +126,7 @@ ASKED_FOR = {
     "Good talking to you.", "Have a good day.", "Nice talking to you", "Ok, talk to you later.",
     "See ya", "See you soon", "See you!", "Talk to you later!", "Until next time!",
     "Well good talking to you.", "oh i will, you take care",
+    "You never stop with the punny stuff! Bye",
 }  # fmt: skip
 
 
@@ -141,3 +147,33 @@ def test_of_held_out_talk_nothing_is_taken_for_a_command_that_is_none():
     drawn = random.Random(1).sample(held_out, 2000)
     assert {turn for turn in drawn if command(turn)} <= ASKED_FOR
     assert {turn for turn in held_out if command(turn)} <= ASKED_FOR
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "just cheese and basil so off to cook it bye",
+        "i can't do this right now bye",
+        "haha alright the risotto needs stirring goodbye little friend",
+        "will do i've got boxes to pack now bye and thanks",
+        "a little walk with buster then bed goodbye now and thank you",
+        "you are a robot haha my mum's calling bye bye",
+    ],
+)
+def test_bye_at_the_end_of_talk_is_a_farewell(said):
+    """In ten live talks people who left like this were asked another question."""
+    assert command(said) == "stop"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "he left the house and said bye",
+        "then the cake is a sweet goodbye",
+        "my grandma waved from the window and called bye bye",
+        "it was a long goodbye",
+        "the cat has a funny way to say bye",
+    ],
+)
+def test_bye_in_a_story_is_none(said):
+    assert command(said) is None
