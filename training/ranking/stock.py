@@ -12,7 +12,6 @@ replies that are named often enough to be learnt.
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
 from collections import Counter
@@ -31,8 +30,9 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.models.history import history_vectors
 from dialogue.recognised import as_recognised, as_written
 from dialogue.stock_replies import StockConfig, StockNetwork, StockReplies, token_vectors
-from dialogue.text_files import decoded
+from dialogue.text_files import numbered_lines
 from training import corpora
+from training.corpora.transcript import Complaints
 from training.ranking.judging import is_held_out_id
 
 FILE = Path(corpora.__file__).parent / "stock_replies.jsonl.gz"
@@ -74,14 +74,9 @@ class Contexts:
 
 def load(path: Path = FILE) -> list[Labelled]:
     """Load labels. Raises ValueError, naming the line, if one is no labelled context."""
-    try:
-        data = path.read_bytes()
-        text = decoded(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
     found: dict[tuple[str, tuple[str, ...]], Labelled] = {}
     offered: frozenset[str] = frozenset()
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in numbered_lines(path, Complaints()):
         if not line.strip():
             continue
         try:

@@ -11,7 +11,6 @@ then shared out among their replies.
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -26,8 +25,9 @@ from tqdm import trange
 
 from dialogue.agent import DialogueAgent
 from dialogue.stock_replies import StockConfig, StockNetwork, StockReplies
-from dialogue.text_files import decoded
+from dialogue.text_files import numbered_lines
 from training import corpora
+from training.corpora.transcript import Complaints
 from training.ranking.judging import is_held_out_id
 from training.ranking.stock import Contexts, prepare, read, readable
 
@@ -52,13 +52,8 @@ class Moment:
 
 def load(path: Path = FILE) -> list[Moment]:
     """Load moments. Raises ValueError, naming the line, if one does not tell any."""
-    try:
-        data = path.read_bytes()
-        text = decoded(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
     found: dict[tuple[str, ...], dict[str, float]] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in numbered_lines(path, Complaints()):
         if not line.strip():
             continue
         try:

@@ -260,7 +260,7 @@ def test_nothing_is_learnt_of_replies_that_were_not_on_offer(tmp_path):
 
 def test_labels_that_are_not_there_are_refused_by_name(place, capsys):
     assert fit_stock.main([f"--checkpoint={place / 'model'}", "--labels=none.jsonl"]) == 2
-    assert "none.jsonl cannot be read" in capsys.readouterr().err
+    assert "cannot read none.jsonl" in capsys.readouterr().err
 
 
 def test_a_model_whose_history_is_no_vector_has_no_stock_replies(place, capsys):
