@@ -310,10 +310,9 @@ class DialogueAgent:
         hypotheses = self._search(heard, prefixes, until)
         stages.end("search")
         # A known reply cannot be made to begin with a prefix.
-        begun = prefixes or [""] * len(heard)
         known = [
-            () if prefix else self.known.find(conversation, self.decode_config)
-            for prefix, conversation in zip(begun, heard, strict=True)
+            [] if any(prefixes[row : row + 1]) else found
+            for row, found in enumerate(self.known.find(heard, self.decode_config))
         ]
         stages.end("recall")
         candidates = self._ranked(heard, *self._candidates(heard, hypotheses, known, until))

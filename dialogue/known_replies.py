@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation
@@ -20,7 +24,7 @@ Known = Recalled | Stock
 
 @dataclass(frozen=True)
 class KnownReplies:
-    """Finds those known replies that may answer the last turn of a conversation.
+    """Finds those known replies that may answer the last turn of each conversation.
 
     recall: what the checkpoint remembers. stock: its sets of stock replies.
     """
@@ -29,39 +33,70 @@ class KnownReplies:
     stock: tuple[StockReplies, ...]
     vocabulary: Vocabulary
 
-    def find(self, conversation: Conversation, decode: DecodeConfig) -> list[Known]:
-        """Return as many as the settings ask for, each text once.
+    def find(
+        self, conversations: Sequence[Conversation], decode: DecodeConfig
+    ) -> list[list[Known]]:
+        """Return as many for each as the settings ask for, each text once.
 
         Like what the search finds, none copies an n-gram of the bot's last replies, here of words.
         """
-        found: list[Known] = list(self.recalled(conversation, count=decode.recall))
-        texts = {one.text for one in found}
-        suiting = self.suiting(conversation, plain=decode.stock, topical=decode.topical)
-        found += [one for one in suiting if one.text not in texts]
-        n = decode.block_reply_ngrams
-        if not n:
+        recalled = self.recalled(conversations, count=decode.recall)
+        suiting = self.suiting(conversations, plain=decode.stock, topical=decode.topical)
+        found: list[list[Known]] = []
+        for row, conversation in enumerate(conversations):
+            theirs: list[Known] = [*recalled[row], *suiting[row]]
+            texts = {one.text: one for one in reversed(theirs)}  # the first of equal ones stays
+            distinct = [one for one in theirs if texts[one.text] is one]
+            found.append(_without_copies(distinct, conversation, decode))
+        return found
+
+    def recalled(
+        self, conversations: Sequence[Conversation], *, count: int
+    ) -> list[list[Recalled]]:
+        """Recall replies to moments like the last turn of each, the most alike first."""
+        histories = _histories(conversations)
+        likenesses = None if histories is None or not count else self.recall.likenesses(histories)
+        found = []
+        for row, conversation in enumerate(conversations):
+            *before, last = [turn.text for turn in conversation.turns[-RECALLED_TURNS - 1 :]]
+            likeness = None if likenesses is None else likenesses[row]
+            found.append(self.recall.find(last, before, count=count, likeness=likeness))
+        return found
+
+    def suiting(
+        self, conversations: Sequence[Conversation], *, plain: int, topical: int
+    ) -> list[list[Stock]]:
+        """Find the stock replies that suit each last turn best, so many of each set, best first."""
+        found: list[list[Stock]] = [[] for _ in conversations]
+        histories = _histories(conversations) if self.stock else None
+        if histories is None:
             return found
-        last = [without_marks(text) for text in conversation.said("bot")[-BLOCKED_REPLIES:]]
-        said = {gram for text in last for gram in ngrams(text, n)}
-        return [one for one in found if not said.intersection(ngrams(one.text, n))]
-
-    def recalled(self, conversation: Conversation, *, count: int) -> list[Recalled]:
-        """Recall replies to moments like the last turn, the most alike first."""
-        *before, last = [turn.text for turn in conversation.turns[-RECALLED_TURNS - 1 :]]
-        history = None if conversation.history is None else history_vectors(conversation.history)
-        return self.recall.find(last, before, count=count, history=history)
-
-    def suiting(self, conversation: Conversation, *, plain: int, topical: int) -> list[Stock]:
-        """Find the stock replies that suit the last turn best, so many of each set, best first."""
-        if not self.stock or conversation.history is None:
-            return []
-        history = history_vectors(conversation.history)
-        if history is None:
-            return []
-        before, last = (["", *(turn.text for turn in conversation.turns)])[-2:]
-        heard, said = self.vocabulary.encode(last), self.vocabulary.encode(before)
-        found: list[Stock] = []
+        turns = [["", *(turn.text for turn in one.turns)][-2:] for one in conversations]
+        said, heard = zip(*(map(self.vocabulary.encode, pair) for pair in turns), strict=True)
         for replies in self.stock:
             count = topical if replies.is_topical else plain
-            found += replies.find(history, heard, said, count=count)
+            if count > 0:
+                suiting = replies.find(histories, heard, said, count=count)
+                found = [[*one, *more] for one, more in zip(found, suiting, strict=True)]
         return found
+
+
+def _without_copies(
+    found: list[Known], conversation: Conversation, decode: DecodeConfig
+) -> list[Known]:
+    """Leave out what copies an n-gram of the bot's last replies."""
+    n = decode.block_reply_ngrams
+    if not n:
+        return found
+    last = [without_marks(text) for text in conversation.said("bot")[-BLOCKED_REPLIES:]]
+    said = {gram for text in last for gram in ngrams(text, n)}
+    return [one for one in found if not said.intersection(ngrams(one.text, n))]
+
+
+def _histories(conversations: Sequence[Conversation]) -> Tensor | None:
+    """Return the history vectors, (N, C); None if not every conversation has one."""
+    vectors = [
+        None if one.history is None else history_vectors(one.history) for one in conversations
+    ]
+    known = [vector for vector in vectors if vector is not None]
+    return torch.cat(known) if known and len(known) == len(vectors) else None

@@ -48,10 +48,16 @@ class Nearest:
     def __len__(self) -> int:
         return len(self._moments)
 
-    def cosines(self, history: Tensor) -> NDArray[np.float64]:
-        """Return the cosine between a history (1, C) and each moment: (N,)."""
-        vector = F.normalize((history.cpu().float() - self._mean) @ self._axes, dim=1)
-        found: NDArray[np.float64] = (self._moments @ vector[0].half()).double().numpy()
+    def cosines(self, histories: Tensor) -> NDArray[np.float32]:
+        """Return the cosine between each history, (M, C), and each moment: (M, N)."""
+        vectors = F.normalize((histories.cpu().float() - self._mean) @ self._axes, dim=1)
+        cosines = vectors.new_empty(len(vectors), len(self))
+        # In pieces, which stay in the cache while they are turned into full precision.
+        for moments, part in zip(
+            torch.split(self._moments, PIECE), torch.split(cosines, PIECE, dim=1), strict=True
+        ):
+            part.copy_(vectors @ moments.float().T)
+        found: NDArray[np.float32] = cosines.numpy()
         return found
 
 

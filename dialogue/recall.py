@@ -91,12 +91,12 @@ class Recall:
         said: Sequence[str] = (),
         *,
         count: int,
-        history: Tensor | None = None,
+        likeness: NDArray[np.floating] | None = None,
     ) -> list[Recalled]:
         """Return the replies to the most similar moments, best first and each text once.
 
-        heard: the utterance to answer. said: the turns before it, oldest first. history (1, C): the
-        history vector after all of them; None: words alone count.
+        heard: the utterance to answer. said: the turns before it, oldest first. likeness: a row of
+        what `likenesses` returns; None: words alone count.
         """
         if not len(self) or count < 1:
             return []
@@ -106,8 +106,8 @@ class Recall:
             scores = (1 - BEFORE) * scores + BEFORE * self._before.cosines(stems(before))
         else:
             scores += OPENING * self._opens * (scores > 0)
-        if self.nearest is not None and history is not None:
-            scores = (1 - LIKENESS) * scores + LIKENESS * self.nearest.cosines(history)
+        if likeness is not None:
+            scores = (1 - LIKENESS) * scores + LIKENESS * likeness
         known = {stem for text in (heard, *said) for stem in stems(text)}
         found: dict[str, Recalled] = {}
         for place in _largest(scores, max(CONSIDERED, count)):
@@ -116,6 +116,10 @@ class Recall:
             if exchange.reply not in found or found[exchange.reply].similarity < similarity:
                 found[exchange.reply] = Recalled(exchange.reply, similarity, exchange.heard)
         return sorted(found.values(), key=lambda recalled: -recalled.similarity)[:count]
+
+    def likenesses(self, histories: Tensor) -> NDArray[np.float32] | None:
+        """Return how alike each history, (M, C), is to that of each exchange, (M, N), if known."""
+        return None if self.nearest is None else self.nearest.cosines(histories)
 
     def save(self, path: Path) -> None:
         """Write the exchanges to a file; the same exchanges give the same bytes."""

@@ -155,15 +155,21 @@ class StockReplies:
         return self.network.probabilities(weights)
 
     def find(
-        self, history: Tensor, last: Sequence[int], before: Sequence[int], *, count: int
-    ) -> list[Stock]:
-        """Return the replies that fit a context best, best first. history (1, C)."""
-        if count < 1:
-            return []
-        fits, places = self.fits(history, [last], [before])[0].topk(min(count, len(self)))
+        self,
+        histories: Tensor,
+        last: Sequence[Sequence[int]],
+        before: Sequence[Sequence[int]],
+        *,
+        count: int,
+    ) -> list[list[Stock]]:
+        """Return the replies that fit each of N contexts best, best first; as `fits` takes them."""
+        fits, places = self.fits(histories, last, before).topk(max(0, min(count, len(self))))
         return [
-            Stock(self.texts[place], fit, self.is_topical)
-            for place, fit in zip(places.tolist(), fits.tolist(), strict=True)
+            [
+                Stock(self.texts[place], fit, self.is_topical)
+                for place, fit in zip(row, theirs, strict=True)
+            ]
+            for row, theirs in zip(places.tolist(), fits.tolist(), strict=True)
         ]
 
     def tokens(self, turns: Iterable[Sequence[int]]) -> list[Tensor]:

@@ -315,7 +315,7 @@ def test_the_command_remembers_training_splits_alone(talker, tmp_path, capsys):
     agent = DialogueAgent(checkpoint.load(tmp_path))
     for exchange in remembered.exchanges[:3]:
         (heard,) = agent.hear([Conversation()], [Turn("user", exchange.heard)])
-        (found,) = agent.known.recalled(heard, count=1)
+        ((found,),) = agent.known.recalled([heard], count=1)
         assert found.text == exchange.reply
     assert f"{len(remembered)} replies from 12 conversations" in capsys.readouterr().out
     for broken in (
@@ -339,11 +339,11 @@ def test_a_remembered_reply_that_copies_one_of_the_last_replies_is_left_out(talk
     ]
     agent = agent_with(talker, *exchanges)
     heard = Conversation().after(Turn("user", "hi there"), None)
-    assert len(agent.known.find(heard, agent.decode_config)) == 2
+    assert list(map(len, agent.known.find([heard], agent.decode_config))) == [2]
     conversation = Conversation(turns=(Turn("bot", asked), Turn("user", "hi there")))
-    assert agent.known.find(conversation, agent.decode_config) == []
+    assert agent.known.find([conversation], agent.decode_config) == [[]]
     free = agent_with(talker, *exchanges, block_reply_ngrams=0)
-    assert len(free.known.find(conversation, free.decode_config)) == 2
+    assert list(map(len, free.known.find([conversation], free.decode_config))) == [2]
     since = (Turn("user", "oh"), Turn("bot", "yes")) * 4
     later = Conversation(turns=(Turn("bot", asked), *since, Turn("user", "hi there")))
-    assert len(agent.known.find(later, agent.decode_config)) == 2
+    assert list(map(len, agent.known.find([later], agent.decode_config))) == [2]

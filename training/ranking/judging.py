@@ -56,9 +56,9 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
             (conversation,) = agent.hear([conversation], [turn])
         remembered = {
             one_form(one.text): one.similarity
-            for one in agent.known.recalled(conversation, count=RECALLED)
+            for one in agent.known.recalled([conversation], count=RECALLED)[0]
         }
-        suiting = agent.known.suiting(conversation, plain=SUITING, topical=SUITING)
+        (suiting,) = agent.known.suiting([conversation], plain=SUITING, topical=SUITING)
         stock = {one_form(one.text): one for one in suiting}
         texts = [reply.text for reply in replies]
         candidates = tuple(

@@ -99,11 +99,11 @@ def test_what_readers_named_is_learnt_and_what_is_rarely_named_is_no_stock_reply
     assert RARE not in plain.texts
     for thing in THINGS:
         (heard,) = agent.hear([Conversation()], [stock.Turn("user", f"i like my {thing}.")])
-        best, second = agent.known.suiting(heard, plain=2, topical=0)
+        ((best, second),) = agent.known.suiting([heard], plain=2, topical=0)
         assert (best.text, second.text) == (f"how old is your {thing}", "how nice")
         assert 1 > best.fit > second.fit > 0.3
-    assert agent.known.suiting(heard, plain=0, topical=0) == []
-    assert len(agent.known.suiting(heard, plain=99, topical=0)) == 9
+    assert agent.known.suiting([heard], plain=0, topical=0) == [[]]
+    assert len(agent.known.suiting([heard], plain=99, topical=0)[0]) == 9
 
 
 def test_a_topical_reply_is_likely_in_its_moments_alone(fitted):
@@ -117,11 +117,11 @@ def test_a_topical_reply_is_likely_in_its_moments_alone(fitted):
     for moment in learnt:
         spoken = as_written(as_recognised(moment.turns[0]))
         (heard,) = agent.hear([Conversation()], [stock.Turn("user", spoken)])
-        (best,) = agent.known.suiting(heard, plain=0, topical=1)
+        ((best,),) = agent.known.suiting([heard], plain=0, topical=1)
         assert best.is_topical
         assert (best.fit > 0.5) == bool(moment.suits), moment
         assert not moment.suits or set(moment.suits) == {best.text}
-        every = agent.known.suiting(heard, plain=0, topical=99)
+        (every,) = agent.known.suiting([heard], plain=0, topical=99)
         assert len(every) == len(replies) == len(THINGS)
         assert sum(one.fit for one in every) < 1 + 1e-6, "the rest is that none suits"
 
@@ -198,7 +198,7 @@ def test_stock_replies_of_other_weights_are_not_used(fitted):
     checkpoint.save(fitted / "model", source)
     assert checkpoint.load(fitted / "model").stock == ()
     known = DialogueAgent.load(fitted / "model").known
-    assert known.suiting(Conversation(), plain=3, topical=3) == []
+    assert known.suiting([Conversation()], plain=3, topical=3) == [[]]
 
 
 @pytest.mark.parametrize("name", stock_replies.FILES)
