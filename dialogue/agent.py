@@ -310,10 +310,9 @@ class DialogueAgent:
         hypotheses = self._search(heard, prefixes, until)
         stages.end("search")
         # A known reply cannot be made to begin with a prefix.
-        known = [
-            [] if any(prefixes[row : row + 1]) else found
-            for row, found in enumerate(self.known.find(heard, self.decode_config))
-        ]
+        begun = prefixes or [""] * len(heard)
+        found = self.known.find(heard, self.decode_config)
+        known = [[] if prefix else theirs for prefix, theirs in zip(begun, found, strict=True)]
         stages.end("recall")
         candidates = self._ranked(heard, *self._candidates(heard, hypotheses, known, until))
         stages.end("rank")

@@ -163,7 +163,7 @@ class StockReplies:
         count: int,
     ) -> list[list[Stock]]:
         """Return the replies that fit each of N contexts best, best first; as `fits` takes them."""
-        fits, places = self.fits(histories, last, before).topk(max(0, min(count, len(self))))
+        fits, places = self.fits(histories, last, before).topk(min(count, len(self)))
         return [
             [
                 Stock(self.texts[place], fit, self.is_topical)

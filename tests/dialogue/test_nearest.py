@@ -31,6 +31,14 @@ def test_a_few_bits_tell_what_is_near_as_all_numbers_do(vectors):
     assert (together[0] - together[1]).abs().max() < 0.2
 
 
+def test_several_histories_are_compared_as_each_alone(vectors):
+    nearest = Nearest(reduced(vectors))
+    together = torch.tensor(nearest.cosines(vectors[:5]))
+    assert together.shape == (5, 300)
+    alone = [torch.tensor(nearest.cosines(vectors[[row]])[0]) for row in range(5)]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-6)
+
+
 def test_vectors_shorter_than_the_axes_keep_an_even_number_of_them():
     vectors = torch.randn(50, 7, generator=torch.Generator().manual_seed(1))
     found = Nearest(reduced(vectors)).cosines(vectors[[3]])

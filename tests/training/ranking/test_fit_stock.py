@@ -106,6 +106,18 @@ def test_what_readers_named_is_learnt_and_what_is_rarely_named_is_no_stock_reply
     assert len(agent.known.suiting([heard], plain=99, topical=0)[0]) == 9
 
 
+def test_several_conversations_get_the_replies_that_each_gets_alone(fitted):
+    agent = DialogueAgent.load(fitted / "model", safety="off")
+    turns = [stock.Turn("user", f"i like my {thing}.") for thing in THINGS]
+    heard = agent.hear([Conversation()] * len(turns), turns)
+    together = agent.known.suiting(heard, plain=3, topical=2)
+    assert len({tuple(one.text for one in found) for found in together}) == len(THINGS)
+    for conversation, found in zip(heard, together, strict=True):
+        (alone,) = agent.known.suiting([conversation], plain=3, topical=2)
+        assert [one.text for one in found] == [one.text for one in alone]
+        assert [one.fit for one in found] == pytest.approx([one.fit for one in alone], abs=1e-6)
+
+
 def test_a_topical_reply_is_likely_in_its_moments_alone(fitted):
     figures = json.loads((fitted / "figures.json").read_text())["topical"]
     assert figures["replies"] == 8
