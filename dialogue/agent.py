@@ -355,7 +355,7 @@ class DialogueAgent:
             [[*ids[-HEARD_TOKENS:], self.vocabulary.eos_id] for ids in encoded]
         )
         before = self._scorer.histories(conversations)
-        histories = self.model.encode_turn(token_ids, lengths, before)
+        histories = self.prepared.encode_turn(token_ids, lengths, before)
         return [
             conversation.after(turn, history)
             for conversation, turn, history in zip(

@@ -150,7 +150,8 @@ class Scorer:
         if not left:
             return found
         log_probs = log_probs_of(
-            self._model.step,
+            self._model.read,
+            self._model.log_probs,
             self._model.start(self.histories([*conversations, Conversation()])),
             [len(conversations) if row is None else row for row, _ in left],
             [ids for _, ids in left],

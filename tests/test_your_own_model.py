@@ -138,7 +138,7 @@ def test_its_fifth_call_decodes_in_fewer_bits(talker_class, folder):
         decoder = prepare(model, precision)
         found, _ = decoder.step(torch.tensor([BOS, 5, 6]), decoder.start(history))
         torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
-    assert prepare(plain, "auto") == PreparedModel(plain.start, plain.step)
+    assert prepare(plain, "auto") == PreparedModel(plain.encode_turn, plain.start, plain.step)
 
 
 def own_checkpoint(talker_class, talker, where):

@@ -1,4 +1,4 @@
-"""The likelihood of replies that are known, by a step function: a shared beginning is read once."""
+"""The likelihood of replies that are known: a shared beginning is read once."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from dialogue.device import sent
 from dialogue.models import DecoderState
 
 State = TypeVar("State", bound=DecoderState)
+OUTPUT_ROWS = 256  # that the output layer takes at once: 8 MB of log-probabilities of 8,000 tokens
 
 
 @torch.no_grad()
 def log_probs_of(
-    step: Callable[[Tensor, State], tuple[Tensor, State]],
+    read: Callable[[Tensor, State], tuple[Tensor, State]],
+    log_probs: Callable[[Tensor], Tensor],
     state: State,
     owners: Sequence[int],
     replies: Sequence[Sequence[int]],
@@ -29,21 +31,43 @@ def log_probs_of(
 ) -> Tensor:
     """Return the log-probability of each of M replies, </s> included: (M,).
 
-    state: a row for each history. owners (M,): the row that each reply follows. replies: their
-    token ids, without </s>. most: how many tokens of each are read; None: all.
+    read, log_probs: the halves of a step, see PreparedModel. state: a row for each history.
+    owners (M,): the row that each reply follows. replies: their token ids, without </s>.
+    most: how many tokens of each are read; None: all.
     The replies to a history make a tree. Each step reads one level of it, a row for each different
-    beginning.
+    beginning. The output layer, the largest product, then takes many levels at once.
     """
+    if not replies:
+        return torch.zeros(0, device=device)
     levels = list(islice(_levels(owners, replies, bos_id=bos_id, eos_id=eos_id), most))
     totals = torch.zeros(len(replies), device=device)
     # Sent at once: a copy a level would have the device wait for the next one.
     everything = [number for level in levels for part in level for number in part]
     sizes = [len(part) for level in levels for part in level]
     parts = iter(torch.split(sent(everything, device, dtype=torch.long), sizes))
-    for before, read, rows, said, alive in zip(*[parts] * len(Level._fields), strict=True):
-        log_probs, state = step(read, state.select(before))  # (R, V)
-        totals[alive] += log_probs[rows, said]
+    waiting: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for before, tokens, rows, said, alive in zip(*[parts] * len(Level._fields), strict=True):
+        output, state = read(tokens, state.select(before))  # (R, ...)
+        if waiting and len(output) + sum(len(one) for one, *_ in waiting) > OUTPUT_ROWS:
+            _add(log_probs, waiting, totals)
+            waiting = []
+        waiting.append((output, rows, said, alive))
+    _add(log_probs, waiting, totals)
     return totals
+
+
+def _add(
+    log_probs: Callable[[Tensor], Tensor],
+    levels: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]],
+    totals: Tensor,
+) -> None:
+    """Add to the totals (M,) what each reply's token has at some levels: (output, rows, said,
+    alive) of each, see Level.
+    """
+    outputs = [output for output, *_ in levels]
+    sizes, tables = [len(output) for output in outputs], log_probs(torch.cat(outputs))
+    for table, (_, rows, said, alive) in zip(torch.split(tables, sizes), levels, strict=True):
+        totals[alive] += table[rows, said]
 
 
 class Level(NamedTuple):

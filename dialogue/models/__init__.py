@@ -293,13 +293,30 @@ class Configured:
         return model
 
 
+def unchanged(output: Tensor) -> Tensor:
+    """Return the log-probabilities that a model's own `step` has computed already."""
+    return output
+
+
 @dataclass(frozen=True)
 class PreparedModel(Generic[State]):
-    """What a search needs of a model: where a reply begins, and one token further."""
+    """What talking needs of a model: to hear a turn, begin a reply, and go one token further.
 
+    A step comes in two halves, so that many tokens can share the output layer: `read` takes a token
+    (R,) into the state and returns the output (R, ...) after it, which is not to be overwritten;
+    `log_probs` maps outputs to the log-probabilities (R, V) of the next token, in a new tensor.
+    """
+
+    encode_turn: Callable[[Tensor, Tensor, Any], Any]
     start: Callable[[Any], State]
-    step: Callable[[Tensor, State], tuple[Tensor, State]]
+    read: Callable[[Tensor, State], tuple[Tensor, State]]
+    log_probs: Callable[[Tensor], Tensor] = unchanged
     precision: str = "fp32"  # of the output layer
+
+    def step(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read one token per row, and return the log-probabilities of the next, as Model.step."""
+        output, state = self.read(token_ids, state)
+        return self.log_probs(output), state
 
 
 @runtime_checkable
@@ -336,13 +353,16 @@ class Prepares(Protocol):
     """
 
     def prepare(self, precision: str) -> PreparedModel[Any]:
-        """Lay out start and step, the output layer in a precision of dialogue.models.projection."""
+        """Lay out all calls but log_likelihood.
+
+        precision: of the output layer, see dialogue.models.projection.
+        """
         ...
 
 
 def prepare(model: Model[Any], precision: str) -> PreparedModel[Any]:
-    """Prepare a model for decoding: laid out in a precision where the model can do that, else its
-    own two calls.
+    """Prepare a model for talking: laid out in a precision where the model can do that, else its
+    own three calls.
 
     Raises ValueError on a precision that the model or the device does not have.
     """
@@ -353,4 +373,4 @@ def prepare(model: Model[Any], precision: str) -> PreparedModel[Any]:
             f"precision is {precision!r}; {type(model).__name__} has no `prepare`, so it decodes "
             "in fp32 alone"
         )
-    return PreparedModel(model.start, model.step)
+    return PreparedModel(model.encode_turn, model.start, model.step)

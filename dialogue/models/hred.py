@@ -11,7 +11,9 @@ tanh(W . history) and sees the history at every step.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from dialogue.device import moved
 from dialogue.models import LIKELIHOOD, Batch, Configured, Likelihood, Objective, PreparedModel
 from dialogue.models.history import rows_before
-from dialogue.models.layers import GRU, Dropout, check_batch, check_ids
+from dialogue.models.layers import GRU, Dropout, PreparedGRU, check_batch, check_ids
 from dialogue.models.objectives import likelihood
 from dialogue.models.packing import last_positions, pack, rows
 from dialogue.models.projection import choose_precision, lay_out
@@ -101,11 +103,7 @@ class HRED(Configured, nn.Module):
 
         token_ids (N, T) end with </s>; lengths (N,). Raises ValueError on a token id out of range.
         """
-        check_ids(token_ids, self.embedding)
-        vectors = self._utterance_vectors(token_ids, lengths)  # (N, U)
-        if history is None:
-            history = self.empty_history(len(vectors))
-        return self.context.step(self.context.gates(vectors), history)
+        return self._encode_turn(token_ids, lengths, history, self._encoders(), self.context)
 
     @torch.no_grad()
     def start(self, history: Tensor) -> HREDState:
@@ -122,39 +120,66 @@ class HRED(Configured, nn.Module):
 
     @torch.no_grad()
     def prepare(self, precision: str) -> PreparedModel[HREDState]:
-        """Return start and step prepared for decoding.
+        """Return the calls prepared for talking.
 
         precision: of the output layer, see dialogue.models.projection. The embedding is folded into
         the decoder's input gates, so that a token's gates are one lookup in a table (V, 3H). The
         readout is folded into the output layer, unless that would make it wider.
         """
+        log_probs, precision = self._prepared_output(precision)
+        initial = lay_out(self.initial.weight, self.initial.bias, precision="fp32")
+        no_bias = torch.zeros_like(self.decoder.bias_input)
+        context_gates = lay_out(self.context_gates.weight, no_bias, precision="fp32")
+        decoder = PreparedGRU(self.decoder)
+        every = torch.arange(self.embedding.num_embeddings, device=no_bias.device)
+        folded = len(every) * no_bias.nbytes <= FOLDED_BYTES
+        table = decoder.gates(self._embed(every)) if folded else None
+
+        def start(history: Tensor) -> HREDState:
+            return HREDState(initial(history).tanh_(), context_gates(history))
+
+        @torch.no_grad()
+        def read(token_ids: Tensor, state: HREDState) -> tuple[Tensor, HREDState]:
+            gates = (
+                decoder.gates(self._embed(token_ids))
+                if table is None
+                else table.index_select(0, token_ids)
+            )
+            hidden = decoder.step(gates.add_(state.context_gates), state.hidden)
+            return hidden, HREDState(hidden, state.context_gates)
+
+        return PreparedModel(self._prepared_hearing(), start, read, log_probs, precision)
+
+    def _prepared_hearing(self) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        """Return `encode_turn` laid out; on CUDA as it is, as cuDNN runs a whole turn at once."""
+        if self.embedding.weight.is_cuda:
+            return self.encode_turn
+        encoders, context = [*map(PreparedGRU, self._encoders())], PreparedGRU(self.context)
+
+        @torch.no_grad()
+        def encode_turn(token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
+            return self._encode_turn(token_ids, lengths, history, encoders, context)
+
+        return encode_turn
+
+    def _prepared_output(self, precision: str) -> tuple[Callable[[Tensor], Tensor], str]:
+        """Return hidden (R, H) -> log-probabilities (R, V), and the precision "auto" came to."""
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
         narrow = self.decoder.hidden_size <= weight.shape[1] and not self.maxout
         if narrow:
             weight, bias = weight @ self.readout.weight, bias + weight @ self.readout.bias
         if precision == "auto":
             precision = choose_precision(weight, bias)
-        project, decode = lay_out(weight, bias, precision=precision), self.decoder.prepare_step()
+        project = lay_out(weight, bias, precision=precision)
         read_out = (
             None if narrow else lay_out(self.readout.weight, self.readout.bias, precision="fp32")
         )
-        every = torch.arange(len(weight), device=weight.device)
-        folded = 3 * self.decoder.hidden_size * len(weight) * weight.element_size() <= FOLDED_BYTES
-        table = self._gates(every) if folded else None
 
-        def step(token_ids: Tensor, state: HREDState) -> tuple[Tensor, HREDState]:
-            gates = self._gates(token_ids) if table is None else table.index_select(0, token_ids)
-            hidden = decode(gates.add_(state.context_gates), state.hidden)
+        def log_probs(hidden: Tensor) -> Tensor:
             logits = project(hidden if read_out is None else self._largest(read_out(hidden)))
-            return torch.log_softmax(logits, dim=-1, out=logits), HREDState(
-                hidden, state.context_gates
-            )
+            return torch.log_softmax(logits, dim=-1, out=logits)
 
-        return PreparedModel(self.start, step, precision)
-
-    @torch.no_grad()
-    def _gates(self, token_ids: Tensor) -> Tensor:
-        return self.decoder.gates(self._embed(token_ids))
+        return log_probs, precision
 
     # --- all turns of a batch at once -------------------------------------------------------------
 
@@ -220,7 +245,26 @@ class HRED(Configured, nn.Module):
         vectors: Tensor = self.embedding(token_ids) * self.embedding_scale
         return vectors
 
-    def _utterance_vectors(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+    def _encoders(self) -> list[GRU]:
+        return cast("list[GRU]", list(self.encoder))
+
+    def _encode_turn(
+        self,
+        token_ids: Tensor,
+        lengths: Tensor,
+        history: Tensor | None,
+        encoders: Sequence[GRU | PreparedGRU],
+        context: GRU | PreparedGRU,
+    ) -> Tensor:
+        check_ids(token_ids, self.embedding)
+        vectors = self._utterance_vectors(token_ids, lengths, encoders)  # (N, U)
+        if history is None:
+            history = self.empty_history(len(vectors))
+        return context.step(context.gates(vectors), history)
+
+    def _utterance_vectors(
+        self, token_ids: Tensor, lengths: Tensor, encoders: Sequence[GRU | PreparedGRU]
+    ) -> Tensor:
         """Encode utterances: (M, T), lengths (M,) -> (M, U), the last state of each direction.
 
         token_ids may be on the CPU: they are sent to where the model is.
@@ -230,13 +274,12 @@ class HRED(Configured, nn.Module):
         sizes = forwards.batch_sizes.tolist()
         last = moved(last_positions(forwards, lengths), device)  # (M,)
         orders = [forwards]
-        if len(self.encoder) == 2:
+        if len(encoders) == 2:
             at = torch.arange(token_ids.shape[1], device=token_ids.device)
             reverse = (lengths.to(token_ids.device)[:, None] - 1 - at).clamp_min(0)  # (M, T)
             orders.append(pack(token_ids.gather(1, reverse), lengths))
         vectors = []
-        for encoder, packed in zip(self.encoder, orders, strict=True):
-            assert isinstance(encoder, GRU)
+        for encoder, packed in zip(encoders, orders, strict=True):
             gates = encoder.gates(self.dropout(self._embed(moved(packed.data, device))))
             start = gates.new_zeros(sizes[0], encoder.hidden_size)
             vectors.append(encoder(gates, sizes, start).index_select(0, last))
@@ -260,7 +303,7 @@ class HRED(Configured, nn.Module):
         packed = pack(table, turns[going_on] - 1)
         heard = packed.data  # (P',): utterances in the order of the context GRU
         token_ids, lengths = plan.encoder_input or (plan.token_ids, plan.lengths)
-        vectors = self._utterance_vectors(token_ids[heard], lengths[heard])
+        vectors = self._utterance_vectors(token_ids[heard], lengths[heard], self._encoders())
         sizes = packed.batch_sizes.tolist()
         start = begin[moved(going_on.nonzero().squeeze(1)[packed.sorted_indices], device)]
         after = self.context(self.context.gates(self.dropout(vectors)), sizes, start)

@@ -83,11 +83,11 @@ class LanguageModel(Configured, nn.Module):
         """
         log_probs, precision = self.decoder.prepare(precision)
 
-        def step(token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        def read(token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
             after = self._read(token_ids, state.values)
-            return log_probs(after), RecurrentState(after)
+            return after, RecurrentState(after)
 
-        return PreparedModel(self.start, step, precision)
+        return PreparedModel(self.encode_turn, self.start, read, log_probs, precision)
 
     def _read(self, token_ids: Tensor, state: Tensor) -> Tensor:
         return torch.where(

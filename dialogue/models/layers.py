@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -76,24 +76,6 @@ class GRU(nn.Module):
         candidate = torch.tanh(gates[..., both:] + reset * from_state[..., both:])
         return candidate + update * (state - candidate)
 
-    def prepare_step(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return `step` prepared for decoding, with half its passes over memory.
-
-        It overwrites the gates that it is given.
-        """
-        gates_of = lay_out(self.weight_hidden, self.bias_hidden, precision="fp32")
-        hidden, both = self.hidden_size, 2 * self.hidden_size
-
-        def step(gates: Tensor, state: Tensor) -> Tensor:
-            from_state = gates_of(state)  # (R, 3H)
-            reset_update = from_state[:, :both].add_(gates[:, :both]).sigmoid_()
-            candidate = (
-                gates[:, both:].addcmul_(reset_update[:, :hidden], from_state[:, both:]).tanh_()
-            )
-            return torch.lerp(candidate, state, reset_update[:, hidden:])
-
-        return step
-
     def forward(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
         """Run over packed rows: gates (P, 3H), start (batch_sizes[0], H) -> states (P, H).
 
@@ -108,6 +90,35 @@ class GRU(nn.Module):
         run: Any = _GRUSequence.apply  # untyped in torch
         states: Tensor = run(gates, weight, bias, start, batch_sizes)
         return states
+
+
+class PreparedGRU:
+    """A GRU laid out for a few rows at a time, without gradients: the same calls.
+
+    They overwrite the gates that they are given. Later changes of the weights have no effect.
+    """
+
+    def __init__(self, gru: GRU) -> None:
+        self.hidden_size = gru.hidden_size
+        self.gates = lay_out(gru.weight_input, gru.bias_input, precision="fp32")
+        self._from_state = lay_out(gru.weight_hidden, gru.bias_hidden, precision="fp32")
+
+    def step(self, gates: Tensor, state: Tensor) -> Tensor:
+        """Take one step: gates (R, 3H), state (R, H) -> state (R, H)."""
+        hidden, both = self.hidden_size, 2 * self.hidden_size
+        from_state = self._from_state(state)  # (R, 3H)
+        reset_update = from_state[:, :both].add_(gates[:, :both]).sigmoid_()
+        candidate = gates[:, both:].addcmul_(reset_update[:, :hidden], from_state[:, both:]).tanh_()
+        return torch.lerp(candidate, state, reset_update[:, hidden:])
+
+    def __call__(self, gates: Tensor, batch_sizes: Sequence[int], start: Tensor) -> Tensor:
+        """Run over packed rows: gates (P, 3H), start (batch_sizes[0], H) -> states (P, H)."""
+        states, state = [], start
+        for here in _steps(batch_sizes):
+            # The longest rows come first, so those that have ended are the last ones.
+            state = self.step(gates[here], state[: here.stop - here.start])
+            states.append(state)
+        return torch.cat(states)
 
 
 def _cudnn_states(

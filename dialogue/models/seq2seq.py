@@ -81,11 +81,11 @@ class Seq2Seq(Configured, nn.Module):
         """
         log_probs, precision = self.decoder.prepare(precision)
 
-        def step(token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        def read(token_ids: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
             after = self.decoder.read(token_ids, state.values)
-            return log_probs(after), RecurrentState(after)
+            return after, RecurrentState(after)
 
-        return PreparedModel(self.start, step, precision)
+        return PreparedModel(self.encode_turn, self.start, read, log_probs, precision)
 
     # --- all turns of a batch at once -------------------------------------------------------------
 

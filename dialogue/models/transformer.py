@@ -223,13 +223,14 @@ class Transformer(Configured, nn.Module):
             precision = choose_precision(weight, bias)
         project: Linear = lay_out(weight, bias, precision=precision)
 
-        @torch.no_grad()
-        def step(token_ids: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-            outputs, state = self._further(token_ids, state)
+        def log_probs(outputs: Tensor) -> Tensor:
             logits = project(outputs)
-            return torch.log_softmax(logits, dim=-1, out=logits), state
+            return torch.log_softmax(logits, dim=-1, out=logits)
 
-        return PreparedModel(self.start, step, precision)
+        read = torch.no_grad()(self._further)
+        return PreparedModel(
+            self.encode_turn, self.start, read, torch.no_grad()(log_probs), precision
+        )
 
     def _further(
         self, token_ids: Tensor, state: TransformerState

@@ -217,7 +217,7 @@ def test_scoring_known_replies_never_waits_for_the_gpu(gpu):
     start = decoder.start(histories_of(model, gpu))
     with no_waiting():
         log_probs_of(
-            decoder.step, start, [0, 1, 1, 2], [[5, 6], [5], [], [7, 8, 9]],
+            decoder.read, decoder.log_probs, start, [0, 1, 1, 2], [[5, 6], [5], [], [7, 8, 9]],
             bos_id=BOS, eos_id=EOS, device=gpu,
         )  # fmt: skip
 

@@ -5,8 +5,15 @@ import torch
 
 from dialogue.models import PreparedModel, Prepares, hred, prepare
 from dialogue.models.hred import HRED
-from dialogue.models.layers import GRU
-from tests.dialogue.conftest import BOS, VOCABULARY, as_batch, make_conversation, make_model
+from dialogue.models.layers import GRU, PreparedGRU
+from tests.dialogue.conftest import (
+    BOS,
+    VOCABULARY,
+    as_batch,
+    close,
+    make_conversation,
+    make_model,
+)
 
 TOKENS = torch.tensor([[BOS, BOS, BOS], [9, 17, 5], [9, 4, 30], [39, 0, 12]])
 
@@ -100,15 +107,31 @@ def test_training_goes_on_as_if_nothing_had_been_laid_out(model):
     assert all(map(torch.equal, before, gradients()))
 
 
-def test_the_laid_out_step_of_a_gru_is_its_step():
+@torch.no_grad()
+def test_a_gru_that_is_laid_out_makes_the_same_calls():
     torch.manual_seed(0)
     gru = GRU(5, 7)
+    torch.nn.init.normal_(gru.bias_input)
     torch.nn.init.normal_(gru.bias_hidden)
-    gates, state = torch.randn(4, 21), torch.randn(4, 7)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            gru.prepare_step()(gates.clone(), state), gru.step(gates, state), atol=1e-6, rtol=1e-6
-        )
+    laid_out, inputs, start = PreparedGRU(gru), torch.randn(9, 5), torch.randn(4, 7)
+    gates = gru.gates(inputs)
+    close(laid_out.gates(inputs), gates)
+    close(laid_out.step(gates[:4].clone(), start), gru.step(gates[:4], start))
+    close(laid_out(gates.clone(), [4, 3, 2], start), gru(gates, [4, 3, 2], start))
+
+
+@torch.no_grad()
+def test_a_turn_is_heard_as_the_model_hears_it(model):
+    turns = torch.tensor([[9, 17, 5, 3], [4, 3, 0, 0], [39, 11, 3, 0]])
+    lengths, before = torch.tensor([4, 2, 3]), some_history()
+    encode_turn = prepare(model, "int8").encode_turn
+    for history in (before, None):
+        expected = model.encode_turn(turns, lengths, history)
+        close(encode_turn(turns, lengths, history), expected)
+        assert float(expected.std()) > 0.1
+    assert torch.equal(before, some_history())
+    with pytest.raises(ValueError, match=f"token ids from 3 to {VOCABULARY}"):
+        encode_turn(torch.tensor([[VOCABULARY, 3]]), torch.tensor([2]), None)
 
 
 class Plain:
@@ -116,13 +139,15 @@ class Plain:
 
     def __init__(self):
         model = make_model()
-        self.start, self.step = model.start, model.step
+        self.encode_turn, self.start, self.step = model.encode_turn, model.start, model.step
 
 
 def test_a_model_that_cannot_lay_itself_out_decodes_by_its_own_calls():
     model = Plain()
     assert not isinstance(model, Prepares)
     for precision in ("auto", "fp32"):
-        assert prepare(model, precision) == PreparedModel(model.start, model.step)
+        assert prepare(model, precision) == PreparedModel(
+            model.encode_turn, model.start, model.step
+        )
     with pytest.raises(ValueError, match="Plain has no `prepare`, so it decodes in fp32 alone"):
         prepare(model, "int8")

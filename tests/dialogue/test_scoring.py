@@ -9,8 +9,8 @@ from dialogue.agent import DialogueAgent
 from dialogue.candidates import READ
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
-from dialogue.decoding.scoring import log_probs_of
-from dialogue.models import prepare
+from dialogue.decoding.scoring import OUTPUT_ROWS, log_probs_of
+from dialogue.models import prepare, unchanged
 from dialogue.recall import Exchange, Recall
 
 from .conftest import (
@@ -25,15 +25,18 @@ from .conftest import (
 REPLIES = [[5, 6, 7], [5, 6, 7], [5, 6, 8, 9], [5], [], [10, 6, 7], [5, 6, 7, 8, 9, 11]]
 
 
+@pytest.mark.parametrize("output_rows", [1, 4, OUTPUT_ROWS])
 @pytest.mark.parametrize("readout", ["linear", "maxout"])
-def test_each_reply_has_the_likelihood_of_its_tokens_one_by_one(readout):
+def test_each_reply_has_the_likelihood_of_its_tokens_one_by_one(readout, output_rows, monkeypatch):
+    monkeypatch.setattr("dialogue.decoding.scoring.OUTPUT_ROWS", output_rows)
     model = make_model(readout=readout, peaked=3.0)
     histories = torch.cat([history_after(model, make_conversation(3, seed=n)) for n in (1, 2)])
     decoder = prepare(model, "fp32")
     owners = [n % 2 for n in range(len(REPLIES))]
     found = log_probs_of(
-        decoder.step, decoder.start(histories), owners, REPLIES, bos_id=BOS, eos_id=EOS
-    )
+        decoder.read, decoder.log_probs, decoder.start(histories), owners, REPLIES,
+        bos_id=BOS, eos_id=EOS,
+    )  # fmt: skip
     for owner, reply, log_prob in zip(owners, REPLIES, found.tolist(), strict=True):
         state, total = model.start(histories[[owner]]), 0.0
         for read, said in zip([BOS, *reply], [*reply, EOS], strict=True):
@@ -45,13 +48,15 @@ def test_each_reply_has_the_likelihood_of_its_tokens_one_by_one(readout):
 def test_what_replies_to_one_history_begin_with_is_read_once():
     model, rows = make_model(), []
 
-    def step(tokens, state):
+    def read(tokens, state):
         rows.append(len(tokens))
         return model.step(tokens, state)
 
     histories = torch.cat([history_after(model, make_conversation(2, seed=n)) for n in (1, 2)])
     owners = [0] * len(REPLIES) + [1]
-    log_probs_of(step, model.start(histories), owners, [*REPLIES, [5, 6]], bos_id=BOS, eos_id=EOS)
+    log_probs_of(
+        read, unchanged, model.start(histories), owners, [*REPLIES, [5, 6]], bos_id=BOS, eos_id=EOS
+    )
     beginnings = {
         (owner, tuple(reply[:length]))
         for owner, reply in zip(owners, [*REPLIES, [5, 6]], strict=True)
@@ -64,7 +69,7 @@ def test_what_replies_to_one_history_begin_with_is_read_once():
 def test_no_replies_take_no_step():
     model = make_model()
     state = model.start(model.empty_history(1))
-    assert log_probs_of(None, state, [], [], bos_id=BOS, eos_id=EOS).tolist() == []
+    assert log_probs_of(None, None, state, [], [], bos_id=BOS, eos_id=EOS).tolist() == []
 
 
 def test_candidates_have_the_likelihoods_that_the_whole_model_gives(talker):
