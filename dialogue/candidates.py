@@ -21,7 +21,7 @@ from dialogue.vocabulary import Vocabulary
 
 LanguageModel = Callable[[Sequence[Sequence[int]]], Tensor]
 # Tokens of a remembered or stock reply; those after them are taken to be as likely on average.
-READ = 12
+READ = 8
 Asked = tuple[int | None, tuple[int, ...]]  # the row of a conversation, None for no history; tokens
 
 
