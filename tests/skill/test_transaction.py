@@ -8,6 +8,7 @@ import torch
 from app import Settings, create_app
 from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation
+from dialogue.state.codec import pack
 from skill import phrases
 
 from ..dialogue.redis_server import BINARY, needs_redis, running
@@ -107,19 +108,19 @@ def test_a_late_reply_does_not_enter_the_history(worker, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["memory", REDIS])
 def test_a_session_that_ends_during_its_slow_first_turn_is_not_kept(worker, monkeypatch):
-    searching, gate, answer = threading.Event(), threading.Event(), DialogueAgent.answer
+    answered, gate = threading.Event(), threading.Event()
 
-    def slow(self, *arguments, **options):
-        searching.set()
-        gate.wait(30)
-        return answer(self, *arguments, **options)
+    def slow(*arguments, **options):  # between the reply and its being kept
+        answered.set()
+        assert gate.wait(30)
+        return pack(*arguments, **options)
 
     monkeypatch.setattr("skill.transaction.WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(DialogueAgent, "answer", slow)
+    monkeypatch.setattr("skill.transaction.pack", slow)
     first, answers = worker.request("do you like music?"), []
     asking = threading.Thread(target=lambda: answers.append(worker.post(first)))
     asking.start()
-    assert searching.wait(30)
+    assert answered.wait(30)
     worker.post(worker.request(None, "session_ended"))
     gate.set()
     asking.join()
