@@ -117,7 +117,9 @@ def time_rows(
     searches = replies.reference_rows(prepared, device) | replies.length_rows(prepared, device)
     if full:
         searches |= replies.method_rows(prepared, device)
-    encodings = {row: replies.encoding(model, row.batch, device) for row in searches}
+    encodings = {
+        row: replies.encoding(prepared[row.precision], row.batch, device) for row in searches
+    }
     for row, (search, encode) in replies.checkpoint_rows(agents, forced).items():
         searches[row], encodings[row] = search, encode
     calls: dict[Hashable, Call] = dict(searches.items())

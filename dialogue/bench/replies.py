@@ -142,7 +142,7 @@ def reference_reply(row: Row, prepared: PreparedModels, device: torch.device) ->
     return reply
 
 
-def encoding(model: HRED, batch: int, device: torch.device) -> Call:
+def encoding(model: PreparedModel[Any], batch: int, device: torch.device) -> Call:
     """Return a call that encodes an utterance of 12 tokens into each history of a batch."""
     histories = torch.zeros(batch, REFERENCE.context, device=device)
     heard = torch.full((batch, UTTERANCE_TOKENS), 4, device=device)

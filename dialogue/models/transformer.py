@@ -228,9 +228,7 @@ class Transformer(Configured, nn.Module):
             return torch.log_softmax(logits, dim=-1, out=logits)
 
         read = torch.no_grad()(self._further)
-        return PreparedModel(
-            self.encode_turn, self.start, read, torch.no_grad()(log_probs), precision
-        )
+        return PreparedModel(self.encode_turn, self.start, read, log_probs, precision)
 
     def _further(
         self, token_ids: Tensor, state: TransformerState
