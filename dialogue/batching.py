@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dialogue.models import History
     from dialogue.store import Conversations
 
-MOST = 16  # maximum requests in a batch
+MOST = 8  # maximum requests in a batch: more are no cheaper each, and all wait for the last
 WAITING = 64  # maximum requests in the queue, answered within a few seconds
 PATIENCE = 1.0  # seconds to wait for a reply after its deadline
 STUCK_SECONDS = 30.0  # after which a batch will hardly end: no deadline is so long

@@ -134,6 +134,8 @@ class HRED(Configured, nn.Module):
         every = torch.arange(self.embedding.num_embeddings, device=no_bias.device)
         folded = len(every) * no_bias.nbytes <= FOLDED_BYTES
         table = decoder.gates(self._embed(every)) if folded else None
+        if table is not None and precision != "fp32":
+            table = table.half()  # half the memory; finer than the output layer in any precision
 
         def start(history: Tensor) -> HREDState:
             return HREDState(initial(history).tanh_(), context_gates(history))
@@ -143,7 +145,7 @@ class HRED(Configured, nn.Module):
             gates = (
                 decoder.gates(self._embed(token_ids))
                 if table is None
-                else table.index_select(0, token_ids)
+                else table.index_select(0, token_ids).float()
             )
             hidden = decoder.step(gates.add_(state.context_gates), state.hidden)
             return hidden, HREDState(hidden, state.context_gates)

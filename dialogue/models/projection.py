@@ -36,6 +36,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 PROBE_ROWS = 10  # a beam of one talker: where latency is felt
 PROBE_CALLS = 5
 MANY_ROWS = 32  # from where oneDNN's whole numbers are faster than FBGEMM's
+TILES: tuple[int, ...] = (*range(4, 20, 4), *range(20, 161, 20))  # row counts that oneDNN gets
 FP32_MARGIN = 1.25  # how many times faster a rounded precision must be for auto to leave fp32
 
 
@@ -131,7 +132,32 @@ def _packed(weight: Tensor, bias: Tensor) -> Linear:
     cannot pay back.
     """
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 2 * PROBE_ROWS)
-    return lambda rows: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+    return in_tiles(
+        lambda rows: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+    )
+
+
+def in_tiles(linear: Linear) -> Linear:
+    """Give a layer its rows in tiles of a few sizes; the last one is padded.
+
+    For every row count that it meets, oneDNN compiles code of half a megabyte, and keeps it.
+    """
+
+    def tiled(rows: Tensor) -> Tensor:
+        if len(rows) in TILES:
+            return linear(rows)
+        tiles: list[Tensor] = []
+        for tile in torch.split(rows, TILES[-1]):
+            padded = F.pad(tile, (0, 0, 0, _size(len(tile)) - len(tile)))
+            tiles.append(linear(padded)[: len(tile)])
+        return tiles[0] if len(tiles) == 1 else torch.cat(tiles)
+
+    return tiled
+
+
+def _size(count: int) -> int:
+    """Return the smallest size of a tile that holds so many rows, at most the largest size."""
+    return next(size for size in TILES if size >= count)
 
 
 def _half(weight: Tensor, bias: Tensor) -> Linear:
@@ -164,7 +190,6 @@ def adds_int8_exactly() -> bool:
 def _int8(weight: Tensor, bias: Tensor) -> Linear:
     """Scale every row to [-1, 1] by its own largest value, so that one fixed scale fits all rows.
 
-
     quantize_dynamic would derive one scale from all rows together, so that a row's scores would
     depend on who else talks. Few rows go through FBGEMM, many through oneDNN, which is faster
     there; the integers that they add up are the same. The scaling is undone afterwards.
@@ -176,23 +201,28 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
         if "onednn" in torch.backends.quantized.supported_engines
         else None
     )
-    range_row = torch.ones(
-        1, weight.shape[1]
-    )  # oneDNN's scale comes from the rows' range: this one makes it [-1, 1]
-    range_row[0, 0] = -1
+    # oneDNN's scale comes from the rows' range. These make it [-1, 1], and fill up a tile.
+    range_rows = torch.ones(TILES[-1], weight.shape[1])
+    range_rows[:, 0] = -1
+
+    def product(unit: Tensor) -> Tensor:
+        if many is None or len(unit) < MANY_ROWS:
+            out: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+                unit, 2 / steps, (steps + 1) // 2, few
+            )
+        else:
+            more = range_rows[: _size(len(unit)) + 1 - len(unit)]
+            out = torch.ops.quantized.linear_dynamic(torch.cat([unit, more]), many, steps == 127)
+        return out
 
     def linear(rows: Tensor) -> Tensor:
         largest = rows.abs().amax(1, keepdim=True).clamp_min_(TINY)  # (R, 1)
         unit = rows / largest
-        if many is None or len(rows) < MANY_ROWS:
-            out = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-                unit, 2 / steps, (steps + 1) // 2, few
-            )
-        else:
-            out = torch.ops.quantized.linear_dynamic(
-                torch.cat([unit, range_row]), many, steps == 127
-            )[:-1]
-        return torch.addcmul(bias, out, largest, out=out)
+        out = rows.new_empty(len(rows), len(weight))
+        tiles = (torch.split(each, TILES[-1]) for each in (unit, largest, out))
+        for tile, scale, there in zip(*tiles, strict=True):
+            torch.addcmul(bias, product(tile)[: len(tile)], scale, out=there)
+        return out
 
     return linear
 

@@ -5,9 +5,11 @@ import torch.nn.functional as F
 from dialogue.models import projection
 from dialogue.models.projection import (
     MANY_ROWS,
+    TILES,
     adds_int8_exactly,
     choose_precision,
     engines,
+    in_tiles,
     lay_out,
 )
 
@@ -43,7 +45,7 @@ def by_hand(weight, bias, rows, *, steps=255):
 @pytest.mark.parametrize(
     ("precision", "tolerance"), [("fp32", 1e-6), ("bf16", 2e-2), ("int8", 2e-2)]
 )
-@pytest.mark.parametrize("count", [1, 5, 33])
+@pytest.mark.parametrize("count", [1, 5, 33, 2 * TILES[-1] + 30])
 def test_every_engine_computes_the_linear_layer_to_its_precision(
     layer, precision, tolerance, count
 ):
@@ -58,7 +60,21 @@ def test_every_engine_computes_the_linear_layer_to_its_precision(
         assert float(error.max()) < tolerance, engine.__name__
 
 
-@pytest.mark.parametrize("count", [9, 3 * MANY_ROWS])
+def test_a_layer_in_tiles_meets_few_row_counts():
+    met = set()
+
+    def doubled(rows):
+        met.add(len(rows))
+        return 2 * rows
+
+    linear = in_tiles(doubled)
+    for count in range(3 * TILES[-1]):
+        rows = some_rows(count)
+        assert torch.equal(linear(rows), 2 * rows)
+    assert met == set(TILES)
+
+
+@pytest.mark.parametrize("count", [9, 3 * MANY_ROWS, TILES[-1] + MANY_ROWS])
 def test_int8_is_the_product_of_whole_numbers(layer, count):
     rows = some_rows(count)
     expected = by_hand(*layer, rows, steps=255 if adds_int8_exactly() else 127)
