@@ -36,28 +36,32 @@ class Nearest:
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         """Take what `reduced` returns."""
         self._mean, self._axes = tensors["mean"].float(), tensors["axes"].float()
-        scale = tensors["scale"].float()
-        self._moments = torch.empty(len(tensors["codes"]), len(scale), dtype=torch.half)
+        self._scale = tensors["scale"].float()
+        # A moment is its whole numbers times the scale, over its length.
+        self._numbers = torch.empty(len(tensors["codes"]), len(self._scale), dtype=torch.int8)
+        self._lengths = torch.empty(len(self._numbers))
         # In pieces: all of them in full precision would take 40 MB for a moment.
-        for codes, moments in zip(
-            torch.split(tensors["codes"], PIECE), torch.split(self._moments, PIECE), strict=True
+        pieces = (tensors["codes"], self._numbers, self._lengths)
+        for codes, numbers, lengths in zip(
+            *(torch.split(each, PIECE) for each in pieces), strict=True
         ):
-            numbers = torch.stack([codes % 16, codes // 16], dim=2).flatten(1).float() - LEVELS
-            moments.copy_(F.normalize(numbers * scale, dim=1))
+            numbers.copy_(torch.stack([codes % 16, codes // 16], dim=2).flatten(1)).sub_(LEVELS)
+            lengths.copy_((numbers * self._scale).norm(dim=1).clamp_min_(1e-12))
 
     def __len__(self) -> int:
-        return len(self._moments)
+        return len(self._numbers)
 
     def cosines(self, histories: Tensor) -> NDArray[np.float32]:
         """Return the cosine between each history, (M, C), and each moment: (M, N)."""
         vectors = F.normalize((histories.cpu().float() - self._mean) @ self._axes, dim=1)
+        scaled = vectors * self._scale
         cosines = vectors.new_empty(len(vectors), len(self))
         # In pieces, which stay in the cache while they are turned into full precision.
-        for moments, part in zip(
-            torch.split(self._moments, PIECE), torch.split(cosines, PIECE, dim=1), strict=True
+        for numbers, part in zip(
+            torch.split(self._numbers, PIECE), torch.split(cosines, PIECE, dim=1), strict=True
         ):
-            part.copy_(vectors @ moments.float().T)
-        found: NDArray[np.float32] = cosines.numpy()
+            torch.mm(scaled, numbers.float().T, out=part)
+        found: NDArray[np.float32] = cosines.div_(self._lengths).numpy()
         return found
 
 

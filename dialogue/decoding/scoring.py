@@ -13,7 +13,7 @@ from dialogue.device import sent
 from dialogue.models import DecoderState
 
 State = TypeVar("State", bound=DecoderState)
-OUTPUT_ROWS = 256  # that the output layer takes at once: 8 MB of log-probabilities of 8,000 tokens
+OUTPUT_ROWS = 160  # that the output layer takes at once: 5 MB of log-probabilities of 8,000 tokens
 
 
 @torch.no_grad()

@@ -219,7 +219,8 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
         largest = rows.abs().amax(1, keepdim=True).clamp_min_(TINY)  # (R, 1)
         unit = rows / largest
         out = rows.new_empty(len(rows), len(weight))
-        tiles = (torch.split(each, TILES[-1]) for each in (unit, largest, out))
+        half = TILES[-1] // 2  # the product of half a tile stays in the cache
+        tiles = (torch.split(each, half) for each in (unit, largest, out))
         for tile, scale, there in zip(*tiles, strict=True):
             torch.addcmul(bias, product(tile)[: len(tile)], scale, out=there)
         return out
