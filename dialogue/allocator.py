@@ -7,16 +7,21 @@ import gc
 import platform
 
 ARENAS = 2
-_M_ARENA_MAX = -8  # of malloc.h
+MAPPED_FROM = 32 * 2**20  # bytes of a block that is asked from the system each time: glibc's limit
+FREE_AT_MOST = 24 * 2**20  # bytes at the end of an arena: with 8 MB a full batch takes longer
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 
 
-def use_few_arenas() -> None:
-    """Let all threads allocate from two arenas.
+def keep_little() -> None:
+    """Let all threads allocate from two arenas, which give back what is free at their ends.
 
-    By default there are eight for each core, and each keeps what its largest batch took.
+    By default there are eight arenas for each core, and each keeps what its largest batch took.
     """
     if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, ARENAS)
+        mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM)
+        mallopt(_M_TRIM_THRESHOLD, FREE_AT_MOST)
 
 
 def give_back() -> None:

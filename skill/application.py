@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
             metrics.keeps(len(store), store.nbytes)
 
     if agent is None:  # a test brings its own
-        allocator.use_few_arenas()
+        allocator.keep_little()
         agent = load_agent(settings, replied)
         allocator.give_back()
     served = BatchingAgent(agent) if isinstance(agent, DialogueAgent) else agent

@@ -16,7 +16,7 @@ THREADS = """
 import ctypes, threading, sys
 from dialogue import allocator
 if "few" in sys.argv:
-    allocator.use_few_arenas()
+    allocator.keep_little()
 together = threading.Barrier(16)
 def work():
     libc = ctypes.CDLL(None)
@@ -60,3 +60,30 @@ def test_what_is_free_goes_back_to_the_system():
     allocator.give_back()
     assert resident() < full - (50 << 20)
     assert len(kept[0]) == 2000
+
+
+# How much stays resident after many blocks were freed, once a large one has been.
+FREED = """
+import sys
+from pathlib import Path
+from dialogue import allocator
+if "few" in sys.argv:
+    allocator.keep_little()
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+large = bytearray(30 << 20)
+del large  # from now on, by default, blocks of up to 30 MB come from the heap, and up to 60 stay
+before = resident()
+blocks = [bytearray(1 << 20) for _ in range(55)]
+blocks.clear()
+print(resident() - before)
+"""
+
+
+def left_after_freeing(*arguments):
+    command = [sys.executable, "-c", FREED, *arguments]
+    return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+
+
+def test_what_is_free_at_the_end_of_the_heap_goes_back_by_itself():
+    assert left_after_freeing("few") < allocator.FREE_AT_MOST + (4 << 20) < left_after_freeing()
