@@ -32,7 +32,7 @@ from training.ranking.judging import is_held_out_id
 from training.ranking.stock import Contexts, prepare, read, readable
 
 FILE = Path(corpora.__file__).parent / "topical_replies.jsonl.gz"
-OWN, DROPOUT = 32, 0.5  # numbers of a token's vector in the network
+OWN, HIDDEN, DROPOUT = 64, 384, 0.5  # numbers of a token's vector in the network, of its layer
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 14, 96, 2e-3, 0.05
 BY_TEXT = 0.25  # weight of what is learnt of a reply by its words, at the beginning
 
@@ -100,7 +100,7 @@ def fit(
         )
     torch.manual_seed(seed)
     sizes = len(texts), len(vectors), vectors.shape[1]  # the history vector would add nothing
-    config = StockConfig(*sizes, own=OWN, dropout=DROPOUT, is_topical=True)
+    config = StockConfig(*sizes, own=OWN, hidden=HIDDEN, dropout=DROPOUT, is_topical=True)
     network = StockNetwork(config).to(agent.device)
     stock = StockReplies(texts, network, vectors)
     contexts = read(agent, stock, [moment.turns for moment in moments])
