@@ -7,8 +7,8 @@ import gc
 import platform
 
 ARENAS = 1  # two keep 40 MB more, and are no faster: one thread decodes
-MAPPED_FROM = 32 * 2**20  # bytes of a block that is asked from the system each time: glibc's limit
-FREE_AT_MOST = 24 * 2**20  # bytes at its end: with 8 MB a full batch takes longer
+MAPPED_FROM = 32 * 2**20  # bytes of a block that the system gives by itself: glibc's limit
+FREE_AT_MOST = 24 * 2**20  # bytes free at its end: with 8 MB a full batch takes longer
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 
 

@@ -138,7 +138,7 @@ def _packed(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def in_tiles(linear: Linear) -> Linear:
-    """Give a layer its rows in tiles of a few sizes; the last one is padded.
+    """Return the layer that takes its rows in tiles of a few sizes, the last one padded.
 
     For every row count that it meets, oneDNN compiles code of half a megabyte, and keeps it.
     """
@@ -201,9 +201,9 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
         if "onednn" in torch.backends.quantized.supported_engines
         else None
     )
-    # oneDNN's scale comes from the rows' range. These make it [-1, 1], and fill up a tile.
-    range_rows = torch.ones(TILES[-1], weight.shape[1])
-    range_rows[:, 0] = -1
+    # oneDNN's scale comes from the rows' range. This one makes it [-1, 1], and fills up a tile.
+    range_row = torch.ones(1, weight.shape[1])
+    range_row[0, 0] = -1
 
     def product(unit: Tensor) -> Tensor:
         if many is None or len(unit) < MANY_ROWS:
@@ -211,8 +211,8 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
                 unit, 2 / steps, (steps + 1) // 2, few
             )
         else:
-            more = range_rows[: _size(len(unit)) + 1 - len(unit)]
-            out = torch.ops.quantized.linear_dynamic(torch.cat([unit, more]), many, steps == 127)
+            fill = range_row.expand(_size(len(unit)) + 1 - len(unit), -1)
+            out = torch.ops.quantized.linear_dynamic(torch.cat([unit, fill]), many, steps == 127)
         return out
 
     def linear(rows: Tensor) -> Tensor:

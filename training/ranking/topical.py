@@ -32,7 +32,7 @@ from training.ranking.judging import is_held_out_id
 from training.ranking.stock import Contexts, prepare, read, readable
 
 FILE = Path(corpora.__file__).parent / "topical_replies.jsonl.gz"
-OWN, HIDDEN, DROPOUT = 64, 384, 0.5  # numbers of a token's vector in the network, of its layer
+OWN, HIDDEN, DROPOUT = 64, 384, 0.5  # numbers of a token's vector, of the hidden layer
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 14, 96, 2e-3, 0.05
 BY_TEXT = 0.25  # weight of what is learnt of a reply by its words, at the beginning
 
