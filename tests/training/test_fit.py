@@ -4,6 +4,7 @@ import json
 import math
 import random
 from dataclasses import asdict
+from itertools import islice
 
 import pytest
 import torch
@@ -88,6 +89,35 @@ def test_each_epoch_takes_every_turn_once_in_an_order_of_its_own(data):
         ]
         assert sorted(read) == expected
     assert epochs[0] != epochs[1]
+
+
+def test_batches_collated_ahead_by_other_processes_are_those_of_this_one(data):
+    def read(collators):
+        steps = schedule.steps_of(
+            data, config, progress := Progress(step=5, batch=2), collators=collators
+        )
+        for step in steps:
+            batch, (heard, _) = step.share, step.share.encoder_input
+            yield (
+                step.of_epoch, step.tokens, progress.epoch, batch.token_ids.tolist(),
+                batch.turns.tolist(), heard.tolist(), batch.without_history.tolist(),
+                torch.rand(1).item(),
+            )  # fmt: skip
+            progress.step, progress.batch = progress.step + 1, progress.batch + 1
+
+    config = FitConfig(data=(), batch_tokens=60)
+    alone, ahead = (list(islice(read(collators), 12)) for collators in (0, 2))
+    assert ahead == alone
+    assert len({drawn for *_, drawn in alone}) == 12, "what a model draws differs in every step"
+    assert alone[-1][2] == 1, "from the second epoch, too"
+
+
+def test_only_a_gpu_has_batches_collated_ahead(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert schedule.collators_for(torch.device("cpu")) == 0
+    assert schedule.collators_for(torch.device("cuda")) == 3
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    assert schedule.collators_for(torch.device("cuda")) == schedule.MOST_COLLATORS
 
 
 def test_a_tenth_of_all_turns_is_learnt_without_history(data):

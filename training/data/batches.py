@@ -168,15 +168,14 @@ def collate(
     )
 
 
-def recognised_turns(turns: Sequence[int], share: float) -> Tensor:
+def recognised_turns(turns: Sequence[int], share: float, rng: torch.Generator) -> Tensor:
     """Choose the utterances to read as recognised, and return them as (M,) bool.
 
     In a fraction `share` of the conversations it is every other utterance, because only one of the
     two speakers talks through a recogniser. turns: the number of utterances of each conversation.
-    Draws from torch's global generator.
     """
-    user = torch.randint(2, (len(turns),))
-    chosen = torch.rand(len(turns)) < share
+    user = torch.randint(2, (len(turns),), generator=rng)
+    chosen = torch.rand(len(turns), generator=rng) < share
     # user[i] is the parity of the turns of the speaker who is heard through a recogniser.
     return torch.cat(
         [chosen[i] & (torch.arange(count) % 2 == user[i]) for i, count in enumerate(turns)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from dialogue.models import Batch
 from training.data import batches
@@ -17,6 +19,7 @@ from training.run.distributed import ALONE, Processes
 from training.run.state import Progress
 
 WARMUP_STEPS = 200
+MOST_COLLATORS = 7  # with more, an H200 learnt no faster
 PATIENCE = 4  # validations without improvement before the run stops
 
 
@@ -28,54 +31,99 @@ class Step(NamedTuple):
     share: Batch | None  # this process's part; None if there are fewer windows than processes
 
 
+class Epoch(Dataset[Step]):
+    """One process's steps of one epoch, each collated when it is asked for.
+
+    Everything random in a step depends only on the seed and the step's number. So it is the same
+    whichever process collates it, and a resumed run continues as if it had never stopped.
+    """
+
+    def __init__(
+        self, data: Data, config: FitConfig, progress: Progress, processes: Processes
+    ) -> None:
+        """Plan the epoch that a run is in."""
+        self._config, self._processes = config, processes
+        self._pad_id = data.vocabulary.pad_id
+        self._first = progress.step - progress.batch  # the number of its first step
+        conversations = data.train.as_read
+        if config.bptt is None:
+            rng = random.Random(f"{config.seed} {progress.epoch}")
+            self._plan = batches.plan(conversations, batch_tokens=config.batch_tokens, rng=rng)
+        else:
+            self._plan = batches.contiguous(
+                conversations, batch_tokens=config.batch_tokens, length=config.bptt
+            )
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self._plan)
+
+    def __getitem__(self, place: int) -> Step:
+        """Collate this process's share of a batch.
+
+        What concerns a turn is drawn for the whole batch and then split with it, so it does not
+        depend on the number of processes.
+        """
+        config, planned = self._config, self._plan[place]
+        rng = torch.Generator().manual_seed((config.seed << 32) + self._first + place)
+        turns = [len(window) for window in planned]
+        without_history = torch.split(
+            torch.rand(sum(turns), generator=rng) < config.history_dropout, turns
+        )
+        recognised = (
+            torch.split(batches.recognised_turns(turns, config.recognised, rng), turns)
+            if config.recognised
+            else None
+        )
+        mine = batches.shares(planned, self._processes.count)[self._processes.number]
+        share = None
+        if mine:
+            share = batches.collate(
+                [planned[place] for place in mine],
+                pad_id=self._pad_id,
+                without_history=torch.cat([without_history[place] for place in mine]),
+                recognised=None
+                if recognised is None
+                else torch.cat([recognised[place] for place in mine]),
+            )
+        return Step(len(self), sum(len(turn) for window in planned for turn in window), share)
+
+
 def steps_of(
-    data: Data, config: FitConfig, progress: Progress, *, processes: Processes = ALONE
+    data: Data,
+    config: FitConfig,
+    progress: Progress,
+    *,
+    processes: Processes = ALONE,
+    collators: int = 0,
 ) -> Iterator[Step]:
     """Yield this process's share of every batch, starting at the run's progress, forever.
 
-    Everything random in a step (order, history dropout, dropout) depends only on the seed and the
-    step's number, so a resumed run continues as if it had never stopped. What concerns a turn is
-    drawn for the whole batch and then split with it, so it does not depend on the number of
-    processes. What happens within the model does (dropout, and which of its own words it reads).
+    collators: how many more processes collate batches ahead of the run; 0: it does so itself.
+    What the model draws within a step (dropout, and which of its own words it reads) depends on the
+    seed, the step and the process.
     """
-    conversations = data.train.as_read
     while True:
-        rng = random.Random(f"{config.seed} {progress.epoch}")
-        if config.bptt is None:
-            plan = batches.plan(conversations, batch_tokens=config.batch_tokens, rng=rng)
-        else:
-            plan = batches.contiguous(
-                conversations, batch_tokens=config.batch_tokens, length=config.bptt
-            )
-        for planned in plan[progress.batch :]:
-            torch.manual_seed((config.seed << 32) + progress.step)
-            turns = [len(window) for window in planned]
-            without_history = torch.split(torch.rand(sum(turns)) < config.history_dropout, turns)
-            recognised = (
-                torch.split(batches.recognised_turns(turns, config.recognised), turns)
-                if config.recognised
-                else None
-            )
-            # From here on the draws are the model's own; each process needs different ones.
-            if not processes.first:
-                torch.manual_seed(
-                    random.Random(f"{config.seed} {progress.step} {processes.number}").getrandbits(
-                        63
-                    )
-                )
-            mine = batches.shares(planned, processes.count)[processes.number]
-            share = None
-            if mine:
-                share = batches.collate(
-                    [planned[place] for place in mine],
-                    pad_id=data.vocabulary.pad_id,
-                    without_history=torch.cat([without_history[place] for place in mine]),
-                    recognised=None
-                    if recognised is None
-                    else torch.cat([recognised[place] for place in mine]),
-                )
-            yield Step(len(plan), sum(len(turn) for window in planned for turn in window), share)
+        epoch = Epoch(data, config, progress, processes)
+        loader = DataLoader(
+            epoch,
+            batch_size=None,
+            sampler=range(progress.batch, len(epoch)),
+            num_workers=collators,
+            # They share the corpora with this process instead of getting a copy.
+            multiprocessing_context="fork" if collators else None,
+        )
+        for step in loader:
+            drawn = random.Random(f"{config.seed} {progress.step} {processes.number}")
+            torch.manual_seed(drawn.getrandbits(63))
+            yield step
         progress.epoch, progress.batch = progress.epoch + 1, 0
+
+
+def collators_for(device: torch.device) -> int:
+    """Return how many processes should collate ahead: a CPU that trains has no core to spare."""
+    spare = (os.cpu_count() or 1) - 1
+    return min(MOST_COLLATORS, spare) if device.type == "cuda" and hasattr(os, "fork") else 0
 
 
 def validation_is_due(config: FitConfig, progress: Progress, epoch_steps: int) -> bool:
