@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from training.corpora import chitchat, movie_triples, self_dialogue, subsequence, text
+from training.corpora import chitchat, movie_triples, self_dialogue, subsequence, text, topical
 from training.corpora.transcript import SPLITS, Complain, Complaints, Transcript
 
 COMPANION = Path(__file__).with_name("companion.jsonl.gz")  # ours, so it comes with the project
@@ -25,7 +25,7 @@ JSONL = (
     "meena",
     "smalltalk",
 )
-NAMES = ("companion", "chitchat", *JSONL, "movie_triples", "subsequence")
+NAMES = ("companion", "chitchat", *JSONL, "topical", "movie_triples", "subsequence")
 SPLIT_BY_ANSWER = frozenset({"smalltalk"})  # single exchanges, many with the same answer
 MOST_TIMES = 1000  # anything larger is surely a typing mistake
 
@@ -107,6 +107,8 @@ def files_of(name: str) -> list[Path]:
         return [chitchat.find()]
     if name == "companion":
         return [COMPANION]
+    if name == "topical":
+        return [topical.FILE]
     if name in JSONL:
         return [self_dialogue.find(corpora_folder(), name)]
     path = path_of(name)
@@ -127,6 +129,8 @@ def _read(name: str, split: str, complaints: Complain) -> Iterator[Transcript]:
         return chitchat.read(split, complaints)
     if name == "subsequence":
         return subsequence.read(split)
+    if name == "topical":
+        return topical.read(split, complaints)
     if name == "companion" or name in JSONL:
         path = COMPANION if name == "companion" else self_dialogue.find(corpora_folder(), name)
         by_answer = name in SPLIT_BY_ANSWER
