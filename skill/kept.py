@@ -34,7 +34,7 @@ from skill.metrics import resident_bytes
 # in the folder that both processes share
 SESSIONS, KEPT, SAID, IDLE = "sessions.jsonl", "kept.jsonl", "said.json", "idle.json"
 FOLDER, IDLE_COUNT = "LOAD_KEPT", "LOAD_IDLE"  # tell it to the server, and how many lie idle there
-CLOSE, CLOSE_HALF = 1e-3, 5e-3  # how far numbers of the histories may differ, in fp32 and fp16
+CLOSE = 5e-3  # how far numbers of the histories may differ, which are kept in half precision
 BATCH = 64
 IDLE_TALKS, IDLE_TURNS = 20, 8  # real conversations, of which the idle ones are copies
 # Runs python app.py as it is, and lets it tell what it has kept when it ends.
@@ -149,13 +149,10 @@ def _talk(app: Flask, said: Sequence[str]) -> Owner:
     return Owner(session.id, session.user)
 
 
-def compare(
-    sessions: Sequence[Session], folder: Path, agent: DialogueAgent, *, half: bool
-) -> dict[str, int]:
+def compare(sessions: Sequence[Session], folder: Path, agent: DialogueAgent) -> dict[str, int]:
     """Return how many turns are lost and doubled, and how many conversations were replayed.
 
-    half: whether histories were kept in half precision. Raises ValueError if the server has told
-    nothing.
+    Raises ValueError if the server has told nothing.
     """
     if not (folder / KEPT).exists():
         raise ValueError("the server ended without telling what it has kept")
@@ -168,8 +165,7 @@ def compare(
         lost += (said - heard).total()
         doubled += (heard - said - Counter(map(as_written, session.unsure))).total()
     replayed = replay(found, agent)
-    near = CLOSE_HALF if half else CLOSE
-    lost += sum(not is_near(*pair, near) for pair in zip(found, replayed, strict=True))
+    lost += sum(not is_near(*pair, CLOSE) for pair in zip(found, replayed, strict=True))
     return {"lost": lost, "doubled": doubled, "replayed": sum(bool(one.turns) for one in found)}
 
 

@@ -43,7 +43,7 @@ from dialogue.bounded import LIMIT
 from dialogue.command_line import add_checkpoint, at_least, command
 from dialogue.recognised import as_recognised
 from dialogue.safety import fixed_answer
-from dialogue.state.choice import ATTRIBUTES, MEMORY
+from dialogue.state.choice import MEMORY
 from dialogue.text_files import read_lines, read_text
 from dialogue.words import words
 from skill import kept
@@ -245,7 +245,7 @@ def measure_own(
             sessions = kept.sessions_of(turns)
             kept.ask_for(sessions, folder)
         agent = DialogueAgent.load(checkpoint)
-        compared = kept.compare(sessions, folder, agent, half=state == ATTRIBUTES)
+        compared = kept.compare(sessions, folder, agent)
     for name in ("lost", "doubled"):
         compared[name] = max(compared[name], found[name])
     return {**found, **compared}

@@ -201,12 +201,7 @@ class Transactions:
         state = ""
         if is_known and transaction.agent:  # otherwise more may be kept than is known: keep that
             try:
-                packed = pack(
-                    kept,
-                    transaction.agent,
-                    half=self.store.half,
-                    limit=self.store.limit,
-                )
+                packed = pack(kept, transaction.agent, limit=self.store.limit)
                 reopens = transaction.reopens
                 state = self.store.put(owner, packed, turn=kept.turn, reopens=reopens)
             except (Unreachable, ValueError) as reason:

@@ -49,12 +49,11 @@ def digest(identifier: str) -> bytes:
 class StateStore(Protocol):
     """Keeps the state of sessions. Threads may share one.
 
-    half: whether histories are stored in half precision. limit: the largest state in bytes, or
-    None. is_carried: whether a state travels with every request, so that the store itself keeps
-    nothing. is_shared: whether other processes use the store, too.
+    limit: the largest state in bytes, or None. is_carried: whether a state travels with every
+    request, so that the store itself keeps nothing. is_shared: whether other processes use the
+    store, too.
     """
 
-    half: bool
     limit: int | None
     is_carried: bool
     is_shared: bool

@@ -15,7 +15,6 @@ _AROUND = 64  # of them for the JSON around the text: {"state": "..."}
 class AttributesState:
     """Seals states into texts that a client carries, and opens them."""
 
-    half = True
     limit: int | None = (MAX_BYTES - _AROUND) // 4 * 3 - OVERHEAD
     is_carried = True
     is_shared = False

@@ -1,7 +1,7 @@
 """What is kept of a session, as bytes: the conversation, and the last request with its response.
 
 version (1 byte), fingerprint of the model (16), length of the texts (4), the texts (JSON,
-deflated), the history.
+deflated), the history in half precision, which most of the bytes are.
 """
 
 from __future__ import annotations
@@ -56,18 +56,15 @@ class Histories(Protocol):
         ...
 
 
-def pack(
-    kept: Kept, histories: Histories, *, half: bool = False, limit: int | None = None
-) -> bytes:
-    """Write what is kept.
+def pack(kept: Kept, histories: Histories, *, limit: int | None = None) -> bytes:
+    """Write what is kept, the history in half precision.
 
-    half: the history in half precision. limit: in bytes; where it is passed the oldest texts are
-    left out, never the history.
+    limit: in bytes; where it is passed the oldest texts are left out, never the history.
 
     Raises ValueError where even the history and the last response are more than the limit.
     """
     history = kept.conversation.history
-    written = b"" if history is None else history_to_bytes(history, half=half)
+    written = b"" if history is None else history_to_bytes(history, half=True)
     turns = kept.conversation.turns
     fits, data = 0, _join(kept, turns, written, histories)
     if limit is None or len(data) <= limit:

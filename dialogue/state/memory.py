@@ -19,7 +19,6 @@ class _Entry(NamedTuple):
 class MemoryState:
     """Keeps states in a dictionary; the least recently used go first."""
 
-    half = False
     limit: int | None = None
     is_carried = False
     is_shared = False

@@ -39,7 +39,6 @@ return 1
 class RedisState:
     """Keeps states in Redis."""
 
-    half = False
     limit: int | None = None
     is_carried = False
     is_shared = True

@@ -77,8 +77,7 @@ class Talk:
         assert found.said("user") == list(said)
         for turn in found.turns:
             (replayed,) = self._agent.hear([replayed], [turn])
-        atol = 5e-3 if self._store.half else 1e-3
-        torch.testing.assert_close(found.history, replayed.history, rtol=0, atol=atol)
+        torch.testing.assert_close(found.history, replayed.history, rtol=0, atol=5e-3)
 
 
 @pytest.fixture(scope="module")

@@ -133,13 +133,12 @@ def test_the_largest_state_makes_attributes_of_at_most_8_kb():
 # --- as bytes ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("half", "tolerance"), [(False, 0), (True, 1e-3)])
-def test_what_is_packed_is_what_is_unpacked(half, tolerance):
+def test_what_is_packed_is_what_is_unpacked():
     before = kept(("hi \ud800", "héllo \U0001f600", ""))
-    after = unpack(pack(before, histories(), half=half), histories())
+    after = unpack(pack(before, histories()), histories())
     assert after.conversation.turns == before.conversation.turns
     torch.testing.assert_close(
-        after.conversation.history, before.conversation.history, rtol=0, atol=tolerance
+        after.conversation.history, before.conversation.history, rtol=0, atol=1e-3
     )
     assert (after.turn, after.request, after.response) == (3, "request 3", before.response)
     assert after.attributes == {"last_speech": "hello there", "turn": 3}
@@ -155,7 +154,7 @@ def test_above_the_limit_the_oldest_texts_go_and_the_history_stays():
     texts = [f"{number} {os.urandom(30).hex()}" for number in range(200)]
     before = kept(texts, size=512)
     limit = 4000
-    packed = pack(before, histories(size=512), half=True, limit=limit)
+    packed = pack(before, histories(size=512), limit=limit)
     after = unpack(packed, histories(size=512))
     left = len(after.conversation.turns)
     assert after.conversation.turns == before.conversation.turns[-left:]
@@ -167,7 +166,7 @@ def test_above_the_limit_the_oldest_texts_go_and_the_history_stays():
 
 def test_a_history_that_does_not_fit_is_an_error():
     with pytest.raises(ValueError, match="without any text; 1000 are allowed"):
-        pack(kept(size=512), histories(size=512), half=True, limit=1000)
+        pack(kept(size=512), histories(size=512), limit=1000)
 
 
 def test_a_state_of_another_model_is_refused():

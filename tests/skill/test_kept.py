@@ -25,17 +25,16 @@ def hear(agent, *said):
     return found
 
 
-def compare(agent, folder, session, conversation, *, half=False):
-    state = pack(Kept(conversation, 1), agent, half=half)
+def compare(agent, folder, session, conversation):
+    state = pack(Kept(conversation, 1), agent)
     line = json.dumps([session.id, base64.b64encode(state).decode()])
     (folder / kept.KEPT).write_text(line + "\n")
-    return kept.compare([session], folder, agent, half=half)
+    return kept.compare([session], folder, agent)
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_what_was_said_is_kept_once(agent, tmp_path, half):
+def test_what_was_said_is_kept_once(agent, tmp_path):
     session = kept.Session("s", "u", SAID)
-    found = compare(agent, tmp_path, session, hear(agent, *SAID), half=half)
+    found = compare(agent, tmp_path, session, hear(agent, *SAID))
     assert found == {"lost": 0, "doubled": 0, "replayed": 1}
 
 
@@ -91,4 +90,4 @@ def test_sessions_are_made_of_the_turns_of_many_talkers():
 
 def test_a_server_that_has_told_nothing_is_no_good_server(agent, tmp_path):
     with pytest.raises(ValueError, match="without telling"):
-        kept.compare([], tmp_path, agent, half=False)
+        kept.compare([], tmp_path, agent)

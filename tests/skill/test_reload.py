@@ -199,7 +199,7 @@ def test_a_request_under_way_ends_with_the_model_that_it_began_with(folder, talk
     for turn in conversation.turns:
         (heard,) = alone.hear([heard or type(conversation)()], [turn])
     assert conversation.said("user") == ["do you have a dog?", "where do you live?"]
-    torch.testing.assert_close(conversation.history, heard.history, rtol=0, atol=1e-4)
+    torch.testing.assert_close(conversation.history, heard.history, rtol=0, atol=1e-3)
 
 
 def test_a_watched_folder_is_looked_at_until_its_files_stay_as_they_are(folder, talker):
