@@ -141,6 +141,13 @@ def arguments_of(command, place, tmp_path):
         "training.build_vocabulary": [[data, "--size=400", f"--out={tmp_path / '☃.model'}"]],
         "training.trigram": [[data, f"--vocabulary={place / 'words.model'}", "--limit=4"]],
         "training.compare_runs": [[str(place / "нет")]],
+        "training.average": [
+            [
+                f"--checkpoint={place / 'keeper'}",
+                f"--checkpoint={place / 'keeper'}:2",
+                f"--out={tmp_path / '☃'}",
+            ]
+        ],
         "training.remember": [[f"--checkpoint={place / 'keeper'}", data]],
         "training.fit_stock": [
             [
