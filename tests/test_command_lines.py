@@ -154,6 +154,7 @@ def arguments_of(command, place, tmp_path):
                 f"--checkpoint={place / 'keeper'}",
                 f"--labels={place / 'labels.jsonl'}",
                 f"--moments={place / 'moments.jsonl'}",
+                f"--people={place / 'talk.jsonl'}",
             ]
         ],
         "training.fit_ranker": [

@@ -4,7 +4,8 @@ python -m training.fit_stock --checkpoint runs/mine/checkpoint
 
 Which plain replies suit when is learnt from contexts for which readers have named those that do
 (training/corpora/stock_replies.jsonl.gz), and which topical one from moments that were written for
-it (training/corpora/topical_replies.jsonl.gz), or from files of your own in the same form. The
+it (training/corpora/topical_replies.jsonl.gz), or from files of your own in the same form. To what
+people say to each other (chitchat, and self_dialogue where it is there) none of them belongs. The
 replies belong to these weights: once the weights have changed, they are not used until this command
 has been rerun.
 """
@@ -22,6 +23,8 @@ from dialogue.command_line import add_device, add_model, check_writable_file, co
 from dialogue.config import DecodeConfig
 from dialogue.device import choose_device
 from training.ranking import stock, topical
+
+PEOPLE = ("chitchat", "self_dialogue")
 
 
 @command
@@ -44,6 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="FILE",
         help="moments of topical replies, any number of times (default: the project's)",
     )
+    add(
+        "--people",
+        action="append",
+        metavar="NAME",
+        help="a corpus of people among themselves, to whom no topical reply belongs, any number of "
+        f"times (default: {' and '.join(PEOPLE)}, if found)",
+    )
     add("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     add_device(parser)
@@ -62,6 +72,13 @@ def main(arguments: list[str] | None = None) -> int:
         check_writable_file(options.checkpoint / name, option="--checkpoint")
     labelled = [one for path in options.labels or [stock.FILE] for one in stock.load(path)]
     moments = [one for path in options.moments or [topical.FILE] for one in topical.load(path)]
+    for name in options.people or PEOPLE:
+        try:
+            moments += topical.of_people(name, seed=options.seed)
+        except ValueError as missing:
+            if options.people:
+                raise
+            print(f"without moments of people from {name}: {missing}")
     agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
     plain, of_plain = stock.fit(agent, labelled, seed=options.seed)
     fitted, of_topical = topical.fit(agent, moments, seed=options.seed)

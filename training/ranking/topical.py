@@ -26,6 +26,7 @@ from tqdm import trange
 from dialogue.agent import DialogueAgent
 from dialogue.stock_replies import StockConfig, StockNetwork, StockReplies
 from dialogue.text_files import numbered_lines
+from dialogue.vocabulary import CONTINUED
 from training import corpora
 from training.corpora.transcript import Complaints
 from training.ranking.judging import is_held_out_id
@@ -33,6 +34,7 @@ from training.ranking.stock import Contexts, prepare, read, readable
 
 FILE = Path(corpora.__file__).parent / "topical_replies.jsonl.gz"
 OWN, HIDDEN, DROPOUT = 64, 384, 0.5  # numbers of a token's vector, of the hidden layer
+MOMENTS_OF_PEOPLE = 1700  # of each corpus
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 14, 96, 2e-3, 0.05
 BY_TEXT = 0.25  # weight of what is learnt of a reply by its words, at the beginning
 
@@ -80,6 +82,22 @@ def load(path: Path = FILE) -> list[Moment]:
         Moment(turns, {reply: share / sum(shares.values()) for reply, share in shares.items()})
         for turns, shares in found.items()
     ]
+
+
+def of_people(corpus: str, *, seed: int) -> list[Moment]:
+    """Draw moments of people among themselves, at most MOMENTS_OF_PEOPLE; no topical reply suits.
+
+    What one stranger says to another sounds like everyday talk, but a companion's remark would
+    nearly always miss it. Raises ValueError if the corpus is missing.
+    """
+    rng, found = random.Random(seed), []
+    transcripts = corpora.load([corpus], "train", Complaints(skip=True))
+    rng.shuffle(transcripts)
+    for transcript in transcripts[:MOMENTS_OF_PEOPLE]:
+        last = rng.randrange(0, len(transcript.turns), 2)
+        heard = transcript.turns[max(0, last - 4) : last + 1]
+        found.append(Moment(tuple(turn.replace(CONTINUED, " ") for turn in heard), {}))
+    return found
 
 
 def fit(

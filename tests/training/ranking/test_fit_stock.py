@@ -19,6 +19,7 @@ from dialogue.models.transformer import Transformer
 from dialogue.recognised import as_recognised, as_written
 from dialogue.words import repeats_ngram, words
 from training import fit_stock
+from training.corpora.transcript import split_of
 from training.data.vocabulary import build
 from training.ranking import stock, topical
 from training.reading import contexts
@@ -26,6 +27,9 @@ from training.reading import contexts
 THINGS = ("cat", "dog", "song", "cake", "boat", "moon", "book", "game")
 RARE = "i have no words"
 WORDS = ("i like my", "hello", "nice", "hello i like my", "like", "have no words", "i have my")
+
+
+TRAINING = [key for key in map(str, range(20)) if split_of(key) == "train"][:4]
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +70,16 @@ def place(tmp_path, labels):
         for thing in THINGS
     ]
     (tmp_path / "moments.jsonl").write_text("\n".join(map(json.dumps, moments)))
+    talks = [{"id": key, "turns": ["hello", "nice", f"hello {key}"]} for key in TRAINING]
+    (tmp_path / "people.jsonl").write_text("\n".join(map(json.dumps, talks)))
     return tmp_path
 
 
 def arguments(place, *more):
     return [
         f"--checkpoint={place / 'model'}", f"--labels={place / 'labels.jsonl.gz'}",
-        f"--moments={place / 'moments.jsonl'}", "--device=cpu", *more,
+        f"--moments={place / 'moments.jsonl'}", f"--people={place / 'people.jsonl'}",
+        "--device=cpu", *more,
     ]  # fmt: skip
 
 
@@ -118,6 +125,26 @@ def test_several_conversations_get_the_replies_that_each_gets_alone(fitted):
         assert [one.fit for one in found] == pytest.approx([one.fit for one in alone], abs=1e-6)
 
 
+def test_no_topical_reply_belongs_among_people(place):
+    corpus = str(place / "people.jsonl")
+    found = topical.of_people(corpus, seed=0)
+    assert len(found) == len(TRAINING)
+    assert not any(moment.suits for moment in found)
+    assert {len(moment.turns) for moment in found} <= {1, 3}
+    assert found == topical.of_people(corpus, seed=0)
+
+
+def test_a_corpus_of_people_that_is_missing_is_an_error_only_if_it_was_named(
+    place, capsys, monkeypatch
+):
+    assert fit_stock.main(arguments(place, "--people=nowhere")) == 2
+    assert "no corpus 'nowhere'" in capsys.readouterr().err
+    monkeypatch.setattr(fit_stock, "PEOPLE", ("nowhere",))
+    monkeypatch.setattr(topical, "EPOCHS", 1)
+    assert fit_stock.main([one for one in arguments(place) if "--people" not in one]) == 0
+    assert "without moments of people from nowhere: " in capsys.readouterr().out
+
+
 def test_a_topical_reply_is_likely_in_its_moments_alone(fitted):
     figures = json.loads((fitted / "figures.json").read_text())["topical"]
     assert figures["replies"] == 8
@@ -159,7 +186,7 @@ def test_what_suits_a_moment_is_shared_out_among_the_replies_that_lines_name(tmp
         ('{"replies": [], "suits": [["hi"]], "near": []}', "no reply is named that suits"),
         ('{"replies": ["a"], "near": []}', "line 1: no replies with their moments"),
         ("nonsense", "line 1: no replies with their moments"),
-        ("", "0 moments of 0 topical replies are too few"),
+        ("", "4 moments of 0 topical replies are too few"),
     ],
 )
 def test_moments_that_are_none_are_refused_in_one_line(place, capsys, lines, message):
