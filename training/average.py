@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Average checkpoints from the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m training.average",
-        description=(__doc__ or "").splitlines()[0].split(": ")[1],
+        description="Average the weights of related checkpoints.",
     )
     add = parser.add_argument
     add(
@@ -99,12 +99,12 @@ def average(found: Sequence[Checkpoint], shares: Sequence[float]) -> Checkpoint:
             raise ValueError(
                 f"checkpoints of one model are averaged; found {_of(first)} and {_of(other)}"
             )
+    states = [one.model.state_dict() for one in found]
     weights: dict[str, Tensor] = {
         name: sum(
-            share / sum(shares) * one.model.state_dict()[name]
-            for one, share in zip(found, shares, strict=True)
+            share / sum(shares) * state[name] for state, share in zip(states, shares, strict=True)
         )
-        for name in first.model.state_dict()
+        for name in states[0]
     }
     first.model.load_state_dict(weights)
     return first

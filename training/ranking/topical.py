@@ -32,7 +32,7 @@ from training.corpora.transcript import Complaints
 from training.ranking.judging import is_held_out_id
 from training.ranking.stock import Contexts, prepare, read, readable
 
-FILE = Path(corpora.__file__).parent / "topical_replies.jsonl.gz"
+FILE = corpora.topical.FILE
 OWN, HIDDEN, DROPOUT = 64, 384, 0.5  # numbers of a token's vector, of the hidden layer
 MOMENTS_OF_PEOPLE = 1700  # of each corpus
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 14, 96, 2e-3, 0.05

@@ -19,7 +19,7 @@ from training.run.distributed import ALONE, Processes
 from training.run.state import Progress
 
 WARMUP_STEPS = 200
-MOST_COLLATORS = 7  # with more, an H200 learnt no faster
+MOST_COLLATORS = 7  # as many as were measured on an H200 (docs/speed.md)
 PATIENCE = 4  # validations without improvement before the run stops
 
 
