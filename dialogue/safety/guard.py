@@ -15,6 +15,7 @@ from dialogue.seeded_choice import pick
 from dialogue.text_files import read_lines
 
 Level = Literal["strict", "standard", "off"]
+CALMLY = frozenset(("drugs", "hate"))  # topics that are put off like an offence
 LEVELS: tuple[Level, ...] = ("strict", "standard", "off")
 
 
@@ -52,7 +53,7 @@ def fixed_answer(
         return Guarded(about, pick(CRISIS, seed).format(line=LINES.get(locale, NO_LINE)))
     if level == "off":
         return None
-    if is_offensive(utterance, strict=level == "strict") or about == "drugs":
+    if is_offensive(utterance, strict=level == "strict") or about in CALMLY:
         return Guarded(about or "offensive", pick(CALM, seed))
     if about == "side":
         return Guarded(about, pick(NO_SIDE, seed))

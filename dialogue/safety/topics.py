@@ -19,7 +19,7 @@ PATTERNS = Path(__file__).with_name("topics.toml")
 # ahead, so that their time grows with the square of the length.
 LOOKED_AT = 1000
 # In this order: the first that matches counts.
-TOPICS = ("crisis", "medical", "legal", "financial", "personal", "drugs", "sorrow", "side")
+TOPICS = ("crisis", "medical", "legal", "financial", "personal", "drugs", "sorrow", "side", "hate")
 _SENTENCE_END = re.compile(rf"{CONTINUED}|[.!?]")
 
 
