@@ -304,7 +304,8 @@ NUMBERS = (
     "takes for known", "he or she is nobody", "words of the bot's own turns",
     "asks about what was just said", "turns so far", "words heard", "place among the remembered",
     "place among the found", "is an opening", "remembered for an opening",
-    "is a plain stock reply", "is a topical one", "fit", "place among those of its kind",
+    "is a plain stock reply", "is a topical one", "fit", "trust",
+    "place among those of its kind",
     "reads as the true reply", "reads as sensible", "reads as specific",
     "glad now", "glad of late", "answers something glad", "feels as the person does",
 )  # fmt: skip
@@ -341,7 +342,7 @@ def described(conversation: Conversation, candidates: Sequence[Candidate]) -> li
             len(meant & heard) * asks, min(len(turns), 9) / 9, min(len(last), 30) / 30,
             remembered / (1 + place),
             (1 - remembered - plain - topical) / (1 + place), opens, opens * remembered,
-            plain, topical, candidate.fit or 0.0, (plain + topical) / (1 + place),
+            plain, topical, candidate.fit or 0.0, candidate.trust, (plain + topical) / (1 + place),
         ])  # fmt: skip
     return rows
 

@@ -32,7 +32,8 @@ class Candidate:
     blank: log p(reply), without a history; None where it was not computed.
     tokens: the length, without </s>. similarity: of a remembered reply, between what it answered
     and what was heard; fit: of a stock reply, how likely it is to suit. None of all others.
-    is_topical: whether it is a stock reply that belongs to one kind of moment.
+    is_topical: whether it is a stock reply that belongs to one kind of moment. trust: of a stock
+    reply, how well readers thought of it elsewhere.
     """
 
     text: str
@@ -44,6 +45,7 @@ class Candidate:
     similarity: float | None = None
     fit: float | None = None
     is_topical: bool = False
+    trust: float = 0.0
 
 
 class Ranker(Protocol):

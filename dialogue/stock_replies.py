@@ -4,11 +4,13 @@
     last turn          mean of its tokens  --+-> hidden layer -> P(suits) for each reply
     the turn before       "    "    "      --+
 
-The art is to know when a fixed reply suits. A network learns it for each of two sets, as Smart
-Reply's does from its users (Kannan et al. 2016, arXiv 1606.04870). *Plain* replies ("That took
-courage.") answer much of what people say; several suit a turn, so each has a probability of its
-own. *Topical* replies ("A cat that knocks things off the table does it for the audience.") belong
-to one kind of moment; one suits or none does, so their probabilities and that of none add up to 1.
+The art is to know when a fixed reply suits. Networks learn it for each of two sets, as Smart
+Reply's does from its users (Kannan et al. 2016, arXiv 1606.04870); what the networks of a set weigh
+a reply with is averaged, since each errs in its own way (Hansen and Salamon 1990). *Plain* replies
+("That took courage.") answer much of what people say; several suit a turn, so each has a
+probability of its own. *Topical* replies ("A cat that knocks things off the table does it for the
+audience.") belong to one kind of moment; one suits or none does, so their probabilities and that of
+none add up to 1.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -40,11 +42,16 @@ OVERHEARD = 0.2  # share of the tokens that are not read while the network learn
 
 @dataclass(frozen=True)
 class Stock:
-    """A stock reply. fit: the probability that a reader would name it in this context."""
+    """A stock reply.
+
+    fit: the probability that a reader would name it in this context. trust: by how much more often
+    than others of its set readers found it right where it was proposed, in log-odds.
+    """
 
     text: str
     fit: float
     is_topical: bool = False
+    trust: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,20 +130,24 @@ class StockNetwork(nn.Module):
         bags = F.embedding_bag(flat, table, begins, mode="sum", per_sample_weights=weights)
         return LENGTH * F.normalize(bags, dim=1)
 
-    def probabilities(self, weights: Tensor) -> Tensor:
-        """Turn logits into P(suits) of every reply: (N, R)."""
-        if self.config.is_topical:
-            return weights.softmax(1)[:, :-1]
-        return weights.sigmoid()
-
 
 class StockReplies:
     """A set of stock replies of a checkpoint."""
 
-    def __init__(self, texts: Sequence[str], network: StockNetwork, vectors: Tensor) -> None:
-        """Take the texts, their network, and the vectors (V, E) of the model's tokens."""
-        self.texts, self.network, self._vectors = tuple(texts), network, vectors
-        self.is_topical = network.config.is_topical
+    def __init__(
+        self,
+        texts: Sequence[str],
+        networks: Sequence[StockNetwork],
+        vectors: Tensor,
+        trust: Sequence[float],
+    ) -> None:
+        """Take R texts, their networks, all of one size, and how far each text is trusted.
+
+        vectors (V, E): of the model's tokens.
+        """
+        self.texts, self.networks, self._vectors = tuple(texts), tuple(networks), vectors
+        self.trust = tuple(trust)
+        self.is_topical = networks[0].config.is_topical
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -149,10 +160,13 @@ class StockReplies:
 
         histories (N, C). last, before: the token ids of the last turn and of the one before it.
         """
-        weights: Tensor = self.network(
-            self._vectors, histories.float(), self.tokens(last), self.tokens(before)
-        )
-        return self.network.probabilities(weights)
+        weights = self.weigh(histories.float(), self.tokens(last), self.tokens(before))
+        return weights.softmax(1)[:, :-1] if self.is_topical else weights.sigmoid()
+
+    def weigh(self, histories: Tensor, last: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
+        """Weigh the replies for N contexts as the networks do on average; see StockNetwork."""
+        each = [network(self._vectors, histories, last, before) for network in self.networks]
+        return torch.stack(each).mean(0)
 
     def find(
         self,
@@ -166,7 +180,7 @@ class StockReplies:
         fits, places = self.fits(histories, last, before).topk(min(count, len(self)))
         return [
             [
-                Stock(self.texts[place], fit, self.is_topical)
+                Stock(self.texts[place], fit, self.is_topical, self.trust[place])
                 for place, fit in zip(row, theirs, strict=True)
             ]
             for row, theirs in zip(places.tolist(), fits.tolist(), strict=True)
@@ -194,8 +208,8 @@ def save(folder: Path, stock: StockReplies, *, model: str, about: dict[str, Any]
 
     model: the fingerprint of the weights. about: how they were fitted.
     """
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in stock.network.state_dict().items():
+    tensors: dict[str, Tensor] = {"trust": torch.tensor(stock.trust).half()}
+    for name, tensor in nn.ModuleList(stock.networks).state_dict().items():
         exact = tensor.detach().cpu().float().contiguous()
         if exact.dim() == 2:  # each row is scaled to -127 to 127
             scale = (exact.abs().amax(1, keepdim=True) / 127).clamp_min(1e-6).half()
@@ -204,7 +218,7 @@ def save(folder: Path, stock: StockReplies, *, model: str, about: dict[str, Any]
         else:
             tensors[name] = exact.half()
     metadata = {
-        "model": model, "config": json.dumps(asdict(stock.network.config)),
+        "model": model, "config": json.dumps(asdict(stock.networks[0].config)),
         "texts": json.dumps(stock.texts), "about": json.dumps(about),
     }  # fmt: skip
     path = folder / FILES[stock.is_topical]
@@ -244,12 +258,21 @@ def _read(path: Path, model: str, vectors: Tensor, history: int) -> StockReplies
         }
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise ValueError("it holds NaN or infinity")
-        network = StockNetwork(config)
-        network.load_state_dict(tensors)
+        trust = tensors.pop("trust")
+        if trust.shape != (len(texts),):
+            raise ValueError(f"trust in {len(trust)} replies, where there are {len(texts)}")
+        count = max(1, len({name.split(".")[0] for name in tensors}))
+        networks = nn.ModuleList(StockNetwork(config) for _ in range(count))
+        networks.load_state_dict(tensors)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} holds no stock replies ({reason}); "
             "fit them again with python -m training.fit_stock, or delete it"
         ) from None
-    return StockReplies(texts, network.eval().to(vectors.device), vectors)
+    return StockReplies(
+        texts,
+        [cast(StockNetwork, one.eval().to(vectors.device)) for one in networks],
+        vectors,
+        trust.tolist(),
+    )

@@ -71,7 +71,12 @@ def main(arguments: list[str] | None = None) -> int:
     for name in stock_replies.FILES:
         check_writable_file(options.checkpoint / name, option="--checkpoint")
     labelled = [one for path in options.labels or [stock.FILE] for one in stock.load(path)]
-    moments = [one for path in options.moments or [topical.FILE] for one in topical.load(path)]
+    moments: list[topical.Moment] = []
+    verdicts: dict[str, tuple[int, int]] = {}
+    for path in options.moments or [topical.FILE]:
+        some, said = topical.load(path)
+        moments += some
+        verdicts |= said
     for name in options.people or PEOPLE:
         try:
             moments += topical.of_people(name, seed=options.seed)
@@ -81,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"without moments of people from {name}: {missing}")
     agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
     plain, of_plain = stock.fit(agent, labelled, seed=options.seed)
-    fitted, of_topical = topical.fit(agent, moments, seed=options.seed)
+    fitted, of_topical = topical.fit(agent, moments, verdicts, seed=options.seed)
     model = checkpoint.fingerprint(source)
     stock_replies.save(options.checkpoint, plain, model=model, about=of_plain)
     stock_replies.save(options.checkpoint, fitted, model=model, about=of_topical)

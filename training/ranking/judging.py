@@ -24,7 +24,7 @@ from training.reading.sheet import one_form
 EPOCHS, CONTEXTS, LEARNING_RATE, WEIGHT_DECAY = 20, 32, 2e-3, 0.1
 SPECIFIC = 0.3  # weight of the loss for "specific" relative to "sensible"
 RECALLED = 80  # remembered replies to search for a judged one
-SUITING = 20  # stock replies of each set to search for one
+SUITING = 100  # stock replies of each set to search for one
 HELD_OUT = 5  # one context in five is held out
 
 

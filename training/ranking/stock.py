@@ -13,6 +13,7 @@ replies that are named often enough to be learnt.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -38,21 +39,28 @@ from training.ranking.judging import is_held_out_id
 FILE = Path(corpora.__file__).parent / "stock_replies.jsonl.gz"
 LEAST = 5  # times that a reply must be named
 PLAIN = 0.55  # what a plain reply is worth where a specific one is worth 1, much as in the SSA
+NETWORKS = 2  # of a set; a third one would add little
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 40, 64, 1e-3, 0.05
+PRIOR = 6
 CHUNK = 256  # contexts that are read at a time
+
+
+Verdicts = Mapping[str, tuple[int, int]]  # of a reply: right, of so many contexts
 
 
 @dataclass(frozen=True)
 class Labelled:
     """A context and the replies that a reader named for it, with what each is worth.
 
-    offered: the replies that were chosen from.
+    offered: the replies that were chosen from. is_judged: of each of these the reader said whether
+    it suits; else those that suit best were named.
     """
 
     id: str
     turns: tuple[str, ...]
     suits: Mapping[str, float]
     offered: frozenset[str]
+    is_judged: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,10 +110,13 @@ def _labelled(entry: Mapping[str, Any], offered: frozenset[str]) -> Labelled:
     turns, specific, plain = (_texts(entry, name) for name in ("context", "specific", "plain"))
     if not turns:
         raise ValueError("the context has no turn")
+    is_judged = "judged" in entry
+    if is_judged:
+        offered = frozenset(_texts(entry, "judged"))
     suits = dict.fromkeys(plain, PLAIN) | dict.fromkeys(specific, 1.0)
     if not suits.keys() <= offered:
         raise ValueError(f"{min(suits.keys() - offered)!r} was not among the replies on offer")
-    return Labelled(str(entry["id"]), tuple(turns), suits, offered)
+    return Labelled(str(entry["id"]), tuple(turns), suits, offered, is_judged)
 
 
 def _texts(entry: Mapping[str, Any], name: str) -> list[str]:
@@ -134,10 +145,10 @@ def fit(
         )
     torch.manual_seed(seed)
     config = StockConfig(len(texts), len(vectors), vectors.shape[1], history=history)
-    network = StockNetwork(config).to(agent.device)
-    stock = StockReplies(texts, network, vectors)
+    trust = trusted(texts, _verdicts(labelled, held_out))
+    stock = StockReplies(texts, networks(config, agent.device), vectors, trust)
     contexts = read(agent, stock, [one.turns for one in labelled])
-    prepare(network, contexts, learnt)
+    prepare(stock, contexts, learnt)
     places = {text: place for place, text in enumerate(texts)}
     worth = torch.full((len(labelled), len(texts)), torch.nan, device=agent.device)
     for row, one in enumerate(labelled):
@@ -145,10 +156,42 @@ def fit(
         for text, value in one.suits.items():
             if text in places:
                 worth[row, places[text]] = value
-    _train(network, vectors, contexts, worth, learnt, seed=seed)
-    return stock, _figures(network, vectors, contexts, worth, held_out) | {
+    for number, network in enumerate(stock.networks):
+        _train(network, vectors, contexts, worth, learnt, seed=seed + number)
+    return stock, _figures(stock, contexts, worth, held_out) | {
         "replies": len(texts), "learnt": len(learnt)
     }  # fmt: skip
+
+
+def _verdicts(labelled: Sequence[Labelled], held_out: Sequence[int]) -> Verdicts:
+    """Count for each reply in how many contexts it was right, of those where it was judged."""
+    right, judged = Counter[str](), Counter[str]()
+    without = set(held_out)
+    for row, one in enumerate(labelled):
+        if one.is_judged and row not in without:
+            judged.update(one.offered)
+            right.update(one.suits.keys())
+    return {text: (right[text], count) for text, count in judged.items()}
+
+
+def trusted(texts: Sequence[str], verdicts: Verdicts) -> list[float]:
+    """Return how far to trust each reply: the log-odds that it is right, above those of all.
+
+    The fewer verdicts there are, the nearer to 0: the share of all counts for PRIOR verdicts.
+    """
+    rights, counts = zip(*verdicts.values(), strict=True) if verdicts else ((0,), (0,))
+    share = (sum(rights) + 1) / (sum(counts) + 2)
+    found = []
+    for text in texts:
+        right, count = verdicts.get(text, (0, 0))
+        own = (right + PRIOR * share) / (count + PRIOR)
+        found.append(math.log(own / (1 - own)) - math.log(share / (1 - share)))
+    return found
+
+
+def networks(config: StockConfig, device: torch.device) -> list[StockNetwork]:
+    """Make the networks of a set, which start differently."""
+    return [StockNetwork(config).to(device) for _ in range(NETWORKS)]
 
 
 def readable(agent: DialogueAgent) -> tuple[Tensor, int]:
@@ -196,16 +239,17 @@ def read(agent: DialogueAgent, stock: StockReplies, contexts: Sequence[Sequence[
     )
 
 
-def prepare(network: StockNetwork, contexts: Contexts, learnt: Sequence[int]) -> None:
-    """Keep in the network how histories are spread, and how rare each token is."""
-    if network.config.history:
-        known = contexts.histories[list(learnt)]
-        network.mean.copy_(known.mean(0))
-        network.spread.copy_(known.std(0).clamp_min(1e-3))
-    seen = torch.zeros_like(network.rarity)
+def prepare(stock: StockReplies, contexts: Contexts, learnt: Sequence[int]) -> None:
+    """Keep in the networks how histories are spread, and how rare each token is."""
+    known = contexts.histories[list(learnt)]
+    seen = torch.zeros_like(stock.networks[0].rarity)
     for row in learnt:
         seen[sorted(set(contexts.last[row].tolist()))] += 1
-    network.rarity.copy_((1 + len(learnt) / (1 + seen)).log() / 5)
+    for network in stock.networks:
+        if network.config.history:
+            network.mean.copy_(known.mean(0))
+            network.spread.copy_(known.std(0).clamp_min(1e-3))
+        network.rarity.copy_((1 + len(learnt) / (1 + seen)).log() / 5)
 
 
 def _train(
@@ -243,15 +287,11 @@ def _train(
 
 @torch.inference_mode()
 def _figures(
-    network: StockNetwork,
-    vectors: Tensor,
-    contexts: Contexts,
-    worth: Tensor,
-    held_out: Sequence[int],
+    stock: StockReplies, contexts: Contexts, worth: Tensor, held_out: Sequence[int]
 ) -> dict[str, float]:
     """Measure how often the best of the replies on offer is one that the reader named."""
     held = worth[list(held_out)]
-    weights = network(vectors, *contexts.some(held_out)).masked_fill(held.isnan(), -torch.inf)
+    weights = stock.weigh(*contexts.some(held_out)).masked_fill(held.isnan(), -torch.inf)
     found = held.gather(1, weights.argmax(1, keepdim=True))
     return {
         "held_out": len(held_out),

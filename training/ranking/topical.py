@@ -1,12 +1,14 @@
 """Fit topical replies: the network of dialogue.stock_replies learns to which moments each belongs.
 
     {"replies": ["A cat that knocks things off the table does it for the audience."],
-     "suits": [["my mug is on the floor again"], ...], "near": [["which cat should i get"], ...]}
+     "suits": [["my mug is on the floor again"], ...], "near": [["which cat should i get"], ...],
+     "judged": [12, 31]}
 
 A line names replies, moments to which each of them is right, and moments that look like it and are
 not. A moment is a context, its last turn the person's. A line without replies holds everyday talk
-to which none of all the replies is right. A moment may stand in several lines; what suits it is
-then shared out among their replies.
+to which none of the replies in lines above is right; of those below nothing is known. A moment may
+stand in several lines; what suits it is then shared out among their replies. "judged" may say in
+how many contexts readers found the reply right, of how many where it was proposed.
 """
 
 from __future__ import annotations
@@ -30,12 +32,21 @@ from dialogue.vocabulary import CONTINUED
 from training import corpora
 from training.corpora.transcript import Complaints
 from training.ranking.judging import is_held_out_id
-from training.ranking.stock import Contexts, prepare, read, readable
+from training.ranking.stock import (
+    Contexts,
+    Verdicts,
+    networks,
+    prepare,
+    read,
+    readable,
+    trusted,
+)
 
 FILE = corpora.topical.FILE
-OWN, HIDDEN, DROPOUT = 64, 384, 0.5  # numbers of a token's vector, of the hidden layer
+OWN, HIDDEN, DROPOUT = 48, 320, 0.5  # numbers of a token's vector, of the hidden layer
 MOMENTS_OF_PEOPLE = 1700  # of each corpus
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 14, 96, 2e-3, 0.05
+NEVER = -1e4  # a logit
 BY_TEXT = 0.25  # weight of what is learnt of a reply by its words, at the beginning
 
 
@@ -52,9 +63,13 @@ class Moment:
         return is_held_out_id(" | ".join(self.turns))
 
 
-def load(path: Path = FILE) -> list[Moment]:
-    """Load moments. Raises ValueError, naming the line, if one does not tell any."""
+def load(path: Path = FILE) -> tuple[list[Moment], Verdicts]:
+    """Load moments, and what readers said of replies.
+
+    Raises ValueError, naming the line, if one does not tell any.
+    """
     found: dict[tuple[str, ...], dict[str, float]] = {}
+    verdicts: dict[str, tuple[int, int]] = {}
     for number, line in numbered_lines(path, Complaints()):
         if not line.strip():
             continue
@@ -68,20 +83,26 @@ def load(path: Path = FILE) -> list[Moment]:
                     raise TypeError(f"{turns!r} is no list of texts")
             if not all([*suits, *near]):
                 raise ValueError("a moment has no turn")
+            right, judged = entry.get("judged", (0, 0))
+            if not 0 <= right <= judged:
+                raise ValueError(f"right in {right!r} of {judged!r} contexts")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path}, line {number}: no replies with their moments ({error!r}); see {__name__}"
             ) from None
-        for turns in near:
-            found.setdefault(tuple(turns), {})
         for turns in suits:
             shares = found.setdefault(tuple(turns), {})
             for reply in replies:
                 shares[reply] = shares.get(reply, 0.0) + 1 / len(replies)
-    return [
+        for turns in near:
+            found.setdefault(tuple(turns), {})
+        if judged:
+            verdicts |= dict.fromkeys(replies, (right, judged))
+    moments = [
         Moment(turns, {reply: share / sum(shares.values()) for reply, share in shares.items()})
         for turns, shares in found.items()
     ]
+    return moments, verdicts
 
 
 def of_people(corpus: str, *, seed: int) -> list[Moment]:
@@ -101,14 +122,22 @@ def of_people(corpus: str, *, seed: int) -> list[Moment]:
 
 
 def fit(
-    agent: DialogueAgent, moments: Sequence[Moment], *, seed: int
+    agent: DialogueAgent, moments: Sequence[Moment], verdicts: Verdicts, *, seed: int
 ) -> tuple[StockReplies, dict[str, Any]]:
     """Fit topical replies to moments; return them, and figures of the moments held out.
+
+    If none suits a moment, that is learnt of the replies that suit an earlier one.
 
     Raises ValueError if there are too few moments, or if the model's history is no vector.
     """
     vectors, _ = readable(agent)
-    texts = sorted({text for moment in moments for text in moment.suits})
+    places: dict[str, int] = {}
+    so_far = []  # how many replies there are up to each moment
+    for moment in moments:
+        for text in moment.suits:
+            places.setdefault(text, len(places))
+        so_far.append(len(places))
+    texts = list(places)
     held_out = [row for row, moment in enumerate(moments) if moment.is_held_out]
     learnt = [row for row, moment in enumerate(moments) if not moment.is_held_out]
     if not (texts and learnt and any(moments[row].suits for row in held_out)):
@@ -119,18 +148,25 @@ def fit(
     torch.manual_seed(seed)
     sizes = len(texts), len(vectors), vectors.shape[1]  # the history vector would add nothing
     config = StockConfig(*sizes, own=OWN, hidden=HIDDEN, dropout=DROPOUT, is_topical=True)
-    network = StockNetwork(config).to(agent.device)
-    stock = StockReplies(texts, network, vectors)
+    trust = trusted(texts, verdicts)
+    stock = StockReplies(texts, networks(config, agent.device), vectors, trust)
     contexts = read(agent, stock, [moment.turns for moment in moments])
-    prepare(network, contexts, learnt)
-    places = {text: place for place, text in enumerate(texts)}
+    prepare(stock, contexts, learnt)
+    known = torch.tensor(
+        [
+            len(texts) if moment.suits else count
+            for moment, count in zip(moments, so_far, strict=True)
+        ],
+        device=agent.device,
+    )
     shares = [
         {places[text]: share for text, share in moment.suits.items()} or {len(texts): 1.0}
         for moment in moments
     ]
     words = stock.tokens(agent.vocabulary.encode(text) for text in texts)
-    _train(network, vectors, contexts, shares, words, learnt, seed=seed)
-    return stock, _figures(network, vectors, contexts, shares, held_out) | {
+    for number, network in enumerate(stock.networks):
+        _train(network, vectors, contexts, shares, known, words, learnt, seed=seed + number)
+    return stock, _figures(stock, contexts, shares, known, held_out) | {
         "replies": len(texts), "learnt": len(learnt)
     }  # fmt: skip
 
@@ -140,6 +176,7 @@ def _train(
     vectors: Tensor,
     contexts: Contexts,
     shares: Sequence[Mapping[int, float]],
+    known: Tensor,
     words: Sequence[Tensor],
     learnt: Sequence[int],
     *,
@@ -148,7 +185,7 @@ def _train(
     """Learn by the cross-entropy of what suits.
 
     A reply's output is learnt partly from its words, so that replies about the same thing learn
-    from one another; in the end both parts are added up.
+    from one another; in the end both parts are added up. known: see `_of_known`.
     """
     network.eval()
     with torch.no_grad():
@@ -173,8 +210,10 @@ def _train(
             some = some + order
         rows, some = some[:BATCH], some[BATCH:]
         hidden = network.read(vectors, *contexts.some(rows))
-        weights = network.outputs(hidden)
-        weights = weights + F.pad(BY_TEXT * hidden @ by_text(bags).T, (0, 1))
+        # Of by_text(bags) only the product with hidden is needed: ten times less work.
+        by_words = hidden @ by_text.weight @ bags.T + (hidden @ by_text.bias)[:, None]
+        weights = network.outputs(hidden) + F.pad(BY_TEXT * by_words, (0, 1))
+        weights = _of_known(weights, known[rows])
         target = torch.zeros_like(weights)
         for row, number in enumerate(rows):
             for place, share in shares[number].items():
@@ -188,19 +227,29 @@ def _train(
         network.outputs.weight[:-1] += BY_TEXT * by_text(bags)
 
 
+def _of_known(weights: Tensor, known: Tensor) -> Tensor:
+    """Leave out of logits (N, R + 1) the replies that a moment tells nothing about.
+
+    known (N,): it tells about so many, the first ones, and about none of them, the last column.
+    """
+    places = torch.arange(weights.shape[1], device=weights.device)
+    beyond = (places >= known[:, None]) & (places < weights.shape[1] - 1)
+    return weights.masked_fill(beyond, NEVER)
+
+
 @torch.inference_mode()
 def _figures(
-    network: StockNetwork,
-    vectors: Tensor,
+    stock: StockReplies,
     contexts: Contexts,
     shares: Sequence[Mapping[int, float]],
+    known: Tensor,
     held_out: Sequence[int],
 ) -> dict[str, float]:
     """Measure how often the best reply is right, where one is, and how often one is said wrongly.
 
     It counts as said if its probability is higher than that of none.
     """
-    weights = network(vectors, *contexts.some(held_out))
+    weights = _of_known(stock.weigh(*contexts.some(held_out)), known[list(held_out)])
     none = weights.shape[1] - 1
     first, said = weights[:, :-1].argmax(1).tolist(), (weights.argmax(1) != none).tolist()
     right = [place in shares[row] for place, row in zip(first, held_out, strict=True)]

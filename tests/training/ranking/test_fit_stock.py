@@ -149,7 +149,7 @@ def test_a_topical_reply_is_likely_in_its_moments_alone(fitted):
     figures = json.loads((fitted / "figures.json").read_text())["topical"]
     assert figures["replies"] == 8
     agent = DialogueAgent.load(fitted / "model", safety="off")
-    moments = topical.load(fitted / "moments.jsonl")
+    moments, _ = topical.load(fitted / "moments.jsonl")
     learnt = [moment for moment in moments if not moment.is_held_out]
     assert 0 < len(learnt) < len(moments) == 2 * len(THINGS) * len(WORDS)
     _, replies = agent.known.stock
@@ -173,7 +173,8 @@ def test_what_suits_a_moment_is_shared_out_among_the_replies_that_lines_name(tmp
         {"replies": [], "suits": [], "near": [["oh", "well", "no"], ["hi"]]},
     ]
     path.write_text("\n".join(map(json.dumps, lines)))
-    assert {m.turns: m.suits for m in topical.load(path)} == {
+    moments, _ = topical.load(path)
+    assert {m.turns: m.suits for m in moments} == {
         ("hi",): {"a": 0.75, "b": 0.25}, ("hey",): {"a": 0.5, "b": 0.5}, ("oh", "well", "no"): {},
     }  # fmt: skip
 
@@ -184,6 +185,10 @@ def test_what_suits_a_moment_is_shared_out_among_the_replies_that_lines_name(tmp
         ('{"replies": ["a"], "suits": ["hi"], "near": []}', "'hi' is no list of texts"),
         ('{"replies": ["a"], "suits": [[]], "near": []}', "a moment has no turn"),
         ('{"replies": [], "suits": [["hi"]], "near": []}', "no reply is named that suits"),
+        (
+            '{"replies": ["a"], "suits": [["hi"]], "near": [], "judged": [3, 2]}',
+            "right in 3 of 2 contexts",
+        ),
         ('{"replies": ["a"], "near": []}', "line 1: no replies with their moments"),
         ("nonsense", "line 1: no replies with their moments"),
         ("", "4 moments of 0 topical replies are too few"),
@@ -201,10 +206,20 @@ def test_a_context_is_read_alike_alone_and_beside_others(fitted):
     contexts = [["i like my cat."], ["hello", "how nice", "i like my moon"], ["hello"]]
     for replies in agent.known.stock:
         found = stock.read(agent, replies, contexts)
-        together = replies.network(replies._vectors, *found.some([0, 1, 2]))
+        together = replies.weigh(*found.some([0, 1, 2]))
         for row in range(3):
-            alone = replies.network(replies._vectors, *found.some([row]))
+            alone = replies.weigh(*found.some([row]))
             torch.testing.assert_close(together[[row]], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_networks_of_a_set_differ_and_their_weights_are_averaged(fitted):
+    agent = DialogueAgent.load(fitted / "model", safety="off")
+    for replies in agent.known.stock:
+        found = stock.read(agent, replies, [["i like my cat."]])
+        each = [network(replies._vectors, *found.some([0])) for network in replies.networks]
+        assert len(each) == stock.NETWORKS == 2
+        assert not torch.allclose(each[0], each[1], atol=1e-3)
+        torch.testing.assert_close(replies.weigh(*found.some([0])), (each[0] + each[1]) / 2)
 
 
 def test_the_agent_weighs_stock_replies_beside_the_others(fitted):
@@ -254,7 +269,10 @@ def test_a_broken_file_is_named_with_what_to_do(fitted, name):
     refused()
     save_file(tensors, path, metadata=metadata | {"texts": json.dumps(texts[:-1])})
     refused()
-    save_file(tensors | {"rarity": tensors["rarity"] * float("nan")}, path, metadata=metadata)
+    broken = {"1.rarity": tensors["1.rarity"] * float("nan")}
+    save_file(tensors | broken, path, metadata=metadata)
+    refused()
+    save_file({}, path, metadata=metadata)
     refused()
     save_file(tensors, path, metadata=metadata | {"config": "{}"})
     refused()
@@ -297,6 +315,45 @@ def test_nothing_is_learnt_of_replies_that_were_not_on_offer(tmp_path):
     assert (once.suits, once.offered) == ({"b": stock.PLAIN}, {"a", "b"})
 
 
+def test_of_judged_replies_those_that_readers_often_found_right_are_trusted_more(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    judged = ["often", "never", "once"]
+    lines = [{"replies": ["often", "named"]}, {"id": "", "context": ["a"], "specific": ["named"]}]
+    lines[1]["plain"] = []
+    for number in range(20):
+        right = ["often", "once"] if number == 0 else ["often"]
+        line = {"id": str(number), "context": ["hi"], "specific": [], "plain": right}
+        lines.append(line | {"judged": judged if number == 0 else judged[:2]})
+    path.write_text("\n".join(map(json.dumps, lines)))
+    labelled = stock.load(path)
+    assert [one.is_judged for one in labelled] == [False, *[True] * 20]
+    assert labelled[1].offered == set(judged)
+    verdicts = stock._verdicts(labelled, held_out=[20])
+    assert verdicts == {"often": (19, 19), "never": (0, 19), "once": (1, 1)}
+    often, once, unknown, never = stock.trusted(["often", "once", "named", "never"], verdicts)
+    assert often > once > unknown == 0 > never
+
+
+def test_that_no_reply_suits_is_learnt_of_the_replies_in_lines_above():
+    weights = torch.arange(8.0).view(2, 4)
+    found = topical._of_known(weights, torch.tensor([1, 3]))
+    assert found.tolist() == [[0, topical.NEVER, topical.NEVER, 3], [4, 5, 6, 7]]
+
+
+def test_the_agent_knows_how_far_a_stock_reply_is_trusted(fitted):
+    moments = [json.loads(line) for line in (fitted / "moments.jsonl").read_text().split("\n")]
+    moments[0]["judged"], moments[1]["judged"] = [9, 10], [1, 10]
+    (fitted / "moments.jsonl").write_text("\n".join(map(json.dumps, moments)))
+    assert fit_stock.main(arguments(fitted)) == 0
+    agent = DialogueAgent.load(fitted / "model")
+    heard = agent.hear([Conversation()], [stock.Turn("user", "hello")])
+    (every,) = agent.known.suiting(heard, plain=99, topical=99)
+    trust = {one.text: one.trust for one in every}
+    more, less = (moment["replies"][0] for moment in moments[:2])
+    assert trust.pop(more) == pytest.approx(-trust.pop(less), rel=1e-3)
+    assert set(trust.values()) == {0}
+
+
 def test_labels_that_are_not_there_are_refused_by_name(place, capsys):
     assert fit_stock.main([f"--checkpoint={place / 'model'}", "--labels=none.jsonl"]) == 2
     assert "cannot read none.jsonl" in capsys.readouterr().err
@@ -314,7 +371,7 @@ def test_a_model_whose_history_is_no_vector_has_no_stock_replies(place, capsys):
 def test_the_projects_labels_hold_only_known_replies_and_no_everyday_context():
     labelled = stock.load()
     assert len(labelled) > 10_000
-    assert len({one.id for one in labelled}) == len(labelled), "one context of a conversation"
+    assert len({(one.id, one.turns) for one in labelled}) == len(labelled)
     replies = {text for one in labelled for text in one.offered}
     assert len({" ".join(words(text)) for text in replies}) == len(replies)
     assert not [text for text in replies if claims_a_life(text) or repeats_ngram(text, 3)]
@@ -323,9 +380,10 @@ def test_the_projects_labels_hold_only_known_replies_and_no_everyday_context():
 
 
 def test_the_projects_topical_replies_hold_no_everyday_context_and_claim_no_life():
-    moments = topical.load()
+    moments, verdicts = topical.load()
     replies = {text for moment in moments for text in moment.suits}
     assert len(replies) > 1_000
+    assert verdicts.keys() <= replies
     assert len({" ".join(words(text)) for text in replies}) == len(replies)
     assert not [text for text in replies if claims_a_life(text) or repeats_ngram(text, 3)]
     everyday = {c.turns[-1].lower() for name in contexts.OURS for c in contexts.load(name)}
