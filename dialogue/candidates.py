@@ -84,7 +84,7 @@ class Scorer:
                     similarity=one.similarity if isinstance(one, Recalled) else None,
                     fit=one.fit if isinstance(one, Stock) else None,
                     is_topical=isinstance(one, Stock) and one.is_topical,
-                    trust=one.trust if isinstance(one, Stock) else 0.0,
+                    trust=one.trust if isinstance(one, Stock) else None,
                 )
                 for one, ids in encoded[row]
             ]
@@ -126,7 +126,7 @@ class Scorer:
                 similarity=similarities.get(text),
                 fit=stock[text].fit if text in stock else None,
                 is_topical=text in stock and stock[text].is_topical,
-                trust=stock[text].trust if text in stock else 0.0,
+                trust=stock[text].trust if text in stock else None,
             )
             for text, ids in zip(texts, token_ids, strict=True)
         ]  # fmt: skip

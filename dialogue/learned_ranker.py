@@ -342,7 +342,8 @@ def described(conversation: Conversation, candidates: Sequence[Candidate]) -> li
             len(meant & heard) * asks, min(len(turns), 9) / 9, min(len(last), 30) / 30,
             remembered / (1 + place),
             (1 - remembered - plain - topical) / (1 + place), opens, opens * remembered,
-            plain, topical, candidate.fit or 0.0, candidate.trust, (plain + topical) / (1 + place),
+            plain, topical, candidate.fit or 0.0, candidate.trust or 0.0,
+            (plain + topical) / (1 + place),
         ])  # fmt: skip
     return rows
 

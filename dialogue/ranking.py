@@ -31,9 +31,9 @@ class Candidate:
     the search at first, then of the ranker.
     blank: log p(reply), without a history; None where it was not computed.
     tokens: the length, without </s>. similarity: of a remembered reply, between what it answered
-    and what was heard; fit: of a stock reply, how likely it is to suit. None of all others.
-    is_topical: whether it is a stock reply that belongs to one kind of moment. trust: of a stock
-    reply, how well readers thought of it elsewhere.
+    and what was heard; fit: of a stock reply, how likely it is to suit; trust: of one, how well
+    readers thought of it elsewhere. None of all others. is_topical: whether it is a stock reply
+    that belongs to one kind of moment.
     """
 
     text: str
@@ -45,7 +45,7 @@ class Candidate:
     similarity: float | None = None
     fit: float | None = None
     is_topical: bool = False
-    trust: float = 0.0
+    trust: float | None = None
 
 
 class Ranker(Protocol):

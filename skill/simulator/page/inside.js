@@ -55,7 +55,7 @@ function why({ inside }) {
   );
   if (!inside.candidates.length) return [head, contract(inside)];
   const extra = [...new Set(inside.candidates.flatMap((one) => Object.keys(one)))]
-    .filter((name) => !["text", "why", "score", "log_prob", "similarity", "fit", "blank", "tokens"].includes(name) && typeof inside.candidates[0][name] === "number");
+    .filter((name) => !["text", "why", "score", "log_prob", "similarity", "fit", "blank", "tokens"].includes(name) && inside.candidates.some((one) => typeof one[name] === "number"));
   const rows = inside.candidates.map((one) =>
     make(
       "tr", { className: one.why ? "" : "said" },
