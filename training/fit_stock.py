@@ -70,7 +70,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for name in stock_replies.FILES:
         check_writable_file(options.checkpoint / name, option="--checkpoint")
-    labelled = [one for path in options.labels or [stock.FILE] for one in stock.load(path)]
+    labelled: list[stock.Labelled] = []
+    for path in options.labels or [stock.FILE]:
+        there, left_out = stock.load(path)
+        labelled += there
+        for name, count in sorted(left_out.items()):
+            print(f"{count} labelled contexts of {name} were left out: the corpus is not available")
     moments: list[topical.Moment] = []
     verdicts: dict[str, tuple[int, int]] = {}
     for path in options.moments or [topical.FILE]:

@@ -6,7 +6,8 @@
 A line of the labels is a context, which ends with the person's turn, and the replies that a reader
 named for it: specific ones, which belong right there, and plain ones, which would fit elsewhere,
 too. A line of replies says which the reader chose from in the lines after it; nothing is learnt of
-those that were not on offer. A context may be labelled twice, from two offers. The set is all
+those that were not on offer. A context may be labelled twice, from two offers. One of a public
+corpus stands there as "corpus", "id" and "turn", the index of the turn to answer. The set is all
 replies that are named often enough to be learnt.
 """
 
@@ -16,7 +17,8 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +35,7 @@ from dialogue.recognised import as_recognised, as_written
 from dialogue.stock_replies import StockConfig, StockNetwork, StockReplies, token_vectors
 from dialogue.text_files import numbered_lines
 from training import corpora
+from training.corpora import excerpts
 from training.corpora.transcript import Complaints
 from training.ranking.judging import is_held_out_id
 
@@ -80,34 +83,64 @@ class Contexts:
         )
 
 
-def load(path: Path = FILE) -> list[Labelled]:
-    """Load labels. Raises ValueError, naming the line, if one is no labelled context."""
-    found: dict[tuple[str, tuple[str, ...]], Labelled] = {}
-    offered: frozenset[str] = frozenset()
+def load(path: Path = FILE) -> tuple[list[Labelled], Counter[str]]:
+    """Load labels. Also return how many contexts of each missing corpus were left out.
+
+    Raises ValueError, naming the line, if one is no labelled context.
+    """
+    entries: list[tuple[int, dict[str, Any]]] = []
     for number, line in numbered_lines(path, Complaints()):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
+        if line.strip():
+            with _of_line(path, number):
+                entry = json.loads(line)
+                if "turn" in entry and not isinstance(entry["corpus"], str):
+                    raise TypeError(f"the corpus is {entry['corpus']!r}, not a name")
+                entries.append((number, entry))
+    transcripts = excerpts.transcripts(entry for _, entry in entries)
+    found: dict[tuple[str, tuple[str, ...]], Labelled] = {}
+    missing: Counter[str] = Counter()
+    offered: frozenset[str] = frozenset()
+    for number, entry in entries:
+        with _of_line(path, number):
             if "replies" in entry:
                 offered = frozenset(_texts(entry, "replies"))
                 continue
-            one = _labelled(entry, offered)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path}, line {number}: not a labelled context ({error!r}); see {__name__}"
-            ) from None
+            one = _labelled(entry, offered, transcripts)
+        if one is None:
+            missing[entry["corpus"]] += 1
+            continue
         before = found.get((one.id, one.turns))
         if before is not None:
             one = replace(
                 one, suits={**before.suits, **one.suits}, offered=before.offered | one.offered
             )
         found[one.id, one.turns] = one
-    return list(found.values())
+    return list(found.values()), missing
 
 
-def _labelled(entry: Mapping[str, Any], offered: frozenset[str]) -> Labelled:
-    turns, specific, plain = (_texts(entry, name) for name in ("context", "specific", "plain"))
+@contextmanager
+def _of_line(path: Path, number: int) -> Iterator[None]:
+    """Name the line in what is raised."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}, line {number}: not a labelled context ({error!r}); see {__name__}"
+        ) from None
+
+
+def _labelled(
+    entry: Mapping[str, Any], offered: frozenset[str], transcripts: excerpts.Transcripts
+) -> Labelled | None:
+    """Parse one entry; None if its conversation is not available."""
+    if "turn" in entry:
+        there = excerpts.context(entry, transcripts)
+        if there is None:
+            return None
+        turns, _ = there
+    else:
+        turns = tuple(_texts(entry, "context"))
+    specific, plain = (_texts(entry, name) for name in ("specific", "plain"))
     if not turns:
         raise ValueError("the context has no turn")
     is_judged = "judged" in entry
@@ -116,7 +149,7 @@ def _labelled(entry: Mapping[str, Any], offered: frozenset[str]) -> Labelled:
     suits = dict.fromkeys(plain, PLAIN) | dict.fromkeys(specific, 1.0)
     if not suits.keys() <= offered:
         raise ValueError(f"{min(suits.keys() - offered)!r} was not among the replies on offer")
-    return Labelled(str(entry["id"]), tuple(turns), suits, offered, is_judged)
+    return Labelled(str(entry["id"]), turns, suits, offered, is_judged)
 
 
 def _texts(entry: Mapping[str, Any], name: str) -> list[str]:

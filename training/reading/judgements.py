@@ -22,11 +22,10 @@ from typing import Any
 from dialogue.atomic_file import replace_file
 from dialogue.text_files import decoded
 from training import corpora
-from training.corpora.transcript import Complaints, Transcript
+from training.corpora import excerpts
 
 FILE = Path(corpora.__file__).parent / "judgements.jsonl.gz"
 OWN = ("companion", "everyday")  # corpora whose text is in the file
-MOST_TURNS = 12  # of a joined context
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,8 @@ def load(path: Path = FILE) -> tuple[list[Judged], Counter[str]]:
     Raises ValueError, naming the line, if one is not a judged context.
     """
     entries = read_entries(path)
-    wanted = {entry["corpus"] for entry in entries if "turn" in entry}
-    transcripts: dict[tuple[str, str], Transcript] = {}
+    transcripts = excerpts.transcripts(entries)
     missing: Counter[str] = Counter()
-    for name in sorted(wanted):
-        try:
-            found = corpora.load([name], "train", Complaints())
-        except ValueError:  # the corpus is not available; its contexts are counted as missing
-            continue
-        transcripts |= {(name, transcript.id): transcript for transcript in found}
     judged = []
     for number, entry in enumerate(entries, start=1):
         try:
@@ -103,19 +95,14 @@ def read_entries(path: Path = FILE) -> list[dict[str, Any]]:
     return entries
 
 
-def _joined(
-    entry: Mapping[str, Any], transcripts: Mapping[tuple[str, str], Transcript]
-) -> Judged | None:
+def _joined(entry: Mapping[str, Any], transcripts: excerpts.Transcripts) -> Judged | None:
     """Parse one entry; None if its conversation is not available."""
     true_reply = ""
     if "turn" in entry:
-        transcript = transcripts.get((entry["corpus"], entry["id"]))
-        if transcript is None:
+        found = excerpts.context(entry, transcripts)
+        if found is None:
             return None
-        last = int(entry["turn"])
-        turns = tuple(transcript.turns[max(0, last + 1 - MOST_TURNS) : last + 1])
-        if last + 1 < len(transcript.turns):
-            true_reply = transcript.turns[last + 1]
+        turns, true_reply = found
     else:
         turns = tuple(map(str, entry["context"]))
     if not turns:

@@ -18,8 +18,8 @@ from dialogue.models.hred import HRED
 from dialogue.models.transformer import Transformer
 from dialogue.recognised import as_recognised, as_written
 from dialogue.words import repeats_ngram, words
-from training import fit_stock
-from training.corpora.transcript import split_of
+from training import corpora, fit_stock
+from training.corpora.transcript import Complaints, split_of
 from training.data.vocabulary import build
 from training.ranking import stock, topical
 from training.reading import contexts
@@ -310,7 +310,7 @@ def test_nothing_is_learnt_of_replies_that_were_not_on_offer(tmp_path):
     again = {"id": "1", "context": ["hi"], "specific": [], "plain": ["c"]}
     lines = [{"replies": ["a", "b"]}, first, other, {"replies": ["c", "d"]}, again]
     path.write_text("\n".join(map(json.dumps, lines)))
-    twice, once = stock.load(path)
+    (twice, once), _ = stock.load(path)
     assert (twice.suits, twice.offered) == ({"a": 1.0, "c": stock.PLAIN}, {"a", "b", "c", "d"})
     assert (once.suits, once.offered) == ({"b": stock.PLAIN}, {"a", "b"})
 
@@ -325,7 +325,7 @@ def test_of_judged_replies_those_that_readers_often_found_right_are_trusted_more
         line = {"id": str(number), "context": ["hi"], "specific": [], "plain": right}
         lines.append(line | {"judged": judged if number == 0 else judged[:2]})
     path.write_text("\n".join(map(json.dumps, lines)))
-    labelled = stock.load(path)
+    labelled, _ = stock.load(path)
     assert [one.is_judged for one in labelled] == [False, *[True] * 20]
     assert labelled[1].offered == set(judged)
     verdicts = stock._verdicts(labelled, held_out=[20])
@@ -354,6 +354,25 @@ def test_the_agent_knows_how_far_a_stock_reply_is_trusted(fitted):
     assert set(trust.values()) == {0}
 
 
+def test_labels_of_a_corpus_are_joined_with_it_and_counted_where_it_is_missing(tmp_path, capsys):
+    talk = next(one for one in corpora.load(["companion"], "train", Complaints()))
+    path = tmp_path / "labels.jsonl"
+    named = {"turn": 2, "specific": [], "plain": ["a"]}
+    lines = [
+        {"replies": ["a"]},
+        named | {"corpus": "companion", "id": talk.id},
+        named | {"corpus": "companion", "id": "none"},
+        named | {"corpus": "missing", "id": talk.id},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    (one,), missing = stock.load(path)
+    assert (one.id, one.turns) == (talk.id, tuple(talk.turns[:3]))
+    assert missing == {"companion": 1, "missing": 1}
+    path.write_text(json.dumps({"turn": 2, "corpus": 7, "id": "1"}))
+    with pytest.raises(ValueError, match=r"line 1: not a labelled context.*the corpus is 7"):
+        stock.load(path)
+
+
 def test_labels_that_are_not_there_are_refused_by_name(place, capsys):
     assert fit_stock.main([f"--checkpoint={place / 'model'}", "--labels=none.jsonl"]) == 2
     assert "cannot read none.jsonl" in capsys.readouterr().err
@@ -369,7 +388,7 @@ def test_a_model_whose_history_is_no_vector_has_no_stock_replies(place, capsys):
 
 
 def test_the_projects_labels_hold_only_known_replies_and_no_everyday_context():
-    labelled = stock.load()
+    labelled, _ = stock.load()
     assert len(labelled) > 10_000
     assert len({(one.id, one.turns) for one in labelled}) == len(labelled)
     replies = {text for one in labelled for text in one.offered}
