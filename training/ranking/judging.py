@@ -30,7 +30,10 @@ HELD_OUT = 5  # one context in five is held out
 
 @dataclass(frozen=True)
 class Example:
-    """A conversation, its candidates, and their judgements: (R, 2), sensible and specific."""
+    """A conversation, its candidates, and their judgements: (R, 2), sensible and specific.
+
+    A judgement is NaN where it was not asked for.
+    """
 
     conversation: Conversation
     candidates: tuple[Candidate, ...]
@@ -78,7 +81,11 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
             )
         )
         found = torch.tensor(
-            [[reply.sensible, reply.specific] for reply in replies], dtype=torch.float
+            [
+                [reply.sensible, torch.nan if reply.specific is None else reply.specific]
+                for reply in replies
+            ],
+            dtype=torch.float,
         )
         # From here on only the texts are needed, not the history vectors.
         made.append(
@@ -149,13 +156,13 @@ def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
             sensible, specific = torch.cat([found for _, found in some]).unbind(1)
             loss = F.binary_cross_entropy_with_logits(logits[:, 0], sensible)
             # A reply that is not sensible is never specific, so only sensible ones teach that.
-            of_sensible = (
-                F.binary_cross_entropy_with_logits(logits[:, 1], specific, reduction="none")
-                * sensible
+            teaching = sensible * specific.isfinite()
+            of_sensible = teaching * F.binary_cross_entropy_with_logits(
+                logits[:, 1], specific.nan_to_num(), reduction="none"
             )
             optimizer.zero_grad()
             torch.autograd.backward(
-                loss + SPECIFIC * of_sensible.sum() / sensible.sum().clamp_min(1)
+                loss + SPECIFIC * of_sensible.sum() / teaching.sum().clamp_min(1)
             )
             optimizer.step()
         judge.eval()
@@ -183,7 +190,7 @@ def agreement(ranker: Ranker, held_out: Sequence[Example]) -> Agreement:
         (found,) = ranker([example.conversation], [example.candidates])
         scores += list(found)
         sensible += example.found[:, 0].tolist()
-        ssa = example.found.mean(1)
+        ssa = example.found.nan_to_num().mean(1)
         chosen.append(float(ssa[max(range(len(found)), key=lambda at: found[at])]))
         best.append(float(ssa.max()))
     return Agreement(

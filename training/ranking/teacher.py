@@ -110,10 +110,11 @@ def fit(
             sensible, specific = found[places].to(device).unbind(1)
             loss = F.binary_cross_entropy_with_logits(logits[:, 0], sensible)
             # A reply that is not sensible is never specific, so only sensible ones teach that.
+            teaching = sensible * specific.isfinite()
             of_sensible = F.binary_cross_entropy_with_logits(
-                logits[:, 1], specific, reduction="none"
+                logits[:, 1], specific.nan_to_num(), reduction="none"
             )
-            of_sensible = (of_sensible * sensible).sum() / sensible.sum().clamp_min(1)
+            of_sensible = (of_sensible * teaching).sum() / teaching.sum().clamp_min(1)
             optimizer.zero_grad()
             torch.autograd.backward(loss + SPECIFIC * of_sensible)
             nn.utils.clip_grad_norm_(judge.parameters(), 1.0)

@@ -4,9 +4,10 @@
         {"reply": "...", "sensible": 1, "specific": 0},
         {"reply": "...", "sensible": 0, "specific": 0, "fault": "asks"}]}
 
-Contexts from the project's own text are stored in full. Contexts from public corpora are stored as
-"id" and "turn", the index of the turn to answer, and joined on loading; a candidate that is the
-true reply has "true" instead of its text. So nobody else's text is copied.
+"specific" is null where only "sensible" was asked. Contexts from the project's own text are stored
+in full. Contexts from public corpora are stored as "id" and "turn", the index of the turn to
+answer, and joined on loading; a candidate that is the true reply has "true" instead of its text. So
+nobody else's text is copied.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ OWN = ("companion", "everyday")  # corpora whose text is in the file
 
 @dataclass(frozen=True)
 class JudgedReply:
-    """A candidate and a reader's judgement of it. is_true: it is the corpus's own reply."""
+    """A candidate and a reader's judgement of it.
+
+    specific: None where it was not asked. is_true: it is the corpus's own reply.
+    """
 
     text: str
     sensible: bool
-    specific: bool
+    specific: bool | None
     fault: str = ""
     is_true: bool = False
 
@@ -119,7 +123,7 @@ def _reply(candidate: Mapping[str, Any], true_reply: str) -> JudgedReply:
     return JudgedReply(
         text,
         bool(candidate["sensible"]),
-        bool(candidate["specific"]),
+        None if candidate["specific"] is None else bool(candidate["specific"]),
         str(candidate.get("fault", "")),
         is_true,
     )

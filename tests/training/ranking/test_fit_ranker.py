@@ -10,7 +10,7 @@ from dialogue import checkpoint, learned_ranker
 from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import DecodeConfig, ModelConfig
-from dialogue.conversation import Conversation
+from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import (
     LearnedRanker,
     RankerConfig,
@@ -20,6 +20,7 @@ from dialogue.models.hred import HRED
 from dialogue.models.transformer import Transformer
 from training import fit_ranker
 from training.corpora.transcript import split_of
+from training.ranking import judging
 
 from .conftest import SMALL, THINGS
 
@@ -110,6 +111,24 @@ def test_without_minutes_there_is_no_cross_encoder(place, capsys):
     assert agent.ranker.network.encoder is None
     (reply,) = agent.answer([Conversation()], ["i like my cat."])
     assert len({candidate.score for candidate in reply.candidates}) > 1
+
+
+def test_what_readers_were_not_asked_teaches_nothing(place, monkeypatch):
+    monkeypatch.setattr(judging, "EPOCHS", 200)  # the file is small
+    judged = list(map(json.loads, (place / "judged.jsonl").read_text().splitlines()))
+    found = {}
+    for unasked in (1, None, 0):
+        for entry in judged[::2]:
+            entry["candidates"][0]["specific"] = unasked
+        (place / "judged.jsonl").write_text("\n".join(map(json.dumps, judged)))
+        assert fit_ranker.main(arguments(place, "--minutes=0")) == 0
+        agent = DialogueAgent.load(place / "model", decode=DecodeConfig(beam_size=3), safety="off")
+        heard = agent.hear([Conversation()], [Turn("user", "i like my dog.")])
+        candidates = agent.score(heard[0], ["what is your dog like?"])
+        judges = agent.ranker.network
+        found[unasked] = float(judges(agent.ranker.numbers(heard, [candidates]))[0, 1].detach())
+    assert found[None] == pytest.approx(found[1], abs=0.05), "what is known is specific"
+    assert found[0] < found[None] - 0.1
 
 
 def test_with_the_minutes_over_the_second_step_alone_is_done_again_the_same(place):

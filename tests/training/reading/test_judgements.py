@@ -36,6 +36,12 @@ def test_what_stands_as_text_is_read(tmp_path):
     )
 
 
+def test_what_readers_were_not_asked_is_not_known(tmp_path):
+    candidate = {"reply": "oh no!", "sensible": 1, "specific": None}
+    (context,), _ = load(written(tmp_path, OURS | {"candidates": [candidate]}))
+    assert context.replies == (JudgedReply("oh no!", True, None),)
+
+
 def test_a_context_of_another_corpus_is_joined_and_its_true_reply_with_it(tmp_path, monkeypatch):
     transcripts = [Transcript("c-1", "meena", ("hello", "hi!", "how are you?", "fine, thanks."))]
     monkeypatch.setattr(
