@@ -139,6 +139,17 @@ def test_exchanges_are_kept_whatever_they_hold():
     assert Recall(()).exchanges == ()
 
 
+def test_what_is_parsed_in_parts_is_all_found_and_blank_lines_are_none(tmp_path, monkeypatch):
+    exchanges = [Exchange("", f"tell me about number {n}", f"it is {n}") for n in range(7)]
+    lines = "\n\n".join(json.dumps(one) for one in exchanges)
+    (tmp_path / FILE).write_bytes(lzma.compress(lines.encode()))
+    monkeypatch.setattr("dialogue.recall.PART", 3)
+    recall = Recall.load(tmp_path)
+    assert recall.exchanges == tuple(exchanges)
+    for one in exchanges:
+        assert recall.find(one.heard, count=1)[0].text == one.reply
+
+
 @pytest.mark.parametrize("count", [1, 3, 7, 10])
 def test_the_largest_are_those_of_a_full_sort_among_equals_the_first(count):
     scores = np.array([0.5, 0.1, 0.5, 0.9, 0.1, 0.5, -1.0])
@@ -151,6 +162,10 @@ def test_the_largest_are_those_of_a_full_sort_among_equals_the_first(count):
         b"not compressed",
         lzma.compress(b'["", "hi", "hello", "and more"]\n'),
         lzma.compress(b"[1, 2]\n"),
+        lzma.compress(b'["", "hi", 3]\n'),
+        lzma.compress(b'["", "hi", "hello"]\n["", "hi"]\n'),
+        lzma.compress(b'["", "hi", "hello"],["", "oh", "well"]\n'),
+        lzma.compress(b'["", "hi", "\xff"]\n'),
         lzma.compress(b"{}\n")[:-3],
         lzma.compress(b"nonsense"),
     ],
