@@ -213,14 +213,14 @@ class _Stems:
 
     def __init__(self, terms: dict[str, int]) -> None:
         """Take the numbers of stems, which may be shared with others."""
-        self._terms, self._number = terms, _Numbers(terms)
+        self._terms, self._number_of = terms, _Numbers(terms)
         self._lengths, self._numbers = array("I"), array("I")
 
     def add(self, texts: Iterable[str]) -> None:
         """Add the stems of texts."""
         for found in map(words, texts):
             self._lengths.append(len(found))
-            self._numbers.extend(map(self._number.__getitem__, found))
+            self._numbers.extend(map(self._number_of.__getitem__, found))
 
     def index(self) -> _Index:
         """Index the texts."""

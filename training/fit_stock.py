@@ -22,7 +22,7 @@ from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_device, add_model, check_writable_file, command
 from dialogue.config import DecodeConfig
 from dialogue.device import choose_device
-from training.ranking import stock, topical
+from training.ranking import labels, stock, topical
 
 PEOPLE = ("chitchat", "self_dialogue")
 
@@ -70,9 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for name in stock_replies.FILES:
         check_writable_file(options.checkpoint / name, option="--checkpoint")
-    labelled: list[stock.Labelled] = []
-    for path in options.labels or [stock.FILE]:
-        there, left_out = stock.load(path)
+    labelled: list[labels.Labelled] = []
+    for path in options.labels or [labels.FILE]:
+        there, left_out = labels.load(path)
         labelled += there
         for name, count in sorted(left_out.items()):
             print(f"{count} labelled contexts of {name} were left out: the corpus is not available")

@@ -32,11 +32,13 @@ def context(entry: Mapping[str, Any], found: Transcripts) -> tuple[tuple[str, ..
     """Return the turns that an entry names, and the reply that follows them ("" if none does).
 
     They are those up to "turn", counted from 0, and at most MOST_TURNS. None if the conversation is
-    not available.
+    not available. Raises ValueError where it has no such turn.
     """
     transcript = found.get((entry["corpus"], entry["id"]))
     if transcript is None:
         return None
     end = int(entry["turn"]) + 1
+    if not 0 < end <= len(transcript.turns):
+        raise ValueError(f"turn {end - 1} of a conversation with {len(transcript.turns)} turns")
     turns = tuple(transcript.turns[max(0, end - MOST_TURNS) : end])
     return turns, "".join(transcript.turns[end : end + 1])

@@ -184,7 +184,10 @@ class Agreement:
 
 
 def agreement(ranker: Ranker, held_out: Sequence[Example]) -> Agreement:
-    """Measure a ranker on judged candidates, of which some must be sensible and some not."""
+    """Measure a ranker on judged candidates, of which some must be sensible and some not.
+
+    Where readers were not asked whether a candidate is specific, it counts as not.
+    """
     scores, sensible, chosen, best = [], [], [], []
     for example in held_out:
         (found,) = ranker([example.conversation], [example.candidates])

@@ -18,10 +18,11 @@ from dialogue.models.hred import HRED
 from dialogue.models.transformer import Transformer
 from dialogue.recognised import as_recognised, as_written
 from dialogue.words import repeats_ngram, words
-from training import corpora, fit_stock
-from training.corpora.transcript import Complaints, split_of
+from training import fit_stock
+from training.corpora.transcript import split_of
 from training.data.vocabulary import build
 from training.ranking import stock, topical
+from training.ranking.labels import load
 from training.reading import contexts
 
 THINGS = ("cat", "dog", "song", "cake", "boat", "moon", "book", "game")
@@ -303,18 +304,6 @@ def test_labels_that_are_none_are_refused_in_one_line(place, capsys, lines, mess
     assert not any((place / "model" / name).exists() for name in stock_replies.FILES)
 
 
-def test_nothing_is_learnt_of_replies_that_were_not_on_offer(tmp_path):
-    path = tmp_path / "labels.jsonl"
-    first = {"id": "1", "context": ["hi"], "specific": ["a"], "plain": []}
-    other = {"id": "2", "context": ["oh"], "specific": [], "plain": ["b"]}
-    again = {"id": "1", "context": ["hi"], "specific": [], "plain": ["c"]}
-    lines = [{"replies": ["a", "b"]}, first, other, {"replies": ["c", "d"]}, again]
-    path.write_text("\n".join(map(json.dumps, lines)))
-    (twice, once), _ = stock.load(path)
-    assert (twice.suits, twice.offered) == ({"a": 1.0, "c": stock.PLAIN}, {"a", "b", "c", "d"})
-    assert (once.suits, once.offered) == ({"b": stock.PLAIN}, {"a", "b"})
-
-
 def test_of_judged_replies_those_that_readers_often_found_right_are_trusted_more(tmp_path):
     path = tmp_path / "labels.jsonl"
     judged = ["often", "never", "once"]
@@ -325,7 +314,7 @@ def test_of_judged_replies_those_that_readers_often_found_right_are_trusted_more
         line = {"id": str(number), "context": ["hi"], "specific": [], "plain": right}
         lines.append(line | {"judged": judged if number == 0 else judged[:2]})
     path.write_text("\n".join(map(json.dumps, lines)))
-    labelled, _ = stock.load(path)
+    labelled, _ = load(path)
     assert [one.is_judged for one in labelled] == [False, *[True] * 20]
     assert labelled[1].offered == set(judged)
     verdicts = stock._verdicts(labelled, held_out=[20])
@@ -354,23 +343,11 @@ def test_the_agent_knows_how_far_a_stock_reply_is_trusted(fitted):
     assert set(trust.values()) == {0}
 
 
-def test_labels_of_a_corpus_are_joined_with_it_and_counted_where_it_is_missing(tmp_path, capsys):
-    talk = next(one for one in corpora.load(["companion"], "train", Complaints()))
-    path = tmp_path / "labels.jsonl"
-    named = {"turn": 2, "specific": [], "plain": ["a"]}
-    lines = [
-        {"replies": ["a"]},
-        named | {"corpus": "companion", "id": talk.id},
-        named | {"corpus": "companion", "id": "none"},
-        named | {"corpus": "missing", "id": talk.id},
-    ]
-    path.write_text("\n".join(map(json.dumps, lines)))
-    (one,), missing = stock.load(path)
-    assert (one.id, one.turns) == (talk.id, tuple(talk.turns[:3]))
-    assert missing == {"companion": 1, "missing": 1}
-    path.write_text(json.dumps({"turn": 2, "corpus": 7, "id": "1"}))
-    with pytest.raises(ValueError, match=r"line 1: not a labelled context.*the corpus is 7"):
-        stock.load(path)
+def test_labels_of_a_missing_corpus_are_left_out_and_counted(place, capsys):
+    lost = {"corpus": "lost", "id": "1", "turn": 0, "specific": [], "plain": []}
+    (place / "more.jsonl").write_text("\n".join([json.dumps(lost)] * 2))
+    assert fit_stock.main(arguments(place, f"--labels={place / 'more.jsonl'}")) == 0
+    assert "2 labelled contexts of lost were left out" in capsys.readouterr().out
 
 
 def test_labels_that_are_not_there_are_refused_by_name(place, capsys):
@@ -385,17 +362,6 @@ def test_a_model_whose_history_is_no_vector_has_no_stock_replies(place, capsys):
     checkpoint.save(place / "model", replace(source, model=model, config=config))
     assert fit_stock.main(arguments(place)) == 2
     assert "Transformer has no history vector" in capsys.readouterr().err
-
-
-def test_the_projects_labels_hold_only_known_replies_and_no_everyday_context():
-    labelled, _ = stock.load()
-    assert len(labelled) > 10_000
-    assert len({(one.id, one.turns) for one in labelled}) == len(labelled)
-    replies = {text for one in labelled for text in one.offered}
-    assert len({" ".join(words(text)) for text in replies}) == len(replies)
-    assert not [text for text in replies if claims_a_life(text) or repeats_ngram(text, 3)]
-    everyday = {c.turns[-1].lower() for name in contexts.OURS for c in contexts.load(name)}
-    assert not everyday & {one.turns[-1].lower() for one in labelled if len(one.turns) == 1}
 
 
 def test_the_projects_topical_replies_hold_no_everyday_context_and_claim_no_life():
