@@ -114,7 +114,7 @@ class DialogueAgent:
         self.prepared = prepare(source.model, precision)
         self.device = next(source.model.parameters()).device
         self.empty_history: History = empty_history(source.model)
-        self.known = KnownReplies(source.recall, source.stock, source.vocabulary)
+        self.known = KnownReplies(source.recall, source.stock, source.vocabulary, self.hear)
         self._source = source  # whose own ranker the settings may name
         self._store: Conversations = ConversationStore() if store is None else store  # may be false
         self._lock = threading.Lock()

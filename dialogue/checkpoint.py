@@ -55,7 +55,7 @@ class Checkpoint:
     training: dict[str, Any]  # how it was trained, as training.fit recorded it
     recall: Recall = field(default_factory=lambda: Recall(()))  # its remembered replies
     ranker: LearnedRanker | None = None  # a ranker that was fitted to its replies
-    stock: tuple[StockReplies, ...] = ()  # its sets of stock replies
+    stock: StockReplies | None = None
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float16) -> None:
@@ -150,7 +150,7 @@ def load(
     found = Checkpoint(model, vocabulary, config, settings.get("training", {}), recall, ranker)
     histories = folder / nearest.FILE
     with_recall = with_recall and histories.exists()
-    with_stock = with_stock and any((folder / name).exists() for name in stock_replies.FILES)
+    with_stock = with_stock and (folder / stock_replies.FILE).exists()
     vector = history_vectors(empty_history(model))
     if vector is None or not (with_recall or with_stock):
         return found

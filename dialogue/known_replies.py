@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dialogue.config import DecodeConfig
-from dialogue.conversation import Conversation
+from dialogue.conversation import Conversation, Turn
 from dialogue.limits import BLOCKED_REPLIES
 from dialogue.models.history import history_vectors
 from dialogue.recall import Recall, Recalled
@@ -17,6 +17,7 @@ from dialogue.stock_replies import Stock, StockReplies
 from dialogue.vocabulary import Vocabulary, without_marks
 from dialogue.words import ngrams
 
+RECENT = 5  # turns that stock replies are chosen by
 RECALLED_TURNS = 6  # earlier turns that a remembered reply may speak of
 
 Known = Recalled | Stock
@@ -26,12 +27,14 @@ Known = Recalled | Stock
 class KnownReplies:
     """Finds those known replies that may answer the last turn of each conversation.
 
-    recall: what the checkpoint remembers. stock: its sets of stock replies.
+    recall: what the checkpoint remembers. stock: its stock replies. hear: takes
+    a turn into each conversation.
     """
 
     recall: Recall
-    stock: tuple[StockReplies, ...]
+    stock: StockReplies | None
     vocabulary: Vocabulary
+    hear: Callable[[Sequence[Conversation], Sequence[Turn]], list[Conversation]]
 
     def find(
         self, conversations: Sequence[Conversation], decode: DecodeConfig
@@ -67,17 +70,27 @@ class KnownReplies:
         self, conversations: Sequence[Conversation], *, plain: int, topical: int
     ) -> list[list[Stock]]:
         """Find the stock replies that suit each last turn best, so many of each set, best first."""
-        found: list[list[Stock]] = [[] for _ in conversations]
-        histories = _histories(conversations) if self.stock else None
-        if histories is None:
-            return found
+        histories = _histories(self._recent(conversations)) if self.stock else None
+        if self.stock is None or histories is None:
+            return [[] for _ in conversations]
         turns = [["", *(turn.text for turn in one.turns)][-2:] for one in conversations]
         said, heard = zip(*(map(self.vocabulary.encode, pair) for pair in turns), strict=True)
-        for replies in self.stock:
-            count = topical if replies.is_topical else plain
-            if count > 0:
-                suiting = replies.find(histories, heard, said, count=count)
-                found = [[*one, *more] for one, more in zip(found, suiting, strict=True)]
+        return self.stock.find(histories, heard, said, plain=plain, topical=topical)
+
+    def _recent(self, conversations: Sequence[Conversation]) -> list[Conversation]:
+        """Return conversations as they would be had they begun RECENT turns ago.
+
+        Stock replies have learnt from contexts of no more turns: the histories of long
+        conversations are unlike all of them.
+        """
+        found = list(conversations)
+        long = [row for row, one in enumerate(found) if len(one.turns) > RECENT]
+        if long:
+            begun = [Conversation() for _ in long]
+            for at in range(-RECENT, 0):
+                begun = self.hear(begun, [found[row].turns[at] for row in long])
+            for row, one in zip(long, begun, strict=True):
+                found[row] = one
         return found
 
 

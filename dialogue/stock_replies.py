@@ -1,16 +1,14 @@
-"""Stock replies: fixed sets, from which those are candidates that are likely to suit.
+"""Stock replies: fixed ones, of which those are candidates that are likely to suit.
 
-    history vector (plain replies only) -----+
-    last turn          mean of its tokens  --+-> hidden layer -> P(suits) for each reply
-    the turn before       "    "    "      --+
+    history vector ---------------------------+
+    last turn          sum of its tokens    --+-> hidden layer -+-> P(suits) of each plain reply
+    the turn before       "    "    "       --+                 +-> P(suits) of each topical one
 
-The art is to know when a fixed reply suits. Networks learn it for each of two sets, as Smart
-Reply's does from its users (Kannan et al. 2016, arXiv 1606.04870); what the networks of a set weigh
-a reply with is averaged, since each errs in its own way (Hansen and Salamon 1990). *Plain* replies
-("That took courage.") answer much of what people say; several suit a turn, so each has a
-probability of its own. *Topical* replies ("A cat that knocks things off the table does it for the
-audience.") belong to one kind of moment; one suits or none does, so their probabilities and that of
-none add up to 1.
+The art is to know when a fixed reply suits. A network learns it, as Smart Reply's does from its
+users (Kannan et al. 2016, arXiv 1606.04870). *Plain* replies ("That took courage.") answer much of
+what people say; several suit a turn, so each has a probability of its own. *Topical* replies ("A
+cat that knocks things off the table does it for the audience.") belong to one kind of moment; one
+suits or none does, so their probabilities and that of none add up to 1.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,10 +28,7 @@ from torch import Tensor, nn
 from dialogue import tensor_file
 from dialogue.atomic_file import replace_file
 
-PLAIN, TOPICAL = FILES = (  # in a checkpoint's folder
-    "stock_replies.safetensors",
-    "topical_replies.safetensors",
-)
+FILE = "stock_replies.safetensors"  # in a checkpoint's folder
 READ_TOKENS = 24  # of each turn, its last ones
 SPREAD = 0.3  # that a history's numbers are scaled to
 LENGTH = 3  # of a bag's vector
@@ -56,26 +51,26 @@ class Stock:
 
 @dataclass(frozen=True)
 class StockConfig:
-    """The sizes of a network.
+    """The sizes of a network, and how many replies of each set it weighs.
 
-    history: numbers of a history vector, 0 to read none. embedding: numbers of a token's vector in
-    the model. own: numbers of its vector in this network, 0 for none.
+    history: numbers of a history vector. embedding: numbers of a token's vector in the model. own:
+    numbers of its vector in this network.
     """
 
-    replies: int
+    plain: int
+    topical: int
     vocab_size: int
     embedding: int
-    history: int = 0
-    own: int = 0
-    hidden: int = 256
-    dropout: float = 0.6
-    is_topical: bool = False
+    history: int
+    own: int = 96
+    hidden: int = 640
+    dropout: float = 0.3
 
 
 class StockNetwork(nn.Module):
     """Reads a history vector and the last two turns, and weighs every reply.
 
-    It reads tokens by the model's own embedding, so it belongs to the model's weights.
+    It reads tokens by the model's own embedding, too, so it belongs to the model's weights.
     """
 
     mean: Tensor
@@ -88,37 +83,33 @@ class StockNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(config.history))
         self.register_buffer("spread", torch.ones(config.history))
         self.register_buffer("rarity", torch.ones(config.vocab_size))  # inverse document frequency
-        self.own = nn.Embedding(config.vocab_size, config.own) if config.own else None
+        self.own = nn.Embedding(config.vocab_size, config.own)
         size = config.history + 2 * (config.embedding + config.own) + 2
         self.inputs = nn.Linear(size, config.hidden)
         # One more output of topical replies: that none suits.
-        self.outputs = nn.Linear(config.hidden, config.replies + config.is_topical)
+        self.outputs = nn.Linear(config.hidden, config.plain + config.topical + 1)
 
     def forward(
         self, vectors: Tensor, histories: Tensor, last: Sequence[Tensor], before: Sequence[Tensor]
     ) -> Tensor:
-        """Weigh the replies for N contexts, as logits (N, R), or (N, R + 1) of topical ones.
+        """Weigh the replies for N contexts, as logits (N, P + Q + 1).
 
-        vectors (V, E): of all tokens. histories (N, C). last, before: the tokens of the last turn
-        and of the one before it, none if there was none.
+        P plain ones, Q topical ones, and that no topical one suits. vectors (V, E): of all tokens.
+        histories (N, C). last, before: the tokens of the last turn and of the one before it, none
+        if there was none.
         """
-        weights: Tensor = self.outputs(self.read(vectors, histories, last, before))
-        return weights
-
-    def read(
-        self, vectors: Tensor, histories: Tensor, last: Sequence[Tensor], before: Sequence[Tensor]
-    ) -> Tensor:
-        """Return the hidden layer, (N, H)."""
         sizes = [
             [float(not len(b)), len(a) / READ_TOKENS] for a, b in zip(last, before, strict=True)
         ]
-        parts = [(histories - self.mean) / self.spread * SPREAD] if self.config.history else []
-        tables = [vectors] if self.own is None else [vectors, self.own.weight]
-        parts += [self.bag(table, turns) for table in tables for turns in (last, before)]
+        parts = [(histories - self.mean) / self.spread * SPREAD]
+        for table in (vectors, self.own.weight):
+            parts += [self.bag(table, last), self.bag(table, before)]
         parts.append(vectors.new_tensor(sizes))
         dropout = self.config.dropout
         inputs = F.dropout(torch.cat(parts, dim=1), dropout / 2, self.training)
-        return F.dropout(F.gelu(self.inputs(inputs)), dropout, self.training)
+        hidden = F.dropout(F.gelu(self.inputs(inputs)), dropout, self.training)
+        weights: Tensor = self.outputs(hidden)
+        return weights
 
     def bag(self, table: Tensor, turns: Sequence[Tensor]) -> Tensor:
         """Sum the vectors of each turn's tokens, the rarer the heavier: (N, E) of length LENGTH."""
@@ -132,59 +123,64 @@ class StockNetwork(nn.Module):
 
 
 class StockReplies:
-    """A set of stock replies of a checkpoint."""
+    """The stock replies of a checkpoint."""
 
     def __init__(
         self,
-        texts: Sequence[str],
-        networks: Sequence[StockNetwork],
+        plain: Sequence[str],
+        topical: Sequence[str],
+        network: StockNetwork,
         vectors: Tensor,
         trust: Sequence[float],
     ) -> None:
-        """Take R texts, their networks, all of one size, and how far each text is trusted.
+        """Take the texts of both sets, and how far each is trusted, plain ones first.
 
         vectors (V, E): of the model's tokens.
         """
-        self.texts, self.networks, self._vectors = tuple(texts), tuple(networks), vectors
-        self.trust = tuple(trust)
-        self.is_topical = networks[0].config.is_topical
+        self.plain, self.topical, self.trust = tuple(plain), tuple(topical), tuple(trust)
+        self.network, self._vectors = network, vectors
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.plain) + len(self.topical)
 
-    @torch.inference_mode()
-    def fits(
+    def weigh(
         self, histories: Tensor, last: Sequence[Sequence[int]], before: Sequence[Sequence[int]]
     ) -> Tensor:
-        """Return P(suits) of every reply for N contexts: (N, R).
+        """Weigh the replies for N contexts, as StockNetwork does: logits (N, P + Q + 1).
 
         histories (N, C). last, before: the token ids of the last turn and of the one before it.
         """
-        weights = self.weigh(histories.float(), self.tokens(last), self.tokens(before))
-        return weights.softmax(1)[:, :-1] if self.is_topical else weights.sigmoid()
+        weights: Tensor = self.network(
+            self._vectors, histories.float(), self.tokens(last), self.tokens(before)
+        )
+        return weights
 
-    def weigh(self, histories: Tensor, last: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
-        """Weigh the replies for N contexts as the networks do on average; see StockNetwork."""
-        each = [network(self._vectors, histories, last, before) for network in self.networks]
-        return torch.stack(each).mean(0)
-
+    @torch.inference_mode()
     def find(
         self,
         histories: Tensor,
         last: Sequence[Sequence[int]],
         before: Sequence[Sequence[int]],
         *,
-        count: int,
+        plain: int,
+        topical: int,
     ) -> list[list[Stock]]:
-        """Return the replies that fit each of N contexts best, best first; as `fits` takes them."""
-        fits, places = self.fits(histories, last, before).topk(min(count, len(self)))
-        return [
-            [
-                Stock(self.texts[place], fit, self.is_topical, self.trust[place])
-                for place, fit in zip(row, theirs, strict=True)
-            ]
-            for row, theirs in zip(places.tolist(), fits.tolist(), strict=True)
-        ]
+        """Return the replies that suit N contexts best, so many of each set, best first."""
+        found: list[list[Stock]] = [[] for _ in last]
+        if plain <= 0 and topical <= 0:
+            return found
+        sizes = [len(self.plain), len(self.topical) + 1]
+        of_plain, of_topical = torch.split(self.weigh(histories, last, before), sizes, dim=1)
+        fits = (of_plain.sigmoid(), of_topical.softmax(1)[:, :-1])
+        sets = ((self.plain, plain, 0), (self.topical, topical, len(self.plain)))
+        for theirs, (texts, count, earlier) in zip(fits, sets, strict=True):
+            best, places = theirs.topk(min(max(count, 0), len(texts)))
+            for row, some, at in zip(found, best.tolist(), places.tolist(), strict=True):
+                row += [
+                    Stock(texts[place], fit, earlier > 0, self.trust[earlier + place])
+                    for fit, place in zip(some, at, strict=True)
+                ]
+        return found
 
     def tokens(self, turns: Iterable[Sequence[int]]) -> list[Tensor]:
         """Lay out the last tokens of turns for the network."""
@@ -204,12 +200,12 @@ def token_vectors(model: object) -> Tensor | None:
 
 
 def save(folder: Path, stock: StockReplies, *, model: str, about: dict[str, Any]) -> None:
-    """Write a set of stock replies into a checkpoint's folder, its matrices in eight bits.
+    """Write stock replies into a checkpoint's folder, the matrices in eight bits.
 
     model: the fingerprint of the weights. about: how they were fitted.
     """
     tensors: dict[str, Tensor] = {"trust": torch.tensor(stock.trust).half()}
-    for name, tensor in nn.ModuleList(stock.networks).state_dict().items():
+    for name, tensor in stock.network.state_dict().items():
         exact = tensor.detach().cpu().float().contiguous()
         if exact.dim() == 2:  # each row is scaled to -127 to 127
             scale = (exact.abs().amax(1, keepdim=True) / 127).clamp_min(1e-6).half()
@@ -218,38 +214,37 @@ def save(folder: Path, stock: StockReplies, *, model: str, about: dict[str, Any]
         else:
             tensors[name] = exact.half()
     metadata = {
-        "model": model, "config": json.dumps(asdict(stock.networks[0].config)),
-        "texts": json.dumps(stock.texts), "about": json.dumps(about),
+        "model": model, "config": json.dumps(asdict(stock.network.config)),
+        "plain": json.dumps(stock.plain), "topical": json.dumps(stock.topical),
+        "about": json.dumps(about),
     }  # fmt: skip
-    path = folder / FILES[stock.is_topical]
-    replace_file(path, lambda path: save_file(tensors, path, metadata=metadata))
+    replace_file(folder / FILE, lambda path: save_file(tensors, path, metadata=metadata))
 
 
 def load(
     folder: Path, *, model: str, vectors: Tensor | None, history: int | None
-) -> tuple[StockReplies, ...]:
-    """Read a checkpoint's sets of stock replies, without those that are of other weights.
+) -> StockReplies | None:
+    """Read a checkpoint's stock replies; None where it has none, or those of other weights.
 
     model: the fingerprint of the weights. vectors: of the model's tokens; history: how many numbers
-    a history vector has. Raises ValueError if a file is broken.
+    a history vector has. Raises ValueError if the file is broken.
     """
-    if vectors is None or history is None:
-        return ()
-    paths = [folder / name for name in FILES]
-    found = [_read(path, model, vectors, history) for path in paths if path.exists()]
-    return tuple(one for one in found if one is not None)
-
-
-def _read(path: Path, model: str, vectors: Tensor, history: int) -> StockReplies | None:
+    path = folder / FILE
+    if vectors is None or history is None or not path.exists():
+        return None
     try:
         saved, metadata = tensor_file.read(path)
         if metadata["model"] != model:
             return None
-        texts = [str(text) for text in json.loads(metadata["texts"])]
+        plain, topical = (
+            [str(text) for text in json.loads(metadata[name])] for name in ("plain", "topical")
+        )
         settings = json.loads(metadata["config"])
         config = StockConfig(**{field.name: settings[field.name] for field in fields(StockConfig)})
-        sizes = (len(texts), *vectors.shape, history if config.history else 0)
-        if sizes != (config.replies, config.vocab_size, config.embedding, config.history):
+        sizes = (len(plain), len(topical), *vectors.shape, history)
+        if sizes != (
+            config.plain, config.topical, config.vocab_size, config.embedding, config.history,
+        ):  # fmt: skip
             raise ValueError("its sizes are not those of its replies and of the model")
         tensors = {
             name: tensor.float() * saved.get(f"{name}.scale", torch.ones(()))
@@ -259,20 +254,15 @@ def _read(path: Path, model: str, vectors: Tensor, history: int) -> StockReplies
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise ValueError("it holds NaN or infinity")
         trust = tensors.pop("trust")
-        if trust.shape != (len(texts),):
-            raise ValueError(f"trust in {len(trust)} replies, where there are {len(texts)}")
-        count = max(1, len({name.split(".")[0] for name in tensors}))
-        networks = nn.ModuleList(StockNetwork(config) for _ in range(count))
-        networks.load_state_dict(tensors)
+        if trust.shape != (len(plain) + len(topical),):
+            raise ValueError(f"trust in {len(trust)} of {len(plain) + len(topical)} replies")
+        network = StockNetwork(config)
+        network.load_state_dict(tensors)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} holds no stock replies ({reason}); "
             "fit them again with python -m training.fit_stock, or delete it"
         ) from None
-    return StockReplies(
-        texts,
-        [cast(StockNetwork, one.eval().to(vectors.device)) for one in networks],
-        vectors,
-        trust.tolist(),
-    )
+    network = network.eval().to(vectors.device)
+    return StockReplies(plain, topical, network, vectors, trust.tolist())

@@ -5,26 +5,40 @@ python -m training.fit_stock --checkpoint runs/mine/checkpoint
 Which plain replies suit when is learnt from contexts for which readers have named those that do
 (training/corpora/stock_replies.jsonl.gz), and which topical one from moments that were written for
 it (training/corpora/topical_replies.jsonl.gz), or from files of your own in the same form. To what
-people say to each other (chitchat, and self_dialogue where it is there) none of them belongs. The
-replies belong to these weights: once the weights have changed, they are not used until this command
-has been rerun.
+people say to each other (chitchat, and self_dialogue where it is there) no topical reply belongs.
+With --encoder a large teacher, a pretrained sentence encoder, is fitted to these first, and tells
+of many more contexts what suits; the shipped replies were fitted so.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from dialogue import checkpoint, stock_replies
 from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_device, add_model, check_writable_file, command
 from dialogue.config import DecodeConfig
 from dialogue.device import choose_device
+from dialogue.stock_replies import StockConfig
+from training import corpora
+from training.corpora.transcript import Complaints
 from training.ranking import labels, stock, topical
+from training.ranking.sentence_encoder import SentenceTeacher
+from training.reading import judgements
 
 PEOPLE = ("chitchat", "self_dialogue")
+# Of how many contexts of each corpus the teacher tells what suits.
+MORE = {
+    "companion": 60_000, "chitchat": 14_000, "self_dialogue": 14_000, "empathetic": 8_000,
+    "synthetic_persona": 3_000, "personachat": 3_000,
+}  # fmt: skip
 
 
 @command
@@ -54,12 +68,28 @@ def main(arguments: list[str] | None = None) -> int:
         help="a corpus of people among themselves, to whom no topical reply belongs, any number of "
         f"times (default: {' and '.join(PEOPLE)}, if found)",
     )
+    add(
+        "--encoder",
+        type=Path,
+        metavar="FOLDER",
+        help="a pretrained sentence encoder, to be fitted as a teacher (default: no teacher)",
+    )
+    add(
+        "--teacher",
+        type=Path,
+        metavar="FILE",
+        help="where the fitted teacher is kept; if it is there, it is not fitted again",
+    )
     add("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     add_device(parser)
     options = parser.parse_args(arguments)
     if options.json:
         check_writable_file(options.json, option="--json")
+    if options.teacher:
+        if not options.encoder:
+            raise ValueError("--teacher needs the --encoder that it was made from")
+        check_writable_file(options.teacher, option="--teacher")
     source = checkpoint.load(
         options.checkpoint,
         device=choose_device(options.device),
@@ -68,8 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
         with_recall=False,
         with_stock=False,
     )
-    for name in stock_replies.FILES:
-        check_writable_file(options.checkpoint / name, option="--checkpoint")
+    check_writable_file(options.checkpoint / stock_replies.FILE, option="--checkpoint")
+    agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
+    stock.readable(agent)
     labelled: list[labels.Labelled] = []
     for path in options.labels or [labels.FILE]:
         there, left_out = labels.load(path)
@@ -89,26 +120,78 @@ def main(arguments: list[str] | None = None) -> int:
             if options.people:
                 raise
             print(f"without moments of people from {name}: {missing}")
-    agent = DialogueAgent(source, decode=DecodeConfig(ranker="likelihood"))
-    plain, of_plain = stock.fit(agent, labelled, seed=options.seed)
-    fitted, of_topical = topical.fit(agent, moments, verdicts, seed=options.seed)
-    model = checkpoint.fingerprint(source)
-    stock_replies.save(options.checkpoint, plain, model=model, about=of_plain)
-    stock_replies.save(options.checkpoint, fitted, model=model, about=of_topical)
+    lessons = stock.lessons_of(labelled, moments)
+    trust = {
+        **stock.trusted(lessons.plain, stock.verdicts_of(labelled)),
+        **stock.trusted(lessons.topical, verdicts),
+    }
+    more: list[tuple[str, ...]] = []
+    taught: Tensor | None = None
+    words: Tensor | None = None
+    about: dict[str, Any] = {}
+    if options.encoder:
+        teacher = SentenceTeacher(options.encoder, lessons.outputs).to(agent.device)
+        if options.teacher and options.teacher.exists():
+            teacher.read(options.teacher)
+        else:
+            teacher.fit(lessons, seed=options.seed)
+            if options.teacher:
+                teacher.write(options.teacher)
+        about["teacher"] = stock.figures(
+            lessons, lambda rows: teacher.weigh([lessons.contexts[row] for row in rows])
+        )
+        more = contexts(seed=options.seed)
+        taught = teacher.probabilities([*lessons.contexts, *more], plain=len(lessons.plain))
+        words = teacher.words(source.vocabulary, StockConfig.own)
+    replies, measured = stock.fit(
+        agent, lessons, trust=trust, more=more, taught=taught, words=words, seed=options.seed
+    )
+    about |= measured
+    stock_replies.save(
+        options.checkpoint, replies, model=checkpoint.fingerprint(source), about=about
+    )
     if options.json:
-        figures = {"plain": of_plain, "topical": of_topical}
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    plain, of_topical = about["plain"], about["topical"]
     print(
-        f"{len(plain)} plain stock replies: in {of_plain['held_out']} contexts that were held out, "
-        f"the reader named the best one in {of_plain['first_is_named']:.1%}, as a specific one in "
-        f"{of_plain['first_is_specific']:.1%}"
+        f"{plain['replies']} plain stock replies: in {plain['held_out']} contexts that were held "
+        f"out, the reader named the best one in {plain['first_is_named']:.1%}, as a specific one "
+        f"in {plain['first_is_specific']:.1%}"
     )
     print(
-        f"{len(fitted)} topical ones: in {of_topical['first_is_right']:.1%} of held-out moments "
-        f"that one suits, the best one is right; of {of_topical['said']} that are likelier than "
-        f"none, {of_topical['said_is_right']:.1%} are right"
+        f"{of_topical['replies']} topical ones: in {of_topical['first_is_right']:.1%} of held-out "
+        f"moments that one suits, the best one is right; of {of_topical['said']} that are likelier "
+        f"than none, {of_topical['said_is_right']:.1%} are right"
     )
     return 0
+
+
+def contexts(*, seed: int) -> list[tuple[str, ...]]:
+    """Draw contexts, as heard, of which the teacher is to tell what suits; see MORE.
+
+    None is of a conversation from which the ranker learns, which must meet fits as they are in
+    conversations that nothing has learnt from.
+    """
+    rng, found = random.Random(seed), []
+    judged = {(entry["corpus"], entry["id"]) for entry in judgements.read_entries()}
+    for name, most in MORE.items():
+        try:
+            transcripts = corpora.load([name], "train", Complaints(skip=True))
+        except ValueError as missing:
+            print(f"without contexts of {name}: {missing}")
+            continue
+        # What the companion says needs no reply; among people every turn does.
+        step = 2 if name == "companion" else 1
+        places = [
+            (row, last)
+            for row, transcript in enumerate(transcripts)
+            if (name, transcript.id) not in judged
+            for last in range(0, len(transcript.turns), step)
+        ]
+        for row, last in rng.sample(places, min(most, len(places))):
+            turns = transcripts[row].turns
+            found.append(stock.as_heard(turns[max(0, last - 4) : last + 1]))
+    return found
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,16 +14,18 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import Checkpoint
 from dialogue.claims import claims_a_life
 from dialogue.config import DecodeConfig, ModelConfig
-from dialogue.conversation import Conversation
+from dialogue.conversation import Conversation, Turn
+from dialogue.known_replies import RECENT
 from dialogue.models.hred import HRED
 from dialogue.models.transformer import Transformer
-from dialogue.recognised import as_recognised, as_written
 from dialogue.words import repeats_ngram, words
 from training import fit_stock
 from training.corpora.transcript import split_of
 from training.data.vocabulary import build
-from training.ranking import stock, topical
+from training.ranking import sentence_encoder, stock, topical
+from training.ranking.judging import is_held_out_id
 from training.ranking.labels import load
+from training.ranking.sentence_encoder import SentenceTeacher
 from training.reading import contexts
 
 THINGS = ("cat", "dog", "song", "cake", "boat", "moon", "book", "game")
@@ -86,10 +89,7 @@ def arguments(place, *more):
 
 @pytest.fixture
 def fitted(place, capsys, monkeypatch):
-    for module in (stock, topical):
-        monkeypatch.setattr(module, "LEARNING_RATE", 0.01)  # there is little to learn from
-    monkeypatch.setattr(topical, "EPOCHS", 200)
-    monkeypatch.setattr(topical, "DROPOUT", 0.1)
+    monkeypatch.setattr(stock, "EPOCHS", 150)  # there is little to learn from
     assert fit_stock.main(arguments(place, f"--json={place / 'figures.json'}")) == 0
     shown = capsys.readouterr().out
     assert "9 plain stock replies: " in shown
@@ -103,20 +103,20 @@ def test_what_readers_named_is_learnt_and_what_is_rarely_named_is_no_stock_reply
     assert figures["held_out"] + figures["learnt"] == 480
     assert figures["first_is_specific"] == 1, "of contexts that it has not seen"
     agent = DialogueAgent.load(fitted / "model", safety="off")
-    plain, _ = agent.known.stock
-    assert RARE not in plain.texts
+    assert RARE not in agent.known.stock.plain
     for thing in THINGS:
-        (heard,) = agent.hear([Conversation()], [stock.Turn("user", f"i like my {thing}.")])
+        (heard,) = agent.hear([Conversation()], [Turn("user", f"i like my {thing}.")])
         ((best, second),) = agent.known.suiting([heard], plain=2, topical=0)
         assert (best.text, second.text) == (f"how old is your {thing}", "how nice")
         assert 1 > best.fit > second.fit > 0.3
+        assert not best.is_topical
     assert agent.known.suiting([heard], plain=0, topical=0) == [[]]
     assert len(agent.known.suiting([heard], plain=99, topical=0)[0]) == 9
 
 
 def test_several_conversations_get_the_replies_that_each_gets_alone(fitted):
     agent = DialogueAgent.load(fitted / "model", safety="off")
-    turns = [stock.Turn("user", f"i like my {thing}.") for thing in THINGS]
+    turns = [Turn("user", f"i like my {thing}.") for thing in THINGS]
     heard = agent.hear([Conversation()] * len(turns), turns)
     together = agent.known.suiting(heard, plain=3, topical=2)
     assert len({tuple(one.text for one in found) for found in together}) == len(THINGS)
@@ -141,7 +141,7 @@ def test_a_corpus_of_people_that_is_missing_is_an_error_only_if_it_was_named(
     assert fit_stock.main(arguments(place, "--people=nowhere")) == 2
     assert "no corpus 'nowhere'" in capsys.readouterr().err
     monkeypatch.setattr(fit_stock, "PEOPLE", ("nowhere",))
-    monkeypatch.setattr(topical, "EPOCHS", 1)
+    monkeypatch.setattr(stock, "EPOCHS", 1)
     assert fit_stock.main([one for one in arguments(place) if "--people" not in one]) == 0
     assert "without moments of people from nowhere: " in capsys.readouterr().out
 
@@ -153,16 +153,14 @@ def test_a_topical_reply_is_likely_in_its_moments_alone(fitted):
     moments, _ = topical.load(fitted / "moments.jsonl")
     learnt = [moment for moment in moments if not moment.is_held_out]
     assert 0 < len(learnt) < len(moments) == 2 * len(THINGS) * len(WORDS)
-    _, replies = agent.known.stock
     for moment in learnt:
-        spoken = as_written(as_recognised(moment.turns[0]))
-        (heard,) = agent.hear([Conversation()], [stock.Turn("user", spoken)])
+        (heard,) = agent.hear([Conversation()], [Turn("user", *stock.as_heard(moment.turns))])
         ((best,),) = agent.known.suiting([heard], plain=0, topical=1)
         assert best.is_topical
         assert (best.fit > 0.5) == bool(moment.suits), moment
         assert not moment.suits or set(moment.suits) == {best.text}
         (every,) = agent.known.suiting([heard], plain=0, topical=99)
-        assert len(every) == len(replies) == len(THINGS)
+        assert len(every) == len(agent.known.stock.topical) == len(THINGS)
         assert sum(one.fit for one in every) < 1 + 1e-6, "the rest is that none suits"
 
 
@@ -199,28 +197,18 @@ def test_moments_that_are_none_are_refused_in_one_line(place, capsys, lines, mes
     (place / "moments.jsonl").write_text(lines)
     assert fit_stock.main(arguments(place)) == 2
     assert message in capsys.readouterr().err
-    assert not any((place / "model" / name).exists() for name in stock_replies.FILES)
+    assert not (place / "model" / stock_replies.FILE).exists()
 
 
 def test_a_context_is_read_alike_alone_and_beside_others(fitted):
     agent = DialogueAgent.load(fitted / "model", safety="off")
+    replies = agent.known.stock
     contexts = [["i like my cat."], ["hello", "how nice", "i like my moon"], ["hello"]]
-    for replies in agent.known.stock:
-        found = stock.read(agent, replies, contexts)
-        together = replies.weigh(*found.some([0, 1, 2]))
-        for row in range(3):
-            alone = replies.weigh(*found.some([row]))
-            torch.testing.assert_close(together[[row]], alone, atol=1e-5, rtol=1e-5)
-
-
-def test_the_networks_of_a_set_differ_and_their_weights_are_averaged(fitted):
-    agent = DialogueAgent.load(fitted / "model", safety="off")
-    for replies in agent.known.stock:
-        found = stock.read(agent, replies, [["i like my cat."]])
-        each = [network(replies._vectors, *found.some([0])) for network in replies.networks]
-        assert len(each) == stock.NETWORKS == 2
-        assert not torch.allclose(each[0], each[1], atol=1e-3)
-        torch.testing.assert_close(replies.weigh(*found.some([0])), (each[0] + each[1]) / 2)
+    found = stock.read(agent, replies, contexts)
+    together = replies.network(replies._vectors, *found.some([0, 1, 2]))
+    for row in range(3):
+        alone = replies.network(replies._vectors, *found.some([row]))
+        torch.testing.assert_close(together[[row]], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_the_agent_weighs_stock_replies_beside_the_others(fitted):
@@ -247,20 +235,19 @@ def test_late_answers_and_prefixes_leave_stock_replies_out(fitted):
 
 def test_stock_replies_of_other_weights_are_not_used(fitted):
     source = checkpoint.load(fitted / "model")
-    assert len(source.stock) == 2
+    assert len(source.stock) == 17
     with torch.no_grad():
         next(source.model.parameters()).add_(1)
     checkpoint.save(fitted / "model", source)
-    assert checkpoint.load(fitted / "model").stock == ()
+    assert checkpoint.load(fitted / "model").stock is None
     known = DialogueAgent.load(fitted / "model").known
     assert known.suiting([Conversation()], plain=3, topical=3) == [[]]
 
 
-@pytest.mark.parametrize("name", stock_replies.FILES)
-def test_a_broken_file_is_named_with_what_to_do(fitted, name):
-    path = fitted / "model" / name
+def test_a_broken_file_is_named_with_what_to_do(fitted):
+    path = fitted / "model" / stock_replies.FILE
     (whole, tensors), (_, metadata) = (path.read_bytes(), load_file(path)), tensor_file.read(path)
-    texts = json.loads(metadata["texts"])
+    texts = json.loads(metadata["plain"])
 
     def refused():
         with pytest.raises(ValueError, match=r"holds no stock replies .*training\.fit_stock"):
@@ -268,9 +255,9 @@ def test_a_broken_file_is_named_with_what_to_do(fitted, name):
 
     path.write_bytes(whole[:-9])
     refused()
-    save_file(tensors, path, metadata=metadata | {"texts": json.dumps(texts[:-1])})
+    save_file(tensors, path, metadata=metadata | {"plain": json.dumps(texts[:-1])})
     refused()
-    broken = {"1.rarity": tensors["1.rarity"] * float("nan")}
+    broken = {"rarity": tensors["rarity"] * float("nan")}
     save_file(tensors | broken, path, metadata=metadata)
     refused()
     save_file({}, path, metadata=metadata)
@@ -280,7 +267,7 @@ def test_a_broken_file_is_named_with_what_to_do(fitted, name):
     path.write_bytes(b"nonsense")
     refused()
     assert fit_stock.main(arguments(fitted)) == 0, "what cannot be read can be replaced"
-    assert len(checkpoint.load(fitted / "model").stock) == 2
+    assert len(checkpoint.load(fitted / "model").stock) == 17
 
 
 @pytest.mark.parametrize(
@@ -293,7 +280,7 @@ def test_a_broken_file_is_named_with_what_to_do(fitted, name):
         ('{"replies": ["a", 1]}', "line 1: not a labelled context"),
         ("[1]", "line 1: not a labelled context"),
         ("nonsense", "line 1: not a labelled context"),
-        ("", "0 labelled contexts with 0 replies named 5 times are too few"),
+        ("", "0 labelled contexts of 0 replies named 5 times are too few"),
     ],
 )
 def test_labels_that_are_none_are_refused_in_one_line(place, capsys, lines, message):
@@ -301,7 +288,7 @@ def test_labels_that_are_none_are_refused_in_one_line(place, capsys, lines, mess
     arguments_of = [f"--checkpoint={place / 'model'}", f"--labels={place / 'labels.jsonl'}"]
     assert fit_stock.main(arguments_of) == 2
     assert message in capsys.readouterr().err
-    assert not any((place / "model" / name).exists() for name in stock_replies.FILES)
+    assert not (place / "model" / stock_replies.FILE).exists()
 
 
 def test_of_judged_replies_those_that_readers_often_found_right_are_trusted_more(tmp_path):
@@ -317,16 +304,21 @@ def test_of_judged_replies_those_that_readers_often_found_right_are_trusted_more
     labelled, _ = load(path)
     assert [one.is_judged for one in labelled] == [False, *[True] * 20]
     assert labelled[1].offered == set(judged)
-    verdicts = stock._verdicts(labelled, held_out=[20])
-    assert verdicts == {"often": (19, 19), "never": (0, 19), "once": (1, 1)}
-    often, once, unknown, never = stock.trusted(["often", "once", "named", "never"], verdicts)
-    assert often > once > unknown == 0 > never
+    verdicts = stock.verdicts_of(labelled)
+    learnt = sum(not is_held_out_id(str(number)) for number in range(20))
+    assert 10 < learnt < 20
+    assert verdicts == {"often": (learnt, learnt), "never": (0, learnt), "once": (1, 1)}
+    trust = stock.trusted(["often", "once", "named", "never"], verdicts)
+    assert trust["often"] > trust["once"] > trust["named"] == 0 > trust["never"]
 
 
 def test_that_no_reply_suits_is_learnt_of_the_replies_in_lines_above():
-    weights = torch.arange(8.0).view(2, 4)
-    found = topical._of_known(weights, torch.tensor([1, 3]))
-    assert found.tolist() == [[0, topical.NEVER, topical.NEVER, 3], [4, 5, 6, 7]]
+    lessons = stock.Lessons(
+        ("how nice",), ("a", "b", "c"), (("hi",), ("oh",)), torch.zeros(0, 1), ({}, {}),
+        torch.tensor([1, 3]), (False, False),
+    )  # fmt: skip
+    found = lessons.of_known(torch.arange(8.0).view(2, 4), [0, 1])
+    assert found.tolist() == [[0, stock.NEVER, stock.NEVER, 3], [4, 5, 6, 7]]
 
 
 def test_the_agent_knows_how_far_a_stock_reply_is_trusted(fitted):
@@ -335,7 +327,7 @@ def test_the_agent_knows_how_far_a_stock_reply_is_trusted(fitted):
     (fitted / "moments.jsonl").write_text("\n".join(map(json.dumps, moments)))
     assert fit_stock.main(arguments(fitted)) == 0
     agent = DialogueAgent.load(fitted / "model")
-    heard = agent.hear([Conversation()], [stock.Turn("user", "hello")])
+    heard = agent.hear([Conversation()], [Turn("user", "hello")])
     (every,) = agent.known.suiting(heard, plain=99, topical=99)
     trust = {one.text: one.trust for one in every}
     more, less = (moment["replies"][0] for moment in moments[:2])
@@ -364,6 +356,75 @@ def test_a_model_whose_history_is_no_vector_has_no_stock_replies(place, capsys):
     assert "Transformer has no history vector" in capsys.readouterr().err
 
 
+@pytest.fixture
+def encoder(tmp_path):
+    """A sentence encoder that has learnt nothing yet."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *THINGS, ".", "old", "is"]
+    words += [word for text in (*WORDS, "how nice your") for word in text.split()]
+    words = list(dict.fromkeys(words))
+    folder = tmp_path / "encoder"
+    BertTokenizerFast(vocab={word: place for place, word in enumerate(words)}).save_pretrained(
+        folder
+    )
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BertConfig(vocab_size=len(words), intermediate_size=64, **sizes)
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_teacher_tells_what_suits_contexts_without_labels(place, encoder, monkeypatch, capsys):
+    """The network learns of half of the things from the teacher alone."""
+    for name, value in {"LEARNING_RATE": 1e-3, "HEAD": 1e-2, "EPOCHS": 40}.items():
+        monkeypatch.setattr(sentence_encoder, name, value)
+    monkeypatch.setattr(stock, "EPOCHS", 60)
+    talks = [{"id": key, "turns": [f"i like my {thing}"]} for key in TRAINING for thing in THINGS]
+    (place / "more.jsonl").write_text("\n".join(map(json.dumps, talks)))
+    monkeypatch.setattr(fit_stock, "MORE", {str(place / "more.jsonl"): 99, "nowhere": 9})
+    kept = place / "teacher.safetensors"
+    asked = [f"--encoder={encoder}", f"--teacher={kept}", f"--json={place / 'figures.json'}"]
+    assert fit_stock.main(arguments(place, *asked)) == 0
+    assert "without contexts of nowhere: " in capsys.readouterr().out
+    figures = json.loads((place / "figures.json").read_text())
+    assert figures["teacher"]["plain"]["first_is_specific"] == 1
+    assert figures["plain"]["first_is_specific"] == 1
+    first = kept.read_bytes()
+    monkeypatch.setattr(SentenceTeacher, "fit", None)
+    assert fit_stock.main(arguments(place, *asked)) == 0, "a teacher that is kept is used again"
+    assert kept.read_bytes() == first
+    kept.write_bytes(first[:-9])
+    assert fit_stock.main(arguments(place, *asked)) == 2
+    assert "holds no teacher of these replies" in capsys.readouterr().err
+
+
+def test_an_encoder_says_in_one_line_what_to_install(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert fit_stock.main(arguments(place, f"--encoder={place}")) == 2
+    assert "a sentence encoder needs transformers" in capsys.readouterr().err
+
+
+def test_an_encoder_that_is_none_is_refused_by_name(place, capsys):
+    assert fit_stock.main(arguments(place, f"--encoder={place}")) == 2
+    assert f"{place} holds no sentence encoder" in capsys.readouterr().err
+    assert fit_stock.main(arguments(place, f"--teacher={place / 'teacher'}")) == 2
+    assert "--teacher needs the --encoder" in capsys.readouterr().err
+    assert not (place / "model" / stock_replies.FILE).exists()
+
+
+def test_what_is_taught_is_learnt():
+    """Where there are no labels, the loss is least when the teacher is imitated."""
+    taught = torch.tensor([[0.9, 0.1, 0.7, 0.2, 0.1]])
+    best = torch.cat([torch.logit(taught[:, :2]), taught[:, 2:].log()], dim=1)
+    least = stock.imitation(best, taught, 2)
+    for place in range(5):
+        for change in (-0.1, 0.1):
+            other = best.clone()
+            other[0, place] += change
+            assert stock.imitation(other, taught, 2) > least
+
+
 def test_the_projects_topical_replies_hold_no_everyday_context_and_claim_no_life():
     moments, verdicts = topical.load()
     replies = {text for moment in moments for text in moment.suits}
@@ -373,3 +434,22 @@ def test_the_projects_topical_replies_hold_no_everyday_context_and_claim_no_life
     assert not [text for text in replies if claims_a_life(text) or repeats_ngram(text, 3)]
     everyday = {c.turns[-1].lower() for name in contexts.OURS for c in contexts.load(name)}
     assert not everyday & {m.turns[-1].lower() for m in moments if len(m.turns) == 1}
+
+
+def test_a_long_conversation_is_answered_as_if_it_had_begun_five_turns_ago(fitted):
+    agent = DialogueAgent.load(fitted / "model", safety="off")
+
+    def heard(texts):
+        conversation = Conversation()
+        for at, text in enumerate(texts):
+            speaker = "bot" if (len(texts) - at) % 2 == 0 else "user"
+            (conversation,) = agent.hear([conversation], [Turn(speaker, text)])
+        return conversation
+
+    said = ["hello", "how nice", "hello i like my dog", "nice", "i like my cat."]
+    assert len(said) == RECENT
+    talks = [heard(["my old boat", "is nice", *said]), heard(said), heard(["i like my moon"])]
+    long, short, other = agent.known.suiting(talks, plain=9, topical=8)
+    assert [one.text for one in long] == [one.text for one in short]
+    assert [one.fit for one in long] == pytest.approx([one.fit for one in short], abs=1e-6)
+    assert other[0].text == "how old is your moon"
