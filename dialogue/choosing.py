@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
@@ -10,7 +11,17 @@ from dialogue.ranking import Candidate
 from dialogue.vocabulary import CONTINUED, without_marks
 from dialogue.words import holds_phrase, repeats_ngram, words
 
-RELUCTANCE = ("", "a life", "said before", "said before, a life")  # the most willingly said first
+# The most willingly said first.
+RELUCTANCE = ("", "asks again", "a life", "said before", "said before, a life")
+_ASKS_A_NAME = re.compile(
+    r"\bwhat(?:'s| is| are) (?:(?:his|her|its|their|your) |the (?:\w+'s )?)names?\b"
+    r"|\bwhat(?:'s| is) (?:he|she|it) called\b|\bwhat name\b"
+    r"|\b(?:does (?:he|she|it)|do they) have (?:a )?names?\b",
+    re.IGNORECASE,
+)
+_TELLS_A_NAME = re.compile(
+    r"\b(?:names? (?:is|are|was)|name's|(?:is|are|was|an? \w+) called|named) \w", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -32,12 +43,13 @@ class Chooser:
     ) -> Candidate | None:
         """Return the best candidate that may be said, None where there is none.
 
-        candidates: best first. One to avoid, or said before, is taken only where no other is left.
+        candidates: best first. One to avoid, said before, or asking again is taken only where no
+        other is left.
         """
         said, utterance = _replies_of(conversation), conversation.turns[-1].text
         # The sort is stable: the best stays first among equals.
         by_reluctance = sorted(
-            candidates, key=lambda c: RELUCTANCE.index(self._reluctance(c.text, said))
+            candidates, key=lambda c: RELUCTANCE.index(self._reluctance(c.text, said, conversation))
         )
         allowed = (c for c in by_reluctance if not self._objection(c.text, utterance))
         return next(allowed, None)
@@ -46,8 +58,8 @@ class Chooser:
         """Say of each candidate why it was passed over; "" is the one that was chosen.
 
         "ranker": others come before it. Else what keeps it from being said: "empty", "repetition",
-        "block list", "safety"; or why it is said only where no other is left: "a life", "said
-        before".
+        "block list", "safety"; or why it is said only where no other is left: "asks again", "a
+        life", "said before".
         """
         said, utterance = _replies_of(conversation), conversation.turns[-1].text
         chosen = self.choose(conversation, candidates)
@@ -55,18 +67,20 @@ class Chooser:
             ""
             if candidate is chosen
             else self._objection(candidate.text, utterance)
-            or self._reluctance(candidate.text, said)
+            or self._reluctance(candidate.text, said, conversation)
             or "ranker"
             for candidate in candidates
         ]
 
-    def _reluctance(self, text: str, said: Set[tuple[str, ...]]) -> str:
+    def _reluctance(self, text: str, said: Set[tuple[str, ...]], conversation: Conversation) -> str:
         """Say why a candidate is said only where no other is left, one of RELUCTANCE."""
         spoken = without_marks(text)
         is_avoided = self.avoid is not None and self.avoid(spoken)
         if tuple(words(spoken)) in said:
             return "said before, a life" if is_avoided else "said before"
-        return "a life" if is_avoided else ""
+        if is_avoided:
+            return "a life"
+        return "asks again" if asks_again(spoken, conversation) else ""
 
     def _objection(self, text: str, utterance: str) -> str:
         """Say what keeps a candidate from being said; "": nothing does."""
@@ -83,6 +97,13 @@ class Chooser:
         if self.may_say is not None and not all(self.may_say(utterance, form) for form in forms):
             return "safety"
         return ""
+
+
+def asks_again(reply: str, conversation: Conversation) -> bool:
+    """Return whether a reply asks for a name although the person has told one."""
+    return _ASKS_A_NAME.search(reply) is not None and any(
+        _TELLS_A_NAME.search(text) for text in conversation.said("user")
+    )
 
 
 def _replies_of(conversation: Conversation) -> set[tuple[str, ...]]:
