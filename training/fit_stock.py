@@ -19,8 +19,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from dialogue import checkpoint, stock_replies
 from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_device, add_model, check_writable_file, command
@@ -29,7 +27,7 @@ from dialogue.device import choose_device
 from dialogue.stock_replies import StockConfig
 from training import corpora
 from training.corpora.transcript import Complaints
-from training.ranking import labels, stock, topical
+from training.ranking import labels, lessons, stock, topical
 from training.ranking.sentence_encoder import SentenceTeacher
 from training.reading import judgements
 
@@ -120,32 +118,16 @@ def main(arguments: list[str] | None = None) -> int:
             if options.people:
                 raise
             print(f"without moments of people from {name}: {missing}")
-    lessons = stock.lessons_of(labelled, moments)
+    known = lessons.lessons_of(labelled, moments)
     trust = {
-        **stock.trusted(lessons.plain, stock.verdicts_of(labelled)),
-        **stock.trusted(lessons.topical, verdicts),
+        **lessons.trusted(known.plain, lessons.verdicts_of(labelled)),
+        **lessons.trusted(known.topical, verdicts),
     }
-    more: list[tuple[str, ...]] = []
-    taught: Tensor | None = None
-    words: Tensor | None = None
     about: dict[str, Any] = {}
+    taught = None
     if options.encoder:
-        teacher = SentenceTeacher(options.encoder, lessons.outputs).to(agent.device)
-        if options.teacher and options.teacher.exists():
-            teacher.read(options.teacher)
-        else:
-            teacher.fit(lessons, seed=options.seed)
-            if options.teacher:
-                teacher.write(options.teacher)
-        about["teacher"] = stock.figures(
-            lessons, lambda rows: teacher.weigh([lessons.contexts[row] for row in rows])
-        )
-        more = contexts(seed=options.seed)
-        taught = teacher.probabilities([*lessons.contexts, *more], plain=len(lessons.plain))
-        words = teacher.words(source.vocabulary, StockConfig.own)
-    replies, measured = stock.fit(
-        agent, lessons, trust=trust, more=more, taught=taught, words=words, seed=options.seed
-    )
+        taught, about["teacher"] = _taught(options, agent, known)
+    replies, measured = stock.fit(agent, known, trust=trust, taught=taught, seed=options.seed)
     about |= measured
     stock_replies.save(
         options.checkpoint, replies, model=checkpoint.fingerprint(source), about=about
@@ -166,8 +148,25 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _taught(
+    options: argparse.Namespace, agent: DialogueAgent, known: lessons.Lessons
+) -> tuple[stock.Taught, dict[str, Any]]:
+    """Fit a teacher, or take the one that is kept; return what it tells, and its own figures."""
+    teacher = SentenceTeacher(options.encoder, known).to(agent.device)
+    if options.teacher and options.teacher.exists():
+        teacher.read(options.teacher)
+    else:
+        teacher.fit(seed=options.seed)
+        if options.teacher:
+            teacher.write(options.teacher)
+    more = contexts(seed=options.seed)
+    suits = teacher.probabilities([*known.contexts, *more])
+    words = teacher.words(agent.vocabulary, StockConfig.own)
+    return stock.Taught(more, suits, words), lessons.figures(known, lambda rows: suits[rows])
+
+
 def contexts(*, seed: int) -> list[tuple[str, ...]]:
-    """Draw contexts, as heard, of which the teacher is to tell what suits; see MORE.
+    """Draw contexts of which the teacher is to tell what suits; see MORE.
 
     None is of a conversation from which the ranker learns, which must meet fits as they are in
     conversations that nothing has learnt from.
@@ -190,7 +189,7 @@ def contexts(*, seed: int) -> list[tuple[str, ...]]:
         ]
         for row, last in rng.sample(places, min(most, len(places))):
             turns = transcripts[row].turns
-            found.append(stock.as_heard(turns[max(0, last - 4) : last + 1]))
+            found.append(lessons.context_of(turns[: last + 1]))
     return found
 
 

@@ -7,12 +7,10 @@ import torch
 
 import dialogue.agent
 from dialogue.agent import FALLBACK, DialogueAgent
-from dialogue.choosing import Chooser
 from dialogue.config import METHODS, DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.paths import Hypothesis
-from dialogue.ranking import Candidate
-from dialogue.vocabulary import CONTINUED, without_marks
+from dialogue.vocabulary import without_marks
 from dialogue.words import words
 from tests.dialogue.conftest import OPENINGS, SCRIPT, log_probs_one_by_one
 from tests.dialogue.tables import Clock
@@ -333,36 +331,3 @@ def test_a_reply_is_without_marks_and_stands_in_the_history_as_the_model_wrote_i
     assert reply.conversation.turns[-1].text == marked
     assert "<" not in reply.text
     assert reply.text == without_marks(marked)
-
-
-def test_a_reply_is_held_against_the_filter_as_written_and_as_spoken():
-    written = f"go kill, {CONTINUED} yourself"
-    heard, found = Conversation(turns=(Turn("user", "hi"),)), [Candidate(written, -1.0, 0.0)]
-    for refused in (written, "go kill, yourself"):
-        chooser = Chooser(3, may_say=lambda utterance, reply, refused=refused: reply != refused)
-        assert chooser.why(heard, found) == ["safety"]
-    assert Chooser(3, may_say=lambda utterance, reply: True).choose(heard, found) is found[0]
-
-
-@pytest.mark.parametrize(
-    ("told", "is_known"),
-    [
-        ("I have a dog called max.", True),
-        ("His name is max.", True),
-        ("We named him max.", True),
-        ("I have a dog.", False),
-        ("I called my mother.", False),
-        ("My boss called me.", False),
-    ],
-)
-def test_a_name_that_was_told_is_not_asked_for_if_anything_else_can_be_said(told, is_known):
-    asks, other = (Candidate(text, 0, 0) for text in ("What's his name?", "He is lucky."))
-    heard = Conversation(turns=tuple(Turn("user", text) for text in (told, "he likes snow.")))
-    chooser = Chooser(3)
-    assert chooser.choose(heard, [asks, other]) is (other if is_known else asks)
-    assert chooser.why(heard, [asks, other])[0] == ("asks again" if is_known else "")
-    assert chooser.choose(heard, [asks]) is asks
-    for text in ("Does it have a name?", "What is the dog's name?", "What's she called?"):
-        also = Candidate(text, 0, 0)
-        assert chooser.choose(heard, [also, other]) is (other if is_known else also)
-    assert chooser.choose(heard, [Candidate("What's in a name?", 0, 0), other]).text != other.text

@@ -17,7 +17,7 @@ from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import LearnedRanker
 from dialogue.ranking import Candidate, Ranker
-from dialogue.recognised import as_recognised, as_written
+from training.reading.contexts import as_heard
 from training.reading.judgements import Judged
 from training.reading.sheet import one_form
 
@@ -101,14 +101,11 @@ def examples(agent: DialogueAgent, judged: Sequence[Judged]) -> list[Example]:
 
 
 def turns_of(context: Judged) -> list[Turn]:
-    """Return a context's turns with their speakers, the person's last.
-
-    The person's turns have been through a speech recogniser.
-    """
+    """Return a context's turns with their speakers, the person's last, as the skill gets them."""
     last = len(context.turns) - 1
     return [
-        Turn("bot", text) if (last - at) % 2 else Turn("user", as_written(as_recognised(text)))
-        for at, text in enumerate(context.turns)
+        Turn("bot" if (last - at) % 2 else "user", text)
+        for at, text in enumerate(as_heard(context.turns))
     ]
 
 

@@ -23,7 +23,8 @@ from dialogue import tensor_file
 from dialogue.atomic_file import replace_file
 from dialogue.device import computes_in_bf16
 from dialogue.vocabulary import Vocabulary
-from training.ranking.stock import CHUNK, Lessons, train
+from training.ranking.lessons import CHUNK, Lessons
+from training.ranking.stock import train
 
 READ = (40, 24, 14, 14)  # tokens of the last turn, of the one before it, ...
 EPOCHS, BATCH, LEARNING_RATE, HEAD, WEIGHT_DECAY = 3, 64, 1e-4, 2e-3, 0.01
@@ -33,7 +34,7 @@ DROPOUT = 0.2
 class SentenceTeacher(nn.Module):
     """Weighs every stock reply for a context, as StockNetwork does."""
 
-    def __init__(self, folder: Path, outputs: int) -> None:
+    def __init__(self, folder: Path, lessons: Lessons) -> None:
         """Load the encoder of a folder. Raises ValueError if there is none."""
         try:  # here, since it takes seconds to import
             from transformers import AutoModel, AutoTokenizer
@@ -52,7 +53,8 @@ class SentenceTeacher(nn.Module):
                 f"{folder} holds no sentence encoder ({reason}); it takes a folder in the form of "
                 "transformers, such as that of sentence-transformers/all-MiniLM-L6-v2"
             ) from None
-        self.outputs = nn.Linear(2 * self.encoder.config.hidden_size, outputs)
+        self.lessons = lessons
+        self.outputs = nn.Linear(2 * self.encoder.config.hidden_size, lessons.outputs)
 
     def encode(self, contexts: Sequence[Sequence[str]]) -> list[tuple[list[int], int]]:
         """Return the tokens of contexts, and where the last turn begins in them."""
@@ -75,7 +77,8 @@ class SentenceTeacher(nn.Module):
         """Weigh the replies for encoded contexts: logits (N, P + Q + 1)."""
         states, real = self._states(rows)
         read = torch.cat([states[:, 0], _mean(states, real)], dim=1).float()
-        weights: Tensor = self.outputs(F.dropout(read, DROPOUT, self.training))
+        with torch.autocast(read.device.type, enabled=False):  # bfloat16 is too coarse for logits
+            weights: Tensor = self.outputs(F.dropout(read, DROPOUT, self.training))
         return weights
 
     def _states(self, rows: Sequence[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
@@ -117,9 +120,10 @@ class SentenceTeacher(nn.Module):
         found[:, : len(axes[:size])] = vectors @ axes[:size].T
         return found
 
-    def fit(self, lessons: Lessons, *, seed: int) -> None:
-        """Learn from labels and moments. The vectors of its words stay as they are."""
+    def fit(self, *, seed: int) -> None:
+        """Learn from the lessons. The vectors of its words stay as they are."""
         torch.manual_seed(seed)
+        lessons = self.lessons
         nn.init.constant_(self.outputs.bias[: len(lessons.plain)], -4)
         words = self.encoder.get_input_embeddings().weight.requires_grad_(False)
         rows = self.encode(lessons.contexts)
@@ -132,38 +136,37 @@ class SentenceTeacher(nn.Module):
         )  # fmt: skip
 
     @torch.inference_mode()
-    def weigh(self, contexts: Sequence[Sequence[str]]) -> Tensor:
-        """Return logits for any number of contexts: (N, P + Q + 1), in float16 on the CPU."""
-        rows = self.encode(contexts)
+    def probabilities(self, contexts: Sequence[Sequence[str]]) -> Tensor:
+        """Say what suits any number of contexts: (N, P + Q + 1), in float16 on the CPU.
+
+        P(suits) of each plain reply; of topical ones and none, which add up to 1.
+        """
+        rows, plain = self.encode(contexts), len(self.lessons.plain)
         device = self.outputs.weight.device
         order = sorted(range(len(rows)), key=lambda row: len(rows[row][0]))
-        found = torch.empty(len(rows), self.outputs.out_features, dtype=torch.half)
+        found = torch.empty(len(rows), self.lessons.outputs, dtype=torch.half)
         for at in trange(0, len(order), CHUNK, desc="asking the teacher", disable=None):
             some = order[at : at + CHUNK]
             with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
-                found[some] = self([rows[row] for row in some]).half().cpu()
-        return found
-
-    @torch.inference_mode()
-    def probabilities(self, contexts: Sequence[Sequence[str]], *, plain: int) -> Tensor:
-        """Return what `weigh` does as probabilities, of `plain` plain replies first."""
-        found = self.weigh(contexts)
-        for some in torch.split(found, CHUNK):
-            some[:, :plain] = some[:, :plain].float().sigmoid().half()
-            some[:, plain:] = some[:, plain:].float().softmax(1).half()
+                weights = self([rows[row] for row in some])
+            suit = [weights[:, :plain].sigmoid(), weights[:, plain:].softmax(1)]
+            found[some] = torch.cat(suit, dim=1).half().cpu()
         return found
 
     def write(self, path: Path) -> None:
         """Keep what was learnt in a file."""
         tensors = {name: one.detach().cpu().contiguous() for name, one in self.state_dict().items()}
-        replace_file(path, lambda temporary: save_file(tensors, temporary))
+        about = {"replies": self.lessons.digest}
+        replace_file(path, lambda temporary: save_file(tensors, temporary, metadata=about))
 
     def read(self, path: Path) -> None:
         """Take up what `write` kept. Raises ValueError if it is of other replies, or broken."""
         try:
-            tensors, _ = tensor_file.read(path)
+            tensors, about = tensor_file.read(path)
+            if about["replies"] != self.lessons.digest:
+                raise ValueError("it was fitted to others")
             self.load_state_dict(tensors)
-        except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        except (OSError, SafetensorError, LookupError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"{path} holds no teacher of these replies ({reason}); "

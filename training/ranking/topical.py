@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialogue.known_replies import RECENT
 from dialogue.text_files import numbered_lines
 from dialogue.vocabulary import CONTINUED
 from training import corpora
@@ -97,6 +98,6 @@ def of_people(corpus: str, *, seed: int) -> list[Moment]:
     rng.shuffle(transcripts)
     for transcript in transcripts[:MOMENTS_OF_PEOPLE]:
         last = rng.randrange(0, len(transcript.turns), 2)
-        heard = transcript.turns[max(0, last - 4) : last + 1]
+        heard = transcript.turns[max(0, last + 1 - RECENT) : last + 1]
         found.append(Moment(tuple(turn.replace(CONTINUED, " ") for turn in heard), {}))
     return found

@@ -35,12 +35,20 @@ class Context:
 
     @property
     def as_heard(self) -> tuple[str, ...]:
-        """Return the turns as the skill gets them: the person's through a speech recogniser."""
-        persons = len(self.turns) % 2
-        return tuple(
-            as_written(as_recognised(turn)) if number % 2 != persons else turn
-            for number, turn in enumerate(self.turns)
-        )
+        """Return the turns as the skill gets them."""
+        return as_heard(self.turns)
+
+
+def as_heard(turns: Sequence[str]) -> tuple[str, ...]:
+    """Return turns as the skill gets them: the person's through a speech recogniser.
+
+    The last turn is the person's, and they take turns.
+    """
+    persons = len(turns) % 2
+    return tuple(
+        as_written(as_recognised(turn)) if number % 2 != persons else turn
+        for number, turn in enumerate(turns)
+    )
 
 
 def load(name: str, *, split: str = "test", limit: int | None = None) -> list[Context]:

@@ -6,7 +6,8 @@ const STAGES = {
 };
 const WHY = {
   "": "said", ranker: "ranked lower", repetition: "repeats itself", "block list": "block list", safety: "safety",
-  empty: "no words", "said before": "said before", "a life": "claims a life", "asks again": "asks again", "said before, a life": "said before",
+  empty: "no words", "said before": "said before", "a life": "claims a life",
+  "asks again": "asks again", "said before, a life": "said before",
 };
 const SOURCES = {
   safety: "A fixed answer of safety", identity: "A fixed answer about itself", agent: "The model's answer",

@@ -1,8 +1,6 @@
 """Stock replies: which of a fixed set suits is learnt, and the agent may say it."""
 
-import gzip
 import json
-import sys
 from dataclasses import replace
 
 import pytest
@@ -11,80 +9,14 @@ from safetensors.torch import load_file, save_file
 
 from dialogue import checkpoint, stock_replies, tensor_file
 from dialogue.agent import DialogueAgent
-from dialogue.checkpoint import Checkpoint
-from dialogue.claims import claims_a_life
-from dialogue.config import DecodeConfig, ModelConfig
+from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.known_replies import RECENT
-from dialogue.models.hred import HRED
 from dialogue.models.transformer import Transformer
-from dialogue.words import repeats_ngram, words
 from training import fit_stock
-from training.corpora.transcript import split_of
-from training.data.vocabulary import build
-from training.ranking import sentence_encoder, stock, topical
-from training.ranking.judging import is_held_out_id
-from training.ranking.labels import load
-from training.ranking.sentence_encoder import SentenceTeacher
-from training.reading import contexts
+from training.ranking import lessons, stock, topical
 
-THINGS = ("cat", "dog", "song", "cake", "boat", "moon", "book", "game")
-RARE = "i have no words"
-WORDS = ("i like my", "hello", "nice", "hello i like my", "like", "have no words", "i have my")
-
-
-TRAINING = [key for key in map(str, range(20)) if split_of(key) == "train"][:4]
-
-
-@pytest.fixture(scope="module")
-def labels():
-    """Readers named "how old is your cat" for a cat, and "how nice" for everything."""
-    return [
-        {
-            "id": f"talk-{number}",
-            "context": [*(["hello", "how nice"] if number % 2 else []), f"i like my {thing}"],
-            "specific": [f"how old is your {thing}"],
-            "plain": ["how nice", *([RARE] if number == 0 and thing == "cat" else [])],
-        }
-        for number in range(60)
-        for thing in THINGS
-    ]
-
-
-@pytest.fixture
-def place(tmp_path, labels):
-    vocabulary = build(
-        [f"hello. i like my {t}. how nice how old is your {t} i have no words" for t in THINGS],
-        size=40,
-        model_type="word",
-    )
-    config = ModelConfig(vocab_size=len(vocabulary), embedding=16, utterance=8, context=8, hidden=8)
-    torch.manual_seed(0)
-    model = HRED.from_config(config, bos_id=vocabulary.bos_id).eval()
-    checkpoint.save(tmp_path / "model", Checkpoint(model, vocabulary, config, {}))
-    named = {text for one in labels for name in ("specific", "plain") for text in one[name]}
-    lines = "".join(json.dumps(line) + "\n" for line in [{"replies": sorted(named)}, *labels])
-    (tmp_path / "labels.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
-    moments = [
-        {
-            "replies": [f"my {thing}"],
-            "suits": [[f"{word} {thing}"] for word in WORDS],
-            "near": [[f"{word} old {thing} is"] for word in WORDS],
-        }
-        for thing in THINGS
-    ]
-    (tmp_path / "moments.jsonl").write_text("\n".join(map(json.dumps, moments)))
-    talks = [{"id": key, "turns": ["hello", "nice", f"hello {key}"]} for key in TRAINING]
-    (tmp_path / "people.jsonl").write_text("\n".join(map(json.dumps, talks)))
-    return tmp_path
-
-
-def arguments(place, *more):
-    return [
-        f"--checkpoint={place / 'model'}", f"--labels={place / 'labels.jsonl.gz'}",
-        f"--moments={place / 'moments.jsonl'}", f"--people={place / 'people.jsonl'}",
-        "--device=cpu", *more,
-    ]  # fmt: skip
+from .conftest import RARE, THINGS, WORDS, arguments
 
 
 @pytest.fixture
@@ -126,15 +58,6 @@ def test_several_conversations_get_the_replies_that_each_gets_alone(fitted):
         assert [one.fit for one in found] == pytest.approx([one.fit for one in alone], abs=1e-6)
 
 
-def test_no_topical_reply_belongs_among_people(place):
-    corpus = str(place / "people.jsonl")
-    found = topical.of_people(corpus, seed=0)
-    assert len(found) == len(TRAINING)
-    assert not any(moment.suits for moment in found)
-    assert {len(moment.turns) for moment in found} <= {1, 3}
-    assert found == topical.of_people(corpus, seed=0)
-
-
 def test_a_corpus_of_people_that_is_missing_is_an_error_only_if_it_was_named(
     place, capsys, monkeypatch
 ):
@@ -154,7 +77,7 @@ def test_a_topical_reply_is_likely_in_its_moments_alone(fitted):
     learnt = [moment for moment in moments if not moment.is_held_out]
     assert 0 < len(learnt) < len(moments) == 2 * len(THINGS) * len(WORDS)
     for moment in learnt:
-        (heard,) = agent.hear([Conversation()], [Turn("user", *stock.as_heard(moment.turns))])
+        (heard,) = agent.hear([Conversation()], [Turn("user", *lessons.context_of(moment.turns))])
         ((best,),) = agent.known.suiting([heard], plain=0, topical=1)
         assert best.is_topical
         assert (best.fit > 0.5) == bool(moment.suits), moment
@@ -162,42 +85,6 @@ def test_a_topical_reply_is_likely_in_its_moments_alone(fitted):
         (every,) = agent.known.suiting([heard], plain=0, topical=99)
         assert len(every) == len(agent.known.stock.topical) == len(THINGS)
         assert sum(one.fit for one in every) < 1 + 1e-6, "the rest is that none suits"
-
-
-def test_what_suits_a_moment_is_shared_out_among_the_replies_that_lines_name(tmp_path):
-    path = tmp_path / "moments.jsonl"
-    lines = [
-        {"replies": ["a"], "suits": [["hi"]], "near": [["oh", "well", "no"]]},
-        {"replies": ["a", "b"], "suits": [["hi"], ["hey"]], "near": []},
-        {"replies": [], "suits": [], "near": [["oh", "well", "no"], ["hi"]]},
-    ]
-    path.write_text("\n".join(map(json.dumps, lines)))
-    moments, _ = topical.load(path)
-    assert {m.turns: m.suits for m in moments} == {
-        ("hi",): {"a": 0.75, "b": 0.25}, ("hey",): {"a": 0.5, "b": 0.5}, ("oh", "well", "no"): {},
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ('{"replies": ["a"], "suits": ["hi"], "near": []}', "'hi' is no list of texts"),
-        ('{"replies": ["a"], "suits": [[]], "near": []}', "a moment has no turn"),
-        ('{"replies": [], "suits": [["hi"]], "near": []}', "no reply is named that suits"),
-        (
-            '{"replies": ["a"], "suits": [["hi"]], "near": [], "judged": [3, 2]}',
-            "right in 3 of 2 contexts",
-        ),
-        ('{"replies": ["a"], "near": []}', "line 1: no replies with their moments"),
-        ("nonsense", "line 1: no replies with their moments"),
-        ("", "4 moments of 0 topical replies are too few"),
-    ],
-)
-def test_moments_that_are_none_are_refused_in_one_line(place, capsys, lines, message):
-    (place / "moments.jsonl").write_text(lines)
-    assert fit_stock.main(arguments(place)) == 2
-    assert message in capsys.readouterr().err
-    assert not (place / "model" / stock_replies.FILE).exists()
 
 
 def test_a_context_is_read_alike_alone_and_beside_others(fitted):
@@ -291,36 +178,6 @@ def test_labels_that_are_none_are_refused_in_one_line(place, capsys, lines, mess
     assert not (place / "model" / stock_replies.FILE).exists()
 
 
-def test_of_judged_replies_those_that_readers_often_found_right_are_trusted_more(tmp_path):
-    path = tmp_path / "labels.jsonl"
-    judged = ["often", "never", "once"]
-    lines = [{"replies": ["often", "named"]}, {"id": "", "context": ["a"], "specific": ["named"]}]
-    lines[1]["plain"] = []
-    for number in range(20):
-        right = ["often", "once"] if number == 0 else ["often"]
-        line = {"id": str(number), "context": ["hi"], "specific": [], "plain": right}
-        lines.append(line | {"judged": judged if number == 0 else judged[:2]})
-    path.write_text("\n".join(map(json.dumps, lines)))
-    labelled, _ = load(path)
-    assert [one.is_judged for one in labelled] == [False, *[True] * 20]
-    assert labelled[1].offered == set(judged)
-    verdicts = stock.verdicts_of(labelled)
-    learnt = sum(not is_held_out_id(str(number)) for number in range(20))
-    assert 10 < learnt < 20
-    assert verdicts == {"often": (learnt, learnt), "never": (0, learnt), "once": (1, 1)}
-    trust = stock.trusted(["often", "once", "named", "never"], verdicts)
-    assert trust["often"] > trust["once"] > trust["named"] == 0 > trust["never"]
-
-
-def test_that_no_reply_suits_is_learnt_of_the_replies_in_lines_above():
-    lessons = stock.Lessons(
-        ("how nice",), ("a", "b", "c"), (("hi",), ("oh",)), torch.zeros(0, 1), ({}, {}),
-        torch.tensor([1, 3]), (False, False),
-    )  # fmt: skip
-    found = lessons.of_known(torch.arange(8.0).view(2, 4), [0, 1])
-    assert found.tolist() == [[0, stock.NEVER, stock.NEVER, 3], [4, 5, 6, 7]]
-
-
 def test_the_agent_knows_how_far_a_stock_reply_is_trusted(fitted):
     moments = [json.loads(line) for line in (fitted / "moments.jsonl").read_text().split("\n")]
     moments[0]["judged"], moments[1]["judged"] = [9, 10], [1, 10]
@@ -354,86 +211,6 @@ def test_a_model_whose_history_is_no_vector_has_no_stock_replies(place, capsys):
     checkpoint.save(place / "model", replace(source, model=model, config=config))
     assert fit_stock.main(arguments(place)) == 2
     assert "Transformer has no history vector" in capsys.readouterr().err
-
-
-@pytest.fixture
-def encoder(tmp_path):
-    """A sentence encoder that has learnt nothing yet."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *THINGS, ".", "old", "is"]
-    words += [word for text in (*WORDS, "how nice your") for word in text.split()]
-    words = list(dict.fromkeys(words))
-    folder = tmp_path / "encoder"
-    BertTokenizerFast(vocab={word: place for place, word in enumerate(words)}).save_pretrained(
-        folder
-    )
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = BertConfig(vocab_size=len(words), intermediate_size=64, **sizes)
-    BertModel(config).save_pretrained(folder)
-    return folder
-
-
-def test_a_teacher_tells_what_suits_contexts_without_labels(place, encoder, monkeypatch, capsys):
-    """The network learns of half of the things from the teacher alone."""
-    for name, value in {"LEARNING_RATE": 1e-3, "HEAD": 1e-2, "EPOCHS": 40}.items():
-        monkeypatch.setattr(sentence_encoder, name, value)
-    monkeypatch.setattr(stock, "EPOCHS", 60)
-    talks = [{"id": key, "turns": [f"i like my {thing}"]} for key in TRAINING for thing in THINGS]
-    (place / "more.jsonl").write_text("\n".join(map(json.dumps, talks)))
-    monkeypatch.setattr(fit_stock, "MORE", {str(place / "more.jsonl"): 99, "nowhere": 9})
-    kept = place / "teacher.safetensors"
-    asked = [f"--encoder={encoder}", f"--teacher={kept}", f"--json={place / 'figures.json'}"]
-    assert fit_stock.main(arguments(place, *asked)) == 0
-    assert "without contexts of nowhere: " in capsys.readouterr().out
-    figures = json.loads((place / "figures.json").read_text())
-    assert figures["teacher"]["plain"]["first_is_specific"] == 1
-    assert figures["plain"]["first_is_specific"] == 1
-    first = kept.read_bytes()
-    monkeypatch.setattr(SentenceTeacher, "fit", None)
-    assert fit_stock.main(arguments(place, *asked)) == 0, "a teacher that is kept is used again"
-    assert kept.read_bytes() == first
-    kept.write_bytes(first[:-9])
-    assert fit_stock.main(arguments(place, *asked)) == 2
-    assert "holds no teacher of these replies" in capsys.readouterr().err
-
-
-def test_an_encoder_says_in_one_line_what_to_install(place, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    assert fit_stock.main(arguments(place, f"--encoder={place}")) == 2
-    assert "a sentence encoder needs transformers" in capsys.readouterr().err
-
-
-def test_an_encoder_that_is_none_is_refused_by_name(place, capsys):
-    assert fit_stock.main(arguments(place, f"--encoder={place}")) == 2
-    assert f"{place} holds no sentence encoder" in capsys.readouterr().err
-    assert fit_stock.main(arguments(place, f"--teacher={place / 'teacher'}")) == 2
-    assert "--teacher needs the --encoder" in capsys.readouterr().err
-    assert not (place / "model" / stock_replies.FILE).exists()
-
-
-def test_what_is_taught_is_learnt():
-    """Where there are no labels, the loss is least when the teacher is imitated."""
-    taught = torch.tensor([[0.9, 0.1, 0.7, 0.2, 0.1]])
-    best = torch.cat([torch.logit(taught[:, :2]), taught[:, 2:].log()], dim=1)
-    least = stock.imitation(best, taught, 2)
-    for place in range(5):
-        for change in (-0.1, 0.1):
-            other = best.clone()
-            other[0, place] += change
-            assert stock.imitation(other, taught, 2) > least
-
-
-def test_the_projects_topical_replies_hold_no_everyday_context_and_claim_no_life():
-    moments, verdicts = topical.load()
-    replies = {text for moment in moments for text in moment.suits}
-    assert len(replies) > 1_000
-    assert verdicts.keys() <= replies
-    assert len({" ".join(words(text)) for text in replies}) == len(replies)
-    assert not [text for text in replies if claims_a_life(text) or repeats_ngram(text, 3)]
-    everyday = {c.turns[-1].lower() for name in contexts.OURS for c in contexts.load(name)}
-    assert not everyday & {m.turns[-1].lower() for m in moments if len(m.turns) == 1}
 
 
 def test_a_long_conversation_is_answered_as_if_it_had_begun_five_turns_ago(fitted):

@@ -1,0 +1,41 @@
+"""Which candidate is said, and which only where no other is left."""
+
+import pytest
+
+from dialogue.choosing import Chooser
+from dialogue.conversation import Conversation, Turn
+from dialogue.ranking import Candidate
+from dialogue.vocabulary import CONTINUED
+
+
+def test_a_reply_is_held_against_the_filter_as_written_and_as_spoken():
+    written = f"go kill, {CONTINUED} yourself"
+    heard, found = Conversation(turns=(Turn("user", "hi"),)), [Candidate(written, -1.0, 0.0)]
+    for refused in (written, "go kill, yourself"):
+        chooser = Chooser(3, may_say=lambda utterance, reply, refused=refused: reply != refused)
+        assert chooser.why(heard, found) == ["safety"]
+    assert Chooser(3, may_say=lambda utterance, reply: True).choose(heard, found) is found[0]
+
+
+@pytest.mark.parametrize(
+    ("told", "is_known"),
+    [
+        ("I have a dog called max.", True),
+        ("His name is max.", True),
+        ("We named him max.", True),
+        ("I have a dog.", False),
+        ("I called my mother.", False),
+        ("My boss called me.", False),
+    ],
+)
+def test_a_name_that_was_told_is_not_asked_for_if_anything_else_can_be_said(told, is_known):
+    asks, other = (Candidate(text, 0, 0) for text in ("What's his name?", "He is lucky."))
+    heard = Conversation(turns=tuple(Turn("user", text) for text in (told, "he likes snow.")))
+    chooser = Chooser(3)
+    assert chooser.choose(heard, [asks, other]) is (other if is_known else asks)
+    assert chooser.why(heard, [asks, other])[0] == ("asks again" if is_known else "")
+    assert chooser.choose(heard, [asks]) is asks
+    for text in ("Does it have a name?", "What is the dog's name?", "What's she called?"):
+        also = Candidate(text, 0, 0)
+        assert chooser.choose(heard, [also, other]) is (other if is_known else also)
+    assert chooser.choose(heard, [Candidate("What's in a name?", 0, 0), other]).text != other.text
