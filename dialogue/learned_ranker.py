@@ -16,7 +16,8 @@ one among others, the model's own among them, and which make sense. training.fit
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -213,27 +214,46 @@ class RankerNetwork(nn.Module):
 
 
 class LearnedRanker:
-    """Scores candidates by the SSA expected of them.
+    """Scores candidates by the SSA expected of them, less what it costs to be common.
 
-    That is P(sensible) * (1 + P(specific | sensible)) / 2.
+    The SSA is P(sensible) * (1 + P(specific | sensible)) / 2. A reply that comes first in n of a
+    thousand contexts costs variety * log(1 + n). common: that n, by a reply's words (see `key`).
     """
 
     needs_blank = False
 
-    def __init__(self, network: RankerNetwork, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        network: RankerNetwork,
+        vocabulary: Vocabulary,
+        *,
+        common: Mapping[str, float] | None = None,
+        variety: float = 0.0,
+    ) -> None:
         self.network, self.vocabulary = network, vocabulary
+        self.common, self.variety = dict(common or {}), variety
+
+    def with_variety(self, variety: float) -> LearnedRanker:
+        """Return the same ranker with another price of being common, in SSA per log(1 + n)."""
+        return LearnedRanker(self.network, self.vocabulary, common=self.common, variety=variety)
 
     @torch.inference_mode()
     def __call__(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
     ) -> list[list[float]]:
-        """Return a score between 0 and 1 for each candidate."""
+        """Return a score for each candidate, 1 at most."""
         if not any(candidates):
             return [[] for _ in candidates]
         numbers = self.numbers(conversations, candidates)
         sensible, specific = self.network(numbers).unbind(1)
         scores = iter((sensible * (1 + specific) / 2).tolist())
-        return [[next(scores) for _ in found] for found in candidates]
+        return [[next(scores) - self._price(one.text) for one in found] for found in candidates]
+
+    def _price(self, text: str) -> float:
+        """Say what it costs a reply to be common."""
+        if not self.variety:
+            return 0.0
+        return self.variety * math.log1p(self.common.get(key(text), 0.0))
 
     def numbers(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
@@ -284,6 +304,11 @@ class LearnedRanker:
         part = slice(READ_TOKENS) if beginning else slice(-READ_TOKENS, None)
         rows = [ids[part] for ids in self.vocabulary.encode_all(texts)]
         return table(rows, self.vocabulary.pad_id)
+
+
+def key(text: str) -> str:
+    """Return the words of a reply, by which it is counted."""
+    return " ".join(words(without_marks(text)))
 
 
 def table(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
@@ -387,6 +412,7 @@ def save(folder: Path, ranker: LearnedRanker, about: dict[str, Any]) -> None:
         "config": json.dumps(asdict(ranker.network.config)),
         "vocabulary_sha256": ranker.vocabulary.sha256,
         "numbers": json.dumps(NUMBERS),
+        "common": json.dumps(ranker.common, ensure_ascii=False),
         "about": json.dumps(about),
     }
     replace_file(folder / FILE, lambda path: save_file(tensors, path, metadata=metadata))
@@ -415,10 +441,17 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> LearnedR
             raise ValueError("it has weights that are not finite")
         network = RankerNetwork(config, pad_id=vocabulary.pad_id)
         network.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        common = {
+            str(text): float(n) for text, n in json.loads(metadata.get("common", "{}")).items()
+        }
+        if not all(0 <= n <= 1000 for n in common.values()):
+            raise ValueError("it counts more than a thousand in a thousand")
+    except (
+        OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError,
+    ) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} is no ranker of this checkpoint ({reason}); "
             "fit one with python -m training.fit_ranker, or delete it"
         ) from None
-    return LearnedRanker(network.eval().to(device), vocabulary)
+    return LearnedRanker(network.eval().to(device), vocabulary, common=common)

@@ -157,7 +157,7 @@ def ranker_of(checkpoint: Checkpoint, decode: DecodeConfig) -> Ranker:
                 "ranker is learned, but the checkpoint has none; "
                 "fit one with python -m training.fit_ranker"
             )
-        return checkpoint.ranker
+        return checkpoint.ranker.with_variety(decode.variety)
     if name in OURS:
         return OURS[name](checkpoint, decode)
     module, _, class_name = name.partition(":")

@@ -83,7 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
     judge = None if options.teacher is None else _fit_judge(every, source.vocabulary, options)
     steps, hits, unseen = _fit_encoder(network, agent, judge, names, options)
     felt = _fit_feelings(network, source.vocabulary, options)
-    judging.fit(ranker, [example for example in every if not example.held_out], seed=options.seed)
+    learnt = [example for example in every if not example.held_out]
+    judging.fit(ranker, learnt, seed=options.seed)
+    ranker.common = judging.common(ranker, learnt)
     held_out = [example for example in every if example.held_out]
     figures = {name: judging.agreement(one, held_out) for name, one in _rankers(ranker).items()}
     if judge is not None:
@@ -224,14 +226,16 @@ def _show(figures: Mapping[str, judging.Agreement]) -> None:
         "contexts",
         "candidates",
         "AUC",
-        "SSA of the first",
-        "of the best there is",
-        title="held-out judgements",
+        "SSA",
+        "unique",
+        "best SSA",
+        title="held-out judgements: the candidates ranked first",
     )
     for name, figure in figures.items():
         table.add_row(
             name, str(figure.contexts), str(figure.candidates),
-            f"{figure.auc:.3f}", f"{figure.ssa:.1%}", f"{figure.oracle:.1%}",
+            f"{figure.auc:.3f}", f"{figure.ssa:.1%}", f"{figure.unique:.1%}",
+            f"{figure.oracle:.1%}",
         )  # fmt: skip
     Console().print(table)
 
@@ -243,6 +247,7 @@ def _rankers(ranker: LearnedRanker) -> dict[str, Ranker]:
         "likelihood": LikelihoodRanker(None, decode),
         "recall": RecallRanker(None, decode),
         "learned": ranker,
+        "learned, varied": ranker.with_variety(decode.variety),
     }
 
 

@@ -92,7 +92,9 @@ def test_a_probability_out_of_range_is_refused_by_name(name, value):
         DecodeConfig(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["temperature", "length_penalty", "length_bonus", "anti_lm"])
+@pytest.mark.parametrize(
+    "name", ["temperature", "length_penalty", "length_bonus", "anti_lm", "variety"]
+)
 def test_a_setting_that_is_infinite_is_refused_by_name(name):
     with pytest.raises(ValueError, match=f"{name} is inf; it must be finite"):
         DecodeConfig(**{name: float("inf")})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from dialogue import learned_ranker
 from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import LearnedRanker
@@ -26,6 +28,7 @@ SPECIFIC = 0.3  # weight of the loss for "specific" relative to "sensible"
 RECALLED = 80  # remembered replies to search for a judged one
 SUITING = 100  # stock replies of each set to search for one
 HELD_OUT = 5  # one context in five is held out
+COMMON = 3  # times that a reply comes first, from which it counts as common
 
 
 @dataclass(frozen=True)
@@ -165,18 +168,35 @@ def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
         judge.eval()
 
 
+def common(ranker: LearnedRanker, examples: Sequence[Example]) -> dict[str, float]:
+    """Count in how many of a thousand contexts each reply comes first, if in COMMON at least."""
+    plain = ranker.with_variety(0)
+    first: Counter[str] = Counter()
+    for example in examples:
+        (scores,) = plain([example.conversation], [example.candidates])
+        best = max(range(len(scores)), key=scores.__getitem__)
+        first[learned_ranker.key(example.candidates[best].text)] += 1
+    return {
+        text: round(1000 * times / len(examples), 3)
+        for text, times in first.most_common()
+        if times >= COMMON
+    }
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How well a ranker agrees with readers.
 
     auc: the probability that a sensible candidate scores higher than one that is not. ssa: of the
-    candidates ranked first. oracle: of the best candidates available.
+    candidates ranked first. unique: the share of these that differ. oracle: of the best candidates
+    available.
     """
 
     contexts: int
     candidates: int
     auc: float
     ssa: float
+    unique: float
     oracle: float
 
 
@@ -186,18 +206,22 @@ def agreement(ranker: Ranker, held_out: Sequence[Example]) -> Agreement:
     Where readers were not asked whether a candidate is specific, it counts as not.
     """
     scores, sensible, chosen, best = [], [], [], []
+    said = set()
     for example in held_out:
         (found,) = ranker([example.conversation], [example.candidates])
         scores += list(found)
         sensible += example.found[:, 0].tolist()
         ssa = example.found.nan_to_num().mean(1)
-        chosen.append(float(ssa[max(range(len(found)), key=lambda at: found[at])]))
+        first = max(range(len(found)), key=found.__getitem__)
+        chosen.append(float(ssa[first]))
+        said.add(learned_ranker.key(example.candidates[first].text))
         best.append(float(ssa.max()))
     return Agreement(
         len(held_out),
         len(scores),
         auc(scores, sensible),
         sum(chosen) / len(chosen),
+        len(said) / len(chosen),
         sum(best) / len(best),
     )
 

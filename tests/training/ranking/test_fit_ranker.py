@@ -18,6 +18,7 @@ from dialogue.learned_ranker import (
 )
 from dialogue.models.hred import HRED
 from dialogue.models.transformer import Transformer
+from dialogue.ranking import ranker_of
 from training import fit_ranker
 from training.corpora.transcript import split_of
 from training.ranking import judging
@@ -86,7 +87,7 @@ def test_the_command_writes_a_ranker_that_the_agent_uses(place, capsys):
     shown = capsys.readouterr().out
     assert "held-out judgements" in shown
     figures = json.loads((place / "figures.json").read_text())
-    assert set(figures["held_out"]) == {"likelihood", "recall", "learned"}
+    assert set(figures["held_out"]) == {"likelihood", "recall", "learned", "learned, varied"}
     assert figures["judged"] == 40
     assert figures["feelings_right"][0] == 1, "cake is always a joy, and the moon never"
     agent = DialogueAgent.load(place / "model", decode=DecodeConfig(beam_size=3), safety="off")
@@ -197,7 +198,21 @@ def test_what_it_cannot_use_is_refused_in_one_line_and_nothing_is_written(
     assert not (place / "model" / learned_ranker.FILE).exists()
 
 
-@pytest.mark.parametrize("damage", ["bytes", "numbers", "vocabulary", "nan", "sizes"])
+def test_how_common_replies_are_is_kept_and_asked_of_the_settings(place, vocabulary):
+    network = RankerNetwork(
+        RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
+    )
+    learned_ranker.save(
+        place / "model", LearnedRanker(network, vocabulary, common={"me too": 25.5}), {}
+    )
+    read = checkpoint.load(place / "model")
+    for variety in (0.0, 0.25):
+        ranker = ranker_of(read, DecodeConfig(variety=variety))
+        assert isinstance(ranker, LearnedRanker)
+        assert (ranker.common, ranker.variety) == ({"me too": 25.5}, variety)
+
+
+@pytest.mark.parametrize("damage", ["bytes", "numbers", "vocabulary", "nan", "sizes", "common"])
 def test_a_ranker_that_does_not_belong_to_its_checkpoint_is_refused_by_name(
     place, vocabulary, damage
 ):
@@ -206,7 +221,8 @@ def test_a_ranker_that_does_not_belong_to_its_checkpoint_is_refused_by_name(
     )
     if damage == "nan":
         network.mean[0] = float("nan")
-    learned_ranker.save(place / "model", LearnedRanker(network, vocabulary), {})
+    common = {"me too": 1001.0 if damage == "common" else 1000.0}
+    learned_ranker.save(place / "model", LearnedRanker(network, vocabulary, common=common), {})
     path = place / "model" / learned_ranker.FILE
     content = path.read_bytes()
     if damage == "bytes":

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from dialogue.learned_ranker import (
     RankerConfig,
     RankerNetwork,
     ReplyLayer,
+    key,
     table,
 )
 from dialogue.ranking import Candidate
@@ -180,6 +182,30 @@ def test_a_candidate_is_scored_alike_alone_and_beside_other_conversations(vocabu
         ranker([every[0].conversation, every[1].conversation], [[], every[1].candidates])[0] == []
     )
     assert len(NUMBERS) == ranker.numbers([every[0].conversation], [every[0].candidates]).shape[1]
+
+
+def test_a_common_reply_costs_more_the_more_variety_is_wanted(vocabulary):
+    torch.manual_seed(0)
+    network = RankerNetwork(
+        RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
+    ).eval()
+    every = examples_where(lambda candidate: True, count=20)
+    ranker = LearnedRanker(network, vocabulary)
+    ranker.common = judging.common(ranker, every)
+    first = Counter(
+        max(zip(*ranker([e.conversation], [e.candidates]), e.candidates, strict=True))[1].text
+        for e in every
+    )
+    assert ranker.common == {key(text): 50.0 * n for text, n in first.items() if n >= 3}
+    assert ranker.common, "or nothing is tested"
+    text = first.most_common(1)[0][0]
+    candidates = [Candidate(text.upper() + "!", -1.0, 0.0), Candidate("a moon of jam", -1.0, 0.0)]
+    conversation = every[0].conversation
+    ((plain, rare),) = ranker([conversation], [candidates])
+    for variety in (0, 0.1, 1):
+        ((cost, same),) = ranker.with_variety(variety)([conversation], [candidates])
+        assert plain - cost == pytest.approx(variety * math.log1p(50 * first[text]), abs=1e-6)
+        assert same == rare
 
 
 @pytest.mark.parametrize(
