@@ -90,7 +90,7 @@ class DialogueAgent:
         store: Conversations | None = None,
         may_say: Callable[[str, str], bool] | None = None,
         never_say: Sequence[str] = (),
-        avoid: Callable[[str], bool] | None = None,
+        avoid: Callable[[str, str], bool] | None = None,
         language_model: LanguageModel | None = None,
         clock: Callable[[], float] = time.monotonic,
         precision: str = "fp32",
@@ -102,7 +102,7 @@ class DialogueAgent:
         it is true is said.
         never_say: phrases that no hypothesis may hold; those that the vocabulary cannot write are
         left out.
-        avoid: reply -> whether it is said only where no other is left.
+        avoid: (reply, utterance) -> whether it is said only where no other is left.
         language_model: replies as token ids -> log p(reply), (N,), for ranking; else the model's
         own without a history.
         precision: of the output layer while replies are searched for and scored, as

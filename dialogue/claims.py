@@ -67,11 +67,33 @@ _NOT_MEANT = re.compile(
     r"\b(?:if|wish|like to|love to|would|could|can't|cannot|never|no|not|\w+n't|program|imagine|"
     r"pretend)\b[^.!?]*$"
 )
+# Asked for what it takes a body, a family or a home to do or to have.
+_ASKED_FOR_A_LIFE = re.compile(
+    "|".join(
+        (
+            r"\b(?:do|did|can|could) you (?:ever |even |also |really |still |often |usually |"
+            r"sometimes |like to )*(?:eat|drink|drive|cook|bake|swim|sleep|exercise|shower|jog|"
+            r"hike|ski|surf|dance|wear|smell|taste|walk)\b",
+            rf"\bdo you have (?:(?:{_SOME}|any) )?(?:\w+ )?(?:{_PEOPLE}|{_THINGS})\b",
+            r"\bare you (?:hungry|thirsty|tired|sleepy|married|sick|pregnant)\b",
+            r"\bhave you (?:ever )?(?:been to|eaten|slept|worn|driven|swum|tasted)\b",
+        )
+    )
+)
+_YES = re.compile(
+    r"\s*(?:oh,? )?(?:yes|yeah|yep|sure|of course|all the time|every day|"
+    r"i (?:do|have)\b(?! no))"
+)
 
 
-def claims_a_life(reply: str) -> bool:
-    """Return whether a reply claims a body, a family, possessions or a past day."""
+def claims_a_life(reply: str, heard: str = "") -> bool:
+    """Return whether a reply claims a body, a family, possessions or a past day.
+
+    heard: what it answers. "Yes" to "do you drink coffee" is a claim.
+    """
     text = reply.lower().replace("\u2019", "'")
+    if _YES.match(text) and _ASKED_FOR_A_LIFE.search(heard.lower().replace("\u2019", "'")):
+        return True
     return any(not _NOT_MEANT.search(text[: found.start()]) for found in _CLAIMS.finditer(text))
 
 

@@ -263,7 +263,7 @@ def test_each_candidate_has_its_reason_for_being_passed_over(talker):
     agent = DialogueAgent(
         talker,
         may_say=lambda utterance, reply: "jazz" not in reply,
-        avoid=lambda reply: reply.startswith("i "),
+        avoid=lambda reply, heard: reply.startswith("i "),
         decode=DecodeConfig(beam_size=10, block_reply_ngrams=0),
     )
     for said in ("do you like music?", "hi"):

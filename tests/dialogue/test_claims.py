@@ -53,6 +53,32 @@ def test_what_is_the_persons_or_denied_or_wished_for_is_none(reply):
     assert not claims_a_life(reply)
 
 
+@pytest.mark.parametrize(
+    ("heard", "reply"),
+    [
+        ("do you drink coffee", "Yes, all the time. How about you?"),
+        ("Do you ever sleep?", "All the time."),
+        ("do you have any brothers", "yes, I do."),
+        ("are you married", "Yeah. And you?"),
+        ("have you ever been to paris", "Of course!"),
+        ("can you swim", "Sure."),
+    ],
+)
+def test_yes_is_a_claim_where_a_life_is_asked_for(heard, reply):
+    assert claims_a_life(reply, heard)
+    assert not claims_a_life(reply)
+    assert not claims_a_life("No, I'm a program. And you?", heard)
+
+
+def test_no_family_is_no_claim():
+    assert not claims_a_life("I have no family tree, just a power cord.", "do you have a brother")
+
+
+@pytest.mark.parametrize("heard", ["do you like coffee", "can you hear me", "i drink coffee"])
+def test_yes_is_none_where_a_program_may_say_it(heard):
+    assert not claims_a_life("Yes, all the time.", heard)
+
+
 def test_the_companion_hardly_ever_claims_a_life_and_people_do():
     talks = corpora.load(["companion"], "test", Complaints())
     said = [turn for talk in talks for turn in talk.turns[1::2]]
@@ -64,10 +90,12 @@ def test_what_is_to_be_avoided_is_said_only_where_nothing_else_is_left(talker):
     heard = [Conversation()], ["do you have a dog?"]
     (reply,) = DialogueAgent(talker, decode=decode).answer(*heard)
     first = reply.text
-    (other,) = DialogueAgent(talker, decode=decode, avoid=lambda text: text == first).answer(*heard)
+    (other,) = DialogueAgent(
+        talker, decode=decode, avoid=lambda text, _heard: text == first
+    ).answer(*heard)
     assert other.text != first
     assert other.text in [candidate.text for candidate in reply.candidates]
-    (again,) = DialogueAgent(talker, decode=decode, avoid=lambda text: True).answer(*heard)
+    (again,) = DialogueAgent(talker, decode=decode, avoid=lambda text, _heard: True).answer(*heard)
     assert again.text == first
 
 
