@@ -176,7 +176,7 @@ class DecodeConfig:
     )
 
     variety: float = setting(
-        0.05,
+        0.03,
         "of the learned ranker: cost of a reply that comes first in n of 1000 contexts, "
         "per log(1 + n); 0: none",
     )

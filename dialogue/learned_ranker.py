@@ -41,7 +41,6 @@ from dialogue.words import words
 FILE = "ranker.safetensors"  # within a checkpoint's folder
 READ_TURNS = 4  # the last ones of a conversation
 READ_TOKENS = 24  # of each: of a turn the last, of a reply the first
-TROUBLED = -1.0  # gladness of late of the saddest eighth of what people say
 EARLIER = 0.5  # how much of a person's feeling lasts from one turn to the next
 MATCH, SENSIBLE, SPECIFIC = range(3)  # what the cross-encoder answers
 
@@ -200,10 +199,9 @@ class RankerNetwork(nn.Module):
         self.config = config
         self.encoder = CrossEncoder(config, pad_id=pad_id) if config.layers else None
         self.feelings = Feelings(config.vocab_size, pad_id=pad_id)
-        inputs = 2 * len(NUMBERS)
-        self.judges = nn.ModuleList(Judge(inputs, config) for _ in range(config.judges))
-        self.register_buffer("mean", torch.zeros(inputs))
-        self.register_buffer("spread", torch.ones(inputs))
+        self.judges = nn.ModuleList(Judge(len(NUMBERS), config) for _ in range(config.judges))
+        self.register_buffer("mean", torch.zeros(len(NUMBERS)))
+        self.register_buffer("spread", torch.ones(len(NUMBERS)))
 
     def scaled(self, numbers: Tensor) -> Tensor:
         """Scale the numbers of candidates, (R, F), for the judges."""
@@ -219,9 +217,7 @@ class LearnedRanker:
     """Scores candidates by the SSA expected of them, less what it costs to be common.
 
     The SSA is P(sensible) * (1 + P(specific | sensible)) / 2. A reply that comes first in n of a
-    thousand contexts costs variety * log(1 + n), but nothing where the person sounds troubled:
-    there, what is often said is often right. common: that n, by a reply's words (see `key`).
-    liked: by how much more often than others readers found a reply right, in log-odds.
+    thousand contexts costs variety * log(1 + n). common: that n, by a reply's words (see `key`).
     """
 
     needs_blank = False
@@ -232,17 +228,14 @@ class LearnedRanker:
         vocabulary: Vocabulary,
         *,
         common: Mapping[str, float] | None = None,
-        liked: Mapping[str, float] | None = None,
         variety: float = 0.0,
     ) -> None:
         self.network, self.vocabulary = network, vocabulary
-        self.common, self.liked, self.variety = common or {}, liked or {}, variety
+        self.common, self.variety = dict(common or {}), variety
 
     def with_variety(self, variety: float) -> LearnedRanker:
         """Return the same ranker with another price of being common, in SSA per log(1 + n)."""
-        return LearnedRanker(
-            self.network, self.vocabulary, common=self.common, liked=self.liked, variety=variety
-        )
+        return LearnedRanker(self.network, self.vocabulary, common=self.common, variety=variety)
 
     @torch.inference_mode()
     def __call__(
@@ -254,26 +247,18 @@ class LearnedRanker:
         numbers = self.numbers(conversations, candidates)
         sensible, specific = self.network(numbers).unbind(1)
         scores = iter((sensible * (1 + specific) / 2).tolist())
-        is_troubled = iter((numbers[:, GLAD_OF_LATE] < TROUBLED).tolist())
-        return [
-            [next(scores) - self._price(one.text, next(is_troubled)) for one in found]
-            for found in candidates
-        ]
+        return [[next(scores) - self._price(one.text) for one in found] for found in candidates]
 
-    def _price(self, text: str, is_troubled: bool) -> float:
+    def _price(self, text: str) -> float:
         """Say what it costs a reply to be common."""
-        if not self.variety or is_troubled:
+        if not self.variety:
             return 0.0
         return self.variety * math.log1p(self.common.get(key(text), 0.0))
 
     def numbers(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
     ) -> Tensor:
-        """Describe candidates, at least one, by numbers: (R, 2 F).
-
-        The first F are in the order of NUMBERS; then how far each is below the highest of the
-        conversation's candidates, since these compete with each other alone.
-        """
+        """Describe candidates, at least one, by numbers in the order of NUMBERS: (R, F)."""
         device = self.network.mean.device
         owners = torch.tensor(
             [row for row, found in enumerate(candidates) for _ in found], device=device
@@ -284,17 +269,13 @@ class LearnedRanker:
         encoder = self.network.encoder
         answers = encoder(turns, replies, owners) if encoder else turns.new_zeros(len(owners), 3)
         plain = [
-            [*row, self.liked.get(key(one.text), 0.0)]
-            for c, theirs in zip(conversations, candidates, strict=True)
-            for one, row in zip(theirs, described(c, theirs), strict=True)
+            row
+            for c, found in zip(conversations, candidates, strict=True)
+            for row in described(c, found)
         ]
         earlier = self.tokens([(c.said("user")[-2:-1] or [""])[0] for c in conversations])
         felt = self.felt(turns[:, 0], earlier.to(device), replies, owners)
-        found = torch.cat([torch.tensor(plain, device=device), answers, felt], dim=1)
-        highest = found.new_zeros(len(candidates), found.shape[1]).scatter_reduce(
-            0, owners[:, None].expand_as(found), found, "amax", include_self=False
-        )
-        return torch.cat([found, highest[owners] - found], dim=1)
+        return torch.cat([torch.tensor(plain, device=device), answers, felt], dim=1)
 
     def felt(self, last: Tensor, earlier: Tensor, replies: Tensor, owners: Tensor) -> Tensor:
         """Describe candidates by what is felt.
@@ -349,15 +330,14 @@ NUMBERS = (
     "asks about what was just said", "turns so far", "words heard", "place among the remembered",
     "place among the found", "is an opening", "remembered for an opening",
     "is a plain stock reply", "is a topical one", "fit", "trust",
-    "place among those of its kind", "liked",
+    "place among those of its kind",
     "reads as the true reply", "reads as sensible", "reads as specific",
     "glad now", "glad of late", "answers something glad", "feels as the person does",
 )  # fmt: skip
-GLAD_OF_LATE = NUMBERS.index("glad of late")
 
 
 def described(conversation: Conversation, candidates: Sequence[Candidate]) -> list[list[float]]:
-    """Describe the candidates for a conversation's last turn by the numbers up to "liked"."""
+    """Describe the candidates for a conversation's last turn by all numbers but the networks'."""
     turns = _texts(conversation)
     last = stems(turns[-1])
     before = {stem for turn in turns[:-1] for stem in stems(turn)}
@@ -432,8 +412,7 @@ def save(folder: Path, ranker: LearnedRanker, about: dict[str, Any]) -> None:
         "config": json.dumps(asdict(ranker.network.config)),
         "vocabulary_sha256": ranker.vocabulary.sha256,
         "numbers": json.dumps(NUMBERS),
-        "common": json.dumps(dict(ranker.common), ensure_ascii=False),
-        "liked": json.dumps(dict(ranker.liked), ensure_ascii=False),
+        "common": json.dumps(ranker.common, ensure_ascii=False),
         "about": json.dumps(about),
     }
     replace_file(folder / FILE, lambda path: save_file(tensors, path, metadata=metadata))
@@ -462,20 +441,17 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> LearnedR
             raise ValueError("it has weights that are not finite")
         network = RankerNetwork(config, pad_id=vocabulary.pad_id)
         network.load_state_dict(tensors)
-        common, liked = (
-            {str(text): float(number) for text, number in json.loads(metadata[name]).items()}
-            for name in ("common", "liked")
-        )
+        common = {
+            str(text): float(n) for text, n in json.loads(metadata.get("common", "{}")).items()
+        }
         if not all(0 <= n <= 1000 for n in common.values()):
             raise ValueError("it counts more than a thousand in a thousand")
-        if not all(map(math.isfinite, liked.values())):
-            raise ValueError("it has log-odds that are not finite")
     except (
-        OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError
+        OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError,
     ) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} is no ranker of this checkpoint ({reason}); "
             "fit one with python -m training.fit_ranker, or delete it"
         ) from None
-    return LearnedRanker(network.eval().to(device), vocabulary, common=common, liked=liked)
+    return LearnedRanker(network.eval().to(device), vocabulary, common=common)

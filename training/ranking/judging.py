@@ -29,9 +29,6 @@ RECALLED = 80  # remembered replies to search for a judged one
 SUITING = 100  # stock replies of each set to search for one
 HELD_OUT = 5  # one context in five is held out
 COMMON = 3  # times that a reply comes first, from which it counts as common
-OFTEN = 8  # verdicts on a reply, from which they say something of it
-FOLDS = 5  # parts of the contexts, each of which knows what readers liked in the others
-DOUBT = 4  # as many verdicts are added that agree with those on all replies
 
 
 @dataclass(frozen=True)
@@ -125,45 +122,13 @@ def is_held_out_id(name: str) -> bool:
     return int(hashlib.sha1(f"judged {name}".encode()).hexdigest(), 16) % HELD_OUT == 0
 
 
-def liked(examples: Sequence[Example]) -> dict[str, float]:
-    """Return by how much more often than others readers found each reply right, in log-odds.
-
-    Replies, by their words, of fewer than OFTEN verdicts are left out.
-    """
-    times: Counter[str] = Counter()
-    right: Counter[str] = Counter()
-    for example in examples:
-        for candidate, sensible in zip(example.candidates, example.found[:, 0], strict=True):
-            text = learned_ranker.key(candidate.text)
-            times[text] += 1
-            right[text] += int(sensible)
-    usual = right.total() / max(1, times.total())
-    return {
-        text: round(
-            _log_odds((right[text] + DOUBT * usual) / (number + DOUBT)) - _log_odds(usual), 2
-        )
-        for text, number in times.items()
-        if number >= OFTEN
-    }
-
-
-def _log_odds(share: float) -> float:
-    share = min(max(share, 1e-3), 1 - 1e-3)
-    return math.log(share / (1 - share))
-
-
 def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
-    """Fit a ranker's judges, and what is liked and common; its cross-encoder stays as it is."""
+    """Fit a ranker's judges; its cross-encoder stays as it is."""
     network = ranker.network
-    numbers = [torch.empty(0)] * len(learnt)
-    for fold in range(FOLDS):
-        # What readers said in these very contexts, the judges are to find out by themselves.
-        ranker.liked = liked([one for at, one in enumerate(learnt) if at % FOLDS != fold])
-        with torch.inference_mode():
-            for at in range(fold, len(learnt), FOLDS):
-                one = learnt[at]
-                numbers[at] = ranker.numbers([one.conversation], [one.candidates])
-    ranker.liked = liked(learnt)
+    with torch.inference_mode():
+        numbers = [
+            ranker.numbers([example.conversation], [example.candidates]) for example in learnt
+        ]
     # Standardise the inputs by the training data; the network keeps both values as buffers.
     every = torch.cat(numbers).clone()
     network.mean.copy_(every.mean(0))
@@ -201,7 +166,6 @@ def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
             )
             optimizer.step()
         judge.eval()
-    ranker.common = common(ranker, learnt)
 
 
 def common(ranker: LearnedRanker, examples: Sequence[Example]) -> dict[str, float]:

@@ -28,8 +28,6 @@ from training.ranking.judging import Example, agreement, auc
 
 from .conftest import SMALL, THINGS
 
-FELT = slice(len(NUMBERS) - 4, len(NUMBERS))
-
 
 @pytest.fixture(scope="module")
 def talk():
@@ -183,70 +181,7 @@ def test_a_candidate_is_scored_alike_alone_and_beside_other_conversations(vocabu
     assert (
         ranker([every[0].conversation, every[1].conversation], [[], every[1].candidates])[0] == []
     )
-    assert (
-        2 * len(NUMBERS) == ranker.numbers([every[0].conversation], [every[0].candidates]).shape[1]
-    )
-
-
-def example_of(text, *, right, number=0):
-    return Example(
-        Conversation(turns=(Turn("user", f"number {number}"),)),
-        (Candidate(text, -1.0, 0.0), Candidate(f"a moon {number}", -1.0, 0.0)),
-        torch.tensor([[float(right), 0.0], [0.0, 0.0]]),
-        "everyday",
-        False,
-    )
-
-
-def test_what_readers_like_is_counted_by_words_and_doubted_if_there_is_little_of_it():
-    every = [example_of(("Me too!", "me too")[n % 2], right=n < 9, number=n) for n in range(10)]
-    share = 9 / 20
-
-    def log_odds(p):
-        return math.log(p / (1 - p))
-
-    expected = log_odds((9 + 4 * share) / 14) - log_odds(share)
-    assert judging.liked(every) == {"me too": pytest.approx(expected, abs=0.006)}, "moons are rare"
-    assert judging.liked(every[:7]) == judging.liked([]) == {}, "seven are too few"
-    assert judging.liked(every[:8])["me too"] > expected, "all of them were right"
-
-
-def test_judges_do_not_learn_of_a_context_what_readers_said_there(vocabulary, monkeypatch):
-    network = RankerNetwork(
-        RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
-    ).eval()
-    ranker = LearnedRanker(network, vocabulary)
-    every = [example_of("me too", right=n % 5 > 0, number=n) for n in range(50)]
-    seen, numbers = {}, ranker.numbers
-
-    def watched(conversations, candidates):
-        seen.setdefault(conversations[0].turns[0].text, dict(ranker.liked))
-        return numbers(conversations, candidates)
-
-    monkeypatch.setattr(ranker, "numbers", watched)
-    monkeypatch.setattr(judging, "EPOCHS", 1)
-    judging.fit(ranker, every, seed=0)
-    wrong = every[::5]  # one fold: all of its verdicts on "me too" are bad, all others good
-    assert seen["number 0"] == judging.liked([one for one in every if one not in wrong])
-    assert seen["number 1"] == seen["number 6"] != seen["number 0"]
-    assert ranker.liked == judging.liked(every)
-
-
-def test_numbers_tell_a_candidate_from_the_best_of_its_conversation(vocabulary):
-    torch.manual_seed(0)
-    network = RankerNetwork(
-        RankerConfig(vocab_size=len(vocabulary), **SMALL), pad_id=vocabulary.pad_id
-    ).eval()
-    ranker = LearnedRanker(network, vocabulary, liked={"me too": 1.5})
-    every = [example_of("me too", right=True), example_of("no", right=True)]
-    with torch.inference_mode():
-        rows = ranker.numbers([e.conversation for e in every], [e.candidates for e in every])
-    own, below = rows[:, : len(NUMBERS)], rows[:, len(NUMBERS) :]
-    liked = NUMBERS.index("liked")
-    assert own[:, liked].tolist() == [1.5, 0, 0, 0]
-    assert below[:, liked].tolist() == [0, 1.5, 0, 0]
-    for pair in (slice(2), slice(2, 4)):
-        assert torch.equal(below[pair], own[pair].amax(0) - own[pair])
+    assert len(NUMBERS) == ranker.numbers([every[0].conversation], [every[0].candidates]).shape[1]
 
 
 def test_a_common_reply_costs_more_the_more_variety_is_wanted(vocabulary):
@@ -271,10 +206,6 @@ def test_a_common_reply_costs_more_the_more_variety_is_wanted(vocabulary):
         ((cost, same),) = ranker.with_variety(variety)([conversation], [candidates])
         assert plain - cost == pytest.approx(variety * math.log1p(50 * first[text]), abs=1e-6)
         assert same == rare
-    with torch.no_grad():
-        network.feelings.tokens.weight[vocabulary.encode(conversation.turns[-1].text)] = -3.0
-    (sorrow,) = ranker([conversation], [candidates])
-    assert ranker.with_variety(1)([conversation], [candidates]) == [sorrow], "what is often said"
 
 
 @pytest.mark.parametrize(
@@ -326,7 +257,7 @@ def test_sorrow_that_is_met_with_cheer_is_described_by_a_negative_number(vocabul
     ]
     candidates = [Candidate("cake", -1.0, 0.0), Candidate("moon", -1.0, 0.0)]
     with torch.inference_mode():
-        rows = ranker.numbers(talks, [candidates] * 3)[:, FELT].view(3, 2, 4)
+        rows = ranker.numbers(talks, [candidates] * 3)[:, -4:].view(3, 2, 4)
     now, of_late, answers, agrees = (NUMBERS[-4:].index(name) for name in NUMBERS[-4:])
     assert rows[0, :, agrees].tolist() == pytest.approx([-3 * math.tanh(3), 3 * math.tanh(3)])
     assert rows[1, 0, now] == 0 and rows[1, 0, of_late] == pytest.approx(-1.5), "it lasts"
@@ -336,6 +267,6 @@ def test_sorrow_that_is_met_with_cheer_is_described_by_a_negative_number(vocabul
         turns=(Turn("user", "moon"), Turn("bot", "cake"), Turn("bot", "cake"), Turn("user", "song"))
     )
     with torch.inference_mode():
-        row = ranker.numbers([asked], [candidates])[0, FELT]
+        row = ranker.numbers([asked], [candidates])[0, -4:]
     assert row[of_late] == pytest.approx(-1.5), "of what the person said, whoever spoke between"
     assert rows[:, 0, answers].tolist() == [3, 3, 3]
