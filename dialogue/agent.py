@@ -102,7 +102,7 @@ class DialogueAgent:
         it is true is said.
         never_say: phrases that no hypothesis may hold; those that the vocabulary cannot write are
         left out.
-        avoid: (reply, utterance) -> whether it is said only where no other is left.
+        avoid: (utterance, reply) -> whether it is said only where no other is left.
         language_model: replies as token ids -> log p(reply), (N,), for ranking; else the model's
         own without a history.
         precision: of the output layer while replies are searched for and scored, as
@@ -171,7 +171,7 @@ class DialogueAgent:
             decode=decode,
             may_say=guard.may_say(safety),
             never_say=guard.never_say(safety),
-            avoid=claims_a_life,
+            avoid=lambda utterance, reply: claims_a_life(reply, utterance),
             observe=observe,
         )
 

@@ -29,8 +29,8 @@ class Chooser:
     """Chooses among the candidates for a conversation's last turn.
 
     block_ngrams: no reply repeats that many words, 0 for no such limit. block_list: no reply holds
-    these phrases. may_say: (utterance, reply) -> whether this may be the answer. avoid: (reply,
-    utterance) -> whether it is said only where no other is left.
+    these phrases. may_say: (utterance, reply) -> whether this may be the answer. avoid: (utterance,
+    reply) -> whether it is said only where no other is left.
     """
 
     block_ngrams: int
@@ -75,8 +75,8 @@ class Chooser:
     def _reluctance(self, text: str, said: Set[tuple[str, ...]], conversation: Conversation) -> str:
         """Say why a candidate is said only where no other is left, one of RELUCTANCE."""
         spoken = without_marks(text)
-        heard = conversation.turns[-1].text
-        is_avoided = self.avoid is not None and self.avoid(spoken, heard)
+        utterance = conversation.turns[-1].text
+        is_avoided = self.avoid is not None and self.avoid(utterance, spoken)
         if tuple(words(spoken)) in said:
             return "said before, a life" if is_avoided else "said before"
         if is_avoided:

@@ -81,8 +81,7 @@ _ASKED_FOR_A_LIFE = re.compile(
     )
 )
 _YES = re.compile(
-    r"\s*(?:oh,? )?(?:yes|yeah|yep|sure|of course|all the time|every day|"
-    r"i (?:do|have)\b(?! no))"
+    r"\s*(?:oh,? )?(?:yes|yeah|yep|sure|of course|all the time|every day|i (?:do|have))\b[^.!?]*"
 )
 
 
@@ -92,7 +91,9 @@ def claims_a_life(reply: str, heard: str = "") -> bool:
     heard: what it answers. "Yes" to "do you drink coffee" is a claim.
     """
     text = reply.lower().replace("\u2019", "'")
-    if _YES.match(text) and _ASKED_FOR_A_LIFE.search(heard.lower().replace("\u2019", "'")):
+    asked = _ASKED_FOR_A_LIFE.search(heard.lower().replace("\u2019", "'"))
+    agrees = _YES.match(text) if asked else None
+    if agrees and not _NOT_MEANT.search(agrees[0]):
         return True
     return any(not _NOT_MEANT.search(text[: found.start()]) for found in _CLAIMS.finditer(text))
 

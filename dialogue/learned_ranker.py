@@ -31,10 +31,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from dialogue import tensor_file
 from dialogue.atomic_file import replace_file
+from dialogue.candidate_numbers import NUMBERS, described, spoken_turns
 from dialogue.conversation import Conversation
 from dialogue.feelings import HEARD, SAID, Feelings
 from dialogue.ranking import Candidate
-from dialogue.recall import nobody, presupposed, stems
 from dialogue.vocabulary import Vocabulary, without_marks
 from dialogue.words import words
 
@@ -212,12 +212,18 @@ class RankerNetwork(nn.Module):
         scaled = self.scaled(numbers)
         return torch.stack([judge(scaled) for judge in self.judges]).sigmoid().mean(0)
 
+    def expected(self, numbers: Tensor) -> Tensor:
+        """Return the SSA to expect, P(sensible) * (1 + P(specific | sensible)) / 2: (R,)."""
+        sensible, specific = self(numbers).unbind(1)
+        ssa: Tensor = sensible * (1 + specific) / 2
+        return ssa
+
 
 class LearnedRanker:
     """Scores candidates by the SSA expected of them, less what it costs to be common.
 
-    The SSA is P(sensible) * (1 + P(specific | sensible)) / 2. A reply that comes first in n of a
-    thousand contexts costs variety * log(1 + n). common: that n, by a reply's words (see `key`).
+    A reply that comes first in n of a thousand contexts costs variety * log(1 + n). common: that n,
+    by a reply's words (see `key`).
     """
 
     needs_blank = False
@@ -231,7 +237,7 @@ class LearnedRanker:
         variety: float = 0.0,
     ) -> None:
         self.network, self.vocabulary = network, vocabulary
-        self.common, self.variety = dict(common or {}), variety
+        self.common, self.variety = common or {}, variety
 
     def with_variety(self, variety: float) -> LearnedRanker:
         """Return the same ranker with another price of being common, in SSA per log(1 + n)."""
@@ -245,8 +251,7 @@ class LearnedRanker:
         if not any(candidates):
             return [[] for _ in candidates]
         numbers = self.numbers(conversations, candidates)
-        sensible, specific = self.network(numbers).unbind(1)
-        scores = iter((sensible * (1 + specific) / 2).tolist())
+        scores = iter(self.network.expected(numbers).tolist())
         return [[next(scores) - self._price(one.text) for one in found] for found in candidates]
 
     def _price(self, text: str) -> float:
@@ -265,7 +270,7 @@ class LearnedRanker:
         )
         texts = [without_marks(candidate.text) for found in candidates for candidate in found]
         replies = self.tokens(texts, beginning=True).to(device)
-        turns = self.context_tokens([_texts(c) for c in conversations]).to(device)
+        turns = self.context_tokens([spoken_turns(c) for c in conversations]).to(device)
         encoder = self.network.encoder
         answers = encoder(turns, replies, owners) if encoder else turns.new_zeros(len(owners), 3)
         plain = [
@@ -320,85 +325,6 @@ def table(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
     return pad_sequence(parts, batch_first=True, padding_value=pad_id)
 
 
-# --- numbers -------------------------------------------------------------------------------------
-
-NUMBERS = (
-    "log p(reply | history)", "log p(reply | history) a token", "words", "is a question",
-    "is remembered", "similarity",
-    "content shared with the last turn", "content shared with the turns before", "new content",
-    "takes for known", "he or she is nobody", "words of the bot's own turns",
-    "asks about what was just said", "turns so far", "words heard", "place among the remembered",
-    "place among the found", "is an opening", "remembered for an opening",
-    "is a plain stock reply", "is a topical one", "fit", "trust",
-    "place among those of its kind",
-    "reads as the true reply", "reads as sensible", "reads as specific",
-    "glad now", "glad of late", "answers something glad", "feels as the person does",
-)  # fmt: skip
-
-
-def described(conversation: Conversation, candidates: Sequence[Candidate]) -> list[list[float]]:
-    """Describe the candidates for a conversation's last turn by all numbers but the networks'."""
-    turns = _texts(conversation)
-    last = stems(turns[-1])
-    before = {stem for turn in turns[:-1] for stem in stems(turn)}
-    bots = {stem for text in conversation.said("bot") for stem in stems(without_marks(text))}
-    known = before | set(last)
-    heard, earlier = _content(last), _content(before)
-    opens = float(len(turns) == 1)
-    rows = []
-    for candidate, place in zip(candidates, _places(candidates), strict=True):
-        text = without_marks(candidate.text)
-        found = stems(text)
-        meant, size = _content(found), candidate.tokens + 1
-        asks, remembered = (
-            float(text.rstrip().endswith("?")),
-            float(candidate.similarity is not None),
-        )
-        topical = float(candidate.is_topical)
-        plain = float(candidate.fit is not None) - topical
-        share = 1 / (1 + len(meant))
-        similarity = candidate.similarity or 0.0
-        rows.append([
-            candidate.log_prob / 10, candidate.log_prob / size, len(words(text)) / 10, asks,
-            remembered, similarity,
-            len(meant & heard) * share, len(meant & earlier) * share, len(meant - known) * share,
-            float(len(presupposed(text, known))), float(nobody(text, known)),
-            len(set(found) & bots) / (1 + len(found)),
-            len(meant & heard) * asks, min(len(turns), 9) / 9, min(len(last), 30) / 30,
-            remembered / (1 + place),
-            (1 - remembered - plain - topical) / (1 + place), opens, opens * remembered,
-            plain, topical, candidate.fit or 0.0, candidate.trust or 0.0,
-            (plain + topical) / (1 + place),
-        ])  # fmt: skip
-    return rows
-
-
-def _texts(conversation: Conversation) -> list[str]:
-    return [without_marks(turn.text) for turn in conversation.turns] or [""]
-
-
-def _places(candidates: Sequence[Candidate]) -> list[int]:
-    """Place each candidate among those of its kind: by similarity, fit or likelihood."""
-    kinds: dict[str, list[tuple[float, int]]] = {}
-    for at, one in enumerate(candidates):
-        if one.similarity is not None:
-            kinds.setdefault("remembered", []).append((one.similarity, at))
-        elif one.fit is not None:
-            kinds.setdefault("topical" if one.is_topical else "plain", []).append((one.fit, at))
-        else:  # a nat a token, or the shortest would lead
-            kinds.setdefault("found", []).append((one.log_prob + one.tokens, at))
-    places = [0] * len(candidates)
-    for found in kinds.values():
-        for place, (_, at) in enumerate(sorted(found, key=lambda one: -one[0])):
-            places[at] = place
-    return places
-
-
-def _content(found: Sequence[str] | set[str]) -> set[str]:
-    """Return the stems that are likely to carry meaning."""
-    return {stem for stem in found if len(stem) > 3}
-
-
 # --- in a checkpoint -----------------------------------------------------------------------------
 
 
@@ -412,7 +338,7 @@ def save(folder: Path, ranker: LearnedRanker, about: dict[str, Any]) -> None:
         "config": json.dumps(asdict(ranker.network.config)),
         "vocabulary_sha256": ranker.vocabulary.sha256,
         "numbers": json.dumps(NUMBERS),
-        "common": json.dumps(ranker.common, ensure_ascii=False),
+        "common": json.dumps(dict(ranker.common), ensure_ascii=False),
         "about": json.dumps(about),
     }
     replace_file(folder / FILE, lambda path: save_file(tensors, path, metadata=metadata))

@@ -83,9 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     judge = None if options.teacher is None else _fit_judge(every, source.vocabulary, options)
     steps, hits, unseen = _fit_encoder(network, agent, judge, names, options)
     felt = _fit_feelings(network, source.vocabulary, options)
-    learnt = [example for example in every if not example.held_out]
-    judging.fit(ranker, learnt, seed=options.seed)
-    ranker.common = judging.common(ranker, learnt)
+    judging.fit(ranker, [example for example in every if not example.held_out], seed=options.seed)
     held_out = [example for example in every if example.held_out]
     figures = {name: judging.agreement(one, held_out) for name, one in _rankers(ranker).items()}
     if judge is not None:

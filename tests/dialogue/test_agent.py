@@ -226,7 +226,7 @@ def test_a_conversation_value_is_not_changed_by_answering_in_it(agent):
 def test_an_agent_loaded_from_a_checkpoint_answers_as_the_one_that_was_saved(talker, tmp_path):
     checkpoint.save(tmp_path / "checkpoint", talker, dtype=torch.float32)
     loaded = DialogueAgent.load(tmp_path / "checkpoint", precision="fp32")
-    kept = DialogueAgent(talker, avoid=claims_a_life)
+    kept = DialogueAgent(talker, avoid=lambda utterance, reply: claims_a_life(reply))
     assert [loaded.respond(["a"], [said]) for said in SCRIPT] == [
         kept.respond(["a"], [said]) for said in SCRIPT
     ]
@@ -263,7 +263,7 @@ def test_each_candidate_has_its_reason_for_being_passed_over(talker):
     agent = DialogueAgent(
         talker,
         may_say=lambda utterance, reply: "jazz" not in reply,
-        avoid=lambda reply, heard: reply.startswith("i "),
+        avoid=lambda utterance, reply: reply.startswith("i "),
         decode=DecodeConfig(beam_size=10, block_reply_ngrams=0),
     )
     for said in ("do you like music?", "hi"):

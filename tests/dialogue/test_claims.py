@@ -70,8 +70,19 @@ def test_yes_is_a_claim_where_a_life_is_asked_for(heard, reply):
     assert not claims_a_life("No, I'm a program. And you?", heard)
 
 
-def test_no_family_is_no_claim():
-    assert not claims_a_life("I have no family tree, just a power cord.", "do you have a brother")
+@pytest.mark.parametrize(
+    ("heard", "reply"),
+    [
+        ("do you have a brother", "I have no family tree, just a power cord."),
+        ("do you have a brother", "I do not."),
+        ("can you swim", "Of course not, I'm a program."),
+        ("do you drink coffee", "Sure, if I had a mouth."),
+        ("do you drink coffee", "Yesterday you asked me that, too."),
+        ("are you tired", "Surely less than you are."),
+    ],
+)
+def test_a_denial_a_wish_and_another_word_are_no_yes(heard, reply):
+    assert not claims_a_life(reply, heard)
 
 
 @pytest.mark.parametrize("heard", ["do you like coffee", "can you hear me", "i drink coffee"])
@@ -91,11 +102,13 @@ def test_what_is_to_be_avoided_is_said_only_where_nothing_else_is_left(talker):
     (reply,) = DialogueAgent(talker, decode=decode).answer(*heard)
     first = reply.text
     (other,) = DialogueAgent(
-        talker, decode=decode, avoid=lambda text, _heard: text == first
+        talker, decode=decode, avoid=lambda utterance, reply: reply == first
     ).answer(*heard)
     assert other.text != first
     assert other.text in [candidate.text for candidate in reply.candidates]
-    (again,) = DialogueAgent(talker, decode=decode, avoid=lambda text, _heard: True).answer(*heard)
+    (again,) = DialogueAgent(talker, decode=decode, avoid=lambda utterance, reply: True).answer(
+        *heard
+    )
     assert again.text == first
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dialogue import learned_ranker
 from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation, Turn
-from dialogue.learned_ranker import LearnedRanker
+from dialogue.learned_ranker import LearnedRanker, RankerNetwork
 from dialogue.ranking import Candidate, Ranker
 from training.reading.contexts import as_heard
 from training.reading.judgements import Judged
@@ -123,7 +123,7 @@ def is_held_out_id(name: str) -> bool:
 
 
 def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
-    """Fit a ranker's judges; its cross-encoder stays as it is."""
+    """Fit a ranker's judges, and count what is common; its cross-encoder stays as it is."""
     network = ranker.network
     with torch.inference_mode():
         numbers = [
@@ -166,16 +166,18 @@ def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
             )
             optimizer.step()
         judge.eval()
+    ranker.common = common(network, numbers, learnt)
 
 
-def common(ranker: LearnedRanker, examples: Sequence[Example]) -> dict[str, float]:
+@torch.inference_mode()
+def common(
+    network: RankerNetwork, numbers: Sequence[Tensor], examples: Sequence[Example]
+) -> dict[str, float]:
     """Count in how many of a thousand contexts each reply comes first, if in COMMON at least."""
-    plain = ranker.with_variety(0)
-    first: Counter[str] = Counter()
-    for example in examples:
-        (scores,) = plain([example.conversation], [example.candidates])
-        best = max(range(len(scores)), key=scores.__getitem__)
-        first[learned_ranker.key(example.candidates[best].text)] += 1
+    first = Counter(
+        learned_ranker.key(example.candidates[int(network.expected(own).argmax())].text)
+        for own, example in zip(numbers, examples, strict=True)
+    )
     return {
         text: round(1000 * times / len(examples), 3)
         for text, times in first.most_common()

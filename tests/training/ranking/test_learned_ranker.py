@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from dialogue.candidate_numbers import NUMBERS
 from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import (
     MATCH,
-    NUMBERS,
     CrossEncoder,
     LearnedRanker,
     RankerConfig,
@@ -162,6 +162,7 @@ def test_judges_learn_what_readers_said(vocabulary, sense):
     after = agreement(ranker, held_out)
     assert after.auc > 0.95
     assert after.ssa > 0.95 * after.oracle
+    assert ranker.common, "the fit counts what is common as well"
     (scores,) = ranker([held_out[0].conversation], [held_out[0].candidates])
     assert all(0 <= score <= 1 for score in scores)
 
@@ -191,7 +192,9 @@ def test_a_common_reply_costs_more_the_more_variety_is_wanted(vocabulary):
     ).eval()
     every = examples_where(lambda candidate: True, count=20)
     ranker = LearnedRanker(network, vocabulary)
-    ranker.common = judging.common(ranker, every)
+    with torch.inference_mode():
+        numbers = [ranker.numbers([e.conversation], [e.candidates]) for e in every]
+    ranker.common = judging.common(network, numbers, every)
     first = Counter(
         max(zip(*ranker([e.conversation], [e.candidates]), e.candidates, strict=True))[1].text
         for e in every
