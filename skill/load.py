@@ -12,6 +12,7 @@ The last line is JSON:
                     moved about its mean in the second half of the time
     idle_bytes      memory of each idle conversation (--idle N), and idle_state_bytes: its state's
 
+If turns were lost or doubled, what the server had warned of comes first, on standard error.
 It starts `python app.py` on this machine, without verification and with the given --state, or uses
 the server at --url; of that one it only knows how many turns its sessions and metrics count. Its
 talkers are locust's, in a process of their own.
@@ -30,6 +31,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +59,7 @@ HELD_OUT = ROOT / "dialogue" / "bench" / "heldout.tsv"  # utterances that no mod
 THINK, TURNS = 4.0, 8  # seconds before each utterance; utterances in a conversation
 MOST_WORDS = 20  # in an utterance: nobody makes speeches to a device
 START_SECONDS, STOP_SECONDS, SAMPLE_SECONDS = 300.0, 30, 1.0
+LOG = "server.log"  # in the folder that the server shares
 INTENTS = re.compile(r'^skill_request_seconds_count\{type="IntentRequest"\} (\S+)', re.MULTILINE)
 
 
@@ -95,12 +98,12 @@ def server(state: str, checkpoint: Path, folder: Path, *, idle: int = 0) -> Iter
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     line = [sys.executable, "-c", kept.SERVER, "--no-verify", "--tunnel=none", f"--port={port}"]
-    environment = {**os.environ, "STATE": state, kept.FOLDER: str(folder)}
+    environment = {**os.environ, "STATE": state, "LOG_FORMAT": "text", kept.FOLDER: str(folder)}
     if idle:
         (folder / kept.SAID).write_text(json.dumps(utterances()), encoding="ascii")
         limits = {"MAX_CONVERSATIONS": idle + LIMIT, "MAX_STATE_MB": 1 << 20}
         environment |= {kept.IDLE_COUNT: str(idle), **{k: str(v) for k, v in limits.items()}}
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+    with (folder / LOG).open("w+", encoding="utf-8") as log:
         run = subprocess.Popen(
             [*line, f"--checkpoint={checkpoint.absolute()}"],
             cwd=ROOT,
@@ -246,9 +249,22 @@ def measure_own(
             kept.ask_for(sessions, folder)
         agent = DialogueAgent.load(checkpoint)
         compared = kept.compare(sessions, folder, agent)
+        if compared["lost"] or compared["doubled"]:
+            print(*troubles(folder / LOG), sep="\n", file=sys.stderr)
     for name in ("lost", "doubled"):
         compared[name] = max(compared[name], found[name])
     return {**found, **compared}
+
+
+def troubles(log: Path) -> list[str]:
+    """Return what a server warned of, each kind of line once, and how often it came."""
+    found = Counter(
+        line.partition(f" {level} ")[2].strip()
+        for line in read_lines(log)
+        for level in ("WARNING", "ERROR")
+        if f" {level} " in line
+    )
+    return [f"{count}x {line}" for line, count in found.most_common()]
 
 
 @command

@@ -27,8 +27,12 @@ _OVER = b"\xff" * _TURN.size  # in a turn's place, so that no turn is the next o
 Result = TypeVar("Result")
 
 # KEYS: the session's, the user's. ARGV: the turn before ("": none), the value, its milliseconds.
+# No two values are sealed alike, so the same one again is a second attempt: the first one arrived,
+# but its answer did not.
 _PUT = """
-if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return 0 end
+local found = redis.call('GET', KEYS[1]) or ''
+if found == ARGV[2] then return 1 end
+if string.sub(found, 1, 8) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('SADD', KEYS[2], KEYS[1])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
@@ -57,8 +61,11 @@ class RedisState:
                 url,
                 socket_timeout=timeout,
                 socket_connect_timeout=timeout,
-                # once, immediately: a pooled connection may be older than Redis's last start
-                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+                # once, immediately: a pooled connection may be older than Redis's last start, and a
+                # machine that is busy may be late once
+                retry=Retry(
+                    NoBackoff(), 1, supported_errors=(redis.ConnectionError, redis.TimeoutError)
+                ),
             )
         except ValueError:  # its text may quote a password
             raise ValueError(

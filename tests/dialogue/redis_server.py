@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from typing import Self
@@ -70,3 +71,46 @@ def running(*options: str) -> Iterator[RedisServer]:
         yield server
     finally:
         server.stop()
+
+
+class Between:
+    """Stands between a store and Redis, passes on what both say, and may lose Redis's next answer.
+
+    loses: "" for none; "hangs up": the connection is closed instead; "says nothing".
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port, self.loses = port, ""
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._open = contextlib.ExitStack()
+        self.url = f"redis://127.0.0.1:{self._listening.getsockname()[1]}/0"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)  # ends accept(), which close() would not
+        self._listening.close()
+        self._open.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # until it is closed
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(("127.0.0.1", self._port))
+                self._open.enter_context(client)
+                self._open.enter_context(server)
+                for pump in (self._ask, self._answer):
+                    threading.Thread(target=pump, args=(client, server), daemon=True).start()
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while said := client.recv(1 << 16):
+                server.sendall(said)
+
+    def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while answer := server.recv(1 << 16):
+                lost, self.loses = self.loses, ""
+                if lost == "hangs up":
+                    client.shutdown(socket.SHUT_RDWR)
+                elif not lost:
+                    client.sendall(answer)

@@ -12,7 +12,7 @@ from dialogue.state.memory import MemoryState
 from dialogue.state.redis_state import RedisState
 from dialogue.state.sealing import SECONDS, Seal
 
-from .redis_server import needs_redis, running
+from .redis_server import Between, needs_redis, running
 
 ANN = Owner("session 1", "ann")
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -291,6 +291,23 @@ def test_redis_that_hangs_is_not_waited_for_and_then_goes_on(troubled):
         store.get(ANN)
     server.thaw()
     assert store.get(ANN) == b"one"
+
+
+@needs_redis
+@pytest.mark.parametrize("loses", ["hangs up", "says nothing"])
+def test_an_answer_of_redis_that_is_lost_loses_no_turn(troubled, loses):
+    server, _ = troubled
+    between = Between(server.port)
+    store = RedisState(between.url, Seal([b""], seconds=None), timeout=0.2)
+    store.put(ANN, b"one", turn=1)
+    between.loses = loses
+    store.put(ANN, b"two", turn=2)
+    assert between.loses == ""
+    between.loses = loses
+    assert store.get(ANN) == b"two"
+    with pytest.raises(Conflict):
+        store.put(ANN, b"another two", turn=2)
+    between.close()
 
 
 @needs_redis

@@ -98,6 +98,17 @@ def test_memory_is_the_most_there_was_and_how_far_it_moved_in_the_second_half():
     assert load.memory([]) == {"memory_mb": None, "memory_drift": None}
 
 
+def test_what_the_server_warned_of_is_counted_by_kind(tmp_path):
+    line = "2026-01-01 10:00:00,{} {} skill.transaction: a turn is not kept: Redis is full\n"
+    lines = [line.format("001", "ERROR"), line.format("002", "ERROR"), line.format("003", "INFO")]
+    other = "2026-01-01 10:00:00,004 WARNING skill.responder: late\n"
+    (tmp_path / "log").write_text("".join([*lines, other, "no log line\n"]))
+    assert load.troubles(tmp_path / "log") == [
+        "2x skill.transaction: a turn is not kept: Redis is full",
+        "1x skill.responder: late",
+    ]
+
+
 @pytest.mark.slow
 def test_talkers_talk_to_a_server_and_the_last_line_is_json(capsys):
     settings = Settings(verify=False, port=0)
