@@ -2,6 +2,7 @@
 
 utterance -> a fixed answer from safety, of which nothing is added to the history
           -> else an honest sentence, if it asks about the companion itself
+          -> else an apology, if it says that the last reply missed
           -> else the agent's reply to it, rewritten in the form that the model was trained on
 """
 
@@ -12,19 +13,20 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal
 
-from dialogue.identity import WORDINGS, about_itself
+from dialogue import identity, repair
 from dialogue.recognised import as_written
 from dialogue.safety import Level, Play, fixed_answer
 
-Source = Literal["safety", "identity", "agent", "late", "busy"]
+Source = Literal["safety", "identity", "repair", "agent", "late", "busy"]
 
 
 @dataclass(frozen=True)
 class Answer:
     """What is said, what produced it, and the reason for a fixed sentence.
 
-    reason: from safety "offensive" or a topic, from identity what was asked, else "". written: the
-    text that the agent was given. seconds: the time of each stage, in order.
+    reason: from safety "offensive" or a topic, from identity what was asked, from repair how the
+    last reply missed, else "". written: the text that the agent was given. seconds: the time of
+    each stage, in order.
     """
 
     text: str
@@ -49,12 +51,13 @@ def answer(
     locale: str = "",
     safety: Level = "standard",
     play: Play | None = None,
+    said: str = "",
 ) -> Answer:
     """Answer an utterance.
 
     respond: returns the agent's reply to an utterance. note: adds an utterance and a reply to the
     conversation. choose: picks one of several wordings. seed, locale, safety, play: as in
-    dialogue.safety.fixed_answer.
+    dialogue.safety.fixed_answer. said: what the companion said last, "" if nothing.
     """
     begun = perf_counter()
     fixed = fixed_answer(utterance, seed=seed, locale=locale, level=safety, play=play or Play())
@@ -62,10 +65,16 @@ def answer(
         return Answer(
             fixed.text, "safety", fixed.reason, seconds=(("safety", perf_counter() - begun),)
         )
-    written, asked = as_written(utterance), about_itself(utterance)
+    written = as_written(utterance)
+    by: Source = "agent"
+    wordings: Sequence[str] = ()
+    if reason := identity.about_itself(utterance):
+        by, wordings = "identity", identity.WORDINGS[reason]
+    elif reason := repair.trouble(utterance, said):
+        by, wordings = "repair", repair.WORDINGS[reason]
     read = perf_counter()
-    text = choose(WORDINGS[asked]) if asked else respond(written)
-    if asked:
+    text = choose(wordings) if wordings else respond(written)
+    if wordings:
         note(written, text)
-    seconds = (("safety", read - begun), ("note" if asked else "agent", perf_counter() - read))
-    return Answer(text, "identity" if asked else "agent", asked, written, seconds)
+    seconds = (("safety", read - begun), ("note" if wordings else "agent", perf_counter() - read))
+    return Answer(text, by, reason, written, seconds)

@@ -35,6 +35,7 @@ COMMANDS = {
 WHO = {
     "safety": "a fixed answer of safety",
     "identity": "a fixed answer about itself",
+    "repair": "an apology, because the last reply missed",
     "agent": "the model",
 }
 
@@ -58,6 +59,7 @@ class Talk:
             (self.reply,) = self.agent.replies([self._name], [written])
             return self.reply.text
 
+        last = self.answer.text if self.answer else ""
         self.answer = answer(
             utterance,
             respond=respond,
@@ -66,6 +68,7 @@ class Talk:
             seed=utterance,
             safety=self._safety,
             play=self._play,
+            said=last,
         )
         self._play = self._play.after(utterance, about=self.answer.about)
         return self.answer

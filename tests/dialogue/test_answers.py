@@ -2,6 +2,7 @@
 
 import pytest
 
+from dialogue import repair
 from dialogue.answers import answer
 from dialogue.identity import WORDINGS
 from dialogue.safety.answers import CALM, LINES
@@ -58,3 +59,16 @@ def test_the_rest_is_the_agents_in_the_form_that_the_model_has_read(ask):
     assert (given.text, given.by, given.reason) == ("reply to do you like jazz?", "agent", "")
     assert given.written == "do you like jazz?"
     assert [stage for stage, _ in given.seconds] == ["safety", "agent"]
+
+
+def test_a_reply_that_missed_is_apologised_for_and_both_are_noted(ask):
+    given = ask("he will what", said="I'm sure he will.")
+    assert (given.text, given.by, given.reason, given.about) == (
+        repair.WORDINGS["echo"][0],
+        "repair",
+        "echo",
+        "",
+    )
+    assert ask.noted == [("he will what", given.text)]
+    assert ask.asked == []
+    assert ask("he will what", said="Where do you live?").by == "agent"

@@ -10,7 +10,8 @@ const WHY = {
   "asks again": "asks again", "said before, a life": "said before",
 };
 const SOURCES = {
-  safety: "A fixed answer of safety", identity: "A fixed answer about itself", agent: "The model's answer",
+  safety: "A fixed answer of safety", identity: "A fixed answer about itself",
+  repair: "An apology: the last reply missed", agent: "The model's answer",
   late: "No answer in time: a fixed sentence", skill: "The skill itself answered",
 };
 
