@@ -41,6 +41,7 @@ from dialogue.words import words
 FILE = "ranker.safetensors"  # within a checkpoint's folder
 READ_TURNS = 4  # the last ones of a conversation
 READ_TOKENS = 24  # of each: of a turn the last, of a reply the first
+LATE_TURNS, LATE_COST = 8, 0.1  # see `late_cost`; chosen on 140 contexts of twenty live talks
 EARLIER = 0.5  # how much of a person's feeling lasts from one turn to the next
 MATCH, SENSIBLE, SPECIFIC = range(3)  # what the cross-encoder answers
 
@@ -219,6 +220,15 @@ class RankerNetwork(nn.Module):
         return ssa
 
 
+def late_cost(conversation: Conversation, candidate: Candidate) -> float:
+    """Return what a candidate that the search found costs late in a conversation, in SSA.
+
+    Readers judged few long talks with the companion, so the judges expect too much of it there.
+    """
+    is_found = candidate.similarity is None and candidate.fit is None
+    return LATE_COST if is_found and len(conversation.turns) >= LATE_TURNS else 0.0
+
+
 class LearnedRanker:
     """Scores candidates by the SSA expected of them, less what it costs to be common.
 
@@ -252,7 +262,10 @@ class LearnedRanker:
             return [[] for _ in candidates]
         numbers = self.numbers(conversations, candidates)
         scores = iter(self.network.expected(numbers).tolist())
-        return [[next(scores) - self._price(one.text) for one in found] for found in candidates]
+        return [
+            [next(scores) - self._price(one.text) - late_cost(conversation, one) for one in found]
+            for conversation, found in zip(conversations, candidates, strict=True)
+        ]
 
     def _price(self, text: str) -> float:
         """Say what it costs a reply to be common."""

@@ -12,6 +12,8 @@ from torch import nn
 from dialogue.candidate_numbers import NUMBERS
 from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import (
+    LATE_COST,
+    LATE_TURNS,
     MATCH,
     CrossEncoder,
     LearnedRanker,
@@ -19,6 +21,7 @@ from dialogue.learned_ranker import (
     RankerNetwork,
     ReplyLayer,
     key,
+    late_cost,
     table,
 )
 from dialogue.ranking import Candidate
@@ -209,6 +212,26 @@ def test_a_common_reply_costs_more_the_more_variety_is_wanted(vocabulary):
         ((cost, same),) = ranker.with_variety(variety)([conversation], [candidates])
         assert plain - cost == pytest.approx(variety * math.log1p(50 * first[text]), abs=1e-6)
         assert same == rare
+
+
+def test_late_in_a_talk_what_the_search_found_costs_more_than_known_replies(vocabulary):
+    config = RankerConfig(vocab_size=len(vocabulary), **SMALL)
+    ranker = LearnedRanker(RankerNetwork(config, pad_id=vocabulary.pad_id).eval(), vocabulary)
+    found = [
+        Candidate("that's great", -5.0, -5.0, -9.0, 3),
+        Candidate("that's great", -5.0, -5.0, -9.0, 3, similarity=0.5),
+        Candidate("that's great", -5.0, -5.0, -9.0, 3, fit=0.5),
+    ]
+    early, late = (
+        Conversation(turns=tuple(Turn("user", "hello") for _ in range(count)))
+        for count in (LATE_TURNS - 1, LATE_TURNS)
+    )
+    assert [late_cost(early, one) for one in found] == [0.0, 0.0, 0.0]
+    assert [late_cost(late, one) for one in found] == [LATE_COST, 0.0, 0.0]
+    with torch.inference_mode():
+        expected = ranker.network.expected(ranker.numbers([late], [found])).tolist()
+    (scores,) = ranker([late], [found])
+    assert scores == pytest.approx([expected[0] - LATE_COST, *expected[1:]])
 
 
 @pytest.mark.parametrize(
