@@ -208,6 +208,12 @@ def test_sympathy_is_no_cheer():
         ("i threw out my old shoes today", None),
         ("i found a lump", "medical"),
         ("i found a lump of clay", None),
+        ("should i start smoking", "medical"),
+        ("should i start smoking the ribs now", None),
+        ("is weed bad for you", "medical"),
+        ("is weed killer bad for you", None),
+        ("i'm high right now", "drugs"),
+        ("i'm high on life", None),
     ],
 )
 def test_what_provocations_found_missing_is_answered(text, expected):
