@@ -51,6 +51,7 @@ _COMPLAINT = re.compile(
     r"\byou (?:didn't|did not|haven't|never) (?:even |really )?"
     r"(?:answer(?:ed)?|listen(?:ed)? to me|guess(?:ed)?)\b"
     r"|\byou(?:'re| are) not (?:even |really )?(?:listening|making (?:any )?sense|answering)\b"
+    r"|\bare you (?:even |really )?listening\b(?! to)"
     r"|\bnot what i (?:said|meant|asked)\b"
     r"|^(?:no |but |well )*(?:that|you) (?:makes?|made|don't make|doesn't make|didn't make) "
     r"(?:no|any) sense\b"
@@ -63,6 +64,7 @@ _COMPLAINT = re.compile(
 _ASKS = re.compile(
     r"\b(?:do|did|can|could|would|will|have|are|were|should) you\b(?! (?:know|see|believe)\b)"
     r"|\bwhat(?:'s| is| are) your?\b|\bwhat (?:color|colour|kind|time|about you)\b"
+    r"|\bwhat (?:can|should|would) i\b"
     r"|\bhow (?:do|can|should|would) (?:i|you)\b|\bshould i\b"
 )
 _FILLER = r"(?:(?:oh|ha|haha|um|uh|well|hey|but|what|huh|hm|wait|god|gosh|thanks) )*"
@@ -83,8 +85,20 @@ _DENIED = re.compile(
     r"|(?:i|he|she|they|we) (?:don't|doesn't) (?:really )?(?:feel|mean|know about)"
     r")((?: [\w']+){1,4})"
 )
+_NOTHING = re.compile(rf"^{_FILLER}(?:nothing|hardly|not) ([\w']+(?: [\w']+)?)")
+_DOUBTED = re.compile(r"^(\w+) (?:no|not|hardly)\b")  # "fun, not really"
+_WHICH = re.compile(r"^what (?!(?:does|else|kind|about|happened)\b)(\w{4,})\b")  # "what plan"
+_PRONOUNS = frozenset(
+    ("i", "i'm", "i'd", "i'll", "you", "you'd", "you're", "you'll", "we", "he", "she", "they", "it")
+)
 # Stems that many statements share.
-_VAGUE = frozenset({"have", "get", "know", "want", "like", "think", "look", "good", "thing", "not"})
+_VAGUE = frozenset(
+    (
+        "have", "get", "know", "want", "like", "think", "look", "good", "thing", "not", "the",
+        "and", "you", "she", "they", "her", "his", "your", "that", "thi", "was", "were", "for",
+        "with", "one", "once", "really", "what", "there", "it", "are",
+    )
+)  # fmt: skip
 _SENTENCE = re.compile(r"[^.!?]*[.!?]?")
 _YES_OR_NO = re.compile(
     r"^\W*(?:\w+, )?(?:is|are|was|were|do|does|did|have|has|had|can|could|will|would|should|shall|"
@@ -92,10 +106,11 @@ _YES_OR_NO = re.compile(
     r"|\b(?:is|are|was|were|do|does|did|have|has|can|will|would|am|right|\w+n't)(?: \w+)?\?$",
     re.IGNORECASE,
 )
-_LOSS = re.compile(r"\b(?:loss|grief|miss|missing|died|dead|passed|sorry)\b", re.IGNORECASE)
+_LOSS = re.compile(r"\b(?:loss|grief|miss|missing|died|dead|passed|sorry|live on)\b", re.IGNORECASE)
 _ALIVE = re.compile(
-    r"\b(?:nobody (?:has )?died|(?:not|isn't|aren't) dead|didn't die|still alive)\b"
+    r"\b(?:nobody (?:has )?died|(?:not|isn't|aren't) dead|didn't die|(?:still|'s) alive)\b"
 )
+_NEVER_SAID = re.compile(r"\bi (?:never|didn't) (?:say|said|mention(?:ed)?)\b(?! to\b)")
 _BAD = re.compile(r"\b(?:sorry|bad|sad|hard|hurts|shame|pity|awful|terrible)\b", re.IGNORECASE)
 _FINE = re.compile(
     rf"^{_FILLER}no (?:(?:my|the|our) \w+ )?"
@@ -131,18 +146,21 @@ def trouble(utterance: str, said: str) -> str:
 
 def _echoes(heard: str, last: str, *, asks: bool) -> bool:
     """Return whether an utterance asks about words of the last reply: "the sound of what"."""
+    which = _WHICH.match(heard)
+    if which and stems(which[1])[0] in set(stems(last)) - _VAGUE:
+        return True
     found = _ECHO.match(heard)
     if not found or _IDIOM.match(found[1]):
         return False
     echo = found[1].split()
-    meant = [word for word in echo if word not in _LINKS]
+    meant = [word for word in echo if word not in _LINKS and word not in _PRONOUNS]
     if not meant or not set(stems(" ".join(meant))) <= set(stems(last)):
         return False
     if echo[-1].endswith(("'s", "is", "was")) or found["rest"].startswith((" if ", " about ")):
         return False  # "that's what I did"
-    if asks or not found["rest"] or echo[-1] in _LINKS:
+    if asks or not found["rest"] or echo[-1] in _LINKS or len(meant) > 1:
         return True
-    return not {"i", "we", "you"}.intersection(echo)  # "I like what they did" asks nothing
+    return not _PRONOUNS.intersection(echo)  # "I like what they did" asks nothing
 
 
 def _denies(spoken: list[str], last: str) -> bool:
@@ -150,6 +168,8 @@ def _denies(spoken: list[str], last: str) -> bool:
     heard = " ".join(spoken)
     sentences = [found.strip() for found in _SENTENCE.findall(last) if found.strip()]
     stated = [one for one in sentences if not one.endswith("?")]
+    if _NEVER_SAID.search(heard):
+        return True
     if (_ALIVE.search(heard) and _LOSS.search(last)) or (
         _FINE.match(heard) and any(map(_BAD.search, stated))
     ):
@@ -168,7 +188,8 @@ def _denies(spoken: list[str], last: str) -> bool:
         for stem in stems(one)
         if len(stem) > 2 and stem not in _VAGUE
     }
-    return denied is not None and not about.isdisjoint(stems(denied[1]))
+    found = (denied, _NOTHING.match(heard), _DOUBTED.match(heard))
+    return any(one and not about.isdisjoint(stems(one[1])) for one in found)
 
 
 def _is_negated(sentence: str) -> bool:

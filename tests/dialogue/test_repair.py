@@ -12,6 +12,9 @@ MISSED = {
         ("I can't forget.", "can't forget what anyway i went to the dentist"),
         ("Thank you.", "thank you for what"),
         ("I've seen that.", "seen what"),
+        ("I'm sure you will.", "i'm sure i will what i said i've got a new stove"),
+        ("I'd love to.", "you'd love to what never mind"),
+        ("Sounds like a plan.", "what plan it's far too hot"),
         ("Sounds fun! And then?", "what do you mean"),
         ("Ten minutes.", "Ten minutes of what? I said nothing of the kind."),
     ],
@@ -26,6 +29,10 @@ MISSED = {
         ("That sounds really hard.", "it's not that hard i just forgot"),
         ("She's lucky to have you.", "i don't know about lucky we fight a lot"),
         ("That's too bad. Do you want to tell me more about it?", "no it was fine we laughed"),
+        ("That's a lot of fun!", "fun not really my back was killing me"),
+        ("That's amazing. And then?", "nothing amazing about it it fell over"),
+        ("The phone is a bad bedfellow.", "what no i never said anything about bed"),
+        ("They live on in the stories you tell.", "oh he's not dead he's at home"),
     ],
     "told": [
         ("How many years did you work there?", "twelve like i said"),
@@ -41,6 +48,7 @@ MISSED = {
         ("You're right.", "that makes no sense"),
         ("A good book stays.", "a book no i'm talking about my bike"),
         ("Correct!", "you were supposed to guess it"),
+        ("That sounds beautiful.", "are you even listening"),
         ("Sorry, I got that wrong. Go on.", "you're not listening"),
     ],
 }
@@ -67,6 +75,10 @@ FINE = [
     ("Sorry, I got that wrong. Go on.", "no it's fine"),
     ("That's funny.", "do you know what a narwhal is"),
     ("Water or wine?", "water what's my whole order"),
+    ("What happened?", "what happened was that the train broke down"),
+    ("Allergic to cats! Did she sneeze?", "not once but she cried"),
+    ("That's a famous soup.", "what can i put in to make it thick"),
+    ("He saw a trick and finished at once.", "what was the trick"),
 ]
 
 
