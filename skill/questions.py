@@ -24,7 +24,7 @@ REMEMBERED = 6  # none of the last so many questions is repeated before the othe
 GENTLE_TURNS = 3  # for this many turns after a crisis or sorrow there is no small talk
 LEADS = 2  # somebody who asks this many questions in a row is leading the conversation
 QUIET_TURNS = 2  # after this many answers without a question, even a loosely fitting one is asked
-TALKATIVE_WORDS = 6  # somebody who says that many needs no help to talk on
+TALKATIVE_WORDS = 6  # somebody who says that many hardly needs help to talk on
 FLAT_WORDS = 4  # a reply of at most this many words gives people nothing to respond to
 # Greetings and replies such as "okay" have at most this many words. Longer texts are not matched
 # against those patterns, which would take long.
@@ -334,9 +334,11 @@ def follow_up(
     wordings, wait = _fitting(reply, said, heard, about)
     if before.gentle or is_heavy:
         wordings = phrases.ASK_GENTLY
-    talks_on = not about and len(heard.split()) >= TALKATIVE_WORDS and wordings in _LOOSE
+    talks_on = not about and len(heard.split()) >= TALKATIVE_WORDS
+    wait = QUIET_TURNS if talks_on else wait
     # A short reply gives people nothing to take up, so it gets its question at once.
-    if leads or talks_on or (before.quiet < wait and len(said.split()) > FLAT_WORDS):
+    too_soon = before.quiet < wait and (talks_on or len(said.split()) > FLAT_WORDS)
+    if leads or too_soon or (talks_on and wordings in _LOOSE):
         return "", Asking(before.asked, led, min(before.quiet + 1, QUIET_TURNS), gentle)
     # When all wordings of a kind were used lately, the one used longest ago comes again.
     fresh = [wording for wording in wordings if wording not in before.asked]

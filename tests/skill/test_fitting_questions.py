@@ -32,7 +32,7 @@ STATEMENTS = [
         phrases.ASK_ADVICE,
     ),
     ("sounds good to me", "I like it when a plan fits into two words.", phrases.ASK_NEXT),
-    ("there's a wasp nest by our door", "Oh dear. Wasps keep what they have.", phrases.ASK_KINDLY),
+    ("we have a wasp nest", "Oh dear. Wasps keep what they have.", phrases.ASK_KINDLY),
 ]  # fmt: skip
 
 

@@ -160,7 +160,7 @@ def test_a_long_reply_and_one_that_would_repeat_the_question_are_followed_by_one
 
 def test_repeating_says_the_question_again(post, agent):
     agent.reply = "word " * 2000
-    first = post("chat")
+    first = post("chat", said="i like jazz")
     again = post("repeat", attributes=first["sessionAttributes"])
     assert spoken(again) == spoken(first)
     assert spoken(again).endswith("?")
@@ -187,17 +187,21 @@ def test_what_is_remembered_is_small_and_what_does_not_fit_counts_as_nothing(pos
 def test_a_greeting_through_the_whole_skill_ends_with_a_question(post, agent):
     agent.reply = "Hi!"
     envelope = read_request("chat_without_session")
+    envelope["request"]["intent"]["slots"]["raw_input"]["value"] = "hello"
     assert spoken(post(envelope)).endswith("?")
 
 
-def test_who_talks_at_length_is_not_asked_what_fits_anything():
-    def question(utterance, reply="That's how it is, I think, with a laugh and a radio."):
-        return follow_up(reply, utterance, about="", before=Asking(), seed="1")[0]
+def test_who_talks_at_length_is_seldom_asked_and_never_what_fits_anything():
+    def question(utterance, reply="That's how it is, I think, with a laugh and a radio.", quiet=2):
+        return follow_up(reply, utterance, about="", before=Asking(quiet=quiet), seed="1")[0]
 
     assert question("her laugh mostly")
     assert not question("her laugh i think and she always had the radio on in the kitchen")
-    assert question("i went to the lake with my sister and we swam all afternoon"), "about that"
-    assert question("okay"), "somebody at a loss"
+    swam = "i went to the lake with my sister and we swam all afternoon"
+    assert question(swam), "about that"
+    assert not question(swam, quiet=1)
+    assert not question(swam, reply="Nice.", quiet=1)
+    assert question("okay", quiet=0), "somebody at a loss"
     after = follow_up("Right.", "one two three four five six seven eight", about="",
                       before=Asking(quiet=0), seed="1")  # fmt: skip
     assert after == ("", Asking(quiet=1))
