@@ -40,6 +40,11 @@ class Answer:
         """The reason for a fixed answer from safety, or "" if safety gave none."""
         return self.reason if self.by == "safety" else ""
 
+    @property
+    def may_miss(self) -> bool:
+        """Whether the model said it, or an apology did: other answers need none."""
+        return self.by in ("agent", "repair")
+
 
 def answer(
     utterance: str,
@@ -57,7 +62,7 @@ def answer(
 
     respond: returns the agent's reply to an utterance. note: adds an utterance and a reply to the
     conversation. choose: picks one of several wordings. seed, locale, safety, play: as in
-    dialogue.safety.fixed_answer. said: what the companion said last, "" if nothing.
+    dialogue.safety.fixed_answer. said: the companion's last answer if it `may_miss`, else "".
     """
     begun = perf_counter()
     fixed = fixed_answer(utterance, seed=seed, locale=locale, level=safety, play=play or Play())

@@ -41,7 +41,7 @@ from dialogue.words import words
 FILE = "ranker.safetensors"  # within a checkpoint's folder
 READ_TURNS = 4  # the last ones of a conversation
 READ_TOKENS = 24  # of each: of a turn the last, of a reply the first
-LATE_TURNS, LATE_COST = 8, 0.1  # see `late_cost`; chosen on 140 contexts of twenty live talks
+LATE_TEXTS, LATE_COST = 8, 0.1  # see `late_cost`; chosen on 140 contexts of twenty live talks
 EARLIER = 0.5  # how much of a person's feeling lasts from one turn to the next
 MATCH, SENSIBLE, SPECIFIC = range(3)  # what the cross-encoder answers
 
@@ -223,17 +223,18 @@ class RankerNetwork(nn.Module):
 def late_cost(conversation: Conversation, candidate: Candidate) -> float:
     """Return what a candidate that the search found costs late in a conversation, in SSA.
 
-    Readers judged few long talks with the companion, so the judges expect too much of it there.
+    Late is after LATE_TEXTS texts of both speakers. Readers judged few long talks with the
+    companion, so the judges expect too much of it there.
     """
     is_found = candidate.similarity is None and candidate.fit is None
-    return LATE_COST if is_found and len(conversation.turns) >= LATE_TURNS else 0.0
+    return LATE_COST if is_found and len(conversation.turns) >= LATE_TEXTS else 0.0
 
 
 class LearnedRanker:
-    """Scores candidates by the SSA expected of them, less what it costs to be common.
+    """Scores candidates by the SSA expected of them, less what it costs to be common or late.
 
     A reply that comes first in n of a thousand contexts costs variety * log(1 + n). common: that n,
-    by a reply's words (see `key`).
+    by a reply's words (see `key`). What the search found also costs late in a talk: `late_cost`.
     """
 
     needs_blank = False

@@ -1,12 +1,13 @@
 """Repair: notice that the last reply missed, and say so (Schegloff, Jefferson and Sacks 1977).
 
-    "I'm sure she will."            "she will what"                       -> an echo
-    "That's too bad."               "no it was fine she laughs about it"  -> a denial
-    "How long were you there?"      "nine years like i said"              -> it was told
-    "I like the sound of it."       "you didn't answer me"                -> a complaint
+    "I'm sure she will."          "she will what"                        -> an echo
+    "That's too bad."             "no it was great she laughs about it"  -> a denial
+    "How long were you there?"    "nine years like i said"               -> it was told
+    "I like the sound of it."     "you didn't answer me"                 -> a complaint
 
 A model that has missed once tends to miss again, as its own reply misleads it. An apology, and an
-invitation to go on, gets the talk back on its way.
+invitation to go on, gets the talk back on its way. An apology for nothing is worse than none, so
+only what is plain counts.
 """
 
 from __future__ import annotations
@@ -14,23 +15,24 @@ from __future__ import annotations
 import re
 
 from dialogue.recall import stems
+from dialogue.recognised import as_written
 from dialogue.vocabulary import without_marks
 from dialogue.words import words
 
 WORDINGS = {
     "echo": (
-        "Sorry, that made no sense. Please go on.",
-        "Never mind what I said, I lost the thread. Go on.",
-        "Forget that, I got mixed up. Tell me more.",
+        "Sorry, that made no sense. Please tell me more.",
+        "Never mind what I said, I lost the thread. Tell me more.",
+        "Forget that, I got mixed up. Please tell me more.",
     ),
     "denial": (
-        "Sorry, I got that wrong. Go on.",
-        "My mistake, I misunderstood you. Tell me more.",
-        "Then I took that the wrong way, sorry. Please go on.",
+        "Sorry, I got that wrong. Tell me more.",
+        "My mistake, I misunderstood you. Please tell me more.",
+        "Then I took that the wrong way, sorry. Tell me more.",
     ),
     "told": (
-        "You did say that, sorry. Please go on.",
-        "Sorry, you told me, and I missed it. Go on.",
+        "You did say that, sorry. Please tell me more.",
+        "Sorry, you told me, and I missed it. Tell me more.",
         "You're right, you said so. Tell me more.",
     ),
     "complaint": (
@@ -39,158 +41,166 @@ WORDINGS = {
         "Fair enough, that was no answer. Can you say it in other words?",
     ),
 }
+_APOLOGIES = tuple(text for wordings in WORDINGS.values() for text in wordings)
 
-_TOLD = re.compile(
-    r"\b(?:like|as) i (?:just |already )?(?:said|told you)\b"
-    r"|\bi(?:'ve)? (?:just |already )+(?:told you|said (?:that|so|it))\b"
-    r"|^(?:(?:no|well|um|yeah|yes|okay|ok|me|what) )*i (?:just |already )?told you\b"
-    r"|^(?:well |me |what )*(?:but |no )+i (?:just |already )?said\b(?! to\b)"
-    r"|^(?:me|what) i (?:just |already )?said\b"
-)
+_START = r"^(?:(?:oh|ha|haha|um|uh|well|hey|but|what|huh|hm|wait|god|gosh) )*"
 _COMPLAINT = re.compile(
-    r"\byou (?:didn't|did not|haven't|never) (?:even |really )?"
-    r"(?:answer(?:ed)?|listen(?:ed)? to me|guess(?:ed)?)\b"
-    r"|\byou(?:'re| are) not (?:even |really )?(?:listening|making (?:any )?sense|answering)\b"
-    r"|\bare you (?:even |really )?listening\b(?! to)"
-    r"|\bnot what i (?:said|meant|asked)\b"
-    r"|^(?:no |but |well )*(?:that|you) (?:makes?|made|don't make|doesn't make|didn't make) "
-    r"(?:no|any) sense\b"
-    r"|\byou(?:'ve)? (?:misunderstood|misheard|got (?:it|that|me) wrong)\b"
-    r"|\bi asked (?:if|whether|what|how|why|about)? ?(?:you|your)\b"
-    r"|^(?:\w+ ){0,3}(?:i was|i'm|i am) talking about\b"
-    r"|^(?:\w+ )?you were (?:supposed|meant) to\b"
+    r"\byou (?:didn't|did not|haven't) (?:even |really )?answer(?:ed)?(?: me| my question)?$"
+    r"|^(?:\w+ ){0,3}you (?:didn't|did not) (?:even )?answer(?: me| my question)?\b"
+    r"|\byou(?:'re| are) not (?:even |really )?(?:listening|making (?:any )?sense)\b"
+    r"|^are you (?:even|really) listening\b"
+    rf"|{_START}(?:no )?(?:that's|that is|it's) not what i (?:said|meant|asked)\b"
+    rf"|{_START}(?:no )?(?:(?:that|this) makes no|you make no|you're making no|"
+    r"(?:that|this) doesn't make(?: any)?|you don't make(?: any)?) sense\b"
+    rf"|{_START}(?:no )?you (?:misunderstood|misheard|got (?:it|that) wrong)\b"
+    rf"|{_START}(?:no )?(?:\w+ )?i asked (?:if|whether|what|how) you\b"
+    rf"|{_START}(?:\w+ )?you were (?:supposed|meant) to (?:guess|answer|ask)\b"
+    r"|^(?:(?:a|the) )?(?:\w+ )?no i(?:'m| was) talking about\b"
 )
-# "Sorry" does not answer these.
-_ASKS = re.compile(
-    r"\b(?:do|did|can|could|would|will|have|are|were|should) you\b(?! (?:know|see|believe)\b)"
-    r"|\bwhat(?:'s| is| are) your?\b|\bwhat (?:color|colour|kind|time|about you)\b"
-    r"|\bwhat (?:can|should|would) i\b"
-    r"|\bhow (?:do|can|should|would) (?:i|you)\b|\bshould i\b"
+_TOLD = re.compile(
+    r"\blike i (?:just |already )?said\b(?! to\b)"
+    rf"|{_START}(?:no )?(?:yes )?i (?:just |already )+(?:told you|said so)\b"
+    rf"|{_START}(?:no )?i told you (?!(?:to|not|about|that story)\b)"
+    r"|^(?:well |no )?but i (?:just |already )?said\b"
 )
-_FILLER = r"(?:(?:oh|ha|haha|um|uh|well|hey|but|what|huh|hm|wait|god|gosh|thanks) )*"
-_NO = re.compile(
-    rf"^{_FILLER}(?:no|nope|nah)(?: no)* (?:i|it|that|this|he|she|we|they|you|there|the|my|our|his|"
-    r"her|nobody|not)(?:'(?:s|re|m|ve|d))? (?!(?:know|agree|sorry|love|right|okay)\b)"
-)
+_NO_I_SAID = re.compile(rf"{_START}no i said\b")
+_NEVER_SAID = re.compile(rf"{_START}(?:no )?i never said\b")
 _WHAT = re.compile(r"^(?:\w+ )?what (?:are you talking about|do you mean)\b")
-_ECHO = re.compile(r"^((?:[\w']+ ){1,4})what(?!')\b(?P<rest>.*)$")
+_ECHO = re.compile(  # "the sound of what", "she will what i was talking about my boss"
+    r"^((?:[\w']+ ){1,4})what(?: (?:anyway|never mind|i said|i was|i never|i asked|you didn't|"
+    r"that (?:she|he|it|makes))\b.*)?$"
+)
 _IDIOM = re.compile(r"^(?:you know|guess|(?:i )?tell you|so|now|for|and|but|or|no|say) $")
 _LINKS = frozenset(("of", "for", "about", "with", "to", "from", "in", "on", "at", "the", "a", "an"))
-_NEGATION = re.compile(r"^(?:no|not|never|nobody|nothing|cannot|\w+n't|neither)$")
-_DENIED = re.compile(
-    rf"^{_FILLER}(?:no |i suppose |yes |yeah )?(?:"
-    r"(?:i|it|that|this|he|she|they|there|we)"
-    r"(?:(?:'s|'m|'re| is| am| are| was| were| did)(?: really| even)? not"
-    r"| (?:isn't|aren't|wasn't|weren't|didn't))"
-    r"|(?:i|he|she|they|we) (?:don't|doesn't) (?:really )?(?:feel|mean|know about)"
-    r")((?: [\w']+){1,4})"
-)
-_NOTHING = re.compile(rf"^{_FILLER}(?:nothing|hardly|not) ([\w']+(?: [\w']+)?)")
-_DOUBTED = re.compile(r"^(\w+) (?:no|not|hardly)\b")  # "fun, not really"
-_WHICH = re.compile(r"^what (?!(?:does|else|kind|about|happened)\b)(\w{4,})\b")  # "what plan"
 _PRONOUNS = frozenset(
-    ("i", "i'm", "i'd", "i'll", "you", "you'd", "you're", "you'll", "we", "he", "she", "they", "it")
+    (
+        "that",
+        "that's",
+        "this",
+        "i",
+        "i'm",
+        "i'd",
+        "i'll",
+        "you",
+        "you'd",
+        "you're",
+        "you'll",
+        "we",
+        "he",
+        "she",
+        "they",
+        "it",
+    )
+)
+# What an utterance may deny, in its first group.
+_DENIALS = (
+    re.compile(  # "it's not bad", "i'm not hard on myself"
+        rf"{_START}(?:no )?(?:i suppose )?(?:i|it|that|this|he|she|they|we)"
+        r"(?:(?:'s|'m|'re| is| am| are| was| were)(?: really| even)? not"
+        r"| (?:isn't|aren't|wasn't|weren't))(?! (?:just|only|sure)\b)((?: [\w']+){1,4})"
+    ),
+    re.compile(  # "i don't know about lucky", "i don't feel proud"
+        rf"{_START}(?:no )?(?:i suppose )?i don't (?:really )?(?:know about|feel (?!like\b))"
+        r" ?([\w']+)"
+    ),
+    re.compile(r"^nothing (\w+) about (?:it|that)\b"),
+    re.compile(r"^(\w+) (?:no )?not (?:really|exactly|at all)\b"),  # "fun, not really"
 )
 # Stems that many statements share.
 _VAGUE = frozenset(
     (
-        "have", "get", "know", "want", "like", "think", "look", "good", "thing", "not", "the",
+        "have", "get", "know", "want", "like", "think", "look", "thing", "not", "the",
         "and", "you", "she", "they", "her", "his", "your", "that", "thi", "was", "were", "for",
-        "with", "one", "once", "really", "what", "there", "it", "are",
+        "with", "one", "really", "what", "there", "are",
     )
 )  # fmt: skip
-_SENTENCE = re.compile(r"[^.!?]*[.!?]?")
-_YES_OR_NO = re.compile(
-    r"^\W*(?:\w+, )?(?:is|are|was|were|do|does|did|have|has|had|can|could|will|would|should|shall|"
-    r"am|any|anything|anybody|anyone|isn't|aren't|don't|doesn't|didn't|really)\b"
-    r"|\b(?:is|are|was|were|do|does|did|have|has|can|will|would|am|right|\w+n't)(?: \w+)?\?$",
-    re.IGNORECASE,
+_OPPOSITE = re.compile(
+    rf"{_START}no (he|she|it|they|you) (?:isn't|aren't|wasn't|weren't|doesn't|don't|didn't|won't)\b"
 )
-_LOSS = re.compile(r"\b(?:loss|grief|miss|missing|died|dead|passed|sorry|live on)\b", re.IGNORECASE)
+_BAD = re.compile(r"\b(?:too bad|sad|hard|hurts|shame|pity|awful|terrible)\b", re.IGNORECASE)
+_GOOD = re.compile(
+    rf"{_START}no (it|that|he|she|they)(?:'s| is| was|'re| are| were) (?:all |really |very |so )*"
+    r"(?:fine|good|great|lovely|nice|happy|funny|fun)\b"
+)
+_LOSS = re.compile(r"\b(?:loss|grief|miss|missing|died|dead|passed|live on)\b|sorry", re.IGNORECASE)
 _ALIVE = re.compile(
     r"\b(?:nobody (?:has )?died|(?:not|isn't|aren't) dead|didn't die|(?:still|'s) alive)\b"
 )
-_NEVER_SAID = re.compile(r"\bi (?:never|didn't) (?:say|said|mention(?:ed)?)\b(?! to\b)")
-_BAD = re.compile(r"\b(?:sorry|bad|sad|hard|hurts|shame|pity|awful|terrible)\b", re.IGNORECASE)
-_FINE = re.compile(
-    rf"^{_FILLER}no (?:(?:my|the|our) \w+ )?"
-    r"(?:(?:it|that|he|she|they|i|we|is|was|were|are|am|all|really|it's|that's|he's|she's|i'm) )*"
-    r"(?:fine|good|great|lovely|nice|okay|ok|happy|funny|fun)\b"
+_ASKS = re.compile(
+    r"\b(?:do|did|can|could|would|will|have|are|should) (?:you|i)\b(?! know\b)"
+    r"|\b(?:how|what) about you\b"
 )
+# A question at the end that "no" may answer.
+_YES_OR_NO = re.compile(
+    r"(?:^|[.!?] ?)(?!(?:and |so )?(?:what|how|who|where|when|which|why)\b)[^.!?]*\?$",
+    re.IGNORECASE,
+)
+_ABOUT_SAYING = re.compile(r"\b(?:say|said|tell|told|mention|ask|answer)\b[^.!]*\?", re.IGNORECASE)
+_SENTENCE = re.compile(r"[^.!?]*[.!?]?")
+_NEGATED = re.compile(r"\b(?:no|not|never|nobody|nothing|\w+n't|few|hardly|doubt)\b", re.IGNORECASE)
 _ORDER = re.compile(r"don't |do not ", re.IGNORECASE)  # denied by "I'm not", as if it stated it
 
 
 def trouble(utterance: str, said: str) -> str:
     """Return how an utterance says that the last reply missed: a key of WORDINGS, or "".
 
-    said: what the companion said last, "" if nothing.
+    said: the reply, "" if the last words were none of the model's. Questions are never trouble,
+    but for complaints.
     """
-    spoken = words(utterance)
-    heard, last = " ".join(spoken), without_marks(said)
-    if not last or not spoken:
+    heard, last = " ".join(words(utterance)), without_marks(said)
+    if not last or not heard:
         return ""
     if _COMPLAINT.search(heard):
         return "complaint"
-    if any(last in wordings for wordings in WORDINGS.values()):
+    if last.startswith(_APOLOGIES):
         return ""  # one apology is enough
     if _WHAT.search(heard):
         return "echo"
-    if _ASKS.search(heard):
-        return ""
-    if _TOLD.search(heard):
-        return "told"
-    if _echoes(heard, last, asks="what?" in utterance):
+    if _echoes(heard, last):
         return "echo"
-    return "denial" if _denies(spoken, last) else ""
+    exclaims = heard.startswith("what no ")  # which is written with a question mark
+    if (as_written(utterance).endswith("?") and not exclaims) or _ASKS.search(heard):
+        return ""
+    may_be_answer = _YES_OR_NO.search(last) or _ABOUT_SAYING.search(last)
+    if _TOLD.search(heard) or (_NO_I_SAID.match(heard) and not may_be_answer):
+        return "told"
+    if _denies(heard, last) or (_NEVER_SAID.match(heard) and not may_be_answer):
+        return "denial"
+    return ""
 
 
-def _echoes(heard: str, last: str, *, asks: bool) -> bool:
+def _echoes(heard: str, last: str) -> bool:
     """Return whether an utterance asks about words of the last reply: "the sound of what"."""
-    which = _WHICH.match(heard)
-    if which and stems(which[1])[0] in set(stems(last)) - _VAGUE:
-        return True
     found = _ECHO.match(heard)
     if not found or _IDIOM.match(found[1]):
         return False
-    echo = found[1].split()
-    meant = [word for word in echo if word not in _LINKS and word not in _PRONOUNS]
-    if not meant or not set(stems(" ".join(meant))) <= set(stems(last)):
-        return False
-    if echo[-1].endswith(("'s", "is", "was")) or found["rest"].startswith((" if ", " about ")):
-        return False  # "that's what I did"
-    if asks or not found["rest"] or echo[-1] in _LINKS or len(meant) > 1:
-        return True
-    return not _PRONOUNS.intersection(echo)  # "I like what they did" asks nothing
+    meant = [word for word in found[1].split() if word not in _LINKS and word not in _PRONOUNS]
+    return bool(meant) and set(stems(" ".join(meant))) <= set(stems(last))
 
 
-def _denies(spoken: list[str], last: str) -> bool:
-    """Return whether an utterance denies what the last reply states, rather than answer it."""
-    heard = " ".join(spoken)
+def _denies(heard: str, last: str) -> bool:
+    """Return whether an utterance denies what the last reply states."""
     sentences = [found.strip() for found in _SENTENCE.findall(last) if found.strip()]
     stated = [one for one in sentences if not one.endswith("?")]
-    if _NEVER_SAID.search(heard):
+    if not stated:
+        return False
+    if _LOSS.search(last) and _ALIVE.search(heard):
         return True
-    if (_ALIVE.search(heard) and _LOSS.search(last)) or (
-        _FINE.match(heard) and any(map(_BAD.search, stated))
-    ):
-        return True
-    # "No" may agree with "it isn't", and answers "is it".
-    is_clear = not any(map(_is_negated, stated)) and not any(
-        _YES_OR_NO.search(one) for one in sentences if one.endswith("?")
-    )
-    if stated and is_clear and _NO.match(f"{heard} "):
-        return True
-    denied = _DENIED.match(heard)
-    about = {
+    good = _GOOD.match(heard)
+    if good and any(_BAD.search(one) and not _NEGATED.search(one) for one in stated):
+        return good[1] == "it" or not _YES_OR_NO.search(last)
+    opposite, end = _OPPOSITE.match(heard), sentences[-1].lower()
+    if opposite and end in [one.lower() for one in stated] and not _NEGATED.search(end):
+        return opposite[1] in re.split(r"[^a-z]+", end)
+    known = {
         stem
         for one in stated
-        if _ORDER.match(one) or not _is_negated(one)
+        if _ORDER.match(one) or not _NEGATED.search(one)
         for stem in stems(one)
         if len(stem) > 2 and stem not in _VAGUE
     }
-    found = (denied, _NOTHING.match(heard), _DOUBTED.match(heard))
-    return any(one and not about.isdisjoint(stems(one[1])) for one in found)
-
-
-def _is_negated(sentence: str) -> bool:
-    return any(map(_NEGATION.match, words(sentence)))
+    return any(
+        not known.isdisjoint(stems(found[1]))
+        for found in (pattern.match(heard) for pattern in _DENIALS)
+        if found
+    )

@@ -59,7 +59,7 @@ class Talk:
             (self.reply,) = self.agent.replies([self._name], [written])
             return self.reply.text
 
-        last = self.answer.text if self.answer else ""
+        last = self.answer.text if self.answer and self.answer.may_miss else ""
         self.answer = answer(
             utterance,
             respond=respond,

@@ -114,7 +114,13 @@ def yes_or_no(handler_input: HandlerInput, responder: Responder) -> Response:
 def reply(handler_input: HandlerInput, responder: Responder, utterance: str) -> Response:
     """Say the conversation's reply to an utterance, and keep listening."""
     given = responder.reply(handler_input, utterance)
-    return keep_listening(handler_input, given.text, utterance=utterance, about=given.about)
+    return keep_listening(
+        handler_input,
+        given.text,
+        utterance=utterance,
+        about=given.about,
+        may_miss=given.may_miss,
+    )
 
 
 def explain(handler_input: HandlerInput, responder: Responder) -> Response:

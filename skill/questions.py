@@ -4,9 +4,9 @@ An open microphone must not leave people at a loss. After "hello", "okay" or "th
 reply of only a few words, and after two answers in a row without a question, a question is added
 that fits what was said. Otherwise a statement stands alone: most people talk on, and the others
 hear the reprompt, which is a question. Nothing is added to a question, or to a reply that invites
-an answer in other words ("tell me about it"). Somebody who talks at length is not at a loss: only a
-question about what they told is added then, none that fits anything ("what do you think?"). No
-other module adds questions.
+an answer in other words ("tell me about it"). Somebody who talks at length is not at a loss: only
+after two answers without a question is one added then, and none that fits anything ("what do you
+think?"). No other module adds questions.
 """
 
 from __future__ import annotations
@@ -334,11 +334,12 @@ def follow_up(
     wordings, wait = _fitting(reply, said, heard, about)
     if before.gentle or is_heavy:
         wordings = phrases.ASK_GENTLY
-    talks_on = not about and len(heard.split()) >= TALKATIVE_WORDS
-    wait = QUIET_TURNS if talks_on else wait
+    is_long = not about and len(heard.split()) >= TALKATIVE_WORDS
+    tells = is_long and not asks(utterance) and wordings not in _POLITE
+    wait = QUIET_TURNS if tells else wait
     # A short reply gives people nothing to take up, so it gets its question at once.
-    too_soon = before.quiet < wait and (talks_on or len(said.split()) > FLAT_WORDS)
-    if leads or too_soon or (talks_on and wordings in _LOOSE):
+    too_soon = before.quiet < wait and (tells or len(said.split()) > FLAT_WORDS)
+    if leads or too_soon or (is_long and wordings in _LOOSE):
         return "", Asking(before.asked, led, min(before.quiet + 1, QUIET_TURNS), gentle)
     # When all wordings of a kind were used lately, the one used longest ago comes again.
     fresh = [wording for wording in wordings if wording not in before.asked]
@@ -464,6 +465,9 @@ def _count(value: object, limit: int) -> int:
     return min(value, limit) if isinstance(value, int) and value > 0 else 0
 
 
+_POLITE = (  # they follow a greeting, thanks or a goodbye
+    phrases.ASK_HOW_ARE_YOU, phrases.ASK_FIRST, phrases.ASK_OFFER, phrases.ASK_OR_GO_ON,
+)  # fmt: skip
 _LOOSE = (  # they fit whatever was said
     phrases.ASK_ON, phrases.ASK_AGREE, phrases.ASK_RIGHT, phrases.ASK_WHETHER, phrases.ASK_ADVICE,
     phrases.ASK_GENTLY,

@@ -16,7 +16,7 @@ from dialogue.safety import Level
 from dialogue.store import Conversations
 from skill import deadline, phrases
 from skill.background import is_done
-from skill.session import added_question, last_speech, locale, play, request_id, session_id, wording
+from skill.session import added_question, last_reply, locale, play, request_id, session_id, wording
 from skill.transaction import current_transaction
 
 T = TypeVar("T")
@@ -156,7 +156,7 @@ class Responder:
                 locale=locale(handler_input),
                 safety=self._safety,
                 play=play(handler_input),
-                said=last_speech(handler_input),
+                said=last_reply(handler_input),
             )
         except TimeoutError:
             turn.abandon()

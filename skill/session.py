@@ -31,6 +31,7 @@ from skill.speech import ILLEGAL, MAX_CHARACTERS, PAUSE, to_speech
 INTERACTION = "interaction"  # the request attribute that holds the skill's InteractionSettings
 LAST_SPEECH = "last_speech"  # session attribute: what "repeat" reads again
 TURN = "turn"  # session attribute: how often the skill has spoken
+MODEL = "model"  # session attribute: whether the model, or an apology for it, spoke last
 PLAY = "play"  # session attribute: whether a game is being talked about
 MAX_TURN = 1_000_000
 MAX_KEPT = 2 * MAX_CHARACTERS - 100  # characters of a speech; leaves room for an added question
@@ -132,6 +133,16 @@ def last_speech(handler_input: HandlerInput) -> str:
     return said if isinstance(said, str) else ""
 
 
+def last_reply(handler_input: HandlerInput) -> str:
+    """Return what the skill last said if that may have missed, else "".
+
+    Fixed answers do not miss, and after something heavy nothing is apologised for.
+    """
+    attributes = _attributes(handler_input)
+    is_gentle = questions.Asking.read(attributes).gentle > 0
+    return last_speech(handler_input) if attributes.get(MODEL) and not is_gentle else ""
+
+
 def added_question(handler_input: HandlerInput) -> str:
     """Return the question that was added to the last speech, or "" if none was."""
     question = last_speech(handler_input).rpartition(CONTINUED)[2].strip()
@@ -152,14 +163,19 @@ def wording(handler_input: HandlerInput, wordings: Sequence[str]) -> str:
 
 
 def keep_listening(
-    handler_input: HandlerInput, text: str, *, utterance: str = "", about: str = ""
+    handler_input: HandlerInput,
+    text: str,
+    *,
+    utterance: str = "",
+    about: str = "",
+    may_miss: bool = False,
 ) -> Response:
     """Say a text and keep listening; add a question if the text asks none.
 
     With elicited free speech, Alexa puts whole utterances only into a slot that the last response
     elicited, so every response elicits it again.
     utterance: what is being answered. about: why the text is a fixed one; see `follow_up` in
-    skill.questions.
+    skill.questions. may_miss: whether it is the model's.
     """
     # A reply may hold only what cannot be spoken; an open microphone needs words before it.
     if not to_speech(text):
@@ -176,7 +192,8 @@ def keep_listening(
     )
     # The mark keeps the question apart, so that it can be found again, and spoken after a pause.
     text = f"{text[:MAX_KEPT]} {CONTINUED} {question}" if question else text[:MAX_KEPT]
-    return _say(handler_input, text, asking, play(handler_input).after(utterance, about=about))
+    of_game = play(handler_input).after(utterance, about=about)
+    return _say(handler_input, text, asking, of_game, may_miss=may_miss)
 
 
 def say_again(handler_input: HandlerInput) -> Response:
@@ -224,13 +241,19 @@ def _speech(text: str) -> str:
 
 
 def _say(
-    handler_input: HandlerInput, text: str, asking: questions.Asking, of_game: Play
+    handler_input: HandlerInput,
+    text: str,
+    asking: questions.Asking,
+    of_game: Play,
+    *,
+    may_miss: bool = False,
 ) -> Response:
     speech = _speech(text)
     reprompt = wording(
         handler_input, phrases.REPROMPT_GENTLY if asking.gentle else phrases.REPROMPT
     )
     kept = {LAST_SPEECH: ILLEGAL.sub(" ", text), TURN: _turn(handler_input) + 1, **asking.written()}
+    kept |= {MODEL: True} if may_miss else {}
     _keep(handler_input, kept | ({PLAY: of_game.written()} if of_game.turns else {}))
     builder = handler_input.response_builder.speak(speech).ask(to_speech(reprompt))
     interaction = interaction_of(handler_input)

@@ -21,7 +21,7 @@ from dialogue.bounded import SECONDS
 from dialogue.state import ENDED, ENDED_SECONDS, Conflict, Owner, Refused, Unreachable, digest
 from dialogue.state.sealing import Seal
 
-TIMEOUT_SECONDS = 0.5  # for a connection, and for an answer: somebody is waiting
+TIMEOUT_SECONDS = 0.35  # of each of two attempts: somebody is waiting
 _TURN = struct.Struct(">Q")
 _OVER = b"\xff" * _TURN.size  # in a turn's place, so that no turn is the next one
 Result = TypeVar("Result")

@@ -13,7 +13,7 @@ from dialogue.candidate_numbers import NUMBERS
 from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import (
     LATE_COST,
-    LATE_TURNS,
+    LATE_TEXTS,
     MATCH,
     CrossEncoder,
     LearnedRanker,
@@ -224,7 +224,7 @@ def test_late_in_a_talk_what_the_search_found_costs_more_than_known_replies(voca
     ]
     early, late = (
         Conversation(turns=tuple(Turn("user", "hello") for _ in range(count)))
-        for count in (LATE_TURNS - 1, LATE_TURNS)
+        for count in (LATE_TEXTS - 1, LATE_TEXTS)
     )
     assert [late_cost(early, one) for one in found] == [0.0, 0.0, 0.0]
     assert [late_cost(late, one) for one in found] == [LATE_COST, 0.0, 0.0]
