@@ -60,6 +60,7 @@ THINK, TURNS = 4.0, 8  # seconds before each utterance; utterances in a conversa
 MOST_WORDS = 20  # in an utterance: nobody makes speeches to a device
 START_SECONDS, STOP_SECONDS, SAMPLE_SECONDS = 300.0, 30, 1.0
 LOG = "server.log"  # in the folder that the server shares
+WARNED = re.compile(r" (?:WARNING|ERROR) (.*)")
 INTENTS = re.compile(r'^skill_request_seconds_count\{type="IntentRequest"\} (\S+)', re.MULTILINE)
 
 
@@ -249,20 +250,20 @@ def measure_own(
             kept.ask_for(sessions, folder)
         agent = DialogueAgent.load(checkpoint)
         compared = kept.compare(sessions, folder, agent)
+        for name in ("lost", "doubled"):
+            compared[name] = max(compared[name], found[name])
         if compared["lost"] or compared["doubled"]:
-            print(*troubles(folder / LOG), sep="\n", file=sys.stderr)
-    for name in ("lost", "doubled"):
-        compared[name] = max(compared[name], found[name])
+            for line in troubles(folder / LOG):
+                print(line, file=sys.stderr)
     return {**found, **compared}
 
 
 def troubles(log: Path) -> list[str]:
     """Return what a server warned of, each kind of line once, and how often it came."""
     found = Counter(
-        line.partition(f" {level} ")[2].strip()
-        for line in read_lines(log)
-        for level in ("WARNING", "ERROR")
-        if f" {level} " in line
+        re.sub(r"request '[^']*'", "a request", warned[1])
+        for warned in map(WARNED.search, read_lines(log))
+        if warned
     )
     return [f"{count}x {line}" for line, count in found.most_common()]
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from app import Settings, create_app
-from dialogue import identity
+from dialogue import identity, repair
 from dialogue.agent import DialogueAgent
 from dialogue.batching import Busy
 from dialogue.safety import answers
@@ -339,3 +339,25 @@ def test_an_observer_is_told_what_answered_each_request():
         ("agent", ""),
         ("safety", "crisis"),
     ]
+
+
+def test_a_reply_of_the_model_that_missed_is_apologised_for(talk, agent):
+    heard = talk(
+        agent, [("my sister has a new boss", "I'm sure she will."), ("she will what", "no")]
+    )
+    assert heard[1] in repair.WORDINGS["echo"]
+
+
+def test_nothing_fixed_is_apologised_for(talk, agent):
+    """Somebody in a crisis who says "no, it's not bad to die" must not hear "I got that wrong"."""
+    denial = "no it's not bad"
+    fixed = talk(agent, [("i want to die", ""), (denial, "The agent's own.")])
+    assert fixed[1].startswith("The agent's own.")
+    named = talk(agent, [("what's your name", ""), ("i'm chatty friend what", "The agent's own.")])
+    assert named[1].startswith("The agent's own.")
+    # Nor in the turns after a crisis, when the model has spoken again.
+    gently = talk(
+        agent, [("i want to die", ""), ("i don't know", "That's bad."), (denial, "Mine.")]
+    )
+    assert gently[2].startswith("Mine.")
+    assert talk(agent, [("it rains", "That's bad."), (denial, "x")])[1] in repair.WORDINGS["denial"]

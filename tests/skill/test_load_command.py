@@ -101,11 +101,12 @@ def test_memory_is_the_most_there_was_and_how_far_it_moved_in_the_second_half():
 def test_what_the_server_warned_of_is_counted_by_kind(tmp_path):
     line = "2026-01-01 10:00:00,{} {} skill.transaction: a turn is not kept: Redis is full\n"
     lines = [line.format("001", "ERROR"), line.format("002", "ERROR"), line.format("003", "INFO")]
-    other = "2026-01-01 10:00:00,004 WARNING skill.responder: late\n"
-    (tmp_path / "log").write_text("".join([*lines, other, "no log line\n"]))
+    late = "2026-01-01 10:00:00,004 WARNING skill.responder: request '{}': no reply (ERROR )\n"
+    lines += [late.format("a"), late.format("b"), late.format("c")]
+    (tmp_path / "log").write_text("".join([*lines, "no log line\n"]))
     assert load.troubles(tmp_path / "log") == [
+        "3x skill.responder: a request: no reply (ERROR )",
         "2x skill.transaction: a turn is not kept: Redis is full",
-        "1x skill.responder: late",
     ]
 
 
