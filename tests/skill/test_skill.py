@@ -333,7 +333,7 @@ def test_without_a_session_nothing_is_kept_and_no_two_talk_in_one_conversation(p
 
 def test_attributes_that_are_not_ours_do_not_go_back(post):
     answer = post("chat", attributes={"other": "x" * 50_000, "last_speech": ["odd"]})
-    assert set(answer["sessionAttributes"]) == {"last_speech", "turn", "asked", "quiet"}
+    assert set(answer["sessionAttributes"]) == {"last_speech", "turn", "model", "asked", "quiet"}
     assert spoken(post("repeat", attributes={"last_speech": ["odd"]})) in phrases.NOTHING_TO_REPEAT
     assert post("session_ended", attributes={"other": "x"})["sessionAttributes"] == {}
 
