@@ -45,8 +45,7 @@ _APOLOGIES = tuple(text for wordings in WORDINGS.values() for text in wordings)
 
 _START = r"^(?:(?:oh|ha|haha|um|uh|well|hey|but|what|huh|hm|wait|god|gosh) )*"
 _COMPLAINT = re.compile(
-    r"\byou (?:didn't|did not|haven't) (?:even |really )?answer(?:ed)?(?: me| my question)?$"
-    r"|^(?:\w+ ){0,3}you (?:didn't|did not) (?:even )?answer(?: me| my question)?\b"
+    r"^(?:[\w']+ ){0,4}you (?:didn't|did not|haven't) (?:even |really )?answer(?:ed)?\b"
     r"|\byou(?:'re| are) not (?:even |really )?(?:listening|making (?:any )?sense)\b"
     r"|^are you (?:even|really) listening\b"
     rf"|{_START}(?:no )?(?:that's|that is|it's) not what i (?:said|meant|asked)\b"
@@ -154,9 +153,7 @@ def trouble(utterance: str, said: str) -> str:
         return "complaint"
     if last.startswith(_APOLOGIES):
         return ""  # one apology is enough
-    if _WHAT.search(heard):
-        return "echo"
-    if _echoes(heard, last):
+    if _WHAT.match(heard) or _echoes(heard, last):
         return "echo"
     exclaims = heard.startswith("what no ")  # which is written with a question mark
     if (as_written(utterance).endswith("?") and not exclaims) or _ASKS.search(heard):

@@ -39,6 +39,7 @@ MISSED = {
         ("What's her name?", "i told you it's rose"),
         ("A short message might help.", "but i said she won't read my messages"),
         ("Have you seen it?", "i just told you i saw it today"),
+        ("Which one is it?", "i already told you the red one"),
         ("Missing somebody means they mattered.", "no i said he's alive"),
     ],
     "complaint": [
@@ -50,6 +51,8 @@ MISSED = {
         ("A good book stays.", "a book no i'm talking about my bike"),
         ("Correct!", "you were supposed to guess it"),
         ("That sounds beautiful.", "are you even listening"),
+        ("I like the sound of it.", "the sound of what you haven't answered me"),
+        ("Sounds like a plan.", "no you misunderstood me"),
         ("Sorry, I got that wrong. Tell me more.", "you're not listening"),
     ],
 }

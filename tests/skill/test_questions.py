@@ -202,6 +202,11 @@ def test_who_talks_at_length_is_seldom_asked_and_never_what_fits_anything():
     assert not question(swam, quiet=1)
     assert not question(swam, reply="Nice.", quiet=1)
     assert question("okay", quiet=0), "somebody at a loss"
+    for polite, reply in (
+        ("hello there it's nice to see you my friend", "Hello!"),
+        ("thank you so much for being here tonight", "You're welcome."),
+    ):
+        assert question(polite, reply, quiet=0), polite
     after = follow_up("Right.", "one two three four five six seven eight", about="",
                       before=Asking(quiet=0), seed="1")  # fmt: skip
     assert after == ("", Asking(quiet=1))
