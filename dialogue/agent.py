@@ -196,6 +196,15 @@ class DialogueAgent:
         other._observe = observe
         return other
 
+    def free_weights(self) -> None:
+        """Free the model's weights if it was laid out apart from them: it can only talk then.
+
+        A ranker of the user's own may read them, so they are kept for one.
+        """
+        if self.prepared.is_apart and ":" not in self.decode_config.ranker:
+            _ = self.fingerprint  # which is made from them
+            self.model.to(torch.device("meta"))
+
     @cached_property
     def fingerprint(self) -> str:
         """Digits that no other model has, to know its histories by; from all of its weights."""

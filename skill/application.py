@@ -105,6 +105,7 @@ def load_agent(
         trial.converse(agent)
     except ValueError as error:
         raise ValueError(f"{settings.checkpoint} holds no model to talk with: {error}") from None
+    agent.free_weights()
     return agent.with_observer(observe)
 
 

@@ -305,6 +305,7 @@ class PreparedModel(Generic[State]):
     A step comes in two halves, so that many tokens can share the output layer: `read` takes a token
     (R,) into the state and returns the output (R, ...) after it, which is not to be overwritten;
     `log_probs` maps outputs to the log-probabilities (R, V) of the next token, in a new tensor.
+    is_apart: it has weights of its own, so the model's may be freed.
     """
 
     encode_turn: Callable[[Tensor, Tensor, Any], Any]
@@ -312,6 +313,7 @@ class PreparedModel(Generic[State]):
     read: Callable[[Tensor, State], tuple[Tensor, State]]
     log_probs: Callable[[Tensor], Tensor] = unchanged
     precision: str = "fp32"  # of the output layer
+    is_apart: bool = False
 
     def step(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token per row, and return the log-probabilities of the next, as Model.step."""

@@ -51,6 +51,46 @@ class HREDState:
         )
 
 
+@dataclass(frozen=True)
+class Hearing:
+    """The half of the model that hears: as it is trained, or laid out for talking."""
+
+    embedding: nn.Embedding
+    embed: Callable[[Tensor], Tensor]
+    encoders: Sequence[GRU | PreparedGRU]
+    context: GRU | PreparedGRU
+
+    @torch.no_grad()
+    def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
+        """Update the history with one utterance, as HRED.encode_turn."""
+        check_ids(token_ids, self.embedding)
+        vectors = self.utterance_vectors(token_ids, lengths)  # (N, U)
+        if history is None:
+            history = vectors.new_zeros(len(vectors), self.context.hidden_size)
+        return self.context.step(self.context.gates(vectors), history)
+
+    def utterance_vectors(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Encode utterances: (M, T), lengths (M,) -> (M, U), the last state of each direction.
+
+        token_ids may be on the CPU: they are sent to where the model is.
+        """
+        device = self.embedding.weight.device
+        forwards = pack(token_ids, lengths)
+        sizes = forwards.batch_sizes.tolist()
+        last = moved(last_positions(forwards, lengths), device)  # (M,)
+        orders = [forwards]
+        if len(self.encoders) == 2:
+            at = torch.arange(token_ids.shape[1], device=token_ids.device)
+            reverse = (lengths.to(token_ids.device)[:, None] - 1 - at).clamp_min(0)  # (M, T)
+            orders.append(pack(token_ids.gather(1, reverse), lengths))
+        vectors = []
+        for encoder, packed in zip(self.encoders, orders, strict=True):
+            gates = encoder.gates(self.embed(moved(packed.data, device)))
+            start = gates.new_zeros(sizes[0], encoder.hidden_size)
+            vectors.append(encoder(gates, sizes, start).index_select(0, last))
+        return torch.cat(vectors, dim=-1)
+
+
 class HRED(Configured, nn.Module):
     """Serban's model, with one embedding for reading and writing (tied) and its four calls."""
 
@@ -103,7 +143,7 @@ class HRED(Configured, nn.Module):
 
         token_ids (N, T) end with </s>; lengths (N,). Raises ValueError on a token id out of range.
         """
-        return self._encode_turn(token_ids, lengths, history, self._encoders(), self.context)
+        return self._hearing().encode_turn(token_ids, lengths, history)
 
     @torch.no_grad()
     def start(self, history: Tensor) -> HREDState:
@@ -130,10 +170,10 @@ class HRED(Configured, nn.Module):
         initial = lay_out(self.initial.weight, self.initial.bias, precision="fp32")
         no_bias = torch.zeros_like(self.decoder.bias_input)
         context_gates = lay_out(self.context_gates.weight, no_bias, precision="fp32")
-        decoder = PreparedGRU(self.decoder)
+        decoder, hearing = PreparedGRU(self.decoder), self._prepared_hearing()
         every = torch.arange(self.embedding.num_embeddings, device=no_bias.device)
         folded = len(every) * no_bias.nbytes <= FOLDED_BYTES
-        table = decoder.gates(self._embed(every)) if folded else None
+        table = decoder.gates(hearing.embed(every)) if folded else None
         if table is not None and precision != "fp32":
             table = table.half()  # half the memory; finer than the output layer in any precision
 
@@ -143,26 +183,37 @@ class HRED(Configured, nn.Module):
         @torch.no_grad()
         def read(token_ids: Tensor, state: HREDState) -> tuple[Tensor, HREDState]:
             gates = (
-                decoder.gates(self._embed(token_ids))
+                decoder.gates(hearing.embed(token_ids))
                 if table is None
                 else table.index_select(0, token_ids).float()
             )
             hidden = decoder.step(gates.add_(state.context_gates), state.hidden)
             return hidden, HREDState(hidden, state.context_gates)
 
-        return PreparedModel(self._prepared_hearing(), start, read, log_probs, precision)
+        # On CUDA turns are heard as they are, as cuDNN runs a whole turn at once.
+        is_apart = not self.embedding.weight.is_cuda
+        hear = hearing.encode_turn if is_apart else self.encode_turn
+        return PreparedModel(hear, start, read, log_probs, precision, is_apart)
 
-    def _prepared_hearing(self) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-        """Return `encode_turn` laid out; on CUDA as it is, as cuDNN runs a whole turn at once."""
-        if self.embedding.weight.is_cuda:
-            return self.encode_turn
-        encoders, context = [*map(PreparedGRU, self._encoders())], PreparedGRU(self.context)
+    def _hearing(self) -> Hearing:
+        return Hearing(
+            self.embedding,
+            lambda token_ids: self.dropout(self._embed(token_ids)),
+            cast("Sequence[GRU]", self.encoder),
+            self.context,
+        )
 
-        @torch.no_grad()
-        def encode_turn(token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
-            return self._encode_turn(token_ids, lengths, history, encoders, context)
-
-        return encode_turn
+    def _prepared_hearing(self) -> Hearing:
+        """Return what hears, laid out; it does not need this module."""
+        weight = self.embedding.weight.detach()
+        embedding = nn.Embedding.from_pretrained(weight)  # type: ignore[no-untyped-call]
+        scale = self.embedding_scale
+        return Hearing(
+            embedding,
+            lambda token_ids: embedding(token_ids) * scale,
+            [PreparedGRU(cast("GRU", encoder)) for encoder in self.encoder],
+            PreparedGRU(self.context),
+        )
 
     def _prepared_output(self, precision: str) -> tuple[Callable[[Tensor], Tensor], str]:
         """Return hidden (R, H) -> log-probabilities (R, V), and the precision "auto" came to."""
@@ -247,46 +298,6 @@ class HRED(Configured, nn.Module):
         vectors: Tensor = self.embedding(token_ids) * self.embedding_scale
         return vectors
 
-    def _encoders(self) -> list[GRU]:
-        return cast("list[GRU]", list(self.encoder))
-
-    def _encode_turn(
-        self,
-        token_ids: Tensor,
-        lengths: Tensor,
-        history: Tensor | None,
-        encoders: Sequence[GRU | PreparedGRU],
-        context: GRU | PreparedGRU,
-    ) -> Tensor:
-        check_ids(token_ids, self.embedding)
-        vectors = self._utterance_vectors(token_ids, lengths, encoders)  # (N, U)
-        if history is None:
-            history = self.empty_history(len(vectors))
-        return context.step(context.gates(vectors), history)
-
-    def _utterance_vectors(
-        self, token_ids: Tensor, lengths: Tensor, encoders: Sequence[GRU | PreparedGRU]
-    ) -> Tensor:
-        """Encode utterances: (M, T), lengths (M,) -> (M, U), the last state of each direction.
-
-        token_ids may be on the CPU: they are sent to where the model is.
-        """
-        device = self.embedding.weight.device
-        forwards = pack(token_ids, lengths)
-        sizes = forwards.batch_sizes.tolist()
-        last = moved(last_positions(forwards, lengths), device)  # (M,)
-        orders = [forwards]
-        if len(encoders) == 2:
-            at = torch.arange(token_ids.shape[1], device=token_ids.device)
-            reverse = (lengths.to(token_ids.device)[:, None] - 1 - at).clamp_min(0)  # (M, T)
-            orders.append(pack(token_ids.gather(1, reverse), lengths))
-        vectors = []
-        for encoder, packed in zip(encoders, orders, strict=True):
-            gates = encoder.gates(self.dropout(self._embed(moved(packed.data, device))))
-            start = gates.new_zeros(sizes[0], encoder.hidden_size)
-            vectors.append(encoder(gates, sizes, start).index_select(0, last))
-        return torch.cat(vectors, dim=-1)
-
     def _history_before(self, batch: Batch, plan: Batch) -> Tensor:
         """Return what was said before each utterance as history vectors: (M, C).
 
@@ -305,7 +316,7 @@ class HRED(Configured, nn.Module):
         packed = pack(table, turns[going_on] - 1)
         heard = packed.data  # (P',): utterances in the order of the context GRU
         token_ids, lengths = plan.encoder_input or (plan.token_ids, plan.lengths)
-        vectors = self._utterance_vectors(token_ids[heard], lengths[heard], self._encoders())
+        vectors = self._hearing().utterance_vectors(token_ids[heard], lengths[heard])
         sizes = packed.batch_sizes.tolist()
         start = begin[moved(going_on.nonzero().squeeze(1)[packed.sorted_indices], device)]
         after = self.context(self.context.gates(self.dropout(vectors)), sizes, start)

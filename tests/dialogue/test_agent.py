@@ -1,5 +1,6 @@
 """How an agent talks: replies, histories, threads, and loading it from files."""
 
+import copy
 import threading
 import time
 from dataclasses import replace
@@ -149,6 +150,46 @@ def test_a_forgotten_conversation_begins_anew(agent, store):
 def test_whatever_is_said_gets_a_reply_in_words(agent, utterance):
     (reply,) = agent.respond(["a"], [utterance])
     assert words(reply)
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_weights_that_are_only_laid_out_talk_as_before(talker, precision):
+    given = copy.deepcopy(talker)
+    agent = DialogueAgent(given, precision=precision)
+    before, named = agent.respond(["a"], ["do you like music?"]), agent.fingerprint
+    agent.free_weights()
+    assert all(weight.is_meta for weight in given.model.parameters())
+    assert agent.respond(["b"], ["do you like music?"]) == before
+    assert agent.fingerprint == named
+
+
+def test_weights_are_named_before_they_are_freed(talker):
+    agent = DialogueAgent(copy.deepcopy(talker))
+    agent.free_weights()
+    assert agent.fingerprint == DialogueAgent(talker).fingerprint
+
+
+def test_weights_are_kept_for_what_may_read_them(talker):
+    given = copy.deepcopy(talker)
+    own = DialogueAgent(given, decode=DecodeConfig(ranker="tests.dialogue.test_agent:First"))
+    own.free_weights()
+    not_apart = DialogueAgent(given)
+    not_apart.prepared = replace(not_apart.prepared, is_apart=False)
+    not_apart.free_weights()
+    assert not any(weight.is_meta for weight in given.model.parameters())
+
+
+class First:
+    """A ranker of the user's own: it leaves the candidates as they come."""
+
+    def __init__(self, checkpoint, decode):
+        pass
+
+    def __call__(self, conversations, candidates):
+        return [[-place for place, _ in enumerate(found)] for found in candidates]
 
 
 # --- histories -----------------------------------------------------------------------------------
