@@ -24,7 +24,7 @@ from dialogue.identity import OWN_NAME
 from dialogue.safety import Play
 from dialogue.seeded_choice import pick
 from dialogue.vocabulary import CONTINUED
-from skill import phrases, questions
+from skill import fitting_questions, phrases, questions
 from skill.interaction_settings import InteractionSettings
 from skill.speech import ILLEGAL, MAX_CHARACTERS, PAUSE, to_speech
 
@@ -181,7 +181,7 @@ def keep_listening(
     if not to_speech(text):
         text = wording(handler_input, phrases.NOT_HEARD)
     # A model's reply may lack its question mark.
-    if "?" not in text and questions.asks(text):
+    if "?" not in text and fitting_questions.asks(text):
         text = f"{text.rstrip(' .!,')}?"
     question, asking = questions.follow_up(
         text,

@@ -3,7 +3,7 @@
 import pytest
 
 from dialogue.safety import answers
-from skill import phrases, questions
+from skill import fitting_questions, phrases, questions
 from skill.questions import Asking, follow_up
 
 from .conftest import read_request, spoken
@@ -60,7 +60,7 @@ def test_a_question_without_its_mark_gets_the_mark_and_no_second_question(
     ["what a day", "when i was young i had a dog", "have a good one then", "that is what it is"],
 )
 def test_what_only_begins_like_a_question_is_a_statement(reply):
-    assert not questions.asks(reply)
+    assert not fitting_questions.asks(reply)
 
 
 def test_no_question_comes_again_within_three_turns(talk, agent):
