@@ -31,8 +31,9 @@ from dialogue.agent import DialogueAgent
 from dialogue.command_line import add_device, add_model, check_writable_file, command
 from dialogue.config import DecodeConfig
 from dialogue.device import choose_device
-from dialogue.learned_ranker import LearnedRanker, RankerConfig, RankerNetwork
+from dialogue.learned_ranker import LearnedRanker
 from dialogue.models.transformer import Transformer
+from dialogue.ranker_network import RankerConfig, RankerNetwork
 from dialogue.ranking import LikelihoodRanker, Ranker, RecallRanker
 from dialogue.vocabulary import Vocabulary
 from training import corpora

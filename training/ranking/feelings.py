@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from dialogue.feelings import HEARD, SAID, Feelings
-from dialogue.learned_ranker import READ_TOKENS, table
+from dialogue.ranker_network import READ_TOKENS, table
 from dialogue.vocabulary import Vocabulary
 from training.corpora.transcript import Transcript
 

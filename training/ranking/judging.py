@@ -17,7 +17,8 @@ from tqdm import tqdm
 from dialogue import learned_ranker
 from dialogue.agent import DialogueAgent
 from dialogue.conversation import Conversation, Turn
-from dialogue.learned_ranker import LearnedRanker, RankerNetwork
+from dialogue.learned_ranker import LearnedRanker
+from dialogue.ranker_network import RankerNetwork
 from dialogue.ranking import Candidate, Ranker
 from training.reading.contexts import as_heard
 from training.reading.judgements import Judged

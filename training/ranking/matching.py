@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from dialogue.atomic_file import replace_file
-from dialogue.learned_ranker import (
+from dialogue.ranker_network import (
     MATCH,
     READ_TOKENS,
     READ_TURNS,

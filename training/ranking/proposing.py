@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from dialogue.agent import DialogueAgent
 from dialogue.decoding.search import search
-from dialogue.learned_ranker import READ_TOKENS, table
 from dialogue.models import History
+from dialogue.ranker_network import READ_TOKENS, table
 from training.ranking.matching import Ids, Pair
 
 T = TypeVar("T")

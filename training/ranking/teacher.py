@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dialogue.conversation import Conversation
-from dialogue.learned_ranker import READ_TOKENS, READ_TURNS
 from dialogue.models.transformer import Transformer
+from dialogue.ranker_network import READ_TOKENS, READ_TURNS
 from dialogue.ranking import Candidate, Ranker
 from dialogue.vocabulary import Vocabulary, without_marks
 from training.data.batches import collate

@@ -3,7 +3,7 @@
 import torch
 
 from dialogue.feelings import HEARD, SAID, Feelings
-from dialogue.learned_ranker import READ_TOKENS, table
+from dialogue.ranker_network import READ_TOKENS, table
 from training.corpora.transcript import Transcript
 from training.ranking import feelings
 

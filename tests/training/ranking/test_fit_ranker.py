@@ -11,13 +11,10 @@ from dialogue.agent import DialogueAgent
 from dialogue.checkpoint import Checkpoint
 from dialogue.config import DecodeConfig, ModelConfig
 from dialogue.conversation import Conversation, Turn
-from dialogue.learned_ranker import (
-    LearnedRanker,
-    RankerConfig,
-    RankerNetwork,
-)
+from dialogue.learned_ranker import LearnedRanker
 from dialogue.models.hred import HRED
 from dialogue.models.transformer import Transformer
+from dialogue.ranker_network import RankerConfig, RankerNetwork
 from dialogue.ranking import ranker_of
 from training import fit_ranker
 from training.corpora.transcript import split_of

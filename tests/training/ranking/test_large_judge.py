@@ -9,8 +9,8 @@ import torch
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
-from dialogue.learned_ranker import SENSIBLE, CrossEncoder, RankerConfig
 from dialogue.models.transformer import Transformer
+from dialogue.ranker_network import SENSIBLE, CrossEncoder, RankerConfig
 from training.ranking import matching, proposing, teacher
 from training.ranking.matching import Pair
 from training.ranking.teacher import LargeJudge

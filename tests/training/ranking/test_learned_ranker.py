@@ -14,14 +14,16 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import (
     LATE_COST,
     LATE_TEXTS,
+    LearnedRanker,
+    key,
+    late_cost,
+)
+from dialogue.ranker_network import (
     MATCH,
     CrossEncoder,
-    LearnedRanker,
     RankerConfig,
     RankerNetwork,
     ReplyLayer,
-    key,
-    late_cost,
     table,
 )
 from dialogue.ranking import Candidate
