@@ -4,6 +4,7 @@
     "That's too bad."             "no it was great she laughs about it"  -> a denial
     "How long were you there?"    "nine years like i said"               -> it was told
     "I like the sound of it."     "you didn't answer me"                 -> a complaint
+    "Then I'd sleep."             "ha you just told me you don't sleep"  -> a contradiction
 
 A model that has missed once tends to miss again, as its own reply misleads it. An apology, and an
 invitation to go on, gets the talk back on its way. An apology for nothing is worse than none, so
@@ -40,6 +41,11 @@ WORDINGS = {
         "Sorry, I lost the thread, and I'm only a small program. What should I know?",
         "Fair enough, that was no answer. Can you say it in other words?",
     ),
+    "contradiction": (
+        "You caught me, that doesn't add up. Please tell me more.",
+        "True, I contradict myself, and I'm only a small program. Tell me more.",
+        "You're right, I said something else before. Tell me more.",
+    ),
 }
 _APOLOGIES = tuple(text for wordings in WORDINGS.values() for text in wordings)
 
@@ -55,19 +61,29 @@ _COMPLAINT = re.compile(
     rf"|{_START}(?:no )?(?:\w+ )?i asked (?:if|whether|what|how) you\b"
     rf"|{_START}(?:\w+ )?you were (?:supposed|meant) to (?:guess|answer|ask)\b"
     r"|^(?:(?:a|the) )?(?:\w+ )?no i(?:'m| was) talking about\b"
+    r"|\bbut i (?:wanted|asked) to know\b"
+)
+_CONTRADICTION = re.compile(
+    rf"{_START}(?:but you|(?:a (?:minute|moment|second) ago you|you just)(?: just)?) "
+    r"(?:just )?(?:said|told me) (?:that )?(?:you|i|he|she|they|we|there|yes|no)\b"
 )
 _TOLD = re.compile(
     r"\blike i (?:just |already )?said\b(?! to\b)"
     rf"|{_START}(?:no )?(?:yes )?i (?:just |already )+(?:told you|said so)\b"
     rf"|{_START}(?:no )?i told you (?!(?:to|not|about|that story)\b)"
     r"|^(?:well |no )?but i (?:just |already )?said\b"
+    r"|\bi(?:'ve| have)? (?:just |already )?told you (?:that|this|already)$"
 )
 _NO_I_SAID = re.compile(rf"{_START}no i said\b")
 _NEVER_SAID = re.compile(rf"{_START}(?:no )?i never said\b")
 _WHAT = re.compile(r"^(?:\w+ )?what (?:are you talking about|do you mean)\b")
 _ECHO = re.compile(  # "the sound of what", "she will what i was talking about my boss"
-    r"^((?:[\w']+ ){1,4})what(?: (?:anyway|never mind|i said|i was|i never|i asked|you didn't|"
-    r"that (?:she|he|it|makes))\b.*)?$"
+    r"^((?:[\w']+ ){1,4})(?:what(?: (?:anyway|never mind|i said|i was|i never|i asked|you didn't|"
+    r"that (?:she|he|it|makes))\b.*)?|who i (?:only |just |never )?said\b.*)$"
+)
+_WHY = re.compile(  # "why's that too bad"
+    rf"{_START}why(?:'s| is) (?:it|that) ((?:too bad|a (?:pity|shame)|sad|great|cool|awesome) )"
+    r"(?!(?:in|to|for|when|at|on|with)\b)"
 )
 _IDIOM = re.compile(r"^(?:you know|guess|(?:i )?tell you|so|now|for|and|but|or|no|say) $")
 _LINKS = frozenset(("of", "for", "about", "with", "to", "from", "in", "on", "at", "the", "a", "an"))
@@ -103,6 +119,12 @@ _DENIALS = (
         r" ?([\w']+)"
     ),
     re.compile(r"^nothing (\w+) about (?:it|that)\b"),
+    re.compile(  # "great it's not great"
+        r"^(\w+) (?:no )?(?:it|that|this|he|she)(?:'s| is| was) not (?:really |so |a )*\1\b"
+    ),
+    re.compile(  # "not really cool"
+        r"^(?:well )?not (?!every|always|all\b)(?:really |exactly |so |that |very )*(\w+)"
+    ),
     re.compile(r"^(\w+) (?:no )?not (?:really|exactly|at all)\b"),  # "fun, not really"
 )
 # Stems that many statements share.
@@ -123,7 +145,8 @@ _GOOD = re.compile(
 )
 _LOSS = re.compile(r"\b(?:loss|grief|miss|missing|died|dead|passed|live on)\b|sorry", re.IGNORECASE)
 _ALIVE = re.compile(
-    r"\b(?:nobody (?:has )?died|(?:not|isn't|aren't) dead|didn't die|(?:still|'s) alive)\b"
+    r"\b(?:nobody(?:'s| is| has)? (?:died|dead|missing)|(?:not|isn't|aren't) dead|didn't die|"
+    r"(?:still|'s) alive)\b"
 )
 _ASKS = re.compile(
     r"\b(?:do|did|can|could|would|will|have|are|should) (?:you|i)\b(?! know\b)"
@@ -151,6 +174,8 @@ def trouble(utterance: str, said: str) -> str:
         return ""
     if _COMPLAINT.search(heard):
         return "complaint"
+    if _CONTRADICTION.match(heard):
+        return "contradiction"
     if last.startswith(_APOLOGIES):
         return ""  # one apology is enough
     if _WHAT.match(heard) or _echoes(heard, last):
@@ -168,7 +193,7 @@ def trouble(utterance: str, said: str) -> str:
 
 def _echoes(heard: str, last: str) -> bool:
     """Return whether an utterance asks about words of the last reply: "the sound of what"."""
-    found = _ECHO.match(heard)
+    found = _ECHO.match(heard) or _WHY.match(f"{heard} ")
     if not found or _IDIOM.match(found[1]):
         return False
     meant = [word for word in found[1].split() if word not in _LINKS and word not in _PRONOUNS]
@@ -187,8 +212,9 @@ def _denies(heard: str, last: str) -> bool:
     if good and any(_BAD.search(one) and not _NEGATED.search(one) for one in stated):
         return good[1] == "it" or not _YES_OR_NO.search(last)
     opposite, end = _OPPOSITE.match(heard), sentences[-1].lower()
-    if opposite and end in [one.lower() for one in stated] and not _NEGATED.search(end):
-        return opposite[1] in re.split(r"[^a-z]+", end)
+    states = end in [one.lower() for one in stated] and not _NEGATED.search(end)
+    if opposite and states and opposite[1] in re.split(r"[^a-z]+", end):
+        return True
     known = {
         stem
         for one in stated
