@@ -94,12 +94,13 @@ def load_agent(
     observe: is told the replies of every batch after that. Raises ValueError if it cannot be
     loaded, says nothing, or has histories that cannot be kept as asked.
     """
-    agent = DialogueAgent.load(
-        settings.checkpoint,
-        model_name=settings.model,
-        decode=DecodeConfig(ranker=settings.ranker),
-        safety=settings.safety,
-    )
+    with allocator.apart():
+        agent = DialogueAgent.load(
+            settings.checkpoint,
+            model_name=settings.model,
+            decode=DecodeConfig(ranker=settings.ranker),
+            safety=settings.safety,
+        )
     check_carried(settings.state, max_history_bytes(agent.empty_history, half=True))
     try:
         trial.converse(agent)

@@ -87,3 +87,29 @@ def left_after_freeing(*arguments):
 
 def test_what_is_free_at_the_end_of_the_heap_goes_back_by_itself():
     assert left_after_freeing("few") < allocator.FREE_AT_MOST + (4 << 20) < left_after_freeing()
+
+
+# How much stays resident of blocks that were freed below one that was not.
+BELOW = """
+import contextlib, sys
+from pathlib import Path
+from dialogue import allocator
+allocator.keep_little()
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+before = resident()
+with allocator.apart() if "apart" in sys.argv else contextlib.nullcontext():
+    blocks = [bytearray(1 << 20) for _ in range(50)]
+kept = bytearray(100_000)
+blocks.clear()
+print(resident() - before)
+"""
+
+
+def left_below(*arguments):
+    command = [sys.executable, "-c", BELOW, *arguments]
+    return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+
+
+def test_what_was_given_apart_goes_back_whole():
+    assert left_below("apart") < 4 << 20 < 40 << 20 < left_below()
