@@ -36,7 +36,9 @@ from dialogue.conversation import Conversation, Turn
 from dialogue.decoding.paths import Hypothesis
 from dialogue.decoding.search import search
 from dialogue.known_replies import Known, KnownReplies
+from dialogue.learned_ranker import LearnedRanker
 from dialogue.limits import limits_of, limits_of_settings, read_phrases
+from dialogue.listening import with_invitation
 from dialogue.models import History, prepare
 from dialogue.models.history import (
     empty_history,
@@ -140,6 +142,8 @@ class DialogueAgent:
         self.ranker = ranker_of(self._source, decode)
         self._late_ranker = RecallRanker(None, decode)
         self._needs_blank = getattr(self.ranker, "needs_blank", True)
+        # Only the learned ranker's scores say how good a reply is expected to be.
+        self._listens = decode.listen if isinstance(self.ranker, LearnedRanker) else 0.0
         block_list = read_phrases(decode.block_list) if decode.block_list else {}
         self.limits = limits_of_settings(
             self.vocabulary, decode, block_list=block_list, never_say=self._never_say
@@ -323,7 +327,13 @@ class DialogueAgent:
         found = self.known.find(heard, self.decode_config)
         known = [[] if prefix else theirs for prefix, theirs in zip(begun, found, strict=True)]
         stages.end("recall")
-        candidates = self._ranked(heard, *self._candidates(heard, hypotheses, known, until))
+        unordered, late = self._candidates(heard, hypotheses, known, until)
+        candidates = self._ranked(heard, unordered, late)
+        if self._listens:
+            candidates = [
+                theirs if is_late or prefix else with_invitation(one, theirs, self._listens)
+                for one, theirs, is_late, prefix in zip(heard, candidates, late, begun, strict=True)
+            ]
         stages.end("rank")
         chosen = [
             self._chooser.choose(conversation, found)

@@ -180,6 +180,11 @@ class DecodeConfig:
         "of the learned ranker: cost of a reply that comes first in n of 1000 contexts, "
         "per log(1 + n); 0: none",
     )
+    listen: float = setting(
+        0.33,
+        "of the learned ranker: score of an invitation to go on, said where nothing scores higher; "
+        "0: none",
+    )
     ranker: str = setting(
         "auto",
         "orders the candidates: auto, likelihood, recall, learned or module:Class",
@@ -205,7 +210,9 @@ class DecodeConfig:
         _at_least(
             self, float("-inf"), "length_bonus", "recall_from", "recall_likelihood", whole=False
         )
-        _at_least(self, 0, "temperature", "length_penalty", "anti_lm", "variety", whole=False)
+        _at_least(
+            self, 0, "temperature", "length_penalty", "anti_lm", "variety", "listen", whole=False
+        )
         _at_least(self, 0, "sibling_penalty", "group_penalty", "repetition_penalty", whole=False)
         for name in ("top_p", "top_p_decay", "top_p_floor"):
             _at_least(self, 0, name, whole=False)

@@ -47,7 +47,7 @@ WORDINGS = {
         "You're right, I said something else before. Tell me more.",
     ),
 }
-_APOLOGIES = tuple(text for wordings in WORDINGS.values() for text in wordings)
+APOLOGIES = tuple(text for wordings in WORDINGS.values() for text in wordings)
 
 _START = r"^(?:(?:oh|ha|haha|um|uh|well|hey|but|what|huh|hm|wait|god|gosh) )*"
 _COMPLAINT = re.compile(
@@ -176,7 +176,7 @@ def trouble(utterance: str, said: str) -> str:
         return "complaint"
     if _CONTRADICTION.match(heard):
         return "contradiction"
-    if last.startswith(_APOLOGIES):
+    if last.startswith(APOLOGIES):
         return ""  # one apology is enough
     if _WHAT.match(heard) or _echoes(heard, last):
         return "echo"

@@ -1,0 +1,56 @@
+"""Say that one listens, where no candidate suits well enough to be said.
+
+A reply that makes no sense costs more than one that says little: people lose the thread, and what
+follows misses, too. So an invitation to go on is a candidate whose score is the SSA that readers
+gave such ones, and the ranker's best is said only if it scores higher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dialogue.conversation import Conversation
+from dialogue.ranking import Candidate
+from dialogue.repair import APOLOGIES
+from dialogue.seeded_choice import pick
+from dialogue.vocabulary import without_marks
+from dialogue.words import words
+
+INVITATIONS = (
+    "I'm following you. Please tell me more.",
+    "Tell me more, if you like.",
+    "I'm listening, please go on.",
+    "I'd like to hear more about that.",
+    "Go on, I'm listening.",
+    "Keep going, I'm with you.",
+    "Tell me a bit more about that.",
+)
+LEAST_WORDS = 4  # "yes" and "good night" give nothing to go on with
+APART = 2  # replies of another kind between two invitations
+
+
+def with_invitation(
+    conversation: Conversation, candidates: Sequence[Candidate], score: float
+) -> list[Candidate]:
+    """Place an invitation to go on among candidates, best first, by its score.
+
+    There is none where the last turn asks something or says next to nothing, soon after another
+    one or an apology, which invites as well, or where all have been said.
+    """
+    text = _invitation(conversation)
+    if not text:
+        return list(candidates)
+    better = [one for one in candidates if one.score >= score]
+    invitation = Candidate(text, log_prob=0.0, score=score)
+    return [*better, invitation, *candidates[len(better) :]]
+
+
+def _invitation(conversation: Conversation) -> str:
+    heard = conversation.turns[-1].text
+    said = [without_marks(text) for text in conversation.said("bot")]
+    if heard.endswith("?") or len(words(heard)) < LEAST_WORDS:
+        return ""
+    if any(text.startswith((*INVITATIONS, *APOLOGIES)) for text in said[-APART:]):
+        return ""
+    fresh = [text for text in INVITATIONS if text not in said]
+    return pick(fresh, heard) if fresh else ""
