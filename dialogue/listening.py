@@ -7,6 +7,7 @@ gave such ones, and the ranker's best is said only if it scores higher.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from dialogue.conversation import Conversation
@@ -27,6 +28,12 @@ INVITATIONS = (
 )
 LEAST_WORDS = 4  # "yes" and "good night" give nothing to go on with
 APART = 2  # replies of another kind between two invitations
+# A question within a longer turn has no mark: "i suppose so do you think he knows".
+_ASKS = re.compile(
+    r"\b(?:do|does|did|is|are|was|were|can|could|would|will|have|has|should|shall)(?:n't)? "
+    r"(?:you|i|we|he|she|it|they|that|this|there|my|your)\b(?! know\b)"
+    r"|\b(?:how|what) about (?:you|that)\b"
+)
 
 
 def with_invitation(
@@ -48,7 +55,8 @@ def with_invitation(
 def _invitation(conversation: Conversation) -> str:
     heard = conversation.turns[-1].text
     said = [without_marks(text) for text in conversation.said("bot")]
-    if heard.endswith("?") or len(words(heard)) < LEAST_WORDS:
+    spoken = words(heard)
+    if heard.endswith("?") or _ASKS.search(" ".join(spoken)) or len(spoken) < LEAST_WORDS:
         return ""
     if any(text.startswith((*INVITATIONS, *APOLOGIES)) for text in said[-APART:]):
         return ""

@@ -35,9 +35,24 @@ def test_an_invitation_stands_where_its_score_places_it():
     assert offered(after(TOLD))[0] in INVITATIONS, "where there is no candidate at all"
 
 
-@pytest.mark.parametrize("heard", ["what is a lathe, do you know?", "yes", "good night then"])
+@pytest.mark.parametrize(
+    "heard",
+    [
+        "what is a lathe, do you know?",
+        "i suppose so do you think he knows what it meant to me",
+        "fair enough so what do you do all day.",
+        "it broke isn't that sad",
+        "i like trains how about you",
+        "yes",
+        "good night then",
+    ],
+)
 def test_a_question_and_next_to_nothing_get_none(heard):
     assert offered(after(heard), 0.1) == ["reply 0"]
+
+
+def test_a_question_that_only_tells_something_gets_one():
+    assert len(offered(after("did you know they have thousands of teeth."), 0.1)) == 2
 
 
 @pytest.mark.parametrize("said", [INVITATIONS[0], WORDINGS["denial"][0]])
