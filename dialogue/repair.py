@@ -50,6 +50,7 @@ WORDINGS = {
 APOLOGIES = tuple(text for wordings in WORDINGS.values() for text in wordings)
 
 _START = r"^(?:(?:oh|ha|haha|um|uh|well|hey|but|what|huh|hm|wait|god|gosh) )*"
+_DOUBLED = re.compile(r"\b(no )(?:no )+")
 _COMPLAINT = re.compile(
     r"^(?:[\w']+ ){0,4}you (?:didn't|did not|haven't) (?:even |really )?answer(?:ed)?\b"
     r"|\byou(?:'re| are) not (?:even |really )?(?:listening|making (?:any )?sense)\b"
@@ -61,7 +62,7 @@ _COMPLAINT = re.compile(
     rf"|{_START}(?:no )?(?:\w+ )?i asked (?:if|whether|what|how) you\b"
     rf"|{_START}(?:\w+ )?you were (?:supposed|meant) to (?:guess|answer|ask)\b"
     r"|^(?:(?:a|the) )?(?:\w+ )?no i(?:'m| was) talking about\b"
-    r"|\bbut i (?:wanted|asked) to know\b"
+    r"|\bbut i (?:wanted|asked) to know\b|\bi was asking (?:about )?you\b"
 )
 _CONTRADICTION = re.compile(
     rf"{_START}(?:but you|(?:a (?:minute|moment|second) ago you|you just)(?: just)?) "
@@ -85,6 +86,7 @@ _WHY = re.compile(  # "why's that too bad"
     rf"{_START}why(?:'s| is) (?:it|that) ((?:too bad|a (?:pity|shame)|sad|great|cool|awesome) )"
     r"(?!(?:in|to|for|when|at|on|with)\b)"
 )
+_SAD_WHAT = re.compile(r"^([\w']+ )what's (?:so )?\1about\b")  # "sad what's sad about it"
 _IDIOM = re.compile(r"^(?:you know|guess|(?:i )?tell you|so|now|for|and|but|or|no|say) $")
 _LINKS = frozenset(("of", "for", "about", "with", "to", "from", "in", "on", "at", "the", "a", "an"))
 _PRONOUNS = frozenset(
@@ -169,7 +171,7 @@ def trouble(utterance: str, said: str) -> str:
     said: the reply, "" if the last words were none of the model's. Questions are never trouble,
     but for complaints.
     """
-    heard, last = " ".join(words(utterance)), without_marks(said)
+    heard, last = _DOUBLED.sub(r"\1", " ".join(words(utterance))), without_marks(said)
     if not last or not heard:
         return ""
     if _COMPLAINT.search(heard):
@@ -193,7 +195,7 @@ def trouble(utterance: str, said: str) -> str:
 
 def _echoes(heard: str, last: str) -> bool:
     """Return whether an utterance asks about words of the last reply: "the sound of what"."""
-    found = _ECHO.match(heard) or _WHY.match(f"{heard} ")
+    found = _ECHO.match(heard) or _WHY.match(f"{heard} ") or _SAD_WHAT.match(heard)
     if not found or _IDIOM.match(found[1]):
         return False
     meant = [word for word in found[1].split() if word not in _LINKS and word not in _PRONOUNS]

@@ -18,6 +18,7 @@ MISSED = {
         ("That's kind of her.", "kind of who i only said there's a bus"),
         ("That's too bad.", "why's it too bad the radio was broken"),
         ("Oh, that's great. And then?", "why is that great"),
+        ("That's so sad.", "sad what's sad about it it's the best offer in years"),
     ],
     "denial": [
         ("That's too bad. What would make it better?", "no it's not bad i like it like that"),
@@ -38,6 +39,7 @@ MISSED = {
         ("The phone is a bad bedfellow.", "what no i never said anything about bed"),
         ("That sounds like fun.", "no it isn't fun at all i'm worried"),
         ("That's great.", "great it's not great it hurts"),
+        ("That's terrible. What would help?", "no no it's not terrible the mice are fine"),
         ("That's so cool!", "not really cool it's a bit dull"),
         ("Missing somebody means they mattered.", "what no nobody's missing i lost a spoon"),
         ("I'm so sorry.", "well nobody's died it's just a field"),
@@ -64,6 +66,7 @@ MISSED = {
         ("Sounds like a plan.", "no you misunderstood me"),
         ("Sorry, I got that wrong. Tell me more.", "you're not listening"),
         ("Good luck with it!", "sure but i wanted to know about the hill"),
+        ("Close your eyes.", "no no i was asking about you what do you do all day"),
     ],
     "contradiction": [
         ("Then I'd sleep.", "ha you just told me you don't sleep"),
@@ -76,6 +79,8 @@ FINE = [
     ("They say it helps.", "says who"),
     ("I like my street better in the snow.", "why is it better in the snow"),
     ("It's great in winter.", "why is it great in winter"),
+    ("That's so sad.", "what's sad about it is the end"),
+    ("Is he well?", "no no he's fine"),
     ("I would throw it every day.", "not every day"),
     ("You always agree.", "not always"),
     ("That's true.", "not bad"),
