@@ -32,6 +32,7 @@ APART = 2  # replies of another kind between two invitations
 _ASKS = re.compile(
     r"\b(?:do|does|did|is|are|was|were|can|could|would|will|have|has|should|shall)(?:n't)? "
     r"(?:you|i|we|he|she|it|they|that|this|there|my|your)\b(?! know\b)"
+    r"|\b(?:what|who|where|when|why|how)(?:'s| is| are| was| were)\b"
     r"|\b(?:how|what) about (?:you|that)\b"
 )
 

@@ -42,6 +42,7 @@ def test_an_invitation_stands_where_its_score_places_it():
         "i suppose so do you think he knows what it meant to me",
         "fair enough so what do you do all day.",
         "it broke isn't that sad",
+        "lucky you hey what's the strangest thing about being a voice",
         "i like trains how about you",
         "yes",
         "good night then",
