@@ -66,6 +66,8 @@ MISSED = {
         ("Sounds like a plan.", "no you misunderstood me"),
         ("Sorry, I got that wrong. Tell me more.", "you're not listening"),
         ("Good luck with it!", "sure but i wanted to know about the hill"),
+        ("That's too bad.", "you've got that the wrong way round i'm pleased"),
+        ("Go on.", "i asked you what i could do all day"),
         ("Close your eyes.", "no no i was asking about you what do you do all day"),
     ],
     "contradiction": [
