@@ -30,12 +30,10 @@ INVITATIONS = (
     "I'm following. Please go on.",
     "Tell me more about that, if you like.",
     "Keep talking, I'm listening.",
-    "I want to follow this. Tell me more.",
     "I'm still with you. Go on.",
     "Say a little more about that.",
     "I'm listening. Tell me more.",
     "I'm here. Tell me more.",
-    "Please go on.",
     "Please tell me more, I'm listening.",
 )
 LEAST_WORDS = 4  # "yes" and "good night" give nothing to go on with
