@@ -35,6 +35,7 @@ INVITATIONS = (
     "I'm listening. Tell me more.",
     "I'm here. Tell me more.",
     "Please tell me more, I'm listening.",
+    "I'm all ears, please go on.",
 )
 LEAST_WORDS = 4  # "yes" and "good night" give nothing to go on with
 APART = 2  # replies of another kind between two invitations
