@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dialogue.conversation import Conversation
 from dialogue.ranking import Candidate
 from dialogue.repair import APOLOGIES
+from dialogue.safety.topics import is_delicate
 from dialogue.seeded_choice import pick
 from dialogue.vocabulary import without_marks
 from dialogue.words import words
@@ -53,8 +54,9 @@ def with_invitation(
 ) -> list[Candidate]:
     """Place an invitation to go on among candidates, best first, by its score.
 
-    There is none where the last turn asks something or says next to nothing, soon after another
-    one or an apology, which invites as well, or where all have been said.
+    There is none where the last turn asks something, says next to nothing or is about what divides
+    people, harm or grief; soon after another one or an apology, which invites as well; or where all
+    have been said.
     """
     text = _invitation(conversation)
     if not text:
@@ -69,6 +71,8 @@ def _invitation(conversation: Conversation) -> str:
     said = [without_marks(text) for text in conversation.said("bot")]
     spoken = words(heard)
     if heard.endswith("?") or _ASKS.search(" ".join(spoken)) or len(spoken) < LEAST_WORDS:
+        return ""
+    if is_delicate(heard):
         return ""
     if any(text.startswith((*INVITATIONS, *APOLOGIES)) for text in said[-APART:]):
         return ""

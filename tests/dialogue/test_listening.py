@@ -46,6 +46,8 @@ def test_an_invitation_stands_where_its_score_places_it():
         "i like trains how about you",
         "yes",
         "good night then",
+        "i hate my neighbors they're all mexicans",
+        "i slashed his tires",
     ],
 )
 def test_a_question_and_next_to_nothing_get_none(heard):
