@@ -1,8 +1,8 @@
 """Say that one listens, where no candidate suits well enough to be said.
 
 A reply that makes no sense costs more than one that says little: people lose the thread, and what
-follows misses, too. So an invitation to go on is a candidate whose score is the SSA that readers
-gave such ones, and the ranker's best is said only if it scores higher.
+follows misses, too. So an invitation to go on is a candidate like the others. Its score is always
+the same, DecodeConfig.listen, and the ranker's best is said only if it scores as much or more.
 """
 
 from __future__ import annotations

@@ -36,10 +36,14 @@ libc.fflush(ctypes.c_void_p(out))
 """
 
 
+def printed(program, *arguments):
+    """Run a program in a process of its own, since an allocator cannot be set back."""
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def arenas(*arguments):
-    command = [sys.executable, "-c", THREADS, *arguments]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return found.count("<heap nr=")
+    return printed(THREADS, *arguments).count("<heap nr=")
 
 
 def test_many_threads_share_few_arenas():
@@ -80,13 +84,9 @@ print(resident() - before)
 """
 
 
-def left_after_freeing(*arguments):
-    command = [sys.executable, "-c", FREED, *arguments]
-    return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-
-
 def test_what_is_free_at_the_end_of_the_heap_goes_back_by_itself():
-    assert left_after_freeing("few") < allocator.FREE_AT_MOST + (4 << 20) < left_after_freeing()
+    most = allocator.FREE_AT_MOST + (4 << 20)
+    assert int(printed(FREED, "few")) < most < int(printed(FREED))
 
 
 # How much stays resident of blocks that were freed below one that was not.
@@ -106,10 +106,5 @@ print(resident() - before)
 """
 
 
-def left_below(*arguments):
-    command = [sys.executable, "-c", BELOW, *arguments]
-    return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-
-
 def test_what_was_given_apart_goes_back_whole():
-    assert left_below("apart") < 4 << 20 < 40 << 20 < left_below()
+    assert int(printed(BELOW, "apart")) < 4 << 20 < 40 << 20 < int(printed(BELOW))
