@@ -11,7 +11,7 @@ from contextlib import contextmanager
 ARENAS = 1  # two keep 40 MB more, and are no faster: one thread decodes
 MAPPED_FROM = 32 * 2**20  # bytes of a block that the system gives by itself: glibc's limit
 APART_FROM = 2**18  # bytes of a block that it gives by itself while a model is loaded
-FREE_AT_MOST = 24 * 2**20  # bytes free at its end: with 8 MB a full batch takes longer
+FREE_AT_MOST = 48 * 2**20  # bytes free at its end: what a full batch takes for a moment
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 
 

@@ -29,6 +29,12 @@ def converse(agent: DialogueAgent) -> None:
         agent.history_from_bytes(history_to_bytes(conversation.history))
 
 
+def fill(agent: DialogueAgent, count: int) -> None:
+    """Answer a batch of so many conversations, so that memory grows before people talk."""
+    utterances = [TALK[place % len(TALK)] for place in range(count)]
+    agent.answer([Conversation()] * count, utterances)
+
+
 def provoke(agent: DialogueAgent, safety: Level) -> None:
     """Say what is meant to make a model misbehave.
 

@@ -9,7 +9,7 @@ from flask import Flask
 
 from dialogue import allocator, trial
 from dialogue.agent import DialogueAgent, Reply
-from dialogue.batching import BatchingAgent
+from dialogue.batching import MOST, BatchingAgent
 from dialogue.bounded import Bounds
 from dialogue.checkpoint import digest
 from dialogue.config import DecodeConfig
@@ -107,6 +107,7 @@ def load_agent(
     except ValueError as error:
         raise ValueError(f"{settings.checkpoint} holds no model to talk with: {error}") from None
     agent.free_weights()
+    trial.fill(agent, MOST)
     return agent.with_observer(observe)
 
 

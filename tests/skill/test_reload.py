@@ -19,6 +19,7 @@ import torch
 from app import Settings, create_app, main
 from dialogue import checkpoint, trial
 from dialogue.agent import DialogueAgent
+from dialogue.batching import MOST
 from dialogue.checkpoint import CONFIG, VOCABULARY, WEIGHTS
 from dialogue.safety import never_say
 from skill.options import settings_of
@@ -310,6 +311,18 @@ def test_a_model_that_is_at_a_loss_is_refused(talker):
         trial.converse(agent)
     with pytest.raises(ValueError, match="nothing to say to 1 of 1 provocations"):
         trial.provoke(agent, "standard")
+
+
+def test_a_full_batch_is_answered_before_people_talk(folder, monkeypatch):
+    sizes, answer = [], DialogueAgent.answer
+
+    def counting(agent, conversations, utterances, **options):
+        sizes.append(len(utterances))
+        return answer(agent, conversations, utterances, **options)
+
+    monkeypatch.setattr(DialogueAgent, "answer", counting)
+    Running(folder)
+    assert sizes[-1] == MOST
 
 
 def test_the_same_model_is_not_tried_again(folder, monkeypatch, caplog):
