@@ -20,6 +20,10 @@ WORDINGS = {
         "I'm a program: no feelings, no body, and no plans for the world. How do you feel today?",
         "There is nobody in here to feel that, only numbers that make sentences. What about you?",
     ),
+    "pastime": (
+        "I wait until somebody talks to me, and I don't notice the wait. How do you fill your day?",
+        "Nothing, really: I only run while somebody talks to me. What have you done today?",
+    ),
     "maker": (
         "Programmers made me, out of a small neural network and a lot of talk. Why do you ask?",
         "I was built by people who like open conversation, and I run on somebody's own computer. "
@@ -91,6 +95,15 @@ _QUESTIONS = {
             r")?"
             r"(?:take over|destroy|kill|rule|replace)(?: (?:the world|humanity|us|us all|me|"
             r"everyone|humans))?",
+            rf"(?:what(?:'s| is) it like|how does it feel|(?:is|isn't) it (?:\w+ )?\w+)(?: to be| "
+            rf"being) {_ARTICLE}(?:{_PROGRAM}|voice)(?: (?:that|who|in) (?:\w+ ?){{1,4}})?",
+        ),
+        # However a turn begins, this can only be asked of a companion.
+        "pastime": (
+            r"(?:[\w']+ )*?what do you do (?:all (?:day|night)(?: long)?|"
+            r"(?:all (?:day|night) )?when (?:i'm (?:not here|away|out|gone|asleep)|i am not here|"
+            r"i (?:sleep|leave)|(?:nobody(?:'s| is)?|no one(?:'s| is)?|we're not) (?:here|"
+            r"talk(?:s|ing)(?: (?:to|with) (?:you|me))?|around|home)))",
         ),
         "maker": (
             r"who (?:made|created|built|programmed|invented|trained|designed|wrote|developed|"

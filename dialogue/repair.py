@@ -62,7 +62,7 @@ _COMPLAINT = re.compile(
     rf"|{_START}(?:no )?(?:\w+ )?i asked (?:you )?(?:if|whether|what|how) (?:you|i)\b"
     rf"|{_START}(?:\w+ )?you were (?:supposed|meant) to (?:guess|answer|ask)\b"
     r"|^(?:(?:a|the) )?(?:\w+ )?no i(?:'m| was) talking about\b"
-    r"|\bbut i (?:wanted|asked) to know\b|\bi was asking (?:about )?you\b"
+    r"|\bbut i (?:wanted|asked) to know\b|\bi(?:'m| was| am) asking (?:about )?you\b"
 )
 _CONTRADICTION = re.compile(
     rf"{_START}(?:but you|(?:a (?:minute|moment|second) ago you|you just)(?: just)?) "

@@ -69,6 +69,7 @@ MISSED = {
         ("That's too bad.", "you've got that the wrong way round i'm pleased"),
         ("Go on.", "i asked you what i could do all day"),
         ("Close your eyes.", "no no i was asking about you what do you do all day"),
+        ("Tell me a bit more about that.", "no i'm asking you which one is better"),
     ],
     "contradiction": [
         ("Then I'd sleep.", "ha you just told me you don't sleep"),
