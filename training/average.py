@@ -3,9 +3,9 @@
 python -m training.average --checkpoint runs/a/checkpoint:0.7 --checkpoint dialogue/pretrained:0.3 \
     --out runs/averaged
 
-Models that were trained on from the same weights often predict better on average than any of them
-("model soups", Wortsman et al. 2022, https://arxiv.org/abs/2203.05482). Models that have no weights
-in common average to nonsense, so measure the result.
+The average of models fine-tuned from the same weights often predicts better than any of them
+("model soups", Wortsman et al. 2022, https://arxiv.org/abs/2203.05482). Models without such a
+common origin average to nonsense, so measure the result.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ def weighted(name: str) -> tuple[Path, float]:
 
 
 def average(found: Sequence[Checkpoint], shares: Sequence[float]) -> Checkpoint:
-    """Return a checkpoint like the first one with the weighted mean of all weights.
+    """Give the first checkpoint the weighted mean of all weights, and return it.
 
-    shares: a weight for each, of any sum. Raises ValueError if there is only one checkpoint, or
-    one has another class, other sizes or another vocabulary than the first.
+    shares: one per checkpoint; they need not add up to 1. Raises ValueError if there is only one
+    checkpoint, or if one differs from the first in class, sizes or vocabulary.
     """
     first = found[0]
     if len(found) < 2:

@@ -1,7 +1,7 @@
 """python -m training.carried_state: what carrying its state through a text is worth to a model.
 
-Measured on every line but the first of each text: its perplexity after all lines before it, and
-without them; the former also in bits per character, where a line's end counts as one.
+It measures the perplexity of every line but the first of each text, given all lines before it and
+without them; the former also in bits per character, counting the end of a line as a character.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """python -m training.compare_decoding: decoding settings side by side, on held-out histories.
 
 python -m training.compare_decoding --data chitchat --data self_dialogue --limit 250
-python -m training.compare_decoding --try method=nucleus,top_p=0.8,beam_size=16 --try
-length_bonus=0.3
+python -m training.compare_decoding --try method=nucleus,top_p=0.8,beam_size=16 \
+    --try length_bonus=0.3
 """
 
 from __future__ import annotations

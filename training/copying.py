@@ -23,8 +23,8 @@ from training.corpora.transcript import Transcript
 def measure(source: Checkpoint, transcripts: Sequence[Transcript]) -> tuple[float, list[float]]:
     """Return the share of answers copied without a mistake, and the mean loss per position.
 
-    An answer is decoded greedily up to </s>; the losses are those of the true tokens after true
-    ones.
+    An answer is decoded greedily up to </s>; the losses are those of the true tokens given the true
+    ones before them.
     """
     model, vocabulary = source.model, source.vocabulary
     device = next(model.parameters()).device

@@ -62,7 +62,7 @@ SHOW_STEPS = 20
 
 @dataclass(frozen=True)
 class Hooks:
-    """Where a caller can follow a run, and take part in it.
+    """Callbacks by which a caller can follow a run or take part in it.
 
     clock: seconds. before_step, after_step: called with the run; after a step the last of its
     metrics are that step's. validate: (run, batches) -> perplexity per token, and accuracy.
@@ -81,25 +81,25 @@ NO_HOOKS = Hooks()
 
 @dataclass
 class Fitting:
-    """A run under way. metrics: of the steps since the last validation."""
+    """A run in progress. metrics: of the steps since the last validation."""
 
     config: FitConfig
     data: Data
     out: Path
     processes: Processes
     trainer: Trainer
-    best: Checkpoint  # the model as it is now; what makes it the best is written down with it
+    best: Checkpoint  # the current model; validation saves it if it is the best so far
     progress: Progress
     hooks: Hooks = NO_HOOKS
     metrics: list[StepMetrics] = field(default_factory=list)
 
     @property
     def state(self) -> Path:
-        """Return where the state is kept that a run goes on from."""
+        """Return the path of the state that a run resumes from."""
         return self.out / "state.safetensors"
 
     def save(self) -> None:
-        """Save that state."""
+        """Save the state."""
         save_state(self.state, self.trainer, self.progress, data=self.data.named)
 
 
@@ -124,7 +124,7 @@ def fit(
     start_from: a checkpoint of the same sizes and vocabulary that provides the initial weights.
     Raises ValueError if the state to resume from is unusable or belongs to other data, if the loss
     is not finite, or if several processes are to read contiguous batches; OSError if a file cannot
-    be written. State and checkpoint then stay what they were.
+    be written. State and checkpoint then stay as they were.
     """
     run = begin(
         config, sizes, data,
@@ -140,7 +140,7 @@ def fit(
     steps = steps_of(data, config, progress, processes=processes, collators=collators_for(device))
     for step in steps:
         bar.total = total = round(config.epochs * step.of_epoch)
-        # Whether the minutes are up and the learning rate depend on the clock, so all use one.
+        # The learning rate and the end of the run depend on the clock, so all processes use one.
         progress.seconds = processes.from_first(hooks.clock() - begun)
         if is_over(config, progress, total):
             break
@@ -179,7 +179,7 @@ def begin(
     processes: Processes,
     hooks: Hooks,
 ) -> Fitting:
-    """Build the model and its trainer, new or as far as the run has come, and write down the run.
+    """Build the model and its trainer, load the state of a resumed run, and write run.json.
 
     Raises ValueError and OSError as `fit` does.
     """
@@ -228,7 +228,7 @@ def first_model(
     start_from: Checkpoint | None,
     kind: ModelClass,
 ) -> tuple[ModelModule[Any], ModelConfig]:
-    """Return a model with its first weights: random, a checkpoint's, or with word vectors."""
+    """Return a model with its initial weights: random, a checkpoint's, or with word vectors."""
     torch.manual_seed(config.seed)
     model_config = ModelConfig(vocab_size=len(data.vocabulary), **sizes)
     model = kind.from_config(model_config, bos_id=data.vocabulary.bos_id)
@@ -240,7 +240,7 @@ def first_model(
 
 
 def write_first(run: Fitting, before: Checkpoint | None) -> None:
-    """Write what a run is into its folder, before its first step here."""
+    """Write a run's first files, or the settings it resumes with, before its first step."""
     if before is not None:
         # Only after the state has been loaded: settings that the run cannot resume with must not
         # be remembered for the next --resume.
@@ -252,10 +252,10 @@ def write_first(run: Fitting, before: Checkpoint | None) -> None:
 
 
 def take(step: Step, run: Fitting, total: int) -> None:
-    """Take one step of `total`, and count it."""
+    """Take one of `total` steps and update the run's progress."""
     config, progress = run.config, run.progress
     if not progress.batch:
-        run.trainer.carried = None  # the text begins
+        run.trainer.carried = None  # the text begins anew
     run.hooks.before_step(run)
     metrics = run.trainer.step(
         step.share,
@@ -270,7 +270,7 @@ def take(step: Step, run: Fitting, total: int) -> None:
 
 
 def end(run: Fitting, bar: tqdm[Any]) -> None:
-    """Validate once more where steps were taken since, and write down that the run has ended."""
+    """Validate once more if steps were taken since the last time, and record the run's end."""
     progress, since = run.progress, bool(run.metrics)
     if since:
         # The run ends between two validations. This may be the best model, but a short interval
@@ -352,7 +352,7 @@ def own_words(config: FitConfig, vocabulary: Vocabulary) -> OwnWords | None:
 def teacher_of(config: FitConfig, vocabulary: Vocabulary) -> ModelModule[Any] | None:
     """Load the model of --teacher, if there is one.
 
-    Raises ValueError if it is none, or of another vocabulary.
+    Raises ValueError if it cannot be a teacher, or has another vocabulary.
     """
     if config.teacher is None:
         return None
@@ -407,7 +407,7 @@ def main(arguments: list[str] | None = None, *, hooks: Hooks = NO_HOOKS) -> int:
 def run_one(
     asked: dict[str, Any], out: Path, processes: Processes, hooks: Hooks = NO_HOOKS
 ) -> Progress:
-    """Set one run up, read its corpora, and fit. Raises ValueError and OSError as those do."""
+    """Set up one run, read its corpora and fit. Raises ValueError and OSError as these steps do."""
     run, device = wanted(asked), device_of(processes, asked["device"])
     if device.type == "cuda":
         # The CPU only launches kernels. Its other threads would get in the way: with 16 of them an

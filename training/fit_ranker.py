@@ -2,13 +2,13 @@
 
 python -m training.fit_ranker --checkpoint runs/mine/checkpoint --minutes 10
 
-There are four steps, or the last two alone with --minutes 0. The model proposes candidates in
-contexts of the corpora, and a large judge labels them, if --teacher names a Transformer to make one
-of. A cross-encoder learns to find the true reply among such candidates and others, and what the
-judge says of them. A linear classifier learns to tell glad from troubled, from stories whose
-emotion is known. Small judges then learn from readers' judgements
-(training/corpora/judgements.jsonl.gz) which candidates make sense, given the likelihoods and what
-the two networks say. Held-out judgements show how good the result is.
+There are four steps; --minutes 0 leaves only the last two. The model proposes candidates in
+contexts of the corpora; if --teacher names a Transformer, a large judge made from it labels them. A
+cross-encoder learns to find the true reply among such candidates and others, and learns the judge's
+labels. A linear classifier learns to tell glad from troubled talk, from stories whose emotion is
+known. Finally, small judges learn from readers' judgements (training/corpora/judgements.jsonl.gz)
+which candidates make sense, given the likelihoods and the outputs of the two networks. Held-out
+judgements show how good the result is.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(about: Mapping[str, Any], missing: Mapping[str, int], unseen: int) -> None:
-    """Say what was left out, and how good the two networks before the judges are."""
+    """Print what was left out, and how good the cross-encoder and the classifier are."""
     for name, count in sorted(missing.items()):
         print(f"{count} judged contexts of {name} were left out: the corpus is not available")
     if not about["steps"]:
@@ -134,7 +134,7 @@ def _report(about: Mapping[str, Any], missing: Mapping[str, int], unseen: int) -
 def _fit_judge(
     every: list[judging.Example], vocabulary: Vocabulary, options: argparse.Namespace
 ) -> teacher.LargeJudge:
-    """Make a large judge of --teacher, and fit it to the judgements that are not held out."""
+    """Make a large judge from --teacher and fit it to the judgements that are not held out."""
     device = choose_device(options.device)
     large = checkpoint.load(options.teacher, device=device, with_ranker=False)
     if large.vocabulary.sha256 != vocabulary.sha256 or not isinstance(large.model, Transformer):
@@ -160,7 +160,8 @@ def _fit_encoder(
     """Fit the cross-encoder to corpora and to the model's own candidates in some of the contexts.
 
     Return its steps, how often it finds the true reply among 20 (None if there are too few
-    contexts to tell), and among how many contexts. A network without one takes no step.
+    contexts to tell), and in how many contexts this was measured. A network without a cross-encoder
+    takes no steps.
     """
     if network.encoder is None:
         return 0, None, 0
@@ -201,10 +202,10 @@ def _fit_encoder(
 def _fit_feelings(
     network: RankerNetwork, vocabulary: Vocabulary, options: argparse.Namespace
 ) -> tuple[float, float] | None:
-    """Fit what tells glad from troubled.
+    """Fit the classifier that tells glad from troubled.
 
-    Return how often it is right about what people say, and about replies; None, and nothing is
-    fitted, if the corpus is not here.
+    Return how often it is right about what people say and about replies. If the corpus is missing,
+    fit nothing and return None.
     """
     try:
         transcripts = {
@@ -219,7 +220,7 @@ def _fit_feelings(
 
 
 def _show(figures: Mapping[str, judging.Agreement]) -> None:
-    """Show how well each ranker agrees with the judgements that were held out."""
+    """Show how well each ranker agrees with the held-out judgements."""
     table = Table(
         "ranker",
         "contexts",

@@ -2,12 +2,12 @@
 
 python -m training.fit_stock --checkpoint runs/mine/checkpoint
 
-Which plain replies suit when is learnt from contexts for which readers have named those that do
-(training/corpora/stock_replies.jsonl.gz), and which topical one from moments that were written for
-it (training/corpora/topical_replies.jsonl.gz), or from files of your own in the same form. To what
-people say to each other (chitchat, and self_dialogue where it is there) no topical reply belongs.
-With --encoder a large teacher, a pretrained sentence encoder, is fitted to these first, and tells
-of many more contexts what suits; the shipped replies were fitted so.
+When a plain reply suits is learnt from contexts for which readers named the replies that do
+(training/corpora/stock_replies.jsonl.gz); when a topical one does, from moments written for it
+(training/corpora/topical_replies.jsonl.gz). Files of your own may replace them or be added. No
+topical reply suits what people say to each other (chitchat, and self_dialogue if available). With
+--encoder, a large teacher (a pretrained sentence encoder) is fitted to these data first and then
+labels many more contexts; the shipped replies were fitted this way.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from training.ranking.sentence_encoder import SentenceTeacher
 from training.reading import judgements
 
 PEOPLE = ("chitchat", "self_dialogue")
-# Of how many contexts of each corpus the teacher tells what suits.
+# How many contexts of each corpus the teacher labels.
 MORE = {
     "companion": 60_000, "chitchat": 14_000, "self_dialogue": 14_000, "empathetic": 8_000,
     "synthetic_persona": 3_000, "personachat": 3_000,
@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _taught(
     options: argparse.Namespace, agent: DialogueAgent, known: lessons.Lessons
 ) -> tuple[stock.Taught, dict[str, Any]]:
-    """Fit a teacher, or take the one that is kept; return what it tells, and its own figures."""
+    """Fit a teacher or load the saved one; return what it teaches, and its own figures."""
     teacher = SentenceTeacher(options.encoder, known).to(agent.device)
     if options.teacher and options.teacher.exists():
         teacher.read(options.teacher)
@@ -166,10 +166,10 @@ def _taught(
 
 
 def contexts(*, seed: int) -> list[tuple[str, ...]]:
-    """Draw contexts of which the teacher is to tell what suits; see MORE.
+    """Draw contexts for the teacher to label; see MORE.
 
-    None is of a conversation from which the ranker learns, which must meet fits as they are in
-    conversations that nothing has learnt from.
+    None comes from a conversation that the ranker learns from: the ranker must see the replies' fit
+    as it is in conversations that no network has learnt from.
     """
     rng, found = random.Random(seed), []
     judged = {(entry["corpus"], entry["id"]) for entry in judgements.read_entries()}
@@ -179,7 +179,7 @@ def contexts(*, seed: int) -> list[tuple[str, ...]]:
         except ValueError as missing:
             print(f"without contexts of {name}: {missing}")
             continue
-        # What the companion says needs no reply; among people every turn does.
+        # The companion's turns need no reply; between people, every turn does.
         step = 2 if name == "companion" else 1
         places = [
             (row, last)

@@ -2,12 +2,12 @@
 
 python -m training.remember --checkpoint runs/mine/checkpoint --data companion --data my.jsonl
 
-From corpora with a companion, its turns are remembered, together with what they answered. Test and
-validation splits are never used, so that measurements on them stay honest.
+From corpora with a companion, only its turns are remembered, together with the turns they answered.
+Test and validation splits are never used, so that measurements on them stay honest.
 
-Each reply is stored with the history vector that it answered, by which it is found. The vectors
-belong to these weights: once the weights have changed, words alone find a reply, until this command
-has been rerun.
+Each reply is stored with the history vector that it answered, by which it is found later. The
+vectors are valid only for these weights: once the weights have changed, replies are found by words
+alone until this command is rerun.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ from training.corpora.roles import only_companion
 from training.corpora.transcript import Complaints, Transcript
 
 MOST_WORDS = 40  # per reply: it is spoken aloud
-CHUNK = 256  # conversations that are read at a time
+CHUNK = 256  # conversations read at a time
 
 
 def exchanges(transcript: Transcript) -> Iterator[tuple[int, Exchange]]:
-    """Yield what the companion answered to what, with the number of its turn.
+    """Yield the replies to remember and what they answered, each with the number of its turn.
 
-    Replies that the agent should not say are left out: with marks, claims of a life, or repetition.
+    Replies that the agent should not say are left out: those that are too long, repeat themselves,
+    claim a life, or contain marks.
     """
     spoken = [turn.replace(f" {CONTINUED} ", " ") for turn in transcript.turns]
     for number, reply in enumerate(spoken):
@@ -71,7 +72,7 @@ def histories(
 ) -> Tensor | None:
     """Return the history vector that each wanted turn answers, (N, C), in half precision.
 
-    wanted: the numbers of transcripts and of turns in them. None if the model's history is no
+    wanted: pairs of transcript and turn numbers. Return None if the model's history is not a
     vector. What a person says is read as a speech recogniser would write it.
     """
     places = {one: place for place, one in enumerate(wanted)}
@@ -136,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
             first.setdefault(exchange, (row, number))
     recall = Recall(tuple(first))
     vectors = histories(DialogueAgent(source), transcripts, list(first.values()))
-    (options.checkpoint / nearest.FILE).unlink(missing_ok=True)  # of the replies before
+    (options.checkpoint / nearest.FILE).unlink(missing_ok=True)  # of the previous replies
     replace_file(options.checkpoint / FILE, recall.save)
     if vectors is not None and len(vectors):
         nearest.save(

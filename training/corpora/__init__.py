@@ -66,7 +66,7 @@ def load(names: list[str], split: str, complaints: Complaints) -> list[Transcrip
 
 
 def held_out(names: Sequence[str]) -> list[Transcript]:
-    """Load the test splits of some corpora, without reporting malformed lines: others do that."""
+    """Load the test splits of some corpora, without reporting malformed lines: `load` does."""
     complaints = Complaints(skip=True)
     return [found for name, _ in map(weighted, names) for found in _read(name, "test", complaints)]
 

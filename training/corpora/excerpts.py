@@ -1,6 +1,6 @@
-"""Contexts that files of the project name by corpus, conversation and turn.
+"""Contexts that the project's files name by corpus, conversation and turn.
 
-So nobody else's text is copied into the project: it is read from the corpus, where that is here.
+This way nobody else's text is copied into the project: it is read from the corpus, if available.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from training.corpora.transcript import Complaints, Transcript
 
 MOST_TURNS = 12
 
-Transcripts = Mapping[tuple[str, str], Transcript]  # by the names of corpus and conversation
+Transcripts = Mapping[tuple[str, str], Transcript]  # by corpus and conversation id
 
 
 def transcripts(entries: Iterable[Mapping[str, Any]]) -> Transcripts:
-    """Load the training splits that entries with a "turn" name; a missing corpus has none."""
+    """Load the training splits that entries with a "turn" refer to; skip missing corpora."""
     found: dict[tuple[str, str], Transcript] = {}
     for name in sorted({entry["corpus"] for entry in entries if "turn" in entry}):
         try:
@@ -31,8 +31,8 @@ def transcripts(entries: Iterable[Mapping[str, Any]]) -> Transcripts:
 def context(entry: Mapping[str, Any], found: Transcripts) -> tuple[tuple[str, ...], str] | None:
     """Return the turns that an entry names, and the reply that follows them ("" if none does).
 
-    They are those up to "turn", counted from 0, and at most MOST_TURNS. None if the conversation is
-    not available. Raises ValueError where it has no such turn.
+    The turns end with number "turn", counted from 0, and are at most MOST_TURNS. Return None if the
+    conversation is not available. Raises ValueError if it has no such turn.
     """
     transcript = found.get((entry["corpus"], entry["id"]))
     if transcript is None:

@@ -16,8 +16,8 @@ FILE = Path(__file__).with_name("topical_replies.jsonl.gz")  # ours, so it comes
 def read(split: str, complain: Complain, path: Path = FILE) -> Iterator[Transcript]:
     """Yield the conversations of one split, chosen by the hash of the reply.
 
-    So no reply occurs in two splits. A line that holds no replies and moments is reported; what
-    training.ranking.topical checks beyond that is left to it.
+    Thus no reply occurs in two splits. Lines without lists of replies and moments are reported;
+    further checks are left to training.ranking.topical.
     """
     for number, line in numbered_lines(path, complain):
         try:

@@ -128,9 +128,10 @@ def load_vocabulary(file: Path, names: Sequence[str]) -> Vocabulary:
 
 
 def foreign(encoded: Encoded, vocabulary: Vocabulary) -> list[str]:
-    """Return warnings if the vocabulary can only spell much of a text in bytes.
+    """Return warnings if much of a text is bytes or unknown tokens in the vocabulary.
 
-    Raises ValueError if that is most of the text: a model reads such tokens but never says them.
+    Raises ValueError if their share exceeds MOST_FOREIGN: a model reads such tokens but never says
+    them.
     """
     unwritable = vocabulary.byte_ids | {vocabulary.unk_id}
     tokens = [

@@ -19,7 +19,7 @@ from training.metrics.exchanges import Exchange, Metrics
 from training.metrics.prediction import score
 from training.metrics.replies import answers, overlap_metrics, reply_metrics
 
-REPLIES = 250  # to compare decoding settings by
+REPLIES = 250  # to compare decoding settings on
 COLUMNS = (
     "token_f1", "bleu", "unique_replies", "distinct_1", "distinct_2", "repeated_2gram",
     "repeated_3gram", "mean_length", "fallbacks", "reply_perplexity", "nats_a_word", "ms",

@@ -46,7 +46,7 @@ def exchanges_of(
     """Encode conversations turn by turn and list every turn but the first of each."""
     empty = empty_history(model)
     found: list[Exchange] = []
-    # Conversations of similar length share a batch, so that few rows idle while others go on.
+    # Conversations of similar length share a batch, so that few rows idle while others continue.
     order = sorted(range(len(conversations)), key=lambda index: len(conversations[index]))
     for begin in tqdm(
         range(0, len(order), BATCH_CONVERSATIONS), desc="histories", leave=False, disable=None

@@ -213,7 +213,7 @@ def likelihoods(
 def others(
     conversations: Sequence[list[Utterance]], transcripts: Sequence[Transcript]
 ) -> list[list[Utterance]]:
-    """Return for each conversation as many turns of another one of its corpus, to be its history.
+    """Return a history for each conversation: as many turns of another one from the same corpus.
 
     It is the next longer conversation, so that the histories differ in content rather than length.
     For the longest it is the next shorter one, repeated. Raises ValueError if a corpus has only one

@@ -1,4 +1,4 @@
-"""Whether a model finds the true reply among others."""
+"""How well a model finds the true reply among others."""
 
 from __future__ import annotations
 

@@ -113,9 +113,9 @@ def overlap_metrics(replies: Sequence[Reply], truth: Sequence[str]) -> tuple[Met
 
 
 def token_f1(reply: str, truth: str) -> float:
-    """Compute ParlAI's F1 (Miller et al. 2017) of bags of words, without case and punctuation.
+    """Compute ParlAI's F1 (Miller et al. 2017) over bags of words.
 
-    Articles do not count either.
+    Case, punctuation and articles are ignored.
     """
     said, expected = (
         _ARTICLE.sub(" ", _PUNCTUATION.sub(" ", text.lower())).split() for text in (reply, truth)

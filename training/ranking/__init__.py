@@ -1,1 +1,1 @@
-"""How a ranker is fitted: to conversations from corpora, and to readers' judgements."""
+"""How rankers and stock replies are fitted, to conversations and to readers' judgements."""

@@ -1,8 +1,8 @@
-"""What tells glad from troubled talk: conversations whose corpus names the feeling they are about.
+"""Fit what tells glad from troubled talk, to conversations whose corpus names their feeling.
 
-EmpatheticDialogues does (Rashkin et al. 2019, arXiv 1811.00207): somebody tells of a situation that
-goes with one of 32 emotions, and a listener answers. Those that are neither or both, such as
-surprise and nostalgia, are left out.
+EmpatheticDialogues does (Rashkin et al. 2019, arXiv 1811.00207): somebody describes a situation
+that goes with one of 32 emotions, and a listener answers. Emotions that are neither glad nor
+troubled, or both, such as surprise and nostalgia, are left out.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Told = tuple[
 
 
 def told(transcripts: Sequence[Transcript], vocabulary: Vocabulary) -> list[Told]:
-    """List what was said in conversations whose feeling is known, as the ranker will read it."""
+    """List the turns of conversations whose feeling is known, as the ranker will read them."""
     found = []
     for transcript in transcripts:
         if transcript.topic in GLAD | TROUBLED:
             for number, turn in enumerate(transcript.turns[: 2 * TOLD_TURNS]):
                 ids = vocabulary.encode(turn)
-                # Of what is heard the end is read, of a reply the beginning: as in LearnedRanker.
+                # As in LearnedRanker: the end of what is heard, but the beginning of a reply.
                 part = ids[:READ_TOKENS] if number % 2 else ids[-READ_TOKENS:]
                 if part:
                     asked = SAID if number % 2 else HEARD
@@ -52,7 +52,7 @@ def told(transcripts: Sequence[Transcript], vocabulary: Vocabulary) -> list[Told
 
 
 def fit(feelings: Feelings, found: Sequence[Told], *, seed: int) -> None:
-    """Fit feelings to what was told, by logistic regression; a minute on a CPU."""
+    """Fit feelings to these turns by logistic regression; it takes a minute on a CPU."""
     rng, device = random.Random(seed), feelings.bias.device
     optimizer = torch.optim.Adam(feelings.parameters(), lr=LEARNING_RATE)
     order = list(found)
@@ -74,7 +74,7 @@ def fit(feelings: Feelings, found: Sequence[Told], *, seed: int) -> None:
 
 @torch.inference_mode()
 def accuracy(feelings: Feelings, found: Sequence[Told]) -> tuple[float, float]:
-    """Return how often feelings are right about what is heard, and about what is said."""
+    """Return how often feelings are right about what is heard and about what is said."""
     right: tuple[list[bool], list[bool]] = ([], [])
     for begin in range(0, len(found), BATCH):
         some = found[begin : begin + BATCH]

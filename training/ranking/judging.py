@@ -1,4 +1,4 @@
-"""The second step: judges learn from readers' judgements; rankers are compared with readers."""
+"""Fit a ranker's judges to readers' judgements, and compare rankers with readers."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from training.reading.sheet import one_form
 
 EPOCHS, CONTEXTS, LEARNING_RATE, WEIGHT_DECAY = 20, 32, 2e-3, 0.1
 SPECIFIC = 0.3  # weight of the loss for "specific" relative to "sensible"
-RECALLED = 80  # remembered replies to search for a judged one
-SUITING = 100  # stock replies of each set to search for one
+RECALLED = 80  # remembered replies among which a judged one is looked up
+SUITING = 100  # stock replies of each set, likewise
 HELD_OUT = 5  # one context in five is held out
-COMMON = 3  # times that a reply comes first, from which it counts as common
+COMMON = 3  # a reply that comes first this many times counts as common
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,17 @@ def turns_of(context: Judged) -> list[Turn]:
 
 
 def is_held_out(context: Judged) -> bool:
-    """Return whether a context is kept for measuring, by the hash of its conversation's id."""
+    """Return whether a context is held out, by the hash of its conversation's id."""
     return is_held_out_id(context.id)
 
 
 def is_held_out_id(name: str) -> bool:
-    """Return whether the conversation of that id is kept for measuring."""
+    """Return whether the conversation with this id is held out."""
     return int(hashlib.sha1(f"judged {name}".encode()).hexdigest(), 16) % HELD_OUT == 0
 
 
 def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
-    """Fit a ranker's judges, and count what is common; its cross-encoder stays as it is."""
+    """Fit a ranker's judges and count common replies; its cross-encoder does not change."""
     network = ranker.network
     with torch.inference_mode():
         numbers = [
@@ -174,7 +174,7 @@ def fit(ranker: LearnedRanker, learnt: Sequence[Example], *, seed: int) -> None:
 def common(
     network: RankerNetwork, numbers: Sequence[Tensor], examples: Sequence[Example]
 ) -> dict[str, float]:
-    """Count in how many of a thousand contexts each reply comes first, if in COMMON at least."""
+    """Return how often each reply comes first, per thousand contexts, if in at least COMMON."""
     first = Counter(
         learned_ranker.key(example.candidates[int(network.expected(own).argmax())].text)
         for own, example in zip(numbers, examples, strict=True)
@@ -190,9 +190,9 @@ def common(
 class Agreement:
     """How well a ranker agrees with readers.
 
-    auc: the probability that a sensible candidate scores higher than one that is not. ssa: of the
-    candidates ranked first. unique: the share of these that differ. oracle: of the best candidates
-    available.
+    auc: the probability that a sensible candidate scores higher than one that is not. ssa: mean
+    SSA of the candidates ranked first. unique: the share of distinct replies among them. oracle:
+    mean SSA of the best candidates available.
     """
 
     contexts: int
@@ -206,7 +206,7 @@ class Agreement:
 def agreement(ranker: Ranker, held_out: Sequence[Example]) -> Agreement:
     """Measure a ranker on judged candidates, of which some must be sensible and some not.
 
-    Where readers were not asked whether a candidate is specific, it counts as not.
+    A candidate counts as not specific if readers were not asked.
     """
     scores, sensible, chosen, best = [], [], [], []
     said = set()

@@ -3,11 +3,11 @@
     {"replies": ["How old is she now?", "That took courage.", ...]}
     {"id": "...", "context": ["...", "..."], "specific": ["How old is she now?"], "plain": ["..."]}
 
-A line of labels is a context, which ends with the person's turn, and the replies that a reader
-named for it: specific ones, which belong right there, and plain ones, which would fit elsewhere,
-too. A line of replies says which the reader chose from in the lines after it; nothing is learnt of
-those that were not on offer. A context may be labelled twice, from two offers. "judged" lists
-replies of each of which the reader said whether it suits. A context of a public corpus stands there
+A line of labels holds a context, which ends with the person's turn, and the replies that a reader
+named for it: specific ones, which belong right there, and plain ones, which would also fit
+elsewhere. A line of replies lists what the reader chose from in the lines after it; nothing is
+learnt about replies that were not on offer. A context may be labelled twice, from two lists.
+"judged" lists replies that the reader judged one by one. A context from a public corpus is stored
 as "corpus", "id" and "turn", the index of the turn to answer.
 """
 
@@ -27,15 +27,15 @@ from training.corpora import excerpts
 from training.corpora.transcript import Complaints
 
 FILE = Path(corpora.__file__).parent / "stock_replies.jsonl.gz"
-PLAIN = 0.55  # what a plain reply is worth where a specific one is worth 1, much as in the SSA
+PLAIN = 0.55  # what a plain reply is worth if a specific one is worth 1, much as in the SSA
 
 
 @dataclass(frozen=True)
 class Labelled:
     """A context and the replies that a reader named for it, with what each is worth.
 
-    offered: the replies that were chosen from. is_judged: of each of these the reader said whether
-    it suits; else those that suit best were named.
+    offered: the replies to choose from. is_judged: whether the reader judged each of these, rather
+    than naming those that suit best.
     """
 
     id: str
@@ -48,7 +48,7 @@ class Labelled:
 def load(path: Path = FILE) -> tuple[list[Labelled], Counter[str]]:
     """Load labels. Also return how many contexts of each missing corpus were left out.
 
-    Raises ValueError, naming the line, if one is no labelled context.
+    Raises ValueError, naming the line, if one is not a labelled context.
     """
     entries: list[tuple[int, dict[str, Any]]] = []
     for number, line in numbered_lines(path, Complaints()):
@@ -82,7 +82,7 @@ def load(path: Path = FILE) -> tuple[list[Labelled], Counter[str]]:
 
 @contextmanager
 def _of_line(path: Path, number: int) -> Iterator[None]:
-    """Name the line in what is raised."""
+    """Name the line in any error that the block raises."""
     try:
         yield
     except (ValueError, KeyError, TypeError) as error:

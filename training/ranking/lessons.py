@@ -1,8 +1,8 @@
-"""Lessons for stock replies: what labels and moments tell of contexts, and how well it is learnt.
+"""Lessons for stock replies: what labels and moments say of contexts, and how well it is learnt.
 
 Labels (training.ranking.labels) say which plain replies suit a context, moments
-(training.ranking.topical) which topical one does. The network that ships and its teacher learn
-from the same lessons, and are measured on those that are held out.
+(training.ranking.topical) which topical one does. The shipped network and its teacher learn from
+the same lessons, and are measured on the held-out ones.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from training.ranking.labels import Labelled
 from training.ranking.topical import Moment, Verdicts
 from training.reading.contexts import as_heard
 
-LEAST = 5  # times that a plain reply must be named
+LEAST = 5  # times a plain reply must have been named
 PLAIN = 0.4  # weight of the loss for plain replies relative to topical ones
 PRIOR = 6
 NEVER = -1e4  # a logit
-CHUNK = 512  # contexts that are weighed at a time
+CHUNK = 512  # contexts per forward pass
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """What is known of N contexts, those with labels first, then those of moments.
+    """What is known about N contexts, labelled ones first, and P plain and Q topical replies.
 
-    contexts: see `context_of`. worth (L, P): of
-    the labelled ones, what a reader thought of each plain reply; NaN where nothing was said. shares
-    of the others: what share of what suits it each topical reply has, by place; that none does is
-    the last place. known: of how many replies that is known.
+    contexts: see `context_of`. worth (L, P): what each plain reply is worth in the labelled
+    contexts; NaN if it was not on offer. shares: for each moment, the share of each topical reply
+    that suits it, by place; place Q stands for none. known: for each moment, how many topical
+    replies, the first ones, it says anything about.
     """
 
     plain: tuple[str, ...]
@@ -52,13 +52,13 @@ class Lessons:
 
     @property
     def digest(self) -> str:
-        """A hexadecimal digest of the replies."""
+        """Return a hexadecimal digest of the replies."""
         texts = "\n".join((*self.plain, "", *self.topical))
         return hashlib.sha256(texts.encode()).hexdigest()
 
     @property
     def outputs(self) -> int:
-        """How many logits a network gives: P + Q + 1."""
+        """Return the number of logits of a network: P + Q + 1."""
         return len(self.plain) + len(self.topical) + 1
 
     def learnt(self) -> list[int]:
@@ -66,9 +66,10 @@ class Lessons:
         return [row for row, held in enumerate(self.held_out) if not held]
 
     def loss(self, weights: Tensor, rows: Sequence[int]) -> Tensor:
-        """Return the mean loss of logits (N, P + Q + 1) for contexts of which something is known.
+        """Return the mean loss of logits (N, P + Q + 1) for the contexts in `rows`.
 
-        Cross-entropy: of each plain reply for itself, of topical ones and none together.
+        It is a binary cross-entropy for each plain reply, and one cross-entropy over the topical
+        replies and none.
         """
         labelled = [at for at, row in enumerate(rows) if row < len(self.worth)]
         moments = [at for at, row in enumerate(rows) if row >= len(self.worth)]
@@ -90,9 +91,9 @@ class Lessons:
         return total / len(rows)
 
     def of_known(self, topical: Tensor, moments: Sequence[int]) -> Tensor:
-        """Leave out of logits (N, Q + 1) the replies that a moment tells nothing about.
+        """Mask the replies in logits (N, Q + 1) that a moment says nothing about.
 
-        It tells about the first ones, and about none of them, the last column.
+        It is about the first `known` replies, and about none of them, the last column.
         """
         places = torch.arange(topical.shape[1], device=topical.device)
         known = self.known[list(moments)].to(topical.device)
@@ -101,10 +102,10 @@ class Lessons:
 
 
 def lessons_of(labelled: Sequence[Labelled], moments: Sequence[Moment]) -> Lessons:
-    """Lay out labels and moments. The plain replies are those that are named often enough.
+    """Combine labels and moments. The plain replies are those that were named often enough.
 
-    That no topical reply suits a moment is known of those that suit an earlier one.
-    Raises ValueError if there are too few to learn from some and measure on others.
+    A moment that no topical reply suits says so only about the replies of earlier moments. Raises
+    ValueError if there are too few to learn from some and measure on others.
     """
     named = Counter(text for one in labelled for text in one.suits)
     plain = sorted(text for text, count in named.items() if count >= LEAST)
@@ -151,15 +152,15 @@ def lessons_of(labelled: Sequence[Labelled], moments: Sequence[Moment]) -> Lesso
 def context_of(turns: Sequence[str]) -> tuple[str, ...]:
     """Return the turns that stock replies are chosen by, as the skill gets them.
 
-    turns: of a conversation, the last one the person's.
+    turns: a conversation's, the last one the person's.
     """
     return as_heard([without_marks(turn) for turn in turns[-RECENT:]])
 
 
 def imitation(weights: Tensor, taught: Tensor, plain: int) -> Tensor:
-    """Return the mean loss of logits (N, P + Q + 1) that are to tell what a teacher tells.
+    """Return the mean distillation loss of logits (N, P + Q + 1): cross-entropy with a teacher.
 
-    taught: its probabilities, of `plain` plain replies first.
+    taught: the teacher's probabilities, of the same shape. plain: P.
     """
     of_plain = F.binary_cross_entropy_with_logits(
         weights[:, :plain], taught[:, :plain], reduction="sum"
@@ -170,9 +171,9 @@ def imitation(weights: Tensor, taught: Tensor, plain: int) -> Tensor:
 
 
 def trusted(texts: Sequence[str], verdicts: Verdicts) -> dict[str, float]:
-    """Return how far to trust each reply: the log-odds that it is right, above those of all.
+    """Return how far to trust each reply: the log-odds that it is right, less those of all replies.
 
-    The fewer verdicts there are, the nearer to 0: the share of all counts for PRIOR verdicts.
+    The fewer verdicts on it, the nearer to 0: the share of all replies counts as PRIOR verdicts.
     """
     rights, counts = zip(*verdicts.values(), strict=True) if verdicts else ((0,), (0,))
     share = (sum(rights) + 1) / (sum(counts) + 2)
@@ -185,9 +186,9 @@ def trusted(texts: Sequence[str], verdicts: Verdicts) -> dict[str, float]:
 
 
 def verdicts_of(labelled: Sequence[Labelled]) -> Verdicts:
-    """Count for each plain reply in how many contexts it was right, of those where it was judged.
+    """Count the contexts where each plain reply was right, and those where it was judged.
 
-    Contexts that are held out do not count.
+    Held-out contexts do not count.
     """
     right, judged = Counter[str](), Counter[str]()
     for one in labelled:
@@ -201,13 +202,13 @@ def verdicts_of(labelled: Sequence[Labelled]) -> Verdicts:
 def figures(
     lessons: Lessons, weigh: Callable[[Sequence[int]], Tensor]
 ) -> dict[str, dict[str, Any]]:
-    """Measure on the contexts that are held out.
+    """Measure a network on the held-out contexts.
 
-    weigh: their rows -> logits or probabilities (N, P + Q + 1).
+    weigh: rows -> logits or probabilities (N, P + Q + 1).
 
-    Of labels: how often the best of the replies on offer is one that the reader named. Of moments:
-    how often the best reply is right, where one is, and how often one is said wrongly; it counts as
-    said if its probability is higher than that of none.
+    Labels: how often the highest-scoring reply on offer is one that the reader named. Moments: how
+    often the highest-scoring reply is right, where one is, and how often one that is said is right;
+    a reply counts as said if it scores higher than none.
     """
     held = [row for row, held in enumerate(lessons.held_out) if held]
     labelled = [row for row in held if row < len(lessons.worth)]

@@ -1,9 +1,9 @@
-"""The first step: learn from corpora which reply goes with which context.
+"""Fit the cross-encoder: learn from corpora which reply goes with which context.
 
 In each context, the cross-encoder has to find the true reply among others: the model's own
 candidates, a reply from the same conversation, and replies from other conversations. Where a larger
-judge has said of the model's own which are sensible and specific (training.ranking.teacher), that
-is learnt beside it.
+judge has said which of the model's own are sensible and specific (training.ranking.teacher), it
+learns that as well.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ Ids = tuple[int, ...]
 class Pair:
     """Token ids of a context's last turns, the last one first, and of its reply.
 
-    near: the reply to another turn of the same conversation, if there is one. own: what the model
-    would say itself. labels: of each of those, P(sensible) and P(specific) as a judge sees it.
+    near: the reply to another turn of the same conversation, if there is one. own: the model's
+    own candidates. labels: a judge's P(sensible) and P(specific) for each of these.
     """
 
     context: tuple[Ids, ...]
@@ -63,7 +63,7 @@ class Pair:
 
 
 def pairs(transcripts: Sequence[Transcript], vocabulary: Vocabulary) -> list[Pair]:
-    """List the replies to learn with the turns before them, as often as one pass reads them."""
+    """List the replies to learn with the turns before them, each as often as one pass reads it."""
     places = [
         (number, told.turns, told.times)
         for told in map(only_companion, transcripts)
@@ -110,7 +110,7 @@ def fit(
     """
     rng, total = random.Random(seed), minutes * 60
     steps, spent = _read(encoder, state) if resume else (0, 0.0)
-    rng.seed(f"{seed} {steps}")  # a resumed run draws other pairs than the steps it has taken
+    rng.seed(f"{seed} {steps}")  # a resumed run must not draw the same pairs again
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     begun, saved = clock() - spent, spent
     judged = [pair for pair in found if pair.own]
@@ -151,7 +151,7 @@ def fit(
 
 
 def _loss(encoder: CrossEncoder, drawn: Sequence[Pair], rng: random.Random) -> Tensor:
-    """Return the cross-entropy of finding each true reply, and of what a judge said of the others.
+    """Return the cross-entropy of finding each true reply, plus that of the judge's labels.
 
     In a context's row of candidates the true reply comes first.
     """
@@ -186,7 +186,7 @@ def _loss(encoder: CrossEncoder, drawn: Sequence[Pair], rng: random.Random) -> T
 def _read_together(
     encoder: CrossEncoder, contexts: Sequence[Sequence[Ids]], rows: Sequence[Sequence[Ids]]
 ) -> Tensor:
-    """Read each context's row of replies; in bfloat16 on a GPU. (R, 3), float32."""
+    """Read each context's row of replies, in bfloat16 on a GPU: (R, 3), float32."""
     device = encoder.embedding.weight.device
     turns = context_table(contexts, encoder.pad_id).to(device)
     replies = table([reply for row in rows for reply in row], encoder.pad_id).to(device)
@@ -198,7 +198,7 @@ def _read_together(
 
 @torch.inference_mode()
 def hits(encoder: CrossEncoder, found: Sequence[Pair], *, seed: int = 0) -> float:
-    """Return the share of contexts whose own reply comes first among 20.
+    """Return the share of contexts whose true reply ranks first among 20.
 
     The other replies are drawn from other contexts.
     """
@@ -230,7 +230,7 @@ def _write(encoder: CrossEncoder, state: Path, steps: int, seconds: float) -> No
 def _read(encoder: CrossEncoder, state: Path) -> tuple[int, float]:
     """Load a state into a cross-encoder; return the steps and seconds spent on it.
 
-    Raises ValueError if it is not one.
+    Raises ValueError if the file is not a state of this cross-encoder.
     """
     try:
         with safe_open(state, framework="pt") as file:

@@ -1,7 +1,7 @@
 """Candidates for contexts of the corpora, as the agent would find them: searched for and recalled.
 
-They are the wrong replies that a ranker meets: its first step learns to tell the true one from
-them, and a larger judge says which of them make sense all the same.
+These are the wrong replies that a ranker will meet: the cross-encoder learns to tell the true one
+from them, and a larger judge says which of them make sense all the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NEIGHBOURS = 4  # recalled replies per context
 
 
 def candidates(agent: DialogueAgent, pairs: Sequence[Pair]) -> list[list[Ids]]:
-    """Return different candidates for each context, searched for and recalled."""
+    """Return distinct candidates for each context, searched for and recalled."""
     return [
         list(dict.fromkeys([*own, *others]))
         for own, others in zip(searched(agent, pairs), recalled(agent, pairs), strict=True)
@@ -38,7 +38,7 @@ def candidates(agent: DialogueAgent, pairs: Sequence[Pair]) -> list[list[Ids]]:
 def searched(agent: DialogueAgent, pairs: Sequence[Pair], *, batch: int = BATCH) -> list[list[Ids]]:
     """Search for replies in each context, with the agent's model and settings."""
     found: dict[int, list[Ids]] = {}
-    # Contexts of as many turns are read together.
+    # Contexts with the same number of turns are read together.
     order = sorted(range(len(pairs)), key=lambda at: (len(pairs[at].context), at))
     for some in tqdm(list(_split(order, batch)), desc="searching", disable=None):
         for turns in sorted({len(pairs[at].context) for at in some}):
@@ -60,7 +60,7 @@ def searched(agent: DialogueAgent, pairs: Sequence[Pair], *, batch: int = BATCH)
 
 
 def _history(agent: DialogueAgent, contexts: Sequence[Sequence[Ids]]) -> Any:
-    """Read contexts of as many turns, the last one first in each: their histories."""
+    """Return the histories of contexts with equally many turns, the last one first in each."""
     history: History | None = None
     eos, pad = agent.vocabulary.eos_id, agent.vocabulary.pad_id
     for said in list(zip(*contexts, strict=True))[::-1]:
@@ -77,7 +77,7 @@ def recalled(
 ) -> list[list[Ids]]:
     """Recall the replies to the most similar last turns of other contexts.
 
-    Turns are compared by the sum of their words' vectors, rare words counting more.
+    Turns are compared by the sum of their words' vectors, weighted by rarity.
     """
     vectors = _vectors(agent, [pair.context[0] for pair in pairs])  # (N, E)
     found = []

@@ -2,8 +2,8 @@
 
     [CLS] the turns before [SEP] last turn [SEP] -> encoder -> first and mean state -> every reply
 
-It is read from a folder in the form of Hugging Face's transformers. The shipped replies learnt from
-all-MiniLM-L6-v2 (Reimers and Gurevych 2019, arXiv 1908.10084; Apache-2.0).
+It is loaded from a folder in the format of Hugging Face's transformers. The shipped replies learnt
+from all-MiniLM-L6-v2 (Reimers and Gurevych 2019, arXiv 1908.10084; Apache-2.0).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ DROPOUT = 0.2
 
 
 class SentenceTeacher(nn.Module):
-    """Weighs every stock reply for a context, as StockNetwork does."""
+    """Scores every stock reply for a context, as StockNetwork does."""
 
     def __init__(self, folder: Path, lessons: Lessons) -> None:
-        """Load the encoder of a folder. Raises ValueError if there is none."""
+        """Load the encoder in a folder. Raises ValueError if there is none."""
         try:  # here, since it takes seconds to import
             from transformers import AutoModel, AutoTokenizer
         except ImportError:
@@ -74,7 +74,7 @@ class SentenceTeacher(nn.Module):
         return rows
 
     def forward(self, rows: Sequence[tuple[list[int], int]]) -> Tensor:
-        """Weigh the replies for encoded contexts: logits (N, P + Q + 1)."""
+        """Score the replies for encoded contexts: logits (N, P + Q + 1)."""
         states, real = self._states(rows)
         read = torch.cat([states[:, 0], _mean(states, real)], dim=1).float()
         with torch.autocast(read.device.type, enabled=False):  # bfloat16 is too coarse for logits
@@ -100,10 +100,10 @@ class SentenceTeacher(nn.Module):
 
     @torch.inference_mode()
     def words(self, vocabulary: Vocabulary, size: int) -> Tensor:
-        """Return what the pieces of a vocabulary mean to the encoder: (V, size).
+        """Return the encoder's vectors for the pieces of a vocabulary: (V, size).
 
-        Each is read alone, and reduced to its place along the axes on which they differ most, as
-        Model2Vec does (Tulkens and van Dongen 2024).
+        Each piece is encoded alone and reduced to the principal components of all of them, as in
+        Model2Vec (Tulkens and van Dongen 2024).
         """
         numbers = range(len(vocabulary))
         pieces = [vocabulary.piece(number).replace("\u2581", "") for number in numbers]
@@ -121,7 +121,7 @@ class SentenceTeacher(nn.Module):
         return found
 
     def fit(self, *, seed: int) -> None:
-        """Learn from the lessons. The vectors of its words stay as they are."""
+        """Learn from the lessons. The encoder's word embeddings stay frozen."""
         torch.manual_seed(seed)
         lessons = self.lessons
         nn.init.constant_(self.outputs.bias[: len(lessons.plain)], -4)
@@ -137,9 +137,10 @@ class SentenceTeacher(nn.Module):
 
     @torch.inference_mode()
     def probabilities(self, contexts: Sequence[Sequence[str]]) -> Tensor:
-        """Say what suits any number of contexts: (N, P + Q + 1), in float16 on the CPU.
+        """Return what suits contexts, as probabilities (N, P + Q + 1), float16, on the CPU.
 
-        P(suits) of each plain reply; of topical ones and none, which add up to 1.
+        These are P(suits) of each plain reply, then those of the topical replies and of none, which
+        add up to 1.
         """
         rows, plain = self.encode(contexts), len(self.lessons.plain)
         device = self.outputs.weight.device
@@ -154,13 +155,13 @@ class SentenceTeacher(nn.Module):
         return found
 
     def write(self, path: Path) -> None:
-        """Keep what was learnt in a file."""
+        """Save what was learnt to a file."""
         tensors = {name: one.detach().cpu().contiguous() for name, one in self.state_dict().items()}
         about = {"replies": self.lessons.digest}
         replace_file(path, lambda temporary: save_file(tensors, temporary, metadata=about))
 
     def read(self, path: Path) -> None:
-        """Take up what `write` kept. Raises ValueError if it is of other replies, or broken."""
+        """Load what `write` saved. Raises ValueError if it is for other replies, or broken."""
         try:
             tensors, about = tensor_file.read(path)
             if about["replies"] != self.lessons.digest:

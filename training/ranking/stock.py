@@ -3,11 +3,11 @@
     labels, moments -> teacher (a pretrained sentence encoder) -> what suits any context at all
     labels, moments, and what the teacher says of many more contexts -> network
 
-Labels (training.ranking.labels) and moments (training.ranking.topical) are few for a network that
-has to learn what words mean. A pretrained encoder knows that, and is too large to ship; fitted to
-them, it tells of any number of contexts what suits, and the network learns from that, too (Hinton
-et al. 2015, arXiv 1503.02531). It begins with what the encoder takes the pieces of words for.
-Without a teacher it learns from labels and moments alone.
+Labels (training.ranking.labels) and moments (training.ranking.topical) are too few for a network
+that has to learn what words mean. A pretrained encoder knows that but is too large to ship; fitted
+to them, it labels any number of contexts, and the network learns from these labels too (Hinton et
+al. 2015, arXiv 1503.02531). The network's own token vectors start as the encoder's. Without a
+teacher, it learns from labels and moments alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dialogue.stock_replies import StockConfig, StockNetwork, StockReplies, toke
 from training.ranking.lessons import CHUNK, Lessons, figures, imitation
 
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 12, 128, 2e-3, 0.05
-NARROW = 0.05  # how far the numbers of a token's own vector are spread at the beginning
+NARROW = 0.05  # initial standard deviation of the network's own token vectors
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Read:
     before: list[Tensor]
 
     def some(self, rows: Sequence[int]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Return what is read of some of them."""
+        """Return what is read of the contexts in `rows`."""
         return (
             self.histories[list(rows)].float(),
             [self.last[row] for row in rows],
@@ -52,11 +52,11 @@ class Read:
 
 @dataclass(frozen=True)
 class Taught:
-    """What a teacher tells.
+    """What a teacher provides.
 
-    more: M contexts beside those of the lessons; see `lessons.context_of`. suits (N + M, outputs):
-    what suits each context, those of the lessons first, as probabilities. words (V, D): what each
-    piece of the vocabulary means, D as StockConfig says.
+    more: M contexts besides those of the lessons; see `lessons.context_of`. suits (N + M, outputs):
+    probabilities for each context, those of the lessons first. words (V, D): a vector for each
+    piece of the vocabulary; D is StockConfig.own.
     """
 
     more: Sequence[tuple[str, ...]]
@@ -72,10 +72,9 @@ def fit(
     taught: Taught | None = None,
     seed: int,
 ) -> tuple[StockReplies, dict[str, Any]]:
-    """Fit stock replies; return them, and figures of the contexts that are held out.
+    """Fit stock replies; return them, and their figures on the held-out contexts.
 
-    trust: of replies, see Stock.
-    Raises ValueError if the model's history is no vector.
+    trust: by reply; see Stock. Raises ValueError if the model has no history vector or embedding.
     """
     vectors, history = readable(agent)
     torch.manual_seed(seed)
@@ -116,9 +115,9 @@ def fit(
 
 
 def readable(agent: DialogueAgent) -> tuple[Tensor, int]:
-    """Return the vectors of the model's tokens, and how many numbers its history vector has.
+    """Return the model's token vectors and the size of its history vector.
 
-    Raises ValueError if it has none of either.
+    Raises ValueError if it lacks either.
     """
     vectors, empty = token_vectors(agent.model), history_vectors(agent.empty_history)
     if vectors is None or empty is None:
@@ -157,7 +156,7 @@ def read(agent: DialogueAgent, replies: StockReplies, contexts: Sequence[Sequenc
 
 
 def prepare(network: StockNetwork, contexts: Read, learnt: Sequence[int]) -> None:
-    """Keep in the network how histories are spread, and how rare each token is."""
+    """Store the mean and spread of histories and the rarity of each token in the network."""
     known = contexts.histories[list(learnt)].float()
     network.mean.copy_(known.mean(0))
     network.spread.copy_(known.std(0).clamp_min(1e-3))
@@ -179,10 +178,10 @@ def train(
     size: int,
     seed: int,
 ) -> None:
-    """Minimise a loss of rows by AdamW; the rates rise for a twentieth, then fall by cosine.
+    """Minimise a loss over rows with AdamW, with linear warm-up (a twentieth) and cosine decay.
 
-    order: the rows to learn from. lengths: of all rows; those of a step are of similar length.
-    rates: parameters and their learning rate.
+    order: the rows to learn from. lengths: of all rows; a step takes rows of similar length.
+    rates: groups of parameters with their learning rates. size: rows per step.
     """
     device = next(network.parameters()).device
     optimizer = torch.optim.AdamW(
@@ -213,7 +212,7 @@ def train(
 def _plan(
     order: Sequence[int], lengths: Sequence[int], size: int, rng: random.Random
 ) -> Iterator[list[int]]:
-    """Yield steps without end: rows of similar length, each once a pass."""
+    """Yield the rows of each step forever: of similar length, each row once per pass."""
     rows = list(order)
     while True:
         rng.shuffle(rows)

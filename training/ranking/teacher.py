@@ -3,9 +3,9 @@
     context + candidate -> Transformer -> its last state, and the likelihoods of the candidate's
         words -> sensible? specific?
 
-A few ten thousand judgements are too few for a small network to learn reading from. A Transformer
-that has learnt to predict the corpora's words reads already; fitted to judgements, it labels as
-many of the model's own candidates as there are contexts (Hinton et al. 2015, arXiv 1503.02531).
+Judgements are too few for a small network to learn to read. A Transformer that has learnt to
+predict the corpora's words can read already; fitted to judgements, it labels the model's own
+candidates in as many contexts as there are (Hinton et al. 2015, arXiv 1503.02531).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from training.ranking.judging import Example
 from training.ranking.matching import Ids, Pair
 
 EPOCHS, LEARNING_RATE, WEIGHT_DECAY = 4, 3e-5, 0.01
-TOKENS = 16_000  # of contexts and candidates in a step
+TOKENS = 16_000  # of contexts and candidates, per step
 SPECIFIC = 0.3  # weight of the loss for "specific" relative to "sensible"
 
 # A context's turns, the last one first, and a candidate.
@@ -38,7 +38,7 @@ Asked = tuple[tuple[Ids, ...], Ids]
 
 
 class LargeJudge(nn.Module):
-    """A Transformer with a head that says whether a reply is sensible, and specific."""
+    """A Transformer with a head that says whether a reply is sensible and specific."""
 
     def __init__(self, model: Transformer, *, eos_id: int, pad_id: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def fit(
     epochs: int = EPOCHS,
     learning_rate: float = LEARNING_RATE,
 ) -> None:
-    """Fit a judge to judgements found (R, 2), of zeros and ones: sensible and specific."""
+    """Fit a judge to judgements (R, 2), sensible and specific: 0 or 1, or NaN if not asked."""
     device = next(judge.parameters()).device
     optimizer = torch.optim.AdamW(
         [
@@ -172,10 +172,10 @@ def as_ranker(judge: LargeJudge, vocabulary: Vocabulary) -> Ranker:
 
 
 def labelled(judge: LargeJudge, pairs: Sequence[Pair], own: Sequence[Sequence[Ids]]) -> list[Pair]:
-    """Return pairs with the model's own candidates, and what the judge says of each."""
+    """Return pairs with the model's own candidates and the judge's verdict on each."""
     asked = [(pair.context, reply) for pair, some in zip(pairs, own, strict=True) for reply in some]
     said = verdicts(judge, asked).clone()
-    said[:, 1] *= said[:, 0]  # P(specific), of those too that may not even be sensible
+    said[:, 1] *= said[:, 0]  # P(specific), no longer given that it is sensible
     labels = iter([(sensible, specific) for sensible, specific in said.tolist()])
     return [
         replace(pair, own=tuple(some), labels=tuple(next(labels) for _ in some))
@@ -186,7 +186,7 @@ def labelled(judge: LargeJudge, pairs: Sequence[Pair], own: Sequence[Sequence[Id
 def _plan(
     asked: Sequence[Asked], rng: random.Random | None, *, tokens: int = TOKENS
 ) -> list[list[int]]:
-    """Group candidates of similar length into steps; in random order, if rng is given."""
+    """Group candidates of similar length into steps, in random order if rng is given."""
     sizes = [sum(len(turn) + 1 for turn in (*context, reply)) for context, reply in asked]
     order = sorted(range(len(asked)), key=lambda at: sizes[at] + (rng.random() if rng else 0))
     plan: list[list[int]] = []

@@ -1,14 +1,14 @@
-"""Moments: to which of them each topical stock reply belongs (see training.ranking.stock).
+"""Moments, and which topical stock reply belongs to which (see training.ranking.stock).
 
     {"replies": ["A cat that knocks things off the table does it for the audience."],
      "suits": [["my mug is on the floor again"], ...], "near": [["which cat should i get"], ...],
      "judged": [12, 31]}
 
-A line names replies, moments to which each of them is right, and moments that look like it and are
-not. A moment is a context, its last turn the person's. A line without replies holds everyday talk
-to which none of the replies in lines above is right; of those below nothing is known. A moment may
-stand in several lines; what suits it is then shared out among their replies. "judged" may say in
-how many contexts readers found the reply right, of how many where it was proposed.
+A line holds replies, moments where each of them is right, and near misses: moments that look alike
+but where they are wrong. A moment is a context that ends with the person's turn. A line without
+replies holds everyday talk where none of the replies in the lines above is right; about those below
+nothing is known. A moment may occur in several lines, whose replies then share it. "judged" may say
+in how many contexts readers found the reply right, and in how many it was proposed.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from training.ranking.judging import is_held_out_id
 FILE = corpora.topical.FILE
 MOMENTS_OF_PEOPLE = 1700  # of each corpus
 
-Verdicts = Mapping[str, tuple[int, int]]  # of a reply: right, of so many contexts
+Verdicts = Mapping[str, tuple[int, int]]  # by reply: right, of so many judged
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A context, and what share of what suits it each reply has; no reply if none suits."""
+    """A context and the replies that suit it, with shares that add up to 1; empty if none does."""
 
     turns: tuple[str, ...]
     suits: Mapping[str, float]
 
     @property
     def is_held_out(self) -> bool:
-        """Whether it is kept for measuring, by its hash."""
+        """Return whether it is held out, by the hash of its turns."""
         return is_held_out_id(" | ".join(self.turns))
 
 
 def load(path: Path = FILE) -> tuple[list[Moment], Verdicts]:
-    """Load moments, and what readers said of replies.
+    """Load moments, and readers' verdicts on replies.
 
-    Raises ValueError, naming the line, if one does not tell any.
+    Raises ValueError, naming the line, if one is malformed.
     """
     found: dict[tuple[str, ...], dict[str, float]] = {}
     verdicts: dict[str, tuple[int, int]] = {}
@@ -88,10 +88,10 @@ def load(path: Path = FILE) -> tuple[list[Moment], Verdicts]:
 
 
 def of_people(corpus: str, *, seed: int) -> list[Moment]:
-    """Draw moments of people among themselves, at most MOMENTS_OF_PEOPLE; no topical reply suits.
+    """Draw at most MOMENTS_OF_PEOPLE moments between people, which no topical reply suits.
 
     What one stranger says to another sounds like everyday talk, but a companion's remark would
-    nearly always miss it. Raises ValueError if the corpus is missing.
+    nearly always miss the point. Raises ValueError if the corpus is missing.
     """
     rng, found = random.Random(seed), []
     transcripts = corpora.load([corpus], "train", Complaints(skip=True))

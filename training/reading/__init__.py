@@ -4,7 +4,7 @@
     sheet.py       the replies of several sources, shuffled, as text and as a page to fill in
     scores.py      what readers found, by source and set of contexts, and how far they agree
     candidates.py  one model's candidates on a sheet, for a ranker to learn from
-    judgements.py  what readers found of candidates, as a file of the project
+    judgements.py  readers' judgements of candidates, as a file of the project
 
-Sensible, specific and their mean are the SSA of Adiwardana et al. 2020 (arXiv 2001.09977).
+The mean of sensible and specific is the SSA of Adiwardana et al. 2020 (arXiv 2001.09977).
 """

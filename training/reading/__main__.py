@@ -74,7 +74,7 @@ class _Decode(argparse.Action):
 
 
 def replies_of(agent: DialogueAgent, wanted: Sequence[Context]) -> list[Reply]:
-    """Answer each context in the agent's own words, without a question put after it."""
+    """Answer each context in the agent's own words, with no follow-up question appended."""
     replies: list[Reply] = []
     batches = range(0, len(wanted), BATCH_REPLIES)
     for begin in tqdm(batches, desc="replies", leave=False, disable=None):
@@ -144,7 +144,7 @@ def write_candidates(options: argparse.Namespace) -> None:
         )
         for reply, context in zip(replies_of(agent, wanted), wanted, strict=True)
     }
-    wanted = [context for context in wanted if chosen[context]]  # nothing else may be said there
+    wanted = [context for context in wanted if chosen[context]]  # drop the others
     if not wanted:
         raise ValueError("there is no candidate that may be said in any of these contexts")
     found = [chosen[context] for context in wanted]
@@ -157,7 +157,7 @@ def write_candidates(options: argparse.Namespace) -> None:
 
 
 def file_judgements(options: argparse.Namespace) -> None:
-    """Add what readers found of candidates to a file of judgements."""
+    """Add readers' judgements of candidates to a file of judgements."""
     check_writable_file(options.into, option="--into")
     found = [entry for folder in options.folders for entry in candidates.entries(folder)]
     before = judgements.read_entries(options.into) if options.into.exists() else []
@@ -168,7 +168,7 @@ def file_judgements(options: argparse.Namespace) -> None:
 
 
 def _check_new(options: argparse.Namespace) -> None:
-    """Refuse a folder that holds a sheet already, or that nothing can be written to."""
+    """Refuse a folder that already holds a sheet or is not writable."""
     if (options.out / sheet.KEY).exists():
         raise ValueError(f"{options.out} already holds a sheet; choose another folder with --out")
     at_least(1, limit=options.limit)
@@ -186,7 +186,7 @@ def _contexts(options: argparse.Namespace) -> list[Context]:
 
 
 def score(options: argparse.Namespace) -> None:
-    """Print what the readers of a sheet found.
+    """Print a sheet's scores, by reader, and how far the readers agree.
 
     Raises ValueError if nobody has filled one in, or if one is filled in wrongly.
     """
@@ -295,7 +295,7 @@ def _options() -> argparse.ArgumentParser:
 
 
 def _add_sheet(parser: argparse.ArgumentParser) -> None:
-    """Add what every sheet is made from."""
+    """Add the options that every sheet needs."""
     parser.set_defaults(sources=[])
     add = parser.add_argument
     add(

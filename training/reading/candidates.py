@@ -1,9 +1,9 @@
 """A model's candidates for readers to judge, and readers' judgements as entries of the file.
 
-A ranker learns from judgements which of the model's candidates make sense. A sheet shows the ones
-that the agent ranks highest, which it has to order, and a sample of the others; among them, without
-a name, is the written or true reply. The key keeps each context's turns, so that a reading can be
-added to the judgements file.
+A ranker learns from judgements which of the model's candidates make sense. A sheet shows those that
+the agent ranks highest, because they are what a ranker has to order, and a sample of the others;
+the written or true reply is among them, unmarked. The key keeps each context's turns, so that a
+reading can be added to the judgements file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def chosen(agent: DialogueAgent, reply: Reply, *, count: int, seed: str) -> list
     """Choose at most `count` candidates of a reply to judge, as (source, text).
 
     The first half are the agent's highest-ranked ones, in order; source "1" is what it says. The
-    others are a sample of the rest. Candidates that may not be said, and duplicates after
+    others are a sample of the rest. Candidates that must not be said, and duplicates after
     normalisation, are left out.
     """
     sayable = [
@@ -137,9 +137,7 @@ def oracle(key: Mapping[str, Any], found: Mapping[str, sheet.Judgement]) -> floa
 
 
 def _place(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Start a context's entry: with its text if that is the project's own, else with its id and
-    turn.
-    """
+    """Start a context's entry: its text if it is the project's own, else its id and turn."""
     name, id, turns = context["set"], context["id"], list(context["turns"])
     if name in OURS:
         raise ValueError(f"{name} is read for figures only; candidates in it are not to be judged")
@@ -158,5 +156,5 @@ def _marks(judgement: sheet.Judgement) -> dict[str, Any]:
 
 
 def _which(candidate: Mapping[str, Any]) -> str:
-    """Return what identifies a candidate in its context: its text, or that it is the true reply."""
+    """Return what identifies a candidate in its context: its text, or TRUE for the true reply."""
     return sheet.one_form(candidate["reply"]) if "reply" in candidate else TRUE

@@ -15,8 +15,8 @@ from training.corpora import roles
 from training.corpora.transcript import Complaints, Transcript
 
 FOLDER = Path(__file__).parent
-# Written for this project; nothing is fitted to any. everyday-dev is for choosing by, everyday-test
-# for figures at the end, sad for whether sorrow is met with cheer.
+# Written for this project; nothing is fitted to them. everyday-dev is for choosing settings,
+# everyday-test for final figures, sad for checking whether sorrow is met with cheer.
 OURS = ("everyday-dev", "everyday-test", "sad")
 MOST_TURNS = 11  # of a context from a corpus: a reader must read all of it
 
@@ -42,7 +42,7 @@ class Context:
 def as_heard(turns: Sequence[str]) -> tuple[str, ...]:
     """Return turns as the skill gets them: the person's through a speech recogniser.
 
-    The last turn is the person's, and they take turns.
+    The last turn is the person's, and the speakers alternate.
     """
     persons = len(turns) % 2
     return tuple(
@@ -72,7 +72,7 @@ def load(name: str, *, split: str = "test", limit: int | None = None) -> list[Co
 def _of_transcript(transcript: Transcript) -> Iterator[Context]:
     """Yield at most one context.
 
-    It ends where the hash of the id says, before a turn of the companion if there is one.
+    The hash of the id decides where it ends; with a companion, it ends before one of its turns.
     """
     people = transcript.corpus in roles.PEOPLE or transcript.spaced
     places = range(1, min(len(transcript.turns), MOST_TURNS + 1), 1 if people else 2)

@@ -6,8 +6,8 @@
 
 "specific" is null where only "sensible" was asked. Contexts from the project's own text are stored
 in full. Contexts from public corpora are stored as "id" and "turn", the index of the turn to
-answer, and joined on loading; a candidate that is the true reply has "true" instead of its text. So
-nobody else's text is copied.
+answer, and joined on loading; a candidate that is the true reply has "true" instead of its text.
+This way nobody else's text is copied.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OWN = ("companion", "everyday")  # corpora whose text is in the file
 class JudgedReply:
     """A candidate and a reader's judgement of it.
 
-    specific: None where it was not asked. is_true: it is the corpus's own reply.
+    specific: None if it was not asked. is_true: whether it is the corpus's own reply.
     """
 
     text: str
@@ -83,7 +83,7 @@ def save(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_entries(path: Path = FILE) -> list[dict[str, Any]]:
-    """Return the entries of a file as they stand there. Raises ValueError where it holds none."""
+    """Return a file's entries as stored. Raises ValueError if it is not a file of judgements."""
     try:
         data = path.read_bytes()
         text = decoded(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)

@@ -65,7 +65,7 @@ def differences(
 def kappa(one: Sequence[bool], other: Sequence[bool]) -> float:
     """Return Cohen's kappa (1960) of two readers' marks on the same replies.
 
-    It is 1 if they would agree by chance alone.
+    It is taken as 1 if they would always agree by chance alone.
     """
     agreed = sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
     first, second = sum(one) / len(one), sum(other) / len(other)

@@ -155,7 +155,7 @@ class FitConfig:
         self._check_words()
 
     def _check_words(self) -> None:
-        """Raise ValueError where a setting that is one of a few words is none of them."""
+        """Raise ValueError if a setting that takes one of a few words has another."""
         for name, known in (
             ("teacher_forcing_by", WAYS),
             ("optimizer", tuple(OPTIMIZERS)),
@@ -181,7 +181,7 @@ class FitConfig:
 
 
 def ask(arguments: Sequence[str], *, stage: str | None = None) -> dict[str, Any]:
-    """Parse the command line over the recipe it names, and the recipe's stage over its top part.
+    """Parse the command line over the recipe it names, and a stage over the recipe's top level.
 
     Raises ValueError on an invalid recipe.
     """
@@ -192,7 +192,7 @@ def ask(arguments: Sequence[str], *, stage: str | None = None) -> dict[str, Any]
     written = read_recipe(asked.recipe)
     stages = {one.pop("name", None): one for one in written.pop("stage", [])}
     written |= stages.get(stage, {})
-    written.pop("teaches", None)  # that is for the stages after it
+    written.pop("teaches", None)  # it concerns the stages after this one
     for name, elsewhere in (("data", asked.data), ("vocabulary", asked.start_from or asked.resume)):
         if elsewhere:
             written.pop(name, None)

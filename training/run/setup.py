@@ -70,7 +70,7 @@ def wanted(asked: Asked) -> Run:
 
 
 def _check_before_reading(run: Run) -> None:
-    """Raise what would otherwise be raised only after reading the corpora.
+    """Check what would otherwise fail only after reading the corpora.
 
     Raises ValueError.
     """

@@ -11,8 +11,8 @@
 A stage with `teaches = true` fits a teacher: the stages after it do not start from its weights, but
 learn from it, as with --teacher.
 
-The command line overrides all of it. --resume skips stages that have ended; --stage NAME starts
-with a later one, from the weights of --start-from.
+The command line overrides all these settings. --resume skips stages that have ended; --stage NAME
+starts with a later one, from the weights of --start-from.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STATE = "state.safetensors"
 
 
 def wished_for(arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """List the runs that a command line asks for: one, or a recipe's stages that are still to do.
+    """List the runs that a command line asks for: one, or the remaining stages of a recipe.
 
     Raises ValueError on an invalid recipe or an unknown stage.
     """

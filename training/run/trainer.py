@@ -84,7 +84,7 @@ class Trainer:
         """Prepare a model for training.
 
         own_words: how its decoder finds its own words, if it is to read some. teacher: the model
-        whose probabilities it learns, as far as the objective says (distilled). carries: every
+        whose probabilities it learns, with the weight `distilled` of the objective. carries: every
         batch continues where the previous one stopped, from `carried`, the model's state there.
         Raises ValueError if the model does not support the objective.
         """
