@@ -1,6 +1,6 @@
 """The skill's server.
 
-Run it with `python app.py`, or with several workers by
+Run it with `python app.py` or, for several workers, with
 `gunicorn -c deploy/gunicorn.conf.py 'app:create_app()'`.
 """
 
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     if settings.watch:
         app.extensions["reloader"].watch(settings.checkpoint)
     signal.signal(signal.SIGTERM, _leave)  # so that `finally` also ends the tunnel's agent
-    with suppress(OSError):  # stdout may be closed; the skill answers all the same
+    with suppress(OSError):  # stdout may be closed; the skill still answers
         announce(settings)
     try:
         if settings.tunnel != "none":

@@ -1,9 +1,9 @@
 """How gunicorn serves the skill: gunicorn -c deploy/gunicorn.conf.py 'app:create_app()'.
 
-The model is loaded once, in the master, and its workers are forked from there, so that they share
-its memory. No second thread may run in the master before the fork: OpenMP's would be missing in the
-workers, which would wait for them for ever. So torch gets one thread there, and its share of the
-cores in each worker.
+The model is loaded once, in the master, and the workers are forked from it, so that they share its
+memory. No second thread may run in the master before the fork: OpenMP's threads would be missing in
+the workers, which would wait for them for ever. So torch gets one thread in the master, and its
+share of the cores in each worker.
 
 From the environment: BIND (127.0.0.1:5000), WEB_CONCURRENCY (the number of workers), THREADS (per
 worker), and whatever app.py reads.
@@ -17,12 +17,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-METRICS = "voice-skill-metrics-"  # how the name of the workers' shared metrics folder begins
+METRICS = "voice-skill-metrics-"  # prefix of the name of the workers' shared metrics folder
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-try:  # a container's share of them, which the kernel enforces but does not show as cores
+try:  # a container's share of the cores, which the kernel enforces but does not show
     quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
     CORES = max(1, min(CORES, int(quota) // int(period)))
-except (OSError, ValueError):  # no cgroup of version 2, or "max"
+except (OSError, ValueError):  # no cgroup v2, or "max"
     pass
 
 sys.path.insert(0, str(ROOT))
@@ -40,13 +40,13 @@ threads = int(os.environ.get("THREADS") or 80)  # more than may wait in dialogue
 worker_connections = 1000
 preload_app = True
 graceful_timeout = 15  # seconds; a reply takes 6.5 at most
-keepalive = 75  # seconds, longer than nginx keeps a connection for the next request
+keepalive = 75  # seconds, longer than nginx keeps an idle connection
 limit_request_line = 2048
 limit_request_field_size = 8190
 limit_request_fields = 50
 control_socket_disable = True
 logconfig_dict = logs.configuration(os.environ.get("LOG_FORMAT") or "json")
-if Path("/dev/shm").is_dir():  # a worker's sign of life must not wait for a disk
+if Path("/dev/shm").is_dir():  # a worker's heartbeat must not wait for a disk
     worker_tmp_dir = "/dev/shm"
 
 
@@ -71,7 +71,7 @@ def post_fork(server, worker):
 
 
 def child_exit(server, worker):
-    """Take the gauges of a worker that has ended out of the metrics."""
+    """Remove an ended worker's gauges from the metrics."""
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)

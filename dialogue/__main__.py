@@ -25,9 +25,9 @@ from dialogue.text_files import read_lines
 def answer_openings(
     agent: DialogueAgent, openings: Sequence[str], *, safety: Level = "standard"
 ) -> Iterator[tuple[str, str]]:
-    """Answer each opening in a conversation of its own.
+    """Answer each opening in a separate conversation.
 
-    Yields the reply, and why it is a fixed one ("fallback" or a topic) or "".
+    Yields the reply, and "fallback", the reason for a fixed answer, or "".
     """
     for opening in openings:
         conversation = Talk(agent, safety=safety)

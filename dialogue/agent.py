@@ -1,12 +1,12 @@
 """The dialogue agent: utterances in, replies out.
 
     utterance -> history --+-> search ------------------------------+-> likelihoods -> ranker
-                           +-> replies recalled to what is like it -+                    |
+                           +-> replies recalled from like moments --+                    |
                            +-> stock replies likely to suit --------+                    |
-                                                        the best candidate that may be said
+                                                            the best permitted candidate
 
-Each step is a module's: models encode, decoding.search finds, known_replies.py recalls and
-proposes, candidates.py computes likelihoods, ranking.py ranks and choosing.py chooses.
+Each step has its own module: models encodes, decoding.search searches, known_replies.py recalls
+and proposes, candidates.py computes likelihoods, ranking.py ranks and choosing.py chooses.
 """
 
 from __future__ import annotations
@@ -54,20 +54,19 @@ from dialogue.vocabulary import without_marks
 
 log = logging.getLogger(__name__)
 
-HEARD_TOKENS = 128  # of a longer utterance its last tokens are read
-STAGES = ("hear", "search", "recall", "rank", "choose", "say")  # say: into the history
-FALLBACK = "i don't know what to say to that. what else is on your mind?"  # where none may be said
+HEARD_TOKENS = 128  # a longer utterance is cut to its last tokens
+STAGES = ("hear", "search", "recall", "rank", "choose", "say")  # say: encode into the history
+FALLBACK = "i don't know what to say to that. what else is on your mind?"  # if none is permitted
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What the agent says, the conversation after it, and what it chose from, best first.
+    """What the agent says, the conversation after it, and the candidates, best first.
 
-    The conversation keeps the reply as the model wrote it, with <continued_utterance>; the text is
-    without such marks.
-    seconds: of each stage, in order; of the batch that it was found in.
-    has_failed: not one hypothesis had a likelihood that is a number; the conversation is not to be
-    gone on with.
+    The conversation keeps the reply as the model wrote it, with <continued_utterance>; `text` has
+    no such marks.
+    seconds: spent on each stage, in order, by the whole batch.
+    has_failed: no hypothesis had a finite log-probability; do not continue the conversation.
     """
 
     text: str
@@ -79,9 +78,9 @@ class Reply:
 
 
 class DialogueAgent:
-    """Talks with any number of people.
+    """An agent that talks with any number of people.
 
-    Threads may share one: a lock guards the store and the model.
+    Threads may share an agent: a lock guards the store and the model.
     """
 
     def __init__(
@@ -98,27 +97,26 @@ class DialogueAgent:
         precision: str = "fp32",
         observe: Callable[[Sequence[Reply]], None] | None = None,
     ) -> None:
-        """Take a checkpoint, and what is to differ from the defaults.
+        """Take a checkpoint, and whatever differs from the defaults.
 
-        may_say: (utterance, reply) -> whether this may be the answer; the best candidate of which
-        it is true is said.
-        never_say: phrases that no hypothesis may hold; those that the vocabulary cannot write are
-        left out.
-        avoid: (utterance, reply) -> whether it is said only where no other is left.
-        language_model: replies as token ids -> log p(reply), (N,), for ranking; else the model's
-        own without a history.
-        precision: of the output layer while replies are searched for and scored, as
-        dialogue.models.projection has it.
-        observe: is told the replies of every batch.
-        Raises ValueError where the block list or a stop word is not of the vocabulary's language.
+        may_say: (utterance, reply) -> whether the reply is permitted; the best permitted candidate
+        is said.
+        never_say: phrases that no hypothesis may contain; those that the vocabulary cannot spell
+        are ignored.
+        avoid: (utterance, reply) -> whether to say the reply only if no other is left.
+        language_model: replies as token ids -> log p(reply), (N,), for ranking; by default, the
+        model itself without a history.
+        precision: of the output layer during search and scoring, as in dialogue.models.projection.
+        observe: called with the replies of every batch.
+        Raises ValueError if the block list or a stop word is not in the vocabulary's language.
         """
         self.model, self.vocabulary = source.model, source.vocabulary
         self.prepared = prepare(source.model, precision)
         self.device = next(source.model.parameters()).device
         self.empty_history: History = empty_history(source.model)
         self.known = KnownReplies(source.recall, source.stock, source.vocabulary, self.hear)
-        self._source = source  # whose own ranker the settings may name
-        self._store: Conversations = ConversationStore() if store is None else store  # may be false
+        self._source = source  # the settings may name its ranker
+        self._store: Conversations = ConversationStore() if store is None else store  # may be falsy
         self._lock = threading.Lock()
         self._may_say, self._avoid, self._observe = may_say, avoid, observe
         self._clock, self._never_say = clock, tuple(never_say)
@@ -137,12 +135,12 @@ class DialogueAgent:
         self._use(decode or DecodeConfig())
 
     def _use(self, decode: DecodeConfig) -> None:
-        """Take settings, and what follows from them."""
+        """Take settings, and derive what depends on them."""
         self.decode_config = decode
         self.ranker = ranker_of(self._source, decode)
         self._late_ranker = RecallRanker(None, decode)
         self._needs_blank = getattr(self.ranker, "needs_blank", True)
-        # Only the learned ranker's scores say how good a reply is expected to be.
+        # Only the learned ranker's scores estimate how good a reply is.
         self._listens = decode.listen if isinstance(self.ranker, LearnedRanker) else 0.0
         block_list = read_phrases(decode.block_list) if decode.block_list else {}
         self.limits = limits_of_settings(
@@ -164,10 +162,10 @@ class DialogueAgent:
         safety: Level = "standard",
         observe: Callable[[Sequence[Reply]], None] | None = None,
     ) -> DialogueAgent:
-        """Load the agent of a checkpoint. Raises ValueError where it is none.
+        """Load the agent of a checkpoint. Raises ValueError if the folder holds none.
 
-        model_name: as checkpoint.load has it. safety: how its replies are filtered, as in
-        dialogue.safety. observe: as above.
+        model_name: as in checkpoint.load. safety: how replies are filtered, as in dialogue.safety.
+        observe: as in the constructor.
         """
         return cls(
             checkpoint.load(folder, device=device, model_name=model_name),
@@ -180,42 +178,42 @@ class DialogueAgent:
         )
 
     def with_settings(self, decode: DecodeConfig) -> DialogueAgent:
-        """Return the agent with other settings: the same model, in the same conversations.
+        """Return an agent with other settings, for the same model and conversations.
 
-        Raises ValueError where the block list or a stop word is not of the vocabulary's language.
+        Raises ValueError if the block list or a stop word is not in the vocabulary's language.
         """
         other = copy.copy(self)
         other._use(decode)
         return other
 
     def with_store(self, store: Conversations) -> DialogueAgent:
-        """Return the same agent, in the conversations of another store."""
+        """Return the same agent with the conversations of another store."""
         other = copy.copy(self)
         other._store = store
         return other
 
     def with_observer(self, observe: Callable[[Sequence[Reply]], None] | None) -> DialogueAgent:
-        """Return the same agent, which tells somebody else the replies of every batch."""
+        """Return the same agent with another observer."""
         other = copy.copy(self)
         other._observe = observe
         return other
 
     def free_weights(self) -> None:
-        """Free the model's weights if it was laid out apart from them: it can only talk then.
+        """Free the model's weights if the prepared model has its own; the agent can then only talk.
 
-        A ranker of the user's own may read them, so they are kept for one.
+        They are kept for a custom ranker, which may read them.
         """
         if self.prepared.is_apart and ":" not in self.decode_config.ranker:
-            _ = self.fingerprint  # which is made from them
+            _ = self.fingerprint  # computed from the weights, so it must come first
             self.model.to(torch.device("meta"))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digits that no other model has, to know its histories by; from all of its weights."""
+        """A digest of the model, with all its weights, which identifies its histories."""
         return checkpoint.fingerprint(self._source)
 
     def history_from_bytes(self, data: bytes) -> History:
-        """Read a history of this model. Raises ValueError where it is none."""
+        """Read a history of this model. Raises ValueError if the data is not one."""
         return history_from_bytes(data, self.empty_history)
 
     # --- conversations by name -------------------------------------------------------------------
@@ -223,18 +221,17 @@ class DialogueAgent:
     def respond(
         self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float = math.inf
     ) -> list[str]:
-        """Answer one utterance in each of the named conversations, which must be different ones.
+        """Answer one utterance in each of the named conversations, which must be distinct.
 
-        A name that is new begins a conversation. deadline: seconds from now after which no further
-        token is searched for, and the best so far is said. Raises ValueError where names and
-        utterances do not pair.
+        A new name begins a conversation. deadline: seconds from now after which the search stops
+        and the best reply so far is said. Raises ValueError if names and utterances do not pair up.
         """
         return [reply.text for reply in self.replies(conversations, utterances, deadline=deadline)]
 
     def replies(
         self, conversations: Sequence[str], utterances: Sequence[str], *, deadline: float = math.inf
     ) -> list[Reply]:
-        """Answer as `respond` does, and return with each reply what it was chosen from."""
+        """Answer as `respond` does, and return each reply with the candidates behind it."""
         if len(conversations) != len(utterances) or len(set(conversations)) != len(conversations):
             raise ValueError(
                 f"{len(utterances)} utterances for the conversations {list(conversations)}: "
@@ -251,30 +248,30 @@ class DialogueAgent:
         return replies
 
     def conversation(self, name: str) -> Conversation:
-        """Return the conversation of that name, a new one where there is none."""
+        """Return the conversation of that name, or a new one."""
         with self._lock:
             return self._store.get(name)
 
     def keep(self, name: str, conversation: Conversation) -> None:
-        """Keep what a conversation of that name has become."""
+        """Store a conversation under its name."""
         with self._lock:
             self._store.put(name, conversation)
 
     def note(self, conversation: str, utterance: str, reply: str) -> None:
-        """Take into a conversation what was answered elsewhere, by a fixed sentence."""
+        """Add an exchange that was answered elsewhere, with a fixed sentence, to a conversation."""
         with self._lock:
             (heard,) = self.hear([self._store.get(conversation)], [Turn("user", utterance)])
             (said,) = self.hear([heard], [Turn("bot", reply)])
             self._store.put(conversation, said)
 
     def add(self, conversation: str, said: str) -> None:
-        """Take into a conversation what was said after the agent's own reply."""
+        """Add to a conversation what was said after the agent's own reply."""
         with self._lock:
             (further,) = self.hear([self._store.get(conversation)], [Turn("bot", said)])
             self._store.put(conversation, further)
 
     def forget(self, conversation: str) -> None:
-        """Drop a conversation and all that was said in it."""
+        """Drop a conversation and everything said in it."""
         with self._lock:
             self._store.forget(conversation)
 
@@ -288,16 +285,16 @@ class DialogueAgent:
         prefixes: Sequence[str] = (),
         deadline: float | Sequence[float] = math.inf,
     ) -> list[Reply]:
-        """Answer each utterance in its conversation; the reply becomes a turn of it.
+        """Answer each utterance in its conversation, to which the reply is added as a turn.
 
-        prefixes: what each reply begins with, "" for nothing; none are given, or one for each.
-        deadline: as in `respond`, for all conversations or for each of them.
+        prefixes: what each reply must begin with, "" for nothing; empty, or one per conversation.
+        deadline: as in `respond`, one for all conversations or one for each.
         """
         until = self._until(deadline, len(conversations))
         return self._answer(conversations, utterances, prefixes=prefixes, until=until)
 
     def _until(self, deadline: float | Sequence[float], count: int) -> list[float]:
-        """Turn the seconds that there are into times of the clock, one a conversation."""
+        """Turn the seconds left into clock times, one per conversation."""
         seconds = list(deadline) if isinstance(deadline, Sequence) else [deadline] * count
         if not all(given >= 0 for given in seconds):
             raise ValueError(
@@ -322,7 +319,7 @@ class DialogueAgent:
         stages.end("hear")
         hypotheses = self._search(heard, prefixes, until)
         stages.end("search")
-        # A known reply cannot be made to begin with a prefix.
+        # Known replies are fixed, so they cannot begin with a given prefix.
         begun = prefixes or [""] * len(heard)
         found = self.known.find(heard, self.decode_config)
         known = [[] if prefix else theirs for prefix, theirs in zip(begun, found, strict=True)]
@@ -363,7 +360,7 @@ class DialogueAgent:
     def hear(
         self, conversations: Sequence[Conversation], turns: Sequence[Turn]
     ) -> list[Conversation]:
-        """Take one turn into each conversation without an answer to it."""
+        """Add one turn to each conversation without answering it."""
         encoded = [self.vocabulary.encode(turn.text) for turn in turns]
         cut = sum(len(ids) > HEARD_TOKENS for ids in encoded)
         if cut:
@@ -396,10 +393,10 @@ class DialogueAgent:
         prefixes: Sequence[str] = (),
         until: Sequence[float] = (),
     ) -> list[list[Candidate]]:
-        """Search for the candidates of each conversation, best score of the search first.
+        """Search for the candidates of each conversation, best search score first.
 
-        until: of each, the time of the clock after which no step is begun for it. One that is late
-        has its candidates without their likelihood without a history.
+        until: for each, the clock time after which no search step is begun. Candidates of a
+        conversation that is late lack the likelihood without a history.
         """
         until = until or [math.inf] * len(conversations)
         hypotheses = self._search(conversations, prefixes, until)
@@ -414,20 +411,20 @@ class DialogueAgent:
         similarities: Mapping[str, float] | None = None,
         stock: Mapping[str, Stock] | None = None,
     ) -> list[Candidate]:
-        """Make a candidate of each text, with its likelihood after the last turn and without it.
+        """Make a candidate of each text, with its likelihood given the history and without one.
 
-        similarities: of the texts that are to be taken for remembered replies. stock: those that
-        are to be taken for stock ones.
+        similarities: of the texts to treat as remembered replies. stock: the texts to treat as
+        stock replies.
         """
         return self._scorer.of_texts(conversation, texts, similarities or {}, stock or {})
 
     def rank(self, conversation: Conversation, texts: Sequence[str]) -> list[Candidate]:
-        """Order any texts by how well they answer the last turn, best first, as candidates are."""
+        """Rank arbitrary texts as answers to the last turn, best first."""
         (best_first,) = self._ranked([conversation], [self.score(conversation, texts)], [False])
         return best_first
 
     def why(self, reply: Reply) -> list[str]:
-        """Say why each candidate of a reply was passed over, in the words of `Chooser.why`."""
+        """Return why each candidate of a reply was passed over, in the words of `Chooser.why`."""
         heard = Conversation(turns=reply.conversation.turns[:-1])
         return self._chooser.why(heard, reply.candidates)
 
@@ -458,13 +455,13 @@ class DialogueAgent:
         known: Sequence[Sequence[Known]],
         until: Sequence[float],
     ) -> tuple[list[list[Candidate]], list[bool]]:
-        """Make the candidates; say of which conversations the deadline left no time to score them.
+        """Make the candidates; also return which conversations had no time left to score them.
 
-        Nothing is to be scored where the ranker takes what the search found as it is.
+        Nothing needs scoring if the ranker takes the search results as they are.
         """
         now = self._clock()
         in_time = [now < end for end in until]
-        # The fit of a stock reply says nothing until it is weighed against the others.
+        # The fit of a stock reply means nothing until it is weighed against other candidates.
         known = [
             theirs if timely else [one for one in theirs if isinstance(one, Recalled)]
             for timely, theirs in zip(in_time, known, strict=True)
@@ -486,8 +483,8 @@ class DialogueAgent:
     ) -> list[list[Candidate]]:
         """Order the candidates of each conversation, best first.
 
-        Where the deadline left no time to score what the search found, its own scores order it, and
-        remembered replies that fit well stand before it.
+        If the deadline left no time to score hypotheses, their search scores order them, and
+        remembered replies that fit well come before them.
         """
         best_first: dict[int, list[Candidate]] = {}
         for is_late, ranker in ((False, self.ranker), (True, self._late_ranker)):
@@ -501,23 +498,23 @@ class DialogueAgent:
 
 
 class _Stages:
-    """The seconds that each stage of an answer takes, in the order of STAGES."""
+    """A stopwatch for the stages of an answer, in the order of STAGES."""
 
     def __init__(self) -> None:
         self.seconds: list[tuple[str, float]] = []
         self._since = time.perf_counter()
 
     def end(self, stage: str) -> None:
-        """End a stage; the next one begins."""
+        """End a stage and begin the next."""
         now = time.perf_counter()
         self.seconds.append((stage, now - self._since))
         self._since = now
 
 
 def _seed(seed: int, conversation: Conversation) -> int:
-    """Make a seed of the settings' own and of what was said.
+    """Return a seed made from the configured one and from what was said.
 
-    The same conversation draws the same, whatever else is answered with it.
+    So a conversation draws the same samples whatever else is in its batch.
     """
     said = repr((seed, [(turn.speaker, turn.text) for turn in conversation.turns]))
     digest = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest()

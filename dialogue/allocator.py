@@ -1,4 +1,4 @@
-"""Make glibc's allocator keep less memory. Other C libraries are left alone."""
+"""Make glibc's allocator hold on to less memory; other C libraries are left alone."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ARENAS = 1  # two keep 40 MB more, and are no faster: one thread decodes
-MAPPED_FROM = 32 * 2**20  # bytes of a block that the system gives by itself: glibc's limit
-APART_FROM = 2**18  # bytes of a block that it gives by itself while a model is loaded
-FREE_AT_MOST = 48 * 2**20  # bytes free at its end: what a full batch takes for a moment
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
+ARENAS = 1  # two hold 40 MB more and are no faster, as only one thread decodes
+MAPPED_FROM = 32 * 2**20  # bytes from which a block is mapped separately: glibc's maximum
+APART_FROM = 2**18  # the same while a model is being loaded
+FREE_AT_MOST = 48 * 2**20  # bytes kept free at the top of the heap: the peak of a full batch
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # from malloc.h
 
 
 def keep_little() -> None:
-    """Let all threads allocate from one arena, which gives back what is free at its end.
+    """Let all threads allocate from one arena, which returns free memory at its top to the system.
 
-    By default there are eight arenas for each core, and each keeps what its largest batch took.
+    By default there are up to eight arenas per core, each keeping what its largest batch took.
     """
     _set(_M_ARENA_MAX, ARENAS)
     _set(_M_MMAP_THRESHOLD, MAPPED_FROM)
@@ -27,10 +27,10 @@ def keep_little() -> None:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Let the system give each larger block by itself, as those of a model that is loaded.
+    """Map larger blocks separately, for use while a model is being loaded.
 
-    What of them is freed goes back whole; in the heap it would leave holes, which fill up and are
-    emptied with the load.
+    Such a block goes back to the system as a whole when freed; in the heap it would leave a hole,
+    and holes fill and empty with the load.
     """
     _set(_M_MMAP_THRESHOLD, APART_FROM)
     try:
@@ -40,7 +40,7 @@ def apart() -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Return to the system what is free, such as what loading a model needed for a moment."""
+    """Return free memory to the system, such as what loading a model needed temporarily."""
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

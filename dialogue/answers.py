@@ -1,8 +1,8 @@
 """Answer an utterance, and say why: the one path that the skill and the terminal share.
 
-utterance -> a fixed answer from safety, of which nothing is added to the history
+utterance -> a fixed answer from safety; nothing is added to the history
           -> else an honest sentence, if it asks about the companion itself
-          -> else an apology, if it says that the last reply missed
+          -> else an apology, if it signals that the last reply missed
           -> else the agent's reply to it, rewritten in the form that the model was trained on
 """
 
@@ -24,9 +24,9 @@ Source = Literal["safety", "identity", "repair", "agent", "late", "busy"]
 class Answer:
     """What is said, what produced it, and the reason for a fixed sentence.
 
-    reason: from safety "offensive" or a topic, from identity what was asked, from repair how the
-    last reply missed, else "". written: the text that the agent was given. seconds: the time of
-    each stage, in order.
+    reason: from safety, "offensive" or a topic; from identity, what was asked; from repair, how the
+    last reply missed; else "". written: the text given to the agent. seconds: spent on each stage,
+    in order.
     """
 
     text: str
@@ -42,7 +42,7 @@ class Answer:
 
     @property
     def may_miss(self) -> bool:
-        """Whether the model said it, or an apology did: other answers need none."""
+        """Whether it is the model's reply or an apology; other answers need no repair."""
         return self.by in ("agent", "repair")
 
 

@@ -23,7 +23,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
             write(path)
             return
         write(partial)
-        partial.chmod(0o644)  # safetensors makes files that only their owner can read
+        partial.chmod(0o644)  # safetensors creates files that only their owner can read
         with partial.open("rb+") as written:
             os.fsync(written.fileno())
         partial.replace(path)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 MOST = 8  # maximum requests in a batch: more are no cheaper each, and all wait for the last
 WAITING = 64  # maximum requests in the queue, answered within a few seconds
 PATIENCE = 1.0  # seconds to wait for a reply after its deadline
-STUCK_SECONDS = 30.0  # after which a batch will hardly end: no deadline is so long
-KEPT_SECONDS = 3600.0  # that a replaced model goes on with its conversations
+STUCK_SECONDS = 30.0  # after which a batch is unlikely ever to end: no deadline is this long
+KEPT_SECONDS = 3600.0  # how long a replaced model goes on with its conversations
 
 
 class Busy(Exception):
@@ -50,7 +50,7 @@ class _Request:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """Anything else done to a conversation. It is quick, so it goes before replies."""
+    """Any other operation on a conversation. It is quick, so it goes before replies."""
 
     conversation: str
     do: Callable[[], None]
@@ -60,7 +60,7 @@ class _Call:
 class BatchingAgent:
     """An agent for many threads, called like `DialogueAgent`; concurrent requests share batches.
 
-    Requests of one conversation are handled in order, never two in one batch. Only requests for
+    Requests for one conversation are handled in order, never two in one batch. Only requests for
     the same model with equal settings share a batch. A request that fails does not affect others.
     """
 
@@ -74,7 +74,7 @@ class BatchingAgent:
     ) -> None:
         """Take the agent, the largest batch, and how many requests may wait."""
         self.agent = agent
-        self._before: tuple[DialogueAgent, float] | None = None  # and until when it is kept
+        self._before: tuple[DialogueAgent, float] | None = None  # and until when to keep it
         self._swapping = threading.Lock()
         self._decoder = _Decoder(most, waiting, clock)
 
@@ -85,7 +85,7 @@ class BatchingAgent:
 
     @property
     def is_well(self) -> bool:
-        """Whether requests are accepted and answered: it is neither closed nor stuck in a batch."""
+        """Whether requests are accepted and answered: neither closed nor stuck in a batch."""
         return self._decoder.is_well
 
     def _with(self, agent: DialogueAgent) -> BatchingAgent:
@@ -105,16 +105,16 @@ class BatchingAgent:
     def swap(self, agent: DialogueAgent) -> None:
         """Serve another model from now on.
 
-        The one before goes on with its conversations for an hour, or until the next swap.
+        The previous one goes on with its conversations for an hour, or until the next swap.
         """
         with self._swapping:
             self._before = (self.agent, self._decoder.clock() + KEPT_SECONDS)
             self.agent = agent
 
     def of(self, fingerprint: str) -> BatchingAgent:
-        """Return the agent of the model that has this fingerprint, of the present one if none has.
+        """Return the agent of the model with this fingerprint, or else of the current model.
 
-        What is returned does not change when another model is served.
+        The returned agent keeps its model when another one is served.
         """
         with self._swapping:
             if self._before and self._decoder.clock() >= self._before[1]:
@@ -142,7 +142,7 @@ class BatchingAgent:
         """Ask for a reply and return at once. Raises Busy if too many requests wait.
 
         deadline: seconds from now, waiting included, after which the search ends and the best reply
-        so far is taken. A reply is ready when its whole batch is. Future.cancel gives a reply up:
+        so far is taken. A reply is ready when its whole batch is. Future.cancel abandons a reply:
         if it succeeds, the reply does not enter the conversation.
         """
         request = _Request(conversation, utterance, self.agent, self._decoder.clock() + deadline)
@@ -165,7 +165,7 @@ class BatchingAgent:
             if any(future.cancel() for future in asked):
                 raise TimeoutError("there was no reply in time")
             return [future.result() for future in asked]
-        finally:  # what nobody will hear is not to enter a conversation
+        finally:  # a reply that nobody will hear must not enter its conversation
             for future in asked:
                 future.cancel()
 
@@ -200,7 +200,7 @@ class BatchingAgent:
         return self.agent.why(reply)
 
     def close(self) -> None:
-        """Accept nothing more, and return once everything that waits is answered."""
+        """Accept nothing more, and return once all waiting requests are answered."""
         self._decoder.close()
 
 
@@ -254,7 +254,7 @@ class _Decoder:
         """Refuse new requests, and return once the queue is empty."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify_all()  # also a thread that was replaced
+            self._changed.notify_all()  # including a thread that was replaced
         if self._thread is not None:
             self._thread.join()
 
@@ -268,7 +268,7 @@ class _Decoder:
             self._busy_since = None
 
     def _take(self) -> list[_Request] | _Call | None:
-        """Wait for something to do, and take the next call or batch; None once closed and empty.
+        """Wait for work, and take the next call or batch; return None once closed and empty.
 
         Only the first request of each conversation is eligible. Calls go before replies.
         """
@@ -292,7 +292,7 @@ class _Decoder:
 
 
 def _are_alike(agent: DialogueAgent, other: DialogueAgent) -> bool:
-    """Return whether one of them may answer for both."""
+    """Return whether either agent may answer for both."""
     return agent.model is other.model and agent.decode_config == other.decode_config
 
 
@@ -305,7 +305,7 @@ def _do(call: _Call) -> None:
 
 
 def _answer(batch: list[_Request], clock: Callable[[], float]) -> None:
-    """Answer requests with equal settings together; if that fails, each by itself."""
+    """Answer requests with equal settings together or, if that fails, one by one."""
     wanted = [request for request in batch if not request.done.cancelled()]
     if not wanted:
         return
@@ -328,7 +328,7 @@ def _answer(batch: list[_Request], clock: Callable[[], float]) -> None:
 
 
 def _deliver(request: _Request, reply: Reply) -> None:
-    """Add a reply to its conversation and deliver it, unless it was given up."""
+    """Add a reply to its conversation and deliver it, unless it was abandoned."""
     if reply.has_failed:
         _fail(request, ValueError("a reply had no likelihood that is a number"))
     elif request.done.set_running_or_notify_cancel():  # from here on it cannot be cancelled

@@ -1,4 +1,4 @@
-"""A mapping bounded in number, bytes and time: the least recently put value goes first."""
+"""A mapping bounded in number, bytes and time; the least recently put value goes first."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ Value = TypeVar("Value")
 
 LIMIT = 10_000
 LIMIT_BYTES = 256 << 20
-SECONDS = 3600.0  # that a conversation is kept without being used
+SECONDS = 3600.0  # how long an unused conversation is kept
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much is kept, and how long, by which clock. Raises ValueError where that is nothing."""
+    """How much is kept, for how long, and by which clock.
+
+    Raises ValueError if nothing could be kept.
+    """
 
     limit: int = LIMIT
     limit_bytes: int = LIMIT_BYTES
@@ -65,13 +68,13 @@ class Bounded(Generic[Value]):
         return self._kept[name][2] if name in self._kept else None
 
     def put(self, name: str, value: Value, *, nbytes: int) -> None:
-        """Keep a value as the newest, and drop old ones above a bound."""
+        """Keep a value as the newest, and drop the oldest ones beyond a bound."""
         self.drop(name)
         size = nbytes + len(name)
         self._kept[name] = (self._bounds.clock(), size, value)
         self._bytes += size
         self._expire()
-        # A value too big for the store is kept alone, since somebody is talking in it.
+        # A value too big for the store is kept alone, since somebody is using it.
         while len(self._kept) > 1 and (
             len(self._kept) > self._bounds.limit or self._bytes > self._bounds.limit_bytes
         ):

@@ -1,4 +1,4 @@
-"""The numbers that describe a candidate to the judges of the learned ranker."""
+"""The features by which the judges of the learned ranker see a candidate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = (
 
 
 def described(conversation: Conversation, candidates: Sequence[Candidate]) -> list[list[float]]:
-    """Describe the candidates for a conversation's last turn by all numbers but the networks'."""
+    """Return the features of the candidates for a conversation's last turn, but the networks'."""
     turns = spoken_turns(conversation)
     last = stems(turns[-1])
     before = {stem for turn in turns[:-1] for stem in stems(turn)}
@@ -62,19 +62,19 @@ def described(conversation: Conversation, candidates: Sequence[Candidate]) -> li
 
 
 def spoken_turns(conversation: Conversation) -> list[str]:
-    """Return the turns as they are read, one at least."""
+    """Return the turns as the ranker reads them, at least one."""
     return [without_marks(turn.text) for turn in conversation.turns] or [""]
 
 
 def _places(candidates: Sequence[Candidate]) -> list[int]:
-    """Place each candidate among those of its kind: by similarity, fit or likelihood."""
+    """Return each candidate's rank within its kind, by similarity, fit or likelihood."""
     kinds: dict[str, list[tuple[float, int]]] = {}
     for at, one in enumerate(candidates):
         if one.similarity is not None:
             kinds.setdefault("remembered", []).append((one.similarity, at))
         elif one.fit is not None:
             kinds.setdefault("topical" if one.is_topical else "plain", []).append((one.fit, at))
-        else:  # a nat a token, or the shortest would lead
+        else:  # plus a nat per token, or the shortest would lead
             kinds.setdefault("found", []).append((one.log_prob + one.tokens, at))
     places = [0] * len(candidates)
     for found in kinds.values():

@@ -1,4 +1,4 @@
-"""What an answer is chosen from: replies found or recalled, each with how likely it is."""
+"""The candidates for an answer: replies found or recalled, each with its likelihood."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from dialogue.stock_replies import Stock
 from dialogue.vocabulary import Vocabulary
 
 LanguageModel = Callable[[Sequence[Sequence[int]]], Tensor]
-# Tokens of a remembered or stock reply; those after them are taken to be as likely on average.
+# Tokens read of a remembered or stock reply; the rest are assumed to be as likely on average.
 READ = 8
-Asked = tuple[int | None, tuple[int, ...]]  # the row of a conversation, None for no history; tokens
+Asked = tuple[int | None, tuple[int, ...]]  # a conversation's row, None for no history; token ids
 
 
 class Scorer:
-    """Makes candidates, and computes how likely they are with a history and without one.
+    """Makes candidates, and computes their likelihoods with a history and without one.
 
-    The model is read in the precision of the search, and what replies begin with alike only once.
+    The model runs in the precision of the search, and computes common prefixes only once.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Scorer:
         device: torch.device,
         language_model: LanguageModel | None = None,
     ) -> None:
-        """Take the model. language_model: gives log p(reply), (N,), in the model's place."""
+        """Take the model. language_model: computes log p(reply), (N,), instead of the model."""
         self._model, self._vocabulary, self._empty = model, vocabulary, empty_history
         self._device, self._language_model = device, language_model
 
@@ -58,11 +58,11 @@ class Scorer:
         in_time: Sequence[bool],
         need_blank: bool,
     ) -> list[list[Candidate]]:
-        """Make candidates of what was known before and what was found for each conversation.
+        """Make candidates of the known replies and the hypotheses of each conversation.
 
-        known: remembered and stock replies. in_time: of each conversation, whether there is time to
-        compute likelihoods. need_blank: whether they are needed without a history, too. All are
-        computed in one pass. If not, only the first READ tokens of known replies are read.
+        known: remembered and stock replies. in_time: whether there is time to compute likelihoods,
+        for each conversation. need_blank: whether likelihoods without a history are needed, too; if
+        not, only the first READ tokens of known replies are read. All are computed in one pass.
         """
         encode = self._vocabulary.encode
         encoded = [[(one, tuple(encode(one.text))) for one in theirs] for theirs in known]
@@ -108,7 +108,8 @@ class Scorer:
     ) -> list[Candidate]:
         """Make a candidate of each text, as an answer to a conversation's last turn.
 
-        similarities: of the texts that are remembered replies. stock: those that are stock ones.
+        similarities: of the texts that are remembered replies. stock: the texts that are stock
+        replies.
         """
         token_ids = [tuple(self._vocabulary.encode(text)) for text in texts]
         log_probs: dict[Asked, float] = {}
@@ -138,9 +139,9 @@ class Scorer:
         *,
         most: int | None = None,
     ) -> dict[Asked, float]:
-        """Compute log p(reply | history) of each pair that is asked for, or log p(reply).
+        """Compute log p(reply | history), or log p(reply), for each pair asked for.
 
-        most: how many tokens of each are read; None: all.
+        most: how many tokens of each reply to read; None means all.
         """
         found: dict[Asked, float] = {}
         if self._language_model:

@@ -102,9 +102,9 @@ def load(
     """Load a checkpoint in float32 and evaluation mode.
 
     model_name: the model as `model_class` takes it; needed if it is not one of this project's.
-    with_ranker, with_recall, with_stock: False leaves a ranker, remembered replies or stock replies
-    alone that are to be replaced, whatever they are.
-    Raises ValueError that names the file if one is missing, unreadable, or does not belong to the
+    with_ranker, with_recall, with_stock: False does not read the ranker, remembered replies or
+    stock replies, which may be invalid if they are about to be replaced.
+    Raises ValueError naming the file if one is missing, unreadable, or does not belong to the
     others.
     """
     folder = Path(folder)
@@ -154,7 +154,7 @@ def load(
     vector = history_vectors(empty_history(model))
     if vector is None or not (with_recall or with_stock):
         return found
-    # The fingerprint reads all weights, so it is taken only where it is needed.
+    # The fingerprint reads all weights, so it is computed only if needed.
     weights, size = fingerprint(found), vector.shape[1]
     if with_recall:
         found.recall.nearest = nearest.load(
@@ -169,8 +169,9 @@ def load(
 
 
 def digest(folder: str | Path) -> str:
-    """Return a hexadecimal digest of the files of a checkpoint: the model, what it remembers, its
-    ranker. Of a folder that is none it tells what is there.
+    """Return a hexadecimal digest of all files in a checkpoint's folder.
+
+    The folder need not be a valid checkpoint.
     """
     made = hashlib.blake2b(digest_size=16)
     for path in sorted(Path(folder).glob("*")):
@@ -197,7 +198,7 @@ def fingerprint(source: Checkpoint) -> str:
 
 
 def model_class(name: str) -> ModelClass:
-    """Import the class of a name in OUR_MODELS or of "package.module:Class".
+    """Import the class named in OUR_MODELS, or as "package.module:Class".
 
     Raises ValueError if there is no such model.
     """
@@ -224,12 +225,12 @@ def model_class(name: str) -> ModelClass:
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Leave out torch.nn.init: there, on "meta", it would import torch's compiler (57 MB)."""
+    """Skips torch.nn.init, which on "meta" would import torch's compiler (57 MB)."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call a function of torch's, unless it initialises a tensor."""
+        """Call a torch function, unless it initialises a tensor."""
         given = kwargs or {}
         if getattr(func, "__module__", "") == init.__name__:
             return args[0] if args else given["tensor"]
@@ -254,7 +255,7 @@ def _agreed_name(found: object, asked: str | None, path: Path) -> str:
 
 def _load_weights(model: ModelModule[Any], path: Path) -> None:
     try:
-        # not mapped into memory: a file that is cut meanwhile would end the process
+        # not mapped into memory: a file truncated meanwhile would crash the process
         weights = read_tensors(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from None

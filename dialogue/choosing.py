@@ -1,4 +1,4 @@
-"""Which of the ranked candidates is said, and why the others are not."""
+"""Choose which of the ranked candidates is said, and explain why the others are not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dialogue.ranking import Candidate
 from dialogue.vocabulary import CONTINUED, without_marks
 from dialogue.words import holds_phrase, repeats_ngram, words
 
-# The most willingly said first.
+# From the least to the most reluctant.
 RELUCTANCE = ("", "asks again", "a life", "said before", "said before, a life")
 _ASKS_A_NAME = re.compile(
     r"\bwhat(?:'s| is| are) (?:(?:his|her|its|their|your) |the (?:\w+'s )?)names?\b"
@@ -28,9 +28,9 @@ _TELLS_A_NAME = re.compile(
 class Chooser:
     """Chooses among the candidates for a conversation's last turn.
 
-    block_ngrams: no reply repeats that many words, 0 for no such limit. block_list: no reply holds
-    these phrases. may_say: (utterance, reply) -> whether this may be the answer. avoid: (utterance,
-    reply) -> whether it is said only where no other is left.
+    block_ngrams: no reply repeats an n-gram of so many words; 0 for no limit. block_list: phrases
+    that no reply contains. may_say: (utterance, reply) -> whether the reply is permitted. avoid:
+    (utterance, reply) -> whether to say the reply only if no other is left.
     """
 
     block_ngrams: int
@@ -41,10 +41,10 @@ class Chooser:
     def choose(
         self, conversation: Conversation, candidates: Sequence[Candidate]
     ) -> Candidate | None:
-        """Return the best candidate that may be said, None where there is none.
+        """Return the best candidate that is permitted, or None.
 
-        candidates: best first. One to avoid, said before, or asking again is taken only where no
-        other is left.
+        candidates: best first. One that is to be avoided, was said before, or asks again is chosen
+        only if no other is left.
         """
         said, utterance = _replies_of(conversation), conversation.turns[-1].text
         # The sort is stable: the best stays first among equals.
@@ -55,11 +55,11 @@ class Chooser:
         return next(allowed, None)
 
     def why(self, conversation: Conversation, candidates: Sequence[Candidate]) -> list[str]:
-        """Say of each candidate why it was passed over; "" is the one that was chosen.
+        """Return why each candidate was passed over; "" for the one that was chosen.
 
-        "ranker": others come before it. Else what keeps it from being said: "empty", "repetition",
-        "block list", "safety"; or why it is said only where no other is left: "asks again", "a
-        life", "said before".
+        "ranker": others rank higher. Otherwise, why it must not be said: "empty", "repetition",
+        "block list", "safety"; or why it is said only if no other is left: "asks again", "a life",
+        "said before", or "said before, a life".
         """
         said, utterance = _replies_of(conversation), conversation.turns[-1].text
         chosen = self.choose(conversation, candidates)
@@ -73,7 +73,7 @@ class Chooser:
         ]
 
     def _reluctance(self, text: str, said: Set[tuple[str, ...]], conversation: Conversation) -> str:
-        """Say why a candidate is said only where no other is left, one of RELUCTANCE."""
+        """Return why a candidate is said only if no other is left, one of RELUCTANCE."""
         spoken = without_marks(text)
         utterance = conversation.turns[-1].text
         is_avoided = self.avoid is not None and self.avoid(utterance, spoken)
@@ -84,7 +84,7 @@ class Chooser:
         return "asks again" if asks_again(spoken, conversation) else ""
 
     def _objection(self, text: str, utterance: str) -> str:
-        """Say what keeps a candidate from being said; "": nothing does."""
+        """Return why a candidate must not be said, or ""."""
         n, spoken = self.block_ngrams, text.replace(CONTINUED, " ")
         if not words(spoken):
             return "empty"
@@ -92,8 +92,8 @@ class Chooser:
             return "repetition"
         if any(holds_phrase(spoken, phrase) for phrase in self.block_list):
             return "block list"
-        # Both as it is written and as it is spoken: a mark may part what is one phrase to the ear,
-        # or two sentences that the ear keeps apart.
+        # Both as written and as spoken: a mark may split what is one phrase to the ear, or separate
+        # two sentences that the ear keeps apart.
         forms = {text, without_marks(text)}
         if self.may_say is not None and not all(self.may_say(utterance, form) for form in forms):
             return "safety"
@@ -101,12 +101,12 @@ class Chooser:
 
 
 def asks_again(reply: str, conversation: Conversation) -> bool:
-    """Return whether a reply asks for a name although the person has told one."""
+    """Return whether a reply asks for a name although the person has given one."""
     return _ASKS_A_NAME.search(reply) is not None and any(
         _TELLS_A_NAME.search(text) for text in conversation.said("user")
     )
 
 
 def _replies_of(conversation: Conversation) -> set[tuple[str, ...]]:
-    """Return the words of every reply that a conversation has had."""
+    """Return the words of every reply in a conversation."""
     return {tuple(words(without_marks(text))) for text in conversation.said("bot")}

@@ -1,7 +1,7 @@
-"""Find claims of what a program cannot have: a body, a family, a home, a past day.
+"""Find claims to things that a program cannot have: a body, a family, a home, a past day.
 
-A model trained on what people wrote makes such claims. They are found in 0.1 % of the companion's
-turns in its own corpus, and in one of six turns of the people in Persona-Chat.
+A model trained on what people wrote makes such claims. They occur in 0.1 % of the companion's turns
+in its own corpus, and in one of six turns by the people in Persona-Chat.
 `python -m dialogue.claims FILE` lists those in a text.
 """
 
@@ -67,7 +67,7 @@ _NOT_MEANT = re.compile(
     r"\b(?:if|wish|like to|love to|would|could|can't|cannot|never|no|not|\w+n't|program|imagine|"
     r"pretend)\b[^.!?]*$"
 )
-# Asked for what it takes a body, a family or a home to do or to have.
+# Questions about what it takes a body, a family or a home to do or have.
 _ASKED_FOR_A_LIFE = re.compile(
     "|".join(
         (
@@ -88,7 +88,7 @@ _YES = re.compile(
 def claims_a_life(reply: str, heard: str = "") -> bool:
     """Return whether a reply claims a body, a family, possessions or a past day.
 
-    heard: what it answers. "Yes" to "do you drink coffee" is a claim.
+    heard: the utterance that it answers. "Yes" to "do you drink coffee" is a claim.
     """
     text = reply.lower().replace("\u2019", "'")
     asked = _ASKED_FOR_A_LIFE.search(heard.lower().replace("\u2019", "'"))

@@ -1,6 +1,4 @@
-"""What every command line has in common: streams that show what they can, one line for an error,
-and the options that many of them take.
-"""
+"""What all command lines share: lenient output streams, one-line errors, and common options."""
 
 from __future__ import annotations
 
@@ -18,14 +16,14 @@ from typing import Any
 from dialogue.checkpoint import PRETRAINED
 
 FAILED, INTERRUPTED = 2, 130
-# What each stream does with a character that its encoding lacks; by default, Python raises.
+# How each stream treats a character that its encoding lacks; by default, Python raises.
 _ERRORS = {"stdin": "replace", "stdout": "replace", "stderr": "backslashreplace"}
 
 
 def command(main: Callable[..., int]) -> Callable[..., int]:
-    """Make a main print in any output encoding, and end with one line if its input is wrong.
+    """Make a main function print in any encoding, and end with one line if its input is wrong.
 
-    ValueError and OSError are about the input: they are shown, and the status is 2.
+    ValueError and OSError are taken to be about the input: they are shown, and the status is 2.
     """
 
     @wraps(main)
@@ -33,7 +31,7 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
         never_raise_at_characters()
         try:
             status = main(arguments, **more)
-        except BrokenPipeError:  # whoever was reading has left, as `| head` does
+        except BrokenPipeError:  # the reader has left, as `| head` does
             status = FAILED
         except (ValueError, OSError) as error:
             tell(f"error: {error}")
@@ -46,30 +44,30 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
 
 
 def never_raise_at_characters() -> None:
-    """Have the standard streams replace what their encoding lacks."""
+    """Make the standard streams replace characters that their encoding lacks."""
     for name, errors in _ERRORS.items():
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
-            with suppress(io.UnsupportedOperation):  # it has been read from already
+            with suppress(io.UnsupportedOperation):  # it has already been read from
                 stream.reconfigure(errors=errors)
 
 
 def tell(line: str) -> None:
-    """Show a line on standard error, where that can be written to."""
+    """Show a line on standard error, if that can be written to."""
     with suppress(OSError, ValueError):  # a closed stream is a ValueError
         print(line, file=sys.stderr, flush=True)
 
 
 def _all_is_shown() -> bool:
-    """Write out what standard output still holds, and tell whether it was taken.
+    """Flush standard output, and return whether that succeeded.
 
-    Where nobody is left to take it, that is no failure.
+    It is no failure if the reader has left.
     """
     try:
         if sys.stdout is not None and not sys.stdout.closed:
             sys.stdout.flush()
     except OSError as error:
-        with suppress(OSError, ValueError):  # or Python would fail at it once more when it ends
+        with suppress(OSError, ValueError):  # or Python would fail again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             tell(f"error: cannot write to standard output: {error.strerror}")
@@ -78,7 +76,7 @@ def _all_is_shown() -> bool:
 
 
 def add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """Add --checkpoint, which CHECKPOINT may say as well unless it is required."""
+    """Add --checkpoint; unless required, its default is CHECKPOINT in the environment."""
     default = None if required else os.environ.get("CHECKPOINT") or PRETRAINED
     text = "the model's folder" if required else "the model's folder (env CHECKPOINT)"
     parser.add_argument(
@@ -87,9 +85,9 @@ def add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = False) -
 
 
 def add_model(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """Add --checkpoint, and --model for a checkpoint whose class is not of this project.
+    """Add --checkpoint, and --model for a checkpoint whose class is not part of this project.
 
-    MODEL_CLASS may say the latter wherever CHECKPOINT may say the former.
+    Unless required, the default of --model is MODEL_CLASS in the environment.
     """
     add_checkpoint(parser, required=required)
     text = "the model's class, where it is not of this project"
@@ -102,14 +100,14 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool = False) -> Non
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add --device, as dialogue.device.choose_device takes it."""
+    """Add --device, for dialogue.device.choose_device."""
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
 
 
 def at_least(least: int, **values: int | None) -> None:
-    """Make sure of whole numbers by the names of their options.
+    """Check lower bounds of integer options, given by name.
 
-    Raises ValueError that names the one that is too small.
+    Raises ValueError naming the one that is too small.
     """
     for name, value in values.items():
         if value is not None and value < least:
@@ -117,9 +115,9 @@ def at_least(least: int, **values: int | None) -> None:
 
 
 def check_writable(folder: Path, *, option: str = "--out") -> None:
-    """Try to write where a folder is, or is to be.
+    """Check that a folder can be written to, or created.
 
-    Raises ValueError where that fails; leaves nothing behind.
+    Raises ValueError if not; leaves nothing behind.
     """
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
@@ -132,9 +130,9 @@ def check_writable(folder: Path, *, option: str = "--out") -> None:
 
 
 def check_writable_file(path: Path, *, option: str = "--out") -> None:
-    """Make sure that a file can be written before the work that goes into it.
+    """Check that a file can be written, before doing the work that goes into it.
 
-    Raises ValueError where it cannot.
+    Raises ValueError if not.
     """
     if path.is_dir():
         raise ValueError(f"{option} {path} is a folder; name a file in it")

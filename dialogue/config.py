@@ -1,4 +1,4 @@
-"""Settings of models and of the search: frozen dataclasses that check themselves."""
+"""Settings of models and of the search: frozen dataclasses that validate themselves."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def setting(default: Value, meaning: str, *, metavar: str | tuple[str, ...] = ""
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of a model; each kind uses some of them (SETTINGS of its class).
+    """Sizes of a model; each kind uses some of them (see SETTINGS of its class).
 
     The shape letters are those of dialogue/__init__.py.
     """
@@ -106,9 +106,9 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Return the sizes that a checkpoint holds.
+        """Return the sizes stored in a checkpoint.
 
-        Raises ValueError on an unknown or missing setting.
+        Raises ValueError on an unknown setting, or if vocab_size is missing.
         """
         if "vocab_size" not in values:
             raise ValueError("the model's configuration lacks vocab_size")
@@ -243,12 +243,12 @@ class DecodeConfig:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether every token is the likeliest one, by the method or by a temperature of 0."""
+        """Whether every token is the likeliest one, due to the method or a temperature of 0."""
         return self.method == "greedy" or self.temperature == 0
 
     @property
     def drawn_tokens(self) -> int:
-        """How many tokens of a reply are drawn at most, before any beam continues; 0: none."""
+        """The maximum number of tokens drawn in a reply, before any beam continues; 0: none."""
         if self.is_greedy:
             return 0
         if self.method in ("delayed-beam", "delayed-nucleus-beam"):
@@ -257,7 +257,7 @@ class DecodeConfig:
 
 
 def add_settings(parser: argparse._ActionsContainer, config: type) -> None:
-    """Add an option for each setting of a configuration: each field that has a help text.
+    """Add an option for each setting of a configuration, that is, each field with a help text.
 
     An option that is not given is absent from the result, so that a resumed run or a recipe can
     tell what was asked for from a default.
@@ -295,7 +295,7 @@ def given(options: Mapping[str, Any], config: type) -> dict[str, Any]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each setting of DecodeConfig, in a group of its own."""
+    """Add an option for each setting of DecodeConfig, in a separate group."""
     add_settings(parser.add_argument_group("how a reply is searched for"), DecodeConfig)
 
 

@@ -1,6 +1,6 @@
-"""What is kept of a conversation between two turns: its history and its last texts.
+"""What is kept of a conversation between turns: its history and its last texts.
 
-A value: nothing changes it.
+Conversations are immutable values.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 
 from dialogue.models import History
 
-KEPT_TURNS = 200  # texts; the history is not cut
+KEPT_TURNS = 200  # texts kept; the history is not cut
 
 
 @dataclass(frozen=True)

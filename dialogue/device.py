@@ -27,7 +27,7 @@ def choose_device(name: str | None = None) -> torch.device:
         available = ", ".join(kind for kind, found in there.items() if found)
         raise ValueError(f"device {name!r} is not there; this machine has {available}")
     if kind == "cuda":
-        # float32 means float32: cuDNN's recurrent layers would round their inputs to 10 bits.
+        # Keep float32 exact: cuDNN's recurrent layers would round their inputs to 10 bits.
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
 
@@ -35,16 +35,16 @@ def choose_device(name: str | None = None) -> torch.device:
 def sent(
     values: Sequence[Any], device: torch.device | None, *, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Return a tensor of numbers on a device, without waiting until the device has it.
+    """Return a tensor of numbers on a device, without waiting for the transfer.
 
-    device: None is torch's default.
+    device: None means torch's default.
     """
     here = torch.tensor(values, dtype=dtype, device="cpu")
     return moved(here, device or torch.get_default_device())
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Move a tensor to a device without waiting until the device has it."""
+    """Move a tensor to a device without waiting for the transfer."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()  # from any other memory, a large copy waits its turn
     return tensor.to(device, non_blocking=True)

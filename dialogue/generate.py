@@ -1,6 +1,6 @@
 """python -m dialogue.generate: continue a prompt token by token, to see what a model has learnt.
 
-Nothing is searched for, re-ranked or filtered here; that is the agent's job.
+There is no search, re-ranking or filtering here; those are the agent's job.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dialogue.models import History
 from dialogue.models.history import empty_history
 from dialogue.vocabulary import CONTINUED, without_marks
 
-BAR_TOKENS = 500  # from this many tokens on, a progress bar is shown
+BAR_TOKENS = 500  # tokens from which a progress bar is shown
 
 
 @torch.no_grad()
@@ -34,8 +34,8 @@ def generate(
 
     Lines are turns: a finished line goes into the history, and the next one begins. temperature:
     divides the logits; 0 takes the likeliest token. The same seed gives the same text on every
-    device that computes the same probabilities. Raises ValueError on a length below 1 or a
-    temperature below 0.
+    device that computes the same probabilities. Raises ValueError if the length is below 1 or the
+    temperature is negative or infinite.
     """
     if length < 1:
         raise ValueError(f"--length is {length}; it must be at least 1")
@@ -60,7 +60,7 @@ def generate(
 
     *before, line = prompt.split("\n")
     lines, turn = before, vocabulary.encode_beginning(line)
-    # Decoding may spell the prompt differently; it is shown as it was written.
+    # Decoding may spell the prompt differently; it is shown as written.
     read_as, stays = vocabulary.decode(turn).rstrip(), line.rstrip()
     history = empty_history(model)
     for said in before:
@@ -87,7 +87,7 @@ def generate(
 def _drawn(log_probs: Tensor, temperature: float, random: torch.Generator) -> Tensor:
     """Draw a token from log-probabilities (V,) -> ().
 
-    The largest sum with Gumbel noise is distributed as the softmax (Maddison et al. 2014).
+    With Gumbel noise added, the argmax is distributed as the softmax (Maddison et al. 2014).
     """
     if temperature == 0:
         return log_probs.argmax()

@@ -1,4 +1,4 @@
-"""Replies known before a turn is heard, which need no search: remembered ones and stock ones."""
+"""Replies that exist before a turn is heard and need no search: remembered and stock replies."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from dialogue.stock_replies import Stock, StockReplies
 from dialogue.vocabulary import Vocabulary, without_marks
 from dialogue.words import ngrams
 
-RECENT = 5  # turns that stock replies are chosen by
-RECALLED_TURNS = 6  # earlier turns that a remembered reply may speak of
+RECENT = 5  # turns that the choice of stock replies depends on
+RECALLED_TURNS = 6  # earlier turns that a remembered reply may refer to
 
 Known = Recalled | Stock
 
 
 @dataclass(frozen=True)
 class KnownReplies:
-    """Finds those known replies that may answer the last turn of each conversation.
+    """A finder of known replies that may answer the last turn of a conversation.
 
-    recall: what the checkpoint remembers. stock: its stock replies. hear: takes
-    a turn into each conversation.
+    recall: the checkpoint's remembered replies. stock: its stock replies. hear: adds a turn to each
+    conversation.
     """
 
     recall: Recall
@@ -39,16 +39,17 @@ class KnownReplies:
     def find(
         self, conversations: Sequence[Conversation], decode: DecodeConfig
     ) -> list[list[Known]]:
-        """Return as many for each as the settings ask for, each text once.
+        """Return as many known replies for each as the settings ask for, each text once.
 
-        Like what the search finds, none copies an n-gram of the bot's last replies, here of words.
+        Like hypotheses of the search, none copies an n-gram of the bot's last replies; here n-grams
+        are of words.
         """
         recalled = self.recalled(conversations, count=decode.recall)
         suiting = self.suiting(conversations, plain=decode.stock, topical=decode.topical)
         found: list[list[Known]] = []
         for row, conversation in enumerate(conversations):
             theirs: list[Known] = [*recalled[row], *suiting[row]]
-            texts = {one.text: one for one in reversed(theirs)}  # the first of equal ones stays
+            texts = {one.text: one for one in reversed(theirs)}  # the first of equal texts stays
             distinct = [one for one in theirs if texts[one.text] is one]
             found.append(_without_copies(distinct, conversation, decode))
         return found
@@ -56,7 +57,7 @@ class KnownReplies:
     def recalled(
         self, conversations: Sequence[Conversation], *, count: int
     ) -> list[list[Recalled]]:
-        """Recall replies to moments like the last turn of each, the most alike first."""
+        """Recall replies to moments like the last turn of each, the most similar first."""
         histories = _histories(conversations)
         likenesses = None if histories is None or not count else self.recall.likenesses(histories)
         found = []
@@ -69,7 +70,10 @@ class KnownReplies:
     def suiting(
         self, conversations: Sequence[Conversation], *, plain: int, topical: int
     ) -> list[list[Stock]]:
-        """Find the stock replies that suit each last turn best, so many of each set, best first."""
+        """Find the stock replies that best suit each last turn, best first.
+
+        plain, topical: how many of each set.
+        """
         histories = _histories(self._recent(conversations)) if self.stock else None
         if self.stock is None or histories is None:
             return [[] for _ in conversations]
@@ -78,10 +82,10 @@ class KnownReplies:
         return self.stock.find(histories, heard, said, plain=plain, topical=topical)
 
     def _recent(self, conversations: Sequence[Conversation]) -> list[Conversation]:
-        """Return conversations as they would be had they begun RECENT turns ago.
+        """Return conversations as they would be if they had begun RECENT turns ago.
 
-        Stock replies have learnt from contexts of no more turns: the histories of long
-        conversations are unlike all of them.
+        The network for stock replies has learnt from contexts of at most so many turns; the
+        histories of longer conversations are unlike any of those.
         """
         found = list(conversations)
         long = [row for row, one in enumerate(found) if len(one.turns) > RECENT]
@@ -97,7 +101,7 @@ class KnownReplies:
 def _without_copies(
     found: list[Known], conversation: Conversation, decode: DecodeConfig
 ) -> list[Known]:
-    """Leave out what copies an n-gram of the bot's last replies."""
+    """Drop known replies that copy an n-gram of the bot's last replies."""
     n = decode.block_reply_ngrams
     if not n:
         return found
@@ -107,7 +111,7 @@ def _without_copies(
 
 
 def _histories(conversations: Sequence[Conversation]) -> Tensor | None:
-    """Return the history vectors, (N, C); None if not every conversation has one."""
+    """Return the history vectors, (N, C), or None if any conversation lacks one."""
     vectors = [
         None if one.history is None else history_vectors(one.history) for one in conversations
     ]

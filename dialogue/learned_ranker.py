@@ -1,4 +1,4 @@
-"""A ranker that has read judgements: it scores a candidate by the SSA that a reader would give it.
+"""A ranker learned from judgements: it scores a candidate by the SSA that readers would give it.
 
     numbers: likelihood, similarity, shared words, place among its kind, ... -+
     gladness of the person, and of what the candidate answers ----------------+
@@ -7,10 +7,10 @@
     candidate  -> words in context ---+-> right reply? sensible? specific? ---+
                                           judges -> sensible? specific? <-----+
 
-A few small judges, whose verdicts are averaged, are fitted to what readers said of candidates, as
-LaMDA's ranker was (Thoppilan et al. 2022, arXiv 2201.08239). The cross-encoder, which a ranker may
-do without, reads a candidate with the last turns before it. It has learnt which reply is the true
-one among others, the model's own among them, and which make sense. training.fit_ranker fits both.
+A few small judges, whose verdicts are averaged, are fitted to readers' judgements of candidates, as
+LaMDA's ranker was (Thoppilan et al. 2022, arXiv 2201.08239). The cross-encoder, which is optional,
+reads a candidate together with the last turns. It has learnt to tell the true reply from others,
+some of them the model's own, and which replies make sense. training.fit_ranker fits both.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from dialogue.ranking import Candidate
 from dialogue.vocabulary import Vocabulary, without_marks
 from dialogue.words import words
 
-FILE = "ranker.safetensors"  # within a checkpoint's folder
+FILE = "ranker.safetensors"  # in a checkpoint's folder
 LATE_TEXTS, LATE_COST = 4, 0.1  # see `late_cost`; chosen on 574 contexts of 75 live talks
 EARLIER = 0.5  # how much of a person's feeling lasts from one turn to the next
 
 
 def late_cost(conversation: Conversation, candidate: Candidate) -> float:
-    """Return what a candidate that the search found costs late in a conversation, in SSA.
+    """Return the penalty, in SSA, of a candidate that the search found late in a conversation.
 
-    Late is after LATE_TEXTS texts of both speakers. Readers judged few long talks with the
+    Late means after LATE_TEXTS turns by both speakers. Readers judged few long talks with the
     companion, so the judges expect too much of it there.
     """
     is_found = candidate.similarity is None and candidate.fit is None
@@ -53,10 +53,10 @@ def late_cost(conversation: Conversation, candidate: Candidate) -> float:
 
 
 class LearnedRanker:
-    """Scores candidates by the SSA expected of them, less what it costs to be common or late.
+    """A ranker by expected SSA, less penalties for common replies and late in a conversation.
 
-    A reply that comes first in n of a thousand contexts costs variety * log(1 + n). common: that n,
-    by a reply's words (see `key`). What the search found also costs late in a talk: `late_cost`.
+    A reply that ranks first in n of a thousand contexts costs variety * log(1 + n). common: that n,
+    by the reply's words (see `key`). Replies found by the search also cost `late_cost`.
     """
 
     needs_blank = False
@@ -73,14 +73,14 @@ class LearnedRanker:
         self.common, self.variety = common or {}, variety
 
     def with_variety(self, variety: float) -> LearnedRanker:
-        """Return the same ranker with another price of being common, in SSA per log(1 + n)."""
+        """Return the same ranker with another penalty for common replies, in SSA per log(1 + n)."""
         return LearnedRanker(self.network, self.vocabulary, common=self.common, variety=variety)
 
     @torch.inference_mode()
     def __call__(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
     ) -> list[list[float]]:
-        """Return a score for each candidate, 1 at most."""
+        """Return a score, at most 1, for each candidate."""
         if not any(candidates):
             return [[] for _ in candidates]
         numbers = self.numbers(conversations, candidates)
@@ -91,7 +91,7 @@ class LearnedRanker:
         ]
 
     def _price(self, text: str) -> float:
-        """Say what it costs a reply to be common."""
+        """Return the penalty, in SSA, for a reply that is common."""
         if not self.variety:
             return 0.0
         return self.variety * math.log1p(self.common.get(key(text), 0.0))
@@ -99,7 +99,7 @@ class LearnedRanker:
     def numbers(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
     ) -> Tensor:
-        """Describe candidates, at least one, by numbers in the order of NUMBERS: (R, F)."""
+        """Return the features of the candidates, at least one, in the order of NUMBERS: (R, F)."""
         device = self.network.mean.device
         owners = torch.tensor(
             [row for row, found in enumerate(candidates) for _ in found], device=device
@@ -119,11 +119,12 @@ class LearnedRanker:
         return torch.cat([torch.tensor(plain, device=device), answers, felt], dim=1)
 
     def felt(self, last: Tensor, earlier: Tensor, replies: Tensor, owners: Tensor) -> Tensor:
-        """Describe candidates by what is felt.
+        """Return the features of the candidates that concern feelings, (R, 4).
 
-        last, earlier (N, T): the person's last turn and the one before it. replies (R, T), owners
-        (R,): whose each is. Return (R, 4): how glad the person sounds now, and of late; how glad a
-        turn the reply would suit; and whether the two agree, negative where sorrow meets cheer.
+        They are: how glad the person sounds now, and of late; how glad a turn the reply would suit;
+        and whether the last two agree, negative where sorrow meets cheer. last, earlier (N, T): the
+        person's last turn and the one before it. replies (R, T). owners (R,): the conversation of
+        each reply.
         """
         feelings = self.network.feelings
         heard = feelings(last)[:, HEARD]
@@ -134,21 +135,21 @@ class LearnedRanker:
         )
 
     def context_tokens(self, conversations: Sequence[Sequence[str]]) -> Tensor:
-        """Lay out the last turns of conversations, the last one first: (N, READ_TURNS, T)."""
+        """Lay out the last turns of conversations, latest first: (N, READ_TURNS, T)."""
         turns = [([""] * READ_TURNS + list(spoken))[-READ_TURNS:][::-1] for spoken in conversations]
         return self.tokens([turn for spoken in turns for turn in spoken]).view(
             len(turns), READ_TURNS, -1
         )
 
     def tokens(self, texts: Sequence[str], *, beginning: bool = False) -> Tensor:
-        """Lay out texts, (M, T): the last READ_TOKENS of each, or those at its beginning."""
+        """Lay out the last READ_TOKENS tokens of each text, or the first if `beginning`: (M, T)."""
         part = slice(READ_TOKENS) if beginning else slice(-READ_TOKENS, None)
         rows = [ids[part] for ids in self.vocabulary.encode_all(texts)]
         return table(rows, self.vocabulary.pad_id)
 
 
 def key(text: str) -> str:
-    """Return the words of a reply, by which it is counted."""
+    """Return the words of a reply, which are the key that it is counted under."""
     return " ".join(words(without_marks(text)))
 
 
@@ -172,9 +173,9 @@ def save(folder: Path, ranker: LearnedRanker, about: dict[str, Any]) -> None:
 
 
 def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> LearnedRanker | None:
-    """Read a checkpoint's ranker; None where it has none.
+    """Read a checkpoint's ranker; None if it has none.
 
-    Raises ValueError on one that is broken or of another model.
+    Raises ValueError if it is broken or belongs to another model.
     """
     path = folder / FILE
     if not path.exists():

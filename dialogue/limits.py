@@ -1,4 +1,4 @@
-"""What the search may not write: the block list, phrases that are never said, earlier n-grams."""
+"""What the search must not write: the block list, phrases never to say, earlier n-grams."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dialogue.decoding.constraints import Limits
 from dialogue.text_files import read_lines
 from dialogue.vocabulary import Vocabulary
 
-BLOCKED_REPLIES = 4  # how many of the bot's replies block_reply_ngrams looks back on
+BLOCKED_REPLIES = 4  # how many of the bot's replies block_reply_ngrams looks back at
 
 
 def read_phrases(path: str) -> dict[str, str]:
-    """Read a file of phrases, one a line: where each stands, and the phrase."""
+    """Read a file of phrases, one per line, and return them by location."""
     try:
         lines = read_lines(path)
     except ValueError as error:
@@ -36,10 +36,11 @@ def limits_of_settings(
     block_list: dict[str, str],
     never_say: Sequence[str],
 ) -> Limits:
-    """Return what holds in every conversation.
+    """Return the limits that hold in every conversation.
 
-    block_list: as `read_phrases` returns it. never_say: phrases, too, but those that the vocabulary
-    cannot write are left out. Raises ValueError where the block list or a stop word is one.
+    block_list: as `read_phrases` returns it. never_say: more phrases; those that the vocabulary
+    cannot spell are ignored. Raises ValueError if it cannot spell a phrase of the block list or a
+    stop word.
     """
     ids_of_never_said = map(vocabulary.encode, never_say)
     return Limits(
@@ -59,7 +60,7 @@ def limits_of(
     always: Limits,
     vocabulary: Vocabulary,
 ) -> Limits:
-    """Return what holds always, and what was said in each conversation."""
+    """Return the limits that always hold, with those from what was said in each conversation."""
     encode = vocabulary.encode
     return replace(
         always,

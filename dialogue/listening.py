@@ -1,8 +1,8 @@
-"""Say that one listens, where no candidate suits well enough to be said.
+"""Invite the user to go on when no candidate is good enough.
 
-A reply that makes no sense costs more than one that says little: people lose the thread, and what
-follows misses, too. So an invitation to go on is a candidate like the others. Its score is always
-the same, DecodeConfig.listen, and the ranker's best is said only if it scores as much or more.
+A reply that makes no sense costs more than one that says little: people lose the thread, and the
+replies that follow miss, too. So an invitation to go on is a candidate like the others. Its score
+is fixed, DecodeConfig.listen, and the ranker's best is said only if it scores at least as much.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ INVITATIONS = (
     "Please tell me more, I'm listening.",
     "I'm all ears, please go on.",
 )
-LEAST_WORDS = 4  # "yes" and "good night" give nothing to go on with
-APART = 2  # replies of another kind between two invitations
-# A question within a longer turn has no mark: "i suppose so do you think he knows".
+LEAST_WORDS = 4  # after "yes" or "good night" there is nothing to go on about
+APART = 2  # at least so many other replies between two invitations
+# A question within a longer turn has no question mark: "i suppose so do you think he knows".
 _ASKS = re.compile(
     r"\b(?:do|does|did|is|are|was|were|can|could|would|will|have|has|should|shall)(?:n't)? "
     r"(?:you|i|we|he|she|it|they|that|this|there|my|your)\b(?! know\b)"
-    r"|\b(?:what|who|where|when|why|how)(?:'s| is| are| was| were)\b"
+    r"|\b(?:what|who|where|when|why|how)(?:'s| is| are| was| were| do| does| did| can| could| would"
+    r"| should)\b"
     r"|\b(?:how|what) about (?:you|that)\b"
 )
 
@@ -52,11 +53,11 @@ _ASKS = re.compile(
 def with_invitation(
     conversation: Conversation, candidates: Sequence[Candidate], score: float
 ) -> list[Candidate]:
-    """Place an invitation to go on among candidates, best first, by its score.
+    """Insert an invitation to go on into candidates, which are best first, by its score.
 
-    There is none where the last turn asks something, says next to nothing or is about what divides
-    people, harm or grief; soon after another one or an apology, which invites as well; or where all
-    have been said.
+    There is none if the last turn asks something, says next to nothing, or is about a divisive
+    issue, harm or grief; soon after another one or an apology, which is an invitation, too; or if
+    all have been said.
     """
     text = _invitation(conversation)
     if not text:

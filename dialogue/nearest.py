@@ -1,10 +1,10 @@
-"""Find which of many remembered moments a conversation is most like, by its history vector.
+"""Find the remembered moments that a conversation is most like, by its history vector.
 
-Two histories are alike when a model expects like answers after them, whatever the words: "the house
-is so quiet now", "what has changed?", "we said goodbye to our old dog" is near "my dog died".
+Two histories are alike when a model expects similar answers after them, whatever the words: "the
+house is so quiet now", "what has changed?", "we said goodbye to our old dog" is near "my dog died".
 
-Each vector is reduced to its place along the axes on which all of them differ most (principal
-components, Pearson 1901), in 4 bits each: 100,000 of them take 2 MB in a checkpoint.
+Each vector is reduced to its coordinates along the axes of greatest variance (principal components,
+Pearson 1901), in 4 bits each: 100,000 vectors take 2 MB in a checkpoint.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from dialogue.atomic_file import replace_file
 
 FILE = "replies.safetensors"  # in a checkpoint's folder, beside the replies
 AXES = 40
-LEVELS = 7  # of a number, on each side of zero
+LEVELS = 7  # quantisation levels on each side of zero
 PIECE = 4096  # moments that are unpacked at a time
-WIDEST = 3.0  # standard deviations; what is farther out is stored as that far
+WIDEST = 3.0  # standard deviations; coordinates farther out are clipped to this
 
 
 class Nearest:
     """The history vectors of N remembered moments."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take what `reduced` returns."""
+        """Take the tensors that `reduced` returns."""
         self._mean, self._axes = tensors["mean"].float(), tensors["axes"].float()
         self._scale = tensors["scale"].float()
-        # A moment is its whole numbers times the scale, over its length.
+        # A moment is its integers times the scale, divided by its length.
         self._numbers = torch.empty(len(tensors["codes"]), len(self._scale), dtype=torch.int8)
         self._lengths = torch.empty(len(self._numbers))
-        # In pieces: all of them in full precision would take 40 MB for a moment.
+        # In pieces: all of them in full precision would briefly take 40 MB.
         pieces = (tensors["codes"], self._numbers, self._lengths)
         for codes, numbers, lengths in zip(
             *(torch.split(each, PIECE) for each in pieces), strict=True
@@ -56,7 +56,7 @@ class Nearest:
         vectors = F.normalize((histories.cpu().float() - self._mean) @ self._axes, dim=1)
         scaled = vectors * self._scale
         cosines = vectors.new_empty(len(vectors), len(self))
-        # In pieces, which stay in the cache while they are turned into full precision.
+        # In pieces, which stay in the cache while they are converted to full precision.
         for numbers, part in zip(
             torch.split(self._numbers, PIECE), torch.split(cosines, PIECE, dim=1), strict=True
         ):
@@ -66,14 +66,14 @@ class Nearest:
 
 
 def reduced(vectors: Tensor) -> dict[str, Tensor]:
-    """Reduce history vectors, (N, C), to what is stored of them.
+    """Reduce history vectors, (N, C), to the tensors that are stored.
 
-    mean (C,); axes (C, D), an even number of them; scale (D,): of a code of 1; codes (N, D / 2) of
-    uint8: two whole numbers from -LEVELS to LEVELS in each, LEVELS added to both, the first one in
-    the low bits.
+    mean (C,). axes (C, D), D even. scale (D,): the value of a quantisation step. codes (N, D / 2),
+    uint8: each packs two integers from -LEVELS to LEVELS, with LEVELS added, the first one in the
+    low bits.
     """
     mean = vectors.mean(0, dtype=torch.double)
-    # In pieces: in double precision all of them would take several gigabytes.
+    # In pieces: all of them in double precision would take several gigabytes.
     pieces = torch.split(vectors, PIECE)
     spread = torch.zeros(len(mean), len(mean), dtype=torch.double)
     for piece in pieces:
@@ -94,15 +94,15 @@ def reduced(vectors: Tensor) -> dict[str, Tensor]:
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], *, model: str) -> None:
-    """Write what `reduced` returns. model: the fingerprint of the weights that it is of."""
+    """Write what `reduced` returns. model: the fingerprint of the weights it belongs to."""
     replace_file(path, lambda to: save_file(dict(tensors), to, metadata={"model": model}))
 
 
 def load(path: Path, *, model: str, count: int, size: int) -> Nearest | None:
-    """Read the moments from a file, None if they are of other weights.
+    """Read the moments from a file; None if they belong to other weights.
 
-    model: the fingerprint of the weights. count, size: how many moments there must be, and how
-    many numbers a history has. Raises ValueError if the file is broken or of other replies.
+    model: the fingerprint of the weights. count: how many moments there must be. size: the size of
+    a history vector. Raises ValueError if the file is broken or belongs to other replies.
     """
     try:
         tensors, metadata = tensor_file.read(path)

@@ -17,16 +17,16 @@ from torch.nn.utils.rnn import pad_sequence
 from dialogue.candidate_numbers import NUMBERS
 from dialogue.feelings import Feelings
 
-READ_TURNS = 4  # the last ones of a conversation
-READ_TOKENS = 24  # of each: of a turn the last, of a reply the first
-MATCH, SENSIBLE, SPECIFIC = range(3)  # what the cross-encoder answers
+READ_TURNS = 4  # turns read, from the end of a conversation
+READ_TOKENS = 24  # tokens read: the last ones of a turn, the first ones of a reply
+MATCH, SENSIBLE, SPECIFIC = range(3)  # the questions that the cross-encoder answers
 
 
 @dataclass(frozen=True)
 class RankerConfig:
-    """Sizes of the cross-encoder (width, heads, layers) and of the judges; how many judges.
+    """The sizes of the cross-encoder (width, heads, layers) and the judges (hidden).
 
-    layers: 0 for no cross-encoder.
+    layers: 0 for no cross-encoder. judges: how many there are.
     """
 
     vocab_size: int
@@ -39,9 +39,9 @@ class RankerConfig:
 
 
 class ReplyLayer(nn.TransformerDecoderLayer):
-    """torch's layer, normalised first, for many replies to one context.
+    """torch's decoder layer, with pre-normalisation, for many replies to one context.
 
-    The keys and values of a context are computed once, not once for each reply to it.
+    The keys and values of a context are computed only once, not for each reply to it.
     """
 
     def read(
@@ -49,8 +49,8 @@ class ReplyLayer(nn.TransformerDecoderLayer):
     ) -> Tensor:
         """Read replies: (R, T, W) -> (R, T, W).
 
-        context (N, S, W): what each of N conversations has heard. owners (R,): whose each reply is.
-        real (R, T), heard (N, S): which places hold a token.
+        context (N, S, W): the turns of each of N conversations, encoded. owners (R,): the
+        conversation of each reply. real (R, T), heard (N, S): which places hold a token.
         """
         within, across = self.self_attn, self.multihead_attn
         query, key, value = self._projected(within, self.norm1(replies), slice(None)).chunk(3, -1)
@@ -64,7 +64,7 @@ class ReplyLayer(nn.TransformerDecoderLayer):
 
     @staticmethod
     def _projected(attention: nn.MultiheadAttention, inputs: Tensor, part: slice) -> Tensor:
-        """Project to queries, keys and values, or to those of them that `part` names."""
+        """Project to queries, keys and values, or to the slice of them that `part` selects."""
         return F.linear(inputs, attention.in_proj_weight[part], attention.in_proj_bias[part])
 
     def _attended(
@@ -120,13 +120,14 @@ class CrossEncoder(nn.Module):
             nn.init.normal_(table.weight, std=0.3)
 
     def forward(self, turns: Tensor, replies: Tensor, owners: Tensor) -> Tensor:
-        """Answer three questions about each reply, as logits: (R, 3), see MATCH.
+        """Answer the three questions about each reply (see MATCH), as logits: (R, 3).
 
-        turns (N, READ_TURNS, T), the last one first; replies (R, T'); owners (R,): whose each is.
+        turns (N, READ_TURNS, T): latest first. replies (R, T'). owners (R,): the conversation of
+        each reply.
         """
         said = self._embed(turns) + self.turn.weight[:, None]
         said, heard = said.flatten(1, 2), (turns != self.pad_id).flatten(1)
-        # A conversation without a word shows its first place, or there would be no attention.
+        # The first place is never masked, as a softmax over nothing is undefined.
         heard[:, 0] = True
         context = self.context(self.dropout(said), src_key_padding_mask=~heard)
         real = replies != self.pad_id
@@ -146,7 +147,7 @@ class CrossEncoder(nn.Module):
 
 
 class Judge(nn.Module):
-    """A small network from numbers to two logits: sensible, and specific where sensible."""
+    """A small network from features to two logits: sensible, and specific given sensible."""
 
     def __init__(self, inputs: int, config: RankerConfig) -> None:
         super().__init__()
@@ -163,9 +164,9 @@ class Judge(nn.Module):
 
 
 class RankerNetwork(nn.Module):
-    """A cross-encoder, if it has layers, and judges that see its answers among the numbers.
+    """A cross-encoder, if it has layers, and judges whose features include its answers.
 
-    Each number is brought to mean 0 and spread 1.
+    Each feature is scaled to mean 0 and spread 1.
     """
 
     mean: Tensor
@@ -181,7 +182,7 @@ class RankerNetwork(nn.Module):
         self.register_buffer("spread", torch.ones(len(NUMBERS)))
 
     def scaled(self, numbers: Tensor) -> Tensor:
-        """Scale the numbers of candidates, (R, F), for the judges."""
+        """Scale the features of candidates, (R, F), for the judges."""
         return (numbers - self.mean) / self.spread
 
     def forward(self, numbers: Tensor) -> Tensor:
@@ -190,16 +191,16 @@ class RankerNetwork(nn.Module):
         return torch.stack([judge(scaled) for judge in self.judges]).sigmoid().mean(0)
 
     def expected(self, numbers: Tensor) -> Tensor:
-        """Return the SSA to expect, P(sensible) * (1 + P(specific | sensible)) / 2: (R,)."""
+        """Return the expected SSA, P(sensible) * (1 + P(specific | sensible)) / 2: (R,)."""
         sensible, specific = self(numbers).unbind(1)
         ssa: Tensor = sensible * (1 + specific) / 2
         return ssa
 
 
 def table(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """Pad rows of token ids, at least one, to a tensor (M, T) of at least one column."""
+    """Pad M >= 1 rows of token ids to a tensor (M, T) with at least one column."""
     rows = [row or [pad_id] for row in rows]
-    # one tensor, then split: a tensor made for each row takes twice as long
+    # one tensor, then split: making a tensor for each row takes twice as long
     flat = torch.tensor([token for row in rows for token in row])
     parts = list(torch.split(flat, [len(row) for row in rows]))
     return pad_sequence(parts, batch_first=True, padding_value=pad_id)

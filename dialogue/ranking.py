@@ -1,8 +1,8 @@
-"""The order of candidates: a ranker scores those of each conversation, the highest score first.
+"""Rank candidates: a ranker scores those of each conversation, and the highest score comes first.
 
 likelihood    log p(reply | history) - lambda * log p(reply) + gamma * length (Li et al. 2016)
 recall        the same, but remembered replies that fit well come first
-learned       a network of the checkpoint, fitted to readers' judgements (dialogue.learned_ranker)
+learned       the checkpoint's network, fitted to readers' judgements (dialogue.learned_ranker)
 module:Class  your own, built as Class(checkpoint, decode)
 """
 
@@ -20,20 +20,20 @@ from dialogue.conversation import Conversation
 if TYPE_CHECKING:
     from dialogue.checkpoint import Checkpoint
 
-TIER = 1e4  # more than any two scores of one kind differ by
+TIER = 1e4  # exceeds the difference of any two scores of one kind
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A reply that could be said.
 
-    log_prob: log p(reply | history); 0 of a remembered reply that there was no time for. score: of
-    the search at first, then of the ranker.
-    blank: log p(reply), without a history; None where it was not computed.
-    tokens: the length, without </s>. similarity: of a remembered reply, between what it answered
-    and what was heard; fit: of a stock reply, how likely it is to suit; trust: of one, how well
-    readers thought of it elsewhere. None of all others. is_topical: whether it is a stock reply
-    that belongs to one kind of moment.
+    log_prob: log p(reply | history); 0 for a known reply that there was no time to score. score:
+    the search's at first, then the ranker's. blank: log p(reply), without a history; None if not
+    computed. tokens: the length, without </s>.
+    similarity: of a remembered reply, between what it answered and what was heard; else None. fit:
+    of a stock reply, how likely it is to suit; else None. trust: of a stock reply, what readers
+    thought of it elsewhere; else None. is_topical: whether it is a stock reply that belongs to one
+    kind of moment.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Candidate:
     score: float
     blank: float | None = None
     tokens: int = 0
-    token_log_probs: tuple[float, ...] = ()  # of each token, that of </s> last where it was reached
+    token_log_probs: tuple[float, ...] = ()  # of each token, </s> last if it was reached
     similarity: float | None = None
     fit: float | None = None
     is_topical: bool = False
@@ -49,16 +49,16 @@ class Candidate:
 
 
 class Ranker(Protocol):
-    """Scores the candidates of conversations whose last turn is to be answered.
+    """A function that scores the candidates for the last turns of conversations.
 
-    One that reads no candidate's log p(reply) says so by `needs_blank = False`: computing it would
-    take as long as a half of the search.
+    A ranker that never reads log p(reply) says so with `needs_blank = False`: computing it would
+    take half as long as the search.
     """
 
     def __call__(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
     ) -> Sequence[Sequence[float]]:
-        """Return a finite score for each candidate of each conversation, the higher the better."""
+        """Return a finite score for each candidate of each conversation; higher is better."""
 
 
 class LikelihoodRanker:
@@ -69,13 +69,13 @@ class LikelihoodRanker:
 
     def __init__(self, checkpoint: Checkpoint | None, decode: DecodeConfig) -> None:
         self.weight, self.bonus = decode.anti_lm, decode.length_bonus
-        # A likelihood without its correction is that of the search; there is nothing to compute.
+        # Without the correction, the search's own score is used and there is nothing to compute.
         self.needs_blank = self.weight != 0
 
     def __call__(
         self, conversations: Sequence[Conversation], candidates: Sequence[Sequence[Candidate]]
     ) -> list[list[float]]:
-        """Score by likelihood; where blank is not known or not wanted, the search's score stays."""
+        """Score by likelihood; if `blank` is unknown or has no weight, keep the search's score."""
         return [[self.score(candidate) for candidate in found] for found in candidates]
 
     def score(self, candidate: Candidate) -> float:
@@ -86,7 +86,7 @@ class LikelihoodRanker:
 
 
 class RecallRanker(LikelihoodRanker):
-    """Puts remembered replies that fit well first, then what the search found, then the others."""
+    """Ranks remembered replies that fit well first, then the search's, then the others."""
 
     def __init__(self, checkpoint: Checkpoint | None, decode: DecodeConfig) -> None:
         super().__init__(checkpoint, decode)
@@ -102,9 +102,9 @@ class RecallRanker(LikelihoodRanker):
 
 
 def gain(candidate: Candidate) -> float:
-    """Return by how much the history makes a candidate likelier, over the root of its length.
+    """Return how much likelier the history makes a candidate, over the root of its length.
 
-    It is 0 where that is not known.
+    It is 0 if unknown.
     """
     if candidate.blank is None:
         return 0.0
@@ -118,7 +118,7 @@ def ranked(
 ) -> list[list[Candidate]]:
     """Order the candidates of each conversation by a ranker's scores, best first.
 
-    Raises ValueError where it does not score each of them.
+    Raises ValueError if the ranker does not score each of them.
     """
     scores = ranker(conversations, candidates)
     expected, given = [len(found) for found in candidates], [len(theirs) for theirs in scores]
@@ -145,8 +145,8 @@ OURS: dict[str, Callable[[Checkpoint, DecodeConfig], Ranker]] = {
 def ranker_of(checkpoint: Checkpoint, decode: DecodeConfig) -> Ranker:
     """Build the ranker that the settings name.
 
-    auto is the checkpoint's own, where it has one, else recall. Raises ValueError where there is
-    none of that name.
+    "auto" is the checkpoint's own if it has one, else "recall". Raises ValueError if there is no
+    such ranker.
     """
     name = decode.ranker
     if name == "auto":

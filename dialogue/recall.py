@@ -1,11 +1,11 @@
-"""Retrieve remembered replies to similar moments, as candidates besides the search's own.
+"""Retrieve remembered replies to similar moments, as candidates alongside the search's own.
 
     query: the last utterance, the turn before it, and the history vector
     score: the cosine of their words, each weighted by its inverse document frequency
            (Salton and Buckley 1988), and that of the history vectors (dialogue.nearest)
 
-A small model writes well about only a few things; some ten thousand exchanges hold a good answer to
-much of everyday talk. Only exchanges from training splits are ever remembered.
+A small model writes well about only a few things; some ten thousand exchanges contain a good answer
+to much of everyday talk. Only exchanges from training splits are ever remembered.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from dialogue.words import words
 
 FILE = "replies.jsonl.xz"  # in a checkpoint's folder
 BEFORE = 0.45  # weight of the turn before the utterance; the utterance itself has the rest
-OPENING = 0.25  # bonus at the beginning of a conversation for a reply that was given at one
+OPENING = 0.25  # bonus at the start of a conversation for a reply that was given at one
 # Weight of the history vectors; the words have the rest. Chosen on 100 contexts of everyday-dev.
 LIKENESS = 0.5
 CONSIDERED = 80  # how many of the most similar exchanges have their reply examined, too
-# Penalties for the words of the reply itself. These, BEFORE and OPENING were chosen on 575 judged
+# Penalties for words of the reply itself. These, BEFORE and OPENING were chosen on 575 judged
 # candidates in 64 contexts of everyday-dev.
 FOREIGN = 0.2  # each word from the reply's own conversation that has not been said in this one
-PRESUPPOSED = 0.05  # each thing taken as known ("the cake") that has not been mentioned here
+PRESUPPOSED = 0.05  # each thing taken as known ("the cake") but not mentioned here
 NOBODY = 0.2  # "he" or "she" when nobody has been mentioned
 PART = 4096  # exchanges that are parsed at a time
 _ENDINGS = re.compile(r"(?<=\w\w\w)(?:'s|ing|ed|es|s)$")
@@ -64,10 +64,10 @@ class Recalled:
 
 
 class Recall:
-    """An index of exchanges by the moment that was answered."""
+    """An index of exchanges by the moment that each reply answered."""
 
     def __init__(self, exchanges: Iterable[Exchange], nearest: Nearest | None = None) -> None:
-        """Index exchanges. nearest: the histories that they answered; None: words alone count."""
+        """Index exchanges. nearest: the histories before their replies; None: only words count."""
         self._lines = exchanges if isinstance(exchanges, _Lines) else _Lines.of(exchanges)
         self.nearest = nearest
         terms: dict[str, int] = {}
@@ -84,7 +84,7 @@ class Recall:
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
-        """All exchanges, made anew."""
+        """All exchanges, parsed anew."""
         return tuple(self._lines)
 
     def find(
@@ -98,7 +98,7 @@ class Recall:
         """Return the replies to the most similar moments, best first and each text once.
 
         heard: the utterance to answer. said: the turns before it, oldest first. likeness: a row of
-        what `likenesses` returns; None: words alone count.
+        what `likenesses` returns; None: only words count.
         """
         if not len(self) or count < 1:
             return []
@@ -120,7 +120,7 @@ class Recall:
         return sorted(found.values(), key=lambda recalled: -recalled.similarity)[:count]
 
     def likenesses(self, histories: Tensor) -> NDArray[np.float32] | None:
-        """Return how alike each history, (M, C), is to that of each exchange, (M, N), if known."""
+        """Return the similarity of each history, (M, C), to each exchange's, (M, N), if known."""
         return None if self.nearest is None else self.nearest.cosines(histories)
 
     def save(self, path: Path) -> None:
@@ -146,7 +146,7 @@ class Recall:
 
 
 class _Lines:
-    """Exchanges, each kept as its line of JSON, which takes a third of the memory of its strings.
+    """Exchanges, each kept as a line of JSON, which takes a third of the memory of its strings.
 
     `data[_ends[k - 1] + 1 : _ends[k]]` is the line of exchange k.
     """
@@ -163,7 +163,7 @@ class _Lines:
 
     @classmethod
     def read(cls, data: bytes) -> _Lines:
-        """Take the lines of a file. Raises ValueError if they are no UTF-8."""
+        """Take the lines of a file. Raises ValueError if they are not UTF-8."""
         decoded(data)
         return cls(b"".join(line + b"\n" for line in data.split(b"\n") if line))
 
@@ -177,10 +177,10 @@ class _Lines:
         return Exchange(*json.loads(self.data[self._start(place) : int(self._ends[place])]))
 
     def parts(self) -> Iterator[list[tuple[str, ...]]]:
-        """Read the exchanges PART at a time: many are parsed much faster together.
+        """Parse the exchanges PART at a time, which is much faster than one by one.
 
-        Yield the turns before, the utterances, and the replies. Raises ValueError, or TypeError,
-        where a line holds none.
+        Yields the turns before, the utterances, and the replies. Raises ValueError or TypeError if
+        a line is not an exchange.
         """
         for first in range(0, len(self), PART):
             size = min(PART, len(self) - first)
@@ -197,7 +197,7 @@ class _Lines:
 
 
 class _Numbers(dict[str, int]):
-    """The number of each word's stem; new stems are numbered on."""
+    """The number of each word's stem; new stems get the next numbers."""
 
     def __init__(self, terms: dict[str, int]) -> None:
         super().__init__()
@@ -209,10 +209,10 @@ class _Numbers(dict[str, int]):
 
 
 class _Stems:
-    """Collects the stems of texts, as numbers, to be indexed."""
+    """Collects the stems of texts, as numbers, for an index."""
 
     def __init__(self, terms: dict[str, int]) -> None:
-        """Take the numbers of stems, which may be shared with others."""
+        """Take the numbers of stems, which may be shared with other collectors."""
         self._terms, self._number_of = terms, _Numbers(terms)
         self._lengths, self._numbers = array("I"), array("I")
 
@@ -229,9 +229,9 @@ class _Stems:
 
 
 class _Index:
-    """An inverted index: for each term the texts that hold it, all in one array.
+    """An inverted index: for each term the texts that contain it, all in one array.
 
-    `_texts[_starts[t]:_starts[t + 1]]` are the texts that hold term t.
+    `_texts[_starts[t]:_starts[t + 1]]` are the texts that contain term t.
     """
 
     def __init__(
@@ -253,7 +253,7 @@ class _Index:
         self._rarest = float(np.log(2 * self._size + 2))
 
     def cosines(self, query: Sequence[str]) -> NDArray[np.float64]:
-        """Return the cosine of a query to every text; an unknown term weighs like the rarest."""
+        """Return the cosine of a query to every text; unknown terms weigh like the rarest."""
         scores, square = np.zeros(self._size), 0.0
         for stem in set(query):
             term = self._terms.get(stem)
@@ -272,7 +272,7 @@ class _Index:
 
 
 def _largest(scores: NDArray[np.float64], count: int) -> list[int]:
-    """Return the places of the largest scores, largest first; among equals the first."""
+    """Return the places of the largest scores, largest first; ties go to the earlier place."""
     if count < len(scores):
         least = np.partition(scores, -count)[-count]
         places = np.flatnonzero(scores >= least)
@@ -296,7 +296,7 @@ def presupposed(reply: str, known: Set[str]) -> set[str]:
 
 
 def nobody(reply: str, known: Set[str]) -> int:
-    """Return how many of "he" and "she" a reply uses for nobody who has been mentioned."""
+    """Return how many of "he" and "she" a reply uses although nobody fitting has been mentioned."""
     return sum(
         bool(pronouns.search(reply.lower())) and not people & known
         for pronouns, people in _REFERENTS

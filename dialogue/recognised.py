@@ -2,7 +2,7 @@
 
 A recogniser returns lower case without punctuation; it spells letters ("u. s. a.") and writes
 numbers as words or digits. `as_recognised` does the same to a written text, for training and
-evaluation. `as_written` undoes it as far as possible; homophones, for one, stay.
+evaluation. `as_written` undoes it as far as possible; homophones, for example, stay.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def as_recognised(text: str) -> str:
 def as_written(text: str) -> str:
     """Return a recogniser's text in the form that the model reads, undoing `as_recognised`.
 
-    Spelt letters are joined ("u. s. a." becomes "usa"), numbers from ten on become digits
+    Spelt letters are joined ("u. s. a." becomes "usa"), numbers of ten or more become digits
     ("nineteen ninety four" becomes "1994"), a question gets its question mark, and any other
     sentence of four words or more its full stop. A text that already ends with a stop was typed,
     and stays as it is.
@@ -96,7 +96,7 @@ def _value(words: str) -> int:
 
 
 def _digits(match: re.Match[str]) -> str:
-    """Return a number below a hundred, or a year that is said as two such numbers, in digits."""
+    """Return the digits of a number below a hundred, or of a year spoken as two such numbers."""
     first = _value(match[1])
     if match[2] is None:
         return str(first)

@@ -1,4 +1,4 @@
-"""Repair: notice that the last reply missed, and say so (Schegloff, Jefferson and Sacks 1977).
+"""Repair: notice that the last reply missed, and admit it (Schegloff, Jefferson and Sacks 1977).
 
     "I'm sure she will."          "she will what"                        -> an echo
     "That's too bad."             "no it was great she laughs about it"  -> a denial
@@ -6,9 +6,9 @@
     "I like the sound of it."     "you didn't answer me"                 -> a complaint
     "Then I'd sleep."             "ha you just told me you don't sleep"  -> a contradiction
 
-A model that has missed once tends to miss again, as its own reply misleads it. An apology, and an
-invitation to go on, gets the talk back on its way. An apology for nothing is worse than none, so
-only what is plain counts.
+A model that has missed once tends to miss again, as its own reply misleads it. An apology with an
+invitation to go on gets the conversation back on track. A needless apology is worse than none, so
+only clear cases count.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ _PRONOUNS = frozenset(
         "it",
     )
 )
-# What an utterance may deny, in its first group.
+# The first group of each is what the utterance denies.
 _DENIALS = (
     re.compile(  # "it's not bad", "i'm not hard on myself"
         rf"{_START}(?:no )?(?:i suppose )?(?:i|it|that|this|he|she|they|we)"
@@ -154,7 +154,7 @@ _ASKS = re.compile(
     r"\b(?:do|did|can|could|would|will|have|are|should) (?:you|i)\b(?! know\b)"
     r"|\b(?:how|what) about you\b"
 )
-# A question at the end that "no" may answer.
+# A final question that "no" could answer.
 _YES_OR_NO = re.compile(
     r"(?:^|[.!?] ?)(?!(?:and |so )?(?:what|how|who|where|when|which|why)\b)[^.!?]*\?$",
     re.IGNORECASE,
@@ -162,14 +162,14 @@ _YES_OR_NO = re.compile(
 _ABOUT_SAYING = re.compile(r"\b(?:say|said|tell|told|mention|ask|answer)\b[^.!]*\?", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.!?]*[.!?]?")
 _NEGATED = re.compile(r"\b(?:no|not|never|nobody|nothing|\w+n't|few|hardly|doubt)\b", re.IGNORECASE)
-_ORDER = re.compile(r"don't |do not ", re.IGNORECASE)  # denied by "I'm not", as if it stated it
+_ORDER = re.compile(r"don't |do not ", re.IGNORECASE)  # "I'm not" denies it like a statement
 
 
 def trouble(utterance: str, said: str) -> str:
-    """Return how an utterance says that the last reply missed: a key of WORDINGS, or "".
+    """Return how an utterance signals that the last reply missed: a key of WORDINGS, or "".
 
-    said: the reply, "" if the last words were none of the model's. Questions are never trouble,
-    but for complaints.
+    said: that reply, "" if it was not the model's. A question can only be a complaint, a
+    contradiction or an echo.
     """
     heard, last = _DOUBLED.sub(r"\1", " ".join(words(utterance))), without_marks(said)
     if not last or not heard:
@@ -182,7 +182,7 @@ def trouble(utterance: str, said: str) -> str:
         return ""  # one apology is enough
     if _WHAT.match(heard) or _echoes(heard, last):
         return "echo"
-    exclaims = heard.startswith("what no ")  # which is written with a question mark
+    exclaims = heard.startswith("what no ")  # punctuated as a question
     if (as_written(utterance).endswith("?") and not exclaims) or _ASKS.search(heard):
         return ""
     may_be_answer = _YES_OR_NO.search(last) or _ABOUT_SAYING.search(last)
@@ -194,7 +194,7 @@ def trouble(utterance: str, said: str) -> str:
 
 
 def _echoes(heard: str, last: str) -> bool:
-    """Return whether an utterance asks about words of the last reply: "the sound of what"."""
+    """Return whether an utterance queries words of the last reply: "the sound of what"."""
     found = _ECHO.match(heard) or _WHY.match(f"{heard} ") or _SAD_WHAT.match(heard)
     if not found or _IDIOM.match(found[1]):
         return False

@@ -1,14 +1,14 @@
-"""Stock replies: fixed ones, of which those are candidates that are likely to suit.
+"""Stock replies: fixed texts, proposed as candidates where they are likely to suit.
 
     history vector ---------------------------+
     last turn          sum of its tokens    --+-> hidden layer -+-> P(suits) of each plain reply
     the turn before       "    "    "       --+                 +-> P(suits) of each topical one
 
-The art is to know when a fixed reply suits. A network learns it, as Smart Reply's does from its
-users (Kannan et al. 2016, arXiv 1606.04870). *Plain* replies ("That took courage.") answer much of
-what people say; several suit a turn, so each has a probability of its own. *Topical* replies ("A
-cat that knocks things off the table does it for the audience.") belong to one kind of moment; one
-suits or none does, so their probabilities and that of none add up to 1.
+The difficulty is to know when a fixed reply suits. A network learns this, as Smart Reply's learns
+from its users (Kannan et al. 2016, arXiv 1606.04870). *Plain* replies ("That took courage.") answer
+much of what people say; several may suit a turn, so their probabilities are independent. *Topical*
+replies ("A cat that knocks things off the table does it for the audience.") belong to one kind of
+moment; one suits or none does, so their probabilities and that of "none" add up to 1.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from dialogue import tensor_file
 from dialogue.atomic_file import replace_file
 
 FILE = "stock_replies.safetensors"  # in a checkpoint's folder
-READ_TOKENS = 24  # of each turn, its last ones
-SPREAD = 0.3  # that a history's numbers are scaled to
-LENGTH = 3  # of a bag's vector
-OVERHEARD = 0.2  # share of the tokens that are not read while the network learns
+READ_TOKENS = 24  # tokens read of each turn, from its end
+SPREAD = 0.3  # spread that the numbers of a history vector are scaled to
+LENGTH = 3  # length of a bag's vector
+OVERHEARD = 0.2  # share of the tokens dropped in training
 
 
 @dataclass(frozen=True)
 class Stock:
     """A stock reply.
 
-    fit: the probability that a reader would name it in this context. trust: by how much more often
+    fit: the probability that a reader would name it in this context. trust: how much more often
     than others of its set readers found it right where it was proposed, in log-odds.
     """
 
@@ -53,8 +53,8 @@ class Stock:
 class StockConfig:
     """The sizes of a network, and how many replies of each set it weighs.
 
-    history: numbers of a history vector. embedding: numbers of a token's vector in the model. own:
-    numbers of its vector in this network.
+    history: the size of a history vector. embedding: the size of the model's token vectors. own:
+    the size of this network's token vectors.
     """
 
     plain: int
@@ -68,9 +68,9 @@ class StockConfig:
 
 
 class StockNetwork(nn.Module):
-    """Reads a history vector and the last two turns, and weighs every reply.
+    """A network that reads a history vector and the last two turns, and weighs every reply.
 
-    It reads tokens by the model's own embedding, too, so it belongs to the model's weights.
+    It also reads tokens through the model's own embedding, so it belongs to the model's weights.
     """
 
     mean: Tensor
@@ -86,17 +86,17 @@ class StockNetwork(nn.Module):
         self.own = nn.Embedding(config.vocab_size, config.own)
         size = config.history + 2 * (config.embedding + config.own) + 2
         self.inputs = nn.Linear(size, config.hidden)
-        # One more output of topical replies: that none suits.
+        # One more output for topical replies: none suits.
         self.outputs = nn.Linear(config.hidden, config.plain + config.topical + 1)
 
     def forward(
         self, vectors: Tensor, histories: Tensor, last: Sequence[Tensor], before: Sequence[Tensor]
     ) -> Tensor:
-        """Weigh the replies for N contexts, as logits (N, P + Q + 1).
+        """Return the logits of the replies for N contexts, (N, P + Q + 1).
 
-        P plain ones, Q topical ones, and that no topical one suits. vectors (V, E): of all tokens.
-        histories (N, C). last, before: the tokens of the last turn and of the one before it, none
-        if there was none.
+        These are for P plain replies, Q topical ones, and no topical one. vectors (V, E): of all
+        tokens. histories (N, C). last, before: the tokens of the last turn and of the turn before
+        it, which is empty if there was none.
         """
         sizes = [
             [float(not len(b)), len(a) / READ_TOKENS] for a, b in zip(last, before, strict=True)
@@ -112,7 +112,7 @@ class StockNetwork(nn.Module):
         return weights
 
     def bag(self, table: Tensor, turns: Sequence[Tensor]) -> Tensor:
-        """Sum the vectors of each turn's tokens, the rarer the heavier: (N, E) of length LENGTH."""
+        """Sum each turn's token vectors, weighted by rarity, and scale to LENGTH: (N, E)."""
         flat = torch.cat(list(turns))
         begins = torch.tensor([0, *map(len, turns[:-1])], device=flat.device).cumsum(0)
         weights = self.rarity[flat]
@@ -133,7 +133,7 @@ class StockReplies:
         vectors: Tensor,
         trust: Sequence[float],
     ) -> None:
-        """Take the texts of both sets, and how far each is trusted, plain ones first.
+        """Take the texts of both sets, and the trust in each, plain replies first.
 
         vectors (V, E): of the model's tokens.
         """
@@ -146,9 +146,9 @@ class StockReplies:
     def weigh(
         self, histories: Tensor, last: Sequence[Sequence[int]], before: Sequence[Sequence[int]]
     ) -> Tensor:
-        """Weigh the replies for N contexts, as StockNetwork does: logits (N, P + Q + 1).
+        """Return StockNetwork's logits of the replies for N contexts, (N, P + Q + 1).
 
-        histories (N, C). last, before: the token ids of the last turn and of the one before it.
+        histories (N, C). last, before: the token ids of the last turn and of the turn before it.
         """
         weights: Tensor = self.network(
             self._vectors, histories.float(), self.tokens(last), self.tokens(before)
@@ -165,7 +165,10 @@ class StockReplies:
         plain: int,
         topical: int,
     ) -> list[list[Stock]]:
-        """Return the replies that suit N contexts best, so many of each set, best first."""
+        """Return the replies that best suit N contexts, best first.
+
+        histories, last, before: as in `weigh`. plain, topical: how many of each set.
+        """
         found: list[list[Stock]] = [[] for _ in last]
         if plain <= 0 and topical <= 0:
             return found
@@ -191,7 +194,7 @@ class StockReplies:
 
 
 def token_vectors(model: object) -> Tensor | None:
-    """Return the vectors of a model's tokens (V, E), None if it has no `embedding`."""
+    """Return the vectors of a model's tokens, (V, E), or None if it has no `embedding`."""
     embedding = getattr(model, "embedding", None)
     return embedding.weight.detach() if isinstance(embedding, nn.Embedding) else None
 
@@ -200,9 +203,9 @@ def token_vectors(model: object) -> Tensor | None:
 
 
 def save(folder: Path, stock: StockReplies, *, model: str, about: dict[str, Any]) -> None:
-    """Write stock replies into a checkpoint's folder, the matrices in eight bits.
+    """Write stock replies into a checkpoint's folder, with matrices in eight bits.
 
-    model: the fingerprint of the weights. about: how they were fitted.
+    model: the fingerprint of the weights. about: how the network was fitted.
     """
     tensors: dict[str, Tensor] = {"trust": torch.tensor(stock.trust).half()}
     for name, tensor in stock.network.state_dict().items():
@@ -224,10 +227,10 @@ def save(folder: Path, stock: StockReplies, *, model: str, about: dict[str, Any]
 def load(
     folder: Path, *, model: str, vectors: Tensor | None, history: int | None
 ) -> StockReplies | None:
-    """Read a checkpoint's stock replies; None where it has none, or those of other weights.
+    """Read a checkpoint's stock replies; None if it has none, or they belong to other weights.
 
-    model: the fingerprint of the weights. vectors: of the model's tokens; history: how many numbers
-    a history vector has. Raises ValueError if the file is broken.
+    model: the fingerprint of the weights. vectors: of the model's tokens. history: the size of a
+    history vector. Raises ValueError if the file is broken.
     """
     path = folder / FILE
     if vectors is None or history is None or not path.exists():

@@ -9,7 +9,7 @@ from dialogue.conversation import Conversation
 
 
 class Conversations(Protocol):
-    """Where an agent keeps the conversations that it is asked to continue."""
+    """Where an agent keeps the conversations that it may be asked to continue."""
 
     def get(self, name: str) -> Conversation:
         """Return the conversation of that name, or a new one if there is none."""
@@ -27,7 +27,7 @@ class Conversations(Protocol):
 class ConversationStore:
     """Conversations in this process, within the bounds of dialogue.bounded.
 
-    Not locked: threads that share it hold a lock around it, as the agent does.
+    Not thread-safe: threads that share it must hold a lock, as the agent does.
     """
 
     def __init__(self, bounds: Bounds = NORMAL) -> None:
@@ -46,7 +46,7 @@ class ConversationStore:
         return self._kept.get(name) or Conversation()
 
     def put(self, name: str, conversation: Conversation) -> None:
-        """Keep a conversation as the most recently used; drop old ones above a bound."""
+        """Keep a conversation as the most recently used; drop the oldest ones beyond a bound."""
         self._kept.put(name, conversation, nbytes=conversation.nbytes)
 
     def forget(self, name: str) -> None:

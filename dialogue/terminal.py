@@ -49,7 +49,7 @@ class Talk:
         self.answer: Answer | None = None
         self.reply: Reply | None = None  # the agent's whole reply, if the answer is the agent's
         self._replied_by = agent  # kept because the settings may have changed since
-        self._play = Play()  # what is known about a game
+        self._play = Play()  # what is known of a game
 
     def say(self, utterance: str) -> Answer:
         """Answer an utterance as the skill does."""
@@ -132,7 +132,7 @@ def _reader(console: Console) -> Callable[[], str]:
 
 
 def completer() -> Completer:
-    """Build the completer of the commands and of the options of /settings."""
+    """Build the completer for the commands and for the options of /settings."""
     from prompt_toolkit.completion import Completer, Completion
 
     class Commands(Completer):
@@ -212,7 +212,7 @@ def told(conversation: Talk) -> dict[str, object]:
 
 
 class _Line(argparse.ArgumentParser):
-    """Parses a line's options; raises ValueError on wrong ones instead of exiting."""
+    """A parser of a line's options that raises ValueError on invalid ones instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)

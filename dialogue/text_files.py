@@ -1,7 +1,7 @@
 """Read text files: UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one.
 
-Anything else is clearly refused, never half read: from UTF-16 taken for UTF-8 a model would learn
-letters with NULs between them. Every text file is read here.
+Anything else is refused with a clear message, never half read: from UTF-16 mistaken for UTF-8, a
+model would learn letters with NULs between them. Every text file is read through this module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-BEGINNING = 1 << 16  # the encoding is recognised by this many bytes
+BEGINNING = 1 << 16  # bytes by which the encoding is recognised
 _BYTE_ORDER_MARKS = (  # UTF-32's little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -38,7 +38,7 @@ _NUL = "it holds a NUL byte, like UTF-16 that is taken for UTF-8, or a file that
 def read_text(path: str | Path) -> str:
     """Return a file's text, with line feeds as its line ends.
 
-    Raises ValueError that names the file and says what to do.
+    Raises ValueError naming the file and saying what to do.
     """
     try:
         return decoded(Path(path).read_bytes())
@@ -49,14 +49,14 @@ def read_text(path: str | Path) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Return a file's lines without their ends. Raises ValueError as `read_text` does."""
+    """Return a file's lines without their line ends. Raises ValueError as `read_text` does."""
     return read_text(path).splitlines()
 
 
 def decoded(content: bytes) -> str:
-    """Return the text of some bytes, with line feeds as its line ends.
+    """Decode bytes to text, with line feeds as its line ends.
 
-    Raises ValueError that says what was found and what to do.
+    Raises ValueError saying what was found and what to do.
     """
     encoding = _encoding_of(content[:BEGINNING])
     try:
@@ -74,10 +74,10 @@ def decoded(content: bytes) -> str:
 
 
 def numbered_lines(path: Path, complain: Callable[[str], None]) -> Iterator[tuple[int, str]]:
-    """Yield a file's lines with their numbers and ends, through gzip if its name ends in .gz.
+    """Yield a file's lines, with numbers and line ends, through gzip if its name ends in .gz.
 
     A line ends with a line feed or, in a file without any, with a carriage return. A line that is
-    not text is skipped, with a call of `complain`. Raises ValueError if the file cannot be read or
+    not text is skipped, with a call to `complain`. Raises ValueError if the file cannot be read or
     is not text at all.
     """
     try:
@@ -134,12 +134,12 @@ def _encoding_of(beginning: bytes) -> str:
             raise _NoText(f"it is {what}")
     nuls = beginning.count(0)
     on_even = beginning[::2].count(0)
-    # In UTF-16 every second byte of Latin letters, spaces and line ends is NUL, so that nearly all
-    # NULs are on the even or all on the odd places; in UTF-32 they are on both.
+    # In UTF-16 every second byte of Latin letters, spaces and line ends is NUL, so nearly all NULs
+    # are in even places or nearly all in odd ones; in UTF-32 they are in both.
     one_sided = nuls > 0 and not 0.1 <= on_even / nuls <= 0.9
     if 20 * nuls > len(beginning) or (one_sided and not _may_be(beginning, "utf-8")):
         kind = f"UTF-{16 if one_sided else 32}{'BE' if 2 * on_even > nuls else 'LE'}"
-        # Nothing but NULs would decode as any of them, and yet be no text.
+        # Nothing but NULs would decode as any of these, yet is not text.
         kind = kind if nuls < len(beginning) and _may_be(beginning, kind) else ""
         guess = f"it looks like {kind} without a byte order mark" if kind else "it is not text"
         advice = (

@@ -1,4 +1,4 @@
-"""Convert between text and token ids, by sentencepiece's pieces or by a list of words.
+"""Convert between text and token ids, with a sentencepiece model or a list of words.
 
 Only this file knows sentencepiece. `normalise` is shared by training and talking: it changes case,
 spacing and the form of quotes, and nothing else.
@@ -62,7 +62,7 @@ def spaceless(text: str) -> str:
 
 
 def without_marks(text: str) -> str:
-    """Return a reply without <continued_utterance>, where a sentence ends instead."""
+    """Return a reply without <continued_utterance>, at each of which a sentence ends instead."""
     parts = [part for part in (part.strip() for part in text.split(CONTINUED)) if part]
     ended = [part if part[-1] in ".!?,;:" else f"{part}." for part in parts[:-1]]
     return " ".join([*ended, *parts[-1:]])
@@ -103,7 +103,7 @@ class Vocabulary:
     def of_words(cls, words: Sequence[str]) -> Vocabulary:
         """Return a vocabulary of whole words in the order of their ids.
 
-        Those of the project's own marks that are missing come after them.
+        Any of the project's own marks that are missing are appended.
         """
         marks = (PAD, UNK, BOS, EOS, *PLACEHOLDERS)
         known = set(words)
@@ -167,7 +167,7 @@ class Vocabulary:
     def encode_all(self, texts: Sequence[str], *, spaced: bool = False) -> list[list[int]]:
         """Return the token ids of many texts.
 
-        spaced: the texts are space-separated words, which a list of words looks up as they are.
+        spaced: the texts are space-separated words, which a list of words looks up unchanged.
         """
         if spaced and isinstance(self._pieces, WordVocabulary):
             return [self._pieces.encode_words(text.split()) for text in texts]
@@ -177,8 +177,8 @@ class Vocabulary:
     def widths(self, text: str, *, spaced: bool = False) -> list[int]:
         """Return how many characters of the normalised text, spaces aside, each token stands for.
 
-        The order is that of `encode_all`. A character that is read as several bytes is counted at
-        the last of them.
+        Tokens are in the order of `encode_all`. A character that is read as several bytes is
+        counted at the last of them.
         """
         if isinstance(self._pieces, WordVocabulary):
             return [
@@ -218,7 +218,7 @@ class Vocabulary:
 
     @property
     def never_generated(self) -> tuple[int, ...]:
-        """The ids that no reply may hold: pad, unk, bos, <person>, <number> and the byte pieces.
+        """The ids that no reply may contain: pad, unk, bos, <person>, <number> and byte pieces.
 
         A lone byte piece would decode to U+FFFD or a control character, so bytes are read but never
         written.

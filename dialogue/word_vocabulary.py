@@ -1,6 +1,6 @@
 """A list of words with fixed ids, as in MovieTriples, with the interface of a sentencepiece model.
 
-Text is split as MovieTriples was: lower case, words and runs of punctuation separated (`don't` is
+Text is split like MovieTriples: lower case, words and runs of punctuation separated (`don't` is
 `don ' t`), numbers as <number>. A word that is not in the list is <unk>.
 """
 
@@ -15,7 +15,7 @@ _TOKEN = re.compile(r"<\w+>|\w+|[^\w\s]+")
 
 
 def taken_apart(text: str) -> list[str]:
-    """Split a text into words as MovieTriples was split."""
+    """Split a text into words like those of MovieTriples."""
     return ["<number>" if stretch.isdigit() else stretch for stretch in stretches(text)]
 
 
@@ -30,7 +30,8 @@ class WordVocabulary:
     def __init__(self, words: Sequence[str]) -> None:
         """Take the words in the order of their ids.
 
-        Raises ValueError if a word occurs twice or holds a space, or if <unk> is missing.
+        Raises ValueError if a word occurs twice, is empty or contains a space, or if <unk> is
+        missing.
         """
         self._words = list(words)
         self._ids = {word: token_id for token_id, word in enumerate(words)}

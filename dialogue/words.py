@@ -16,19 +16,19 @@ def words(text: str) -> list[str]:
 
 
 def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
-    """Return every n words in a row of a text."""
+    """Return every run of n words in a text."""
     spoken = words(text)
     return list(zip(*(spoken[start:] for start in range(n)), strict=False))
 
 
 def repeats_ngram(text: str, n: int) -> bool:
-    """Return whether any n words in a row occur twice in a text."""
+    """Return whether any run of n words occurs twice in a text."""
     grams = ngrams(text, n)
     return len(grams) != len(set(grams))
 
 
 def holds_phrase(text: str, phrase: str) -> bool:
-    """Return whether the words of a phrase occur in a text, in a row."""
+    """Return whether the words of a phrase occur consecutively in a text."""
     spoken, wanted = words(text), words(phrase)
     return bool(wanted) and any(
         spoken[start : start + len(wanted)] == wanted for start in range(len(spoken))

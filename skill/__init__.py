@@ -42,7 +42,7 @@ def build_skill(
     from skill.responder import Responder
 
     interaction = interaction or load()
-    # Compile both pattern lists now (they are cached), so that the first speaker does not wait.
+    # Compile both pattern lists now (they are cached), so that the first user does not wait.
     commands.compiled(interaction.invocation_name)
     fixed_answer("hello", seed="", level=safety)
     metrics = metrics or Metrics()

@@ -1,9 +1,8 @@
 """flask-ask-sdk's adapter, loaded without the certvalidator package.
 
 Importing flask_ask_sdk imports certvalidator, which imports oscrypto, which raises
-LibraryNotFoundError on OpenSSL 3.0.10 and later (it reads only one digit of the version). Nothing
-of it is needed, since skill.verify runs before the SDK, so a stub with three names stands in for
-it during the import.
+LibraryNotFoundError on OpenSSL 3.0.10 and later (it reads only one digit of the version). None of
+it is needed, because skill.verify runs before the SDK, so a stub with three names takes its place.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ from skill.verify import Verifier
 def create_app(settings: Settings | None = None, agent: DialogueAgent | None = None) -> Flask:
     """Build the WSGI application: load the model once and mount the skill.
 
-    Without settings this serves production: they come from the environment, and SKILL_ID is
-    required. Raises ValueError if it is missing, if the checkpoint cannot be loaded, or if
-    conversations cannot be kept as asked.
+    Without settings, as in production, they are read from the environment, and SKILL_ID is
+    required. Raises ValueError if SKILL_ID is missing, if the checkpoint cannot be loaded, or if
+    conversations cannot be kept as configured.
     """
     if settings is None:
         settings = Settings.from_environment()
@@ -40,19 +40,19 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
                 "SKILL_ID is not set: without it any skill's requests would be answered "
                 "(amzn1.ask.skill....)"
             )
-    # Whatever can be refused without the model is refused before it is loaded.
+    # Refuse whatever can be refused before the model is loaded.
     check(settings.state, keys=settings.state_keys, workers=workers.count())
     app = Flask(__name__, static_folder=None)
     metrics = Metrics()
 
-    # Called for the first time when somebody talks, by when `served` and the store are there.
+    # First called when somebody talks; by then `served` and the store exist.
     def replied(replies: Sequence[Reply]) -> None:
         metrics.replied(replies, waiting=served.waiting)
         store = app.extensions["transactions"].store
         if isinstance(store, MemoryState):
             metrics.keeps(len(store), store.nbytes)
 
-    if agent is None:  # a test brings its own
+    if agent is None:  # tests pass their own
         allocator.keep_little()
         agent = load_agent(settings, replied)
         allocator.give_back()
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None, agent: DialogueAgent | None = N
     app.extensions["reloader"] = Reloader(
         served,
         lambda: load_agent(settings, replied),
-        # Without its observer, or the trial would count as replies in the metrics.
+        # Without its observer, so that the metrics do not count the trial's replies.
         lambda new: trial.provoke(new.with_observer(None), settings.safety),
         version=lambda: digest(settings.checkpoint),
         told=metrics.reloaded,
@@ -91,8 +91,8 @@ def load_agent(
 ) -> DialogueAgent:
     """Load the model, and talk with it before anybody else does.
 
-    observe: is told the replies of every batch after that. Raises ValueError if it cannot be
-    loaded, says nothing, or has histories that cannot be kept as asked.
+    observe: called with the replies of every later batch. Raises ValueError if the model cannot be
+    loaded, says nothing, or has histories that cannot be kept as configured.
     """
     with allocator.apart():
         agent = DialogueAgent.load(
@@ -126,7 +126,7 @@ def _transactions(
 
 
 def _mount_verified(app: Flask, settings: Settings, agent: BatchingAgent, metrics: Metrics) -> None:
-    """Mount the skill, which answers what Alexa has signed."""
+    """Mount the skill with verification, so that it answers only what Alexa has signed."""
     verifier = Verifier(skill_ids=settings.skill_ids)
     app.extensions["verifier"] = verifier
     skill = build_skill(

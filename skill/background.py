@@ -1,4 +1,4 @@
-"""Work in a thread of its own, for which nobody has to wait longer than they want to."""
+"""Run work in its own thread, so that callers wait no longer than they want to."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ T = TypeVar("T")
 
 
 def begin(work: Callable[[], T], *, name: str) -> Future[T]:
-    """Run work in a daemon thread of that name, and return its future.
+    """Start work in a daemon thread of the given name, and return its future.
 
-    The future also holds what the work raises. Work that is late is not stopped: nothing in Python
-    can stop a thread.
+    The future also holds any exception that the work raises. Late work is not stopped: Python
+    cannot stop a thread.
 
-    ThreadPoolExecutor is not used because the interpreter joins its threads at exit. One that
-    hangs, such as in a name lookup or in pyngrok, would keep the whole process from ending; a
-    daemon thread ends with it.
+    ThreadPoolExecutor is not used because the interpreter joins its threads at exit. A thread that
+    hangs, for example in a name lookup or in pyngrok, would keep the process from exiting; a daemon
+    thread ends with the process.
     """
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # as an executor does, so that nobody waits in vain
+        except BaseException as error:  # as executors do, so that nobody waits in vain
             future.set_exception(error)
 
-    # in the caller's context, so that what is logged there bears its request's id
+    # In the caller's context, so that the thread's log lines carry the id of its request.
     threading.Thread(target=copy_context().run, args=(run,), name=name, daemon=True).start()
     return future
 
 
 def is_done(future: Future[Any], seconds: float) -> bool:
-    """Wait for a future, and return whether it is done within so many seconds.
+    """Wait for a future, and return whether it is done within the given number of seconds.
 
-    Its own `result(seconds)` raises TimeoutError, which the work may have raised as well.
+    `Future.result(seconds)` cannot tell: the TimeoutError may also come from the work.
     """
     return not wait([future], seconds).not_done

@@ -1,4 +1,4 @@
-"""python -m skill.bench: time a turn outside the agent, and a refusal. The last line is JSON.
+"""python -m skill.bench: time a turn without the agent, and a refusal. The last line is JSON.
 
     turn     a signed chat request through the whole server, with an agent that takes no time:
              verify (the leaf certificate is cached), read, handle, speech, contract
@@ -59,7 +59,7 @@ class InstantAgent:
         """Keep nothing."""
 
     def forget(self, conversation: str) -> None:
-        """Keep nothing, and so forget nothing."""
+        """Do nothing, since nothing is kept."""
 
     def with_store(self, store: Conversations) -> InstantAgent:
         """Return itself."""
@@ -150,7 +150,7 @@ def calls() -> dict[str, Callable[[], object]]:
 
 
 def times_of(timed: dict[str, Callable[[], object]], rounds: int) -> list[dict[str, Any]]:
-    """Time the calls in interleaved rounds after one warm-up; median and 95th percentile in ms."""
+    """Time the calls in interleaved rounds after a warm-up: medians and 95th percentiles in ms."""
     times: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(rounds + 1):
         for name, call in timed.items():

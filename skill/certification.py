@@ -28,7 +28,7 @@ STATEMENTS = (
     "ok",
     "My cat sleeps all day, and so do I.",
 )
-PUBLISHED = {  # where the manifest has it, and what to do where it does not
+PUBLISHED = {  # its place in the manifest, and what to do if it is missing
     "privacy policy": (
         "privacyAndCompliance",
         "privacyPolicyUrl",
@@ -65,7 +65,7 @@ class Stating:
         """Keep nothing."""
 
     def forget(self, conversation: str) -> None:
-        """Keep nothing, and so forget nothing."""
+        """Do nothing, since nothing is kept."""
 
     def with_store(self, store: Conversations) -> Stating:
         """Return itself."""
@@ -75,7 +75,7 @@ class Stating:
 def checklist(
     settings: InteractionSettings, published: dict[str, Any]
 ) -> dict[str, tuple[bool, str, str]]:
-    """Return for each point whether it holds, what was found, and what to do.
+    """Return, for each point, whether it is met, what was found, and what to do.
 
     published: the skill's manifest as Alexa has it; {} if it cannot be fetched.
     """
@@ -136,7 +136,7 @@ def _example_phrases(settings: InteractionSettings) -> tuple[bool, str, str]:
 
 def _privacy() -> tuple[bool, str, str]:
     lines = read_text(PRIVACY).splitlines() if PRIVACY.is_file() else []
-    rows = [line for line in lines if line.startswith("| ")][1:]  # without the head
+    rows = [line for line in lines if line.startswith("| ")][1:]  # without the header
     found = f"docs/privacy.md lists {len(rows)} things"
     return bool(rows), found, "" if rows else "write docs/privacy.md"
 
@@ -157,7 +157,7 @@ def _published(
 
 
 def _answers(settings: InteractionSettings) -> dict[str, dict[str, Any]]:
-    """Have the skill answer each kind of request that a person can make, each in a new session."""
+    """Let the skill answer each kind of request that a person can make, each in a new session."""
     app = Flask("certification")
     skill = build_skill(cast(DialogueAgent, Stating()), interaction=settings)
     mount(app, skill, verifier=None, interaction=settings)

@@ -1,4 +1,4 @@
-"""The tunnel that the settings choose: kept open, announced, deployed if asked, and closed."""
+"""The configured tunnel: open it, announce it, deploy its address if asked, and close it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def announce_tunnel(
 ) -> None:
     """Open the tunnel, print its address, and keep it open until stopped.
 
-    If it cannot be opened, say why in one sentence; the server answers meanwhile.
+    If it cannot be opened, say why in one sentence; the server keeps running.
     app: its verifier learns the skill's id when the skill is deployed.
     """
     watchdog.keep_open(
@@ -38,7 +38,7 @@ def open_tunnel(settings: Settings) -> watchdog.Tunnel:
 
 
 def announce_address(address: str, settings: Settings, app: Flask | None) -> None:
-    """Print a tunnel's address, record it for skill.deploy and skill.doctor; deploy if asked."""
+    """Print a tunnel's address, record it for skill.deploy and skill.doctor; deploy it if asked."""
     kind = target.certificate_of(address).lower()
     print(
         f"Alexa reaches it at {address}/  "
@@ -64,7 +64,7 @@ def close_tunnel(settings: Settings, watch: threading.Thread, stopped: threading
     if settings.tunnel == "none" or watch.ident is None:
         return
     if settings.tunnel == "ngrok":
-        tunnel.close()  # also one that is still being opened
+        tunnel.close()  # even one that is still being opened
     watch.join(CLOSE_SECONDS)
     with suppress(OSError):
         (state.folder() / state.TUNNEL).unlink(missing_ok=True)

@@ -1,9 +1,9 @@
 """Commands given as free speech: to leave, to get help, to repeat, or to start over.
 
 An utterance is a command if it consists only of commands and of what people say around them:
-politeness, thanks, a form of address, hesitation. Anything else makes it talk. So "stop stop",
-"okay alexa please stop talking" and "sorry can you say that again" are obeyed, but "don't stop",
-"never mind the rain" and "help me pick a name" are not. The patterns are in commands.toml.
+politeness, thanks, a form of address, hesitation. With anything else in it, it is talk. So "stop
+stop", "okay alexa please stop talking" and "sorry can you say that again" are obeyed, but "don't
+stop", "never mind the rain" and "help me pick a name" are not. The patterns are in commands.toml.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def command(utterance: str, invocation_name: str) -> Command | None:
         spoken = contracted.sub(whole, spoken)
     if len(spoken.split()) > MAX_WORDS or not all_of(spoken):
         return None
-    # The last command may start at any word before which the utterance is empty or all commands.
+    # The last command may start at any word with nothing, or nothing but commands, before it.
     starts = [0, *(space.end() for space in re.finditer(" ", spoken))]
     lasts = [start for start in starts if not start or all_of(spoken, 0, start - 1)]
     for name, ends in grammar.last.items():
         if any(ends.fullmatch(spoken, start) for start in lasts):
-            # Safety is asked only after commands, and "i want to die, bye" is more than a farewell.
+            # Safety is checked only after commands, but "i want to die, bye" is no mere farewell.
             return None if "bye" in spoken and topic(utterance) else name
     return None
 
@@ -48,9 +48,9 @@ def command(utterance: str, invocation_name: str) -> Command | None:
 class Grammar(NamedTuple):
     """The compiled patterns.
 
-    written_out: contractions and their full forms. any_of_them: matches an utterance of commands
-    and the words around them, or of such words alone; most talk fails at its first words. last:
-    for each command, matches the end of an utterance whose last command it is.
+    written_out: contractions and their full forms. any_of_them: matches an utterance made up of
+    commands and the words around them, or of such words alone; most talk fails on its first words.
+    last: for each command, matches the end of an utterance in which it is the last command.
     """
 
     written_out: list[tuple[re.Pattern[str], str]]
@@ -70,8 +70,8 @@ def compiled(invocation_name: str) -> Grammar:
 
     for name, pattern in lists["parts"].items():
         parts[name] = whole(pattern)
-    # The first command that matches counts, in this order: "start over again please" must not be
-    # taken for "again please".
+    # The first match in this order counts: "start over again please" must not be taken for "again
+    # please".
     names: tuple[Command, ...] = get_args(Command)
     one = {name: f"(?:{'|'.join(map(whole, lists['commands'][name]))})" for name in names}
     around = parts["around"]

@@ -1,7 +1,7 @@
 """The rules for a response to Alexa.
 
-In development a response that breaks one raises an error naming it; in production the response is
-mended and the rule logged.
+In development, a response that breaks a rule raises an error that names it; in production, the
+response is mended and the rule is logged.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ class BrokenContract(AssertionError):
 def check(
     response: dict[str, Any], request: dict[str, Any], interaction: InteractionSettings
 ) -> list[str]:
-    """Return the rules that a response to a request breaks; both are given whole, as JSON.
+    """Return the rules that a response to a request breaks; both are complete JSON objects.
 
     interaction: the settings that say which slot a response may elicit.
     """
     body = response.get("response")
     if response.get("version") != "1.0" or not isinstance(body, dict):
         return ["a response has version 1.0 and an object named response"]
-    # A fault is worded as the rule that is broken, so that the log says what to change.
+    # A fault is worded as the rule that it breaks, so that the log says what to change.
     kind = request["request"]["type"]
     found = []
     if len(json.dumps(response)) > MAX_BYTES:
@@ -102,14 +102,14 @@ def check(
 def mend(
     response: dict[str, Any], request: dict[str, Any], interaction: InteractionSettings
 ) -> dict[str, Any]:
-    """Build a valid response with the broken one's words, if it has any; the session goes on."""
+    """Build a valid response from the broken one's words, if it has any; the session goes on."""
     kind = request["request"]["type"]
     if kind == _CAN_FULFILL:
         return {"version": "1.0", "response": {"canFulfillIntent": {"canFulfill": "NO"}}}
     if kind not in SPEECH_ALLOWED:
         return SILENCE
     body = response.get("response")
-    # Nothing in the broken response is trusted: tags go, and its words are escaped anew.
+    # Nothing in the broken response is trusted: tags are removed, and words are escaped again.
     speech = body.get("outputSpeech") if isinstance(body, dict) else None
     said = (speech.get("ssml") or speech.get("text")) if isinstance(speech, dict) else None
     spoken = to_speech(unescape(_TAG.sub(" ", said))) if isinstance(said, str) else ""

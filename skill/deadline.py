@@ -18,7 +18,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 HINT_AFTER, GIVE_UP_AFTER = 2.5, 6.5  # seconds; Alexa waits about 8
-SEARCH_FOR = 5.5  # the agent's share of these; its best reply by then still comes in time
+SEARCH_FOR = 5.5  # the agent's share of that; the best reply found by then is still in time
 SEND_SECONDS = 1
 _HOST = re.compile(r"api[a-z0-9-]*(?:\.[a-z0-9-]+)*\.amazonalexa\.com")
 
@@ -35,9 +35,9 @@ def in_time(
 ) -> T:
     """Run the work in a thread and return its result; if it is slow, run the hint in another.
 
-    wait: (future, seconds) -> whether it was done in time; tests wait by a clock of their own. Work
-    that is late is not stopped: its thread goes on until the work is done. Raises TooLate, or what
-    the work raised.
+    wait: (future, seconds) -> whether it was done in time; tests wait by their own clock. Late work
+    is not stopped: its thread runs until the work is done. Raises TooLate, or whatever the work
+    raised.
     """
     reply = begin(work, name="reply")
     if not wait(reply, HINT_AFTER):
@@ -53,9 +53,9 @@ def _log_failure(hint: Future[None]) -> None:
 
 
 def is_alexas(endpoint: str) -> bool:
-    """Return whether an address is Alexa's own for progressive responses.
+    """Return whether an address is one of Alexa's for progressive responses.
 
-    That is https://api*.amazonalexa.com with no path: the token must not be sent anywhere else.
+    These are https://api*.amazonalexa.com without a path: the token must not go anywhere else.
     """
     try:
         parts = urlsplit(endpoint)

@@ -27,7 +27,7 @@ CONSOLE = "https://developer.amazon.com/alexa/console/ask"
 
 
 def target_of(options: argparse.Namespace) -> Target:
-    """Return what to deploy. Raises ValueError if there is no endpoint, or an unusable one."""
+    """Return what to deploy. Raises ValueError if the endpoint is missing or unusable."""
     known = [
         options.endpoint,
         state.read(state.TUNNEL).get("address"),
@@ -105,7 +105,7 @@ def dry_run(target: Target, skill_id: str) -> None:
 
 
 def log_in() -> None:
-    """Ask for a login and keep it, readable by its owner only."""
+    """Ask for a login, and store it so that only its owner can read it."""
     tell(
         "Create a security profile at "
         "https://developer.amazon.com/settings/console/securityprofile\n"
@@ -167,9 +167,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def deploy_address(settings: InteractionSettings, address: str, *, skill_id: str = "") -> str:
-    """Deploy a tunnel's address and return the skill's id; without a login see `send`.
+    """Deploy a tunnel's address and return the skill's id; without a login, see `send`.
 
-    Raises ValueError that says why it cannot be deployed, and what was already done.
+    If that fails, raises ValueError, which says why and what was already done.
     """
     endpoint = endpoint_address(address)
     target = Target(settings, endpoint, certificate_of(endpoint))
@@ -178,7 +178,7 @@ def deploy_address(settings: InteractionSettings, address: str, *, skill_id: str
 
 
 def send(target: Target, skill_id: str) -> str:
-    """Deploy and return the skill's id; without a login print what to click and return ""."""
+    """Deploy and return the skill's id; without a login, print what to click and return ""."""
     client = smapi.find_client()
     if client is None:
         print(clicks(target), flush=True)

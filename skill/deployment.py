@@ -1,4 +1,4 @@
-"""One deployment through Amazon's API: find the skill, send what is out of date, wait for it."""
+"""Deploy through Amazon's API: find the skill, send what is out of date, wait for its builds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BUILD_SECONDS, ASK_AGAIN_SECONDS = 600.0, 3.0
 def find_skill(client: smapi.Client, settings: InteractionSettings, skill_id: str) -> str:
     """Return the id of the skill to update, or "" if there is none yet.
 
-    It is the given one, else the one deployed last, else the one with the settings' name. Raises
+    This is the given one, else the one deployed last, else the one with the settings' name. Raises
     ValueError if several have that name.
     """
     if skill_id:
         return skill_id
-    # The list comes in pages, and has a published skill once for each stage.
+    # The list is paginated, and contains a published skill once per stage.
     mine, token = [], ""
     while True:
         page = {"next_token": token} if token else {}
@@ -36,7 +36,7 @@ def find_skill(client: smapi.Client, settings: InteractionSettings, skill_id: st
         if not token:
             break
     ids = {str(skill.get("skillId")) for skill in mine}
-    # What was deployed from here may have been deleted in the console since.
+    # The skill that was last deployed from here may since have been deleted in the console.
     if (last := state.read(state.DEPLOYED).get("skill_id", "")) in ids:
         return last
     named = sorted(
@@ -61,7 +61,7 @@ class Deployment:
         self.done: list[str] = []
 
     def run(self, skill_id: str = "") -> str:
-        """Deploy and return the skill's id. Raises ValueError that says what was already done."""
+        """Deploy and return the skill's id. Raises ValueError, which says what was already done."""
         try:
             self.skill_id = find_skill(self._client, self._target.settings, skill_id)
             self._send_manifest()
@@ -111,7 +111,7 @@ class Deployment:
             self._await("manifest", lambda status: {"manifest": status.get("manifest") or {}})
             self._say(f"skill: created, {self.skill_id}")
             return
-        # The manifest is replaced as a whole, so the owner's additions must be sent back, too.
+        # The manifest is replaced as a whole, so the owner's additions must be sent back too.
         there = self._client.call("get-skill-manifest", skill_id=self.skill_id, stage=smapi.STAGE)
         whole = merged(there.body, ours)
         if not differences(there.body, whole):
@@ -120,7 +120,7 @@ class Deployment:
         try:
             self._put_manifest(whole, there.etag)
         except smapi.SmapiError as error:
-            if error.status != 412:  # 412: somebody else has changed it meanwhile
+            if error.status != 412:  # 412: somebody else has changed it in the meantime
                 raise
             again = self._client.call(
                 "get-skill-manifest", skill_id=self.skill_id, stage=smapi.STAGE
@@ -136,7 +136,7 @@ class Deployment:
         except (smapi.SmapiError, KeyError) as error:
             if getattr(error, "status", 0):
                 raise
-            # There was no answer, but the skill may have been created all the same.
+            # There was no answer, but the skill may have been created anyway.
             if found := find_skill(self._client, self._target.settings, ""):
                 return found
             raise smapi.SmapiError(
@@ -153,7 +153,7 @@ class Deployment:
         )
 
     def _stale_models(self) -> list[tuple[str, str]]:
-        """Return the locales whose deployed model is out of date, with its ETag."""
+        """Return each locale whose deployed model is out of date, with that model's ETag."""
         ours, stale = interaction_model(self._target.settings), []
         for locale in self._target.settings.locales:
             try:
@@ -177,7 +177,7 @@ class Deployment:
         for locale in self._target.settings.locales:
             if locale not in dict(stale):
                 self._say(f"{locale}: up to date")
-        # All are sent before any is waited for, because Alexa builds them at the same time.
+        # Send them all before waiting for any, because Alexa builds them in parallel.
         for locale, etag in stale:
             self._put_model(locale, ours, etag)
             self.done.append(f"{locale} sent")
@@ -195,8 +195,8 @@ class Deployment:
         try:
             self._client.call("set-interaction-model", body=ours, etag=etag, **place)
         except smapi.SmapiError as error:
-            # 412: somebody else has changed it meanwhile, or the answer to an earlier attempt of
-            # our own was lost.
+            # 412: somebody else has changed it in the meantime, or the answer to an earlier attempt
+            # of ours was lost.
             if error.status != 412:
                 raise
             there = self._client.call("get-interaction-model", body=None, etag="", **place)
@@ -206,7 +206,7 @@ class Deployment:
     def _await(self, resource: str, of: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Wait until Alexa has processed what was sent, and show its progress.
 
-        Raises SmapiError if any of it fails or takes too long.
+        Raises SmapiError if any part of it fails or takes too long.
         """
         shown: dict[str, str] = {}
         deadline = time.monotonic() + BUILD_SECONDS
@@ -222,7 +222,7 @@ class Deployment:
                 if shown.get(name) != progress and resource != "manifest":
                     self._say(f"{name}: {progress}")
                 shown[name] = progress
-            # What has no status yet has not been begun.
+            # Anything without a status has not been started yet.
             states = {name: update.get("status", "IN_PROGRESS") for name, update in updates.items()}
             if "IN_PROGRESS" not in states.values():
                 break
@@ -267,7 +267,7 @@ def _errors(update: dict[str, Any]) -> str:
 
 
 def merged(there: Any, ours: Any) -> Any:
-    """Return the deployed document with our values; keep the owner's others, such as icons."""
+    """Return the deployed document with our values; the owner's own, such as icons, are kept."""
     if isinstance(there, dict) and isinstance(ours, dict):
         return {**there, **{name: merged(there.get(name), value) for name, value in ours.items()}}
     return ours
@@ -291,6 +291,6 @@ def differences(before: Any, after: Any, place: str = "") -> list[str]:
             for i, pair in enumerate(zip(before, after, strict=True))
             for found in differences(*pair, f"{place}[{i}]")
         ]
-    # Amazon may leave empty values out, which must not look like a change at every run.
+    # Amazon may leave out empty values, which must not look like a change on every run.
     empty: tuple[Any, ...] = (None, [], "")
     return [] if before == after or (before in empty and after in empty) else [place]

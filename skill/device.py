@@ -1,7 +1,7 @@
 """An Echo as a skill sees it: what somebody says -> the request that Alexa sends in its session.
 
-The requests are complete and realistic. Words become intents by the interaction model, as closely
-as that can be imitated without Alexa.
+The requests are complete and realistic. Words are mapped to intents by the interaction model, as
+closely as Alexa can be imitated.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def say(
 def intend(
     session: Session, name: str, *, slot: str = "", value: str = "", now: datetime | None = None
 ) -> dict[str, Any]:
-    """Build the request for an intent with at most one slot; no value: nothing was understood."""
+    """Build the request for an intent with at most one slot; no value means not understood."""
     filled = (
         {"source": "USER", "value": value, "slotValue": {"type": "Simple", "value": value}}
         if value

@@ -1,6 +1,6 @@
-"""python -m skill.doctor: check what your own Echo still needs, with one line per check.
+"""python -m skill.doctor: check what your own Echo still needs, one line per check.
 
-With --certification it checks what Alexa's reviewers look for, in the code and, if it can be
+With --certification, it checks what Alexa's reviewers look for, in the code and, if it can be
 fetched, in the skill's manifest.
 """
 
@@ -49,7 +49,7 @@ class Place:
 
     settings: InteractionSettings
     checkpoint: Path
-    model: str | None = None  # its class, where it is not of this project
+    model: str | None = None  # its class, if it is not one of this project's
     port: int = 5000
     skill_ids: tuple[str, ...] = ()
     endpoint: str = ""
@@ -121,7 +121,7 @@ def check_interaction_models(place: Place) -> Finding:
 def check_port(place: Place) -> Finding:
     """Check that the port is free or that the skill answers on it."""
     try:
-        # Only the skill answers its health check in these words; another program may answer, too.
+        # Another program may answer here too, but only the skill answers in these words.
         answer = _local().get(f"http://127.0.0.1:{place.port}/healthz", timeout=CALL_SECONDS)
         if answer.json() == {"status": "ok"}:
             return Finding(True, f"the skill answers on port {place.port}")
@@ -148,7 +148,7 @@ def check_endpoint(place: Place) -> Finding:
         )
     host = urlsplit(place.endpoint).hostname or ""
     deployed = place.certificate or certificate_of(place.endpoint)
-    # An unsigned launch: a server that verifies refuses it, and that is the proof that it is ours.
+    # Send an unsigned launch: a server that verifies refuses it, which shows that it is ours.
     try:
         with requests.post(
             place.endpoint,
@@ -239,7 +239,7 @@ def check_skill_id(place: Place) -> Finding:
 
 
 def check_locale(place: Place) -> Finding:
-    """Check that the skill has the language of the owner's Echo."""
+    """Check that the skill supports the language of the owner's Echo."""
     todo = (
         f"set the Echo's language to one of {', '.join(place.settings.locales)} "
         "(Alexa app: Devices, your Echo, Language)"
@@ -277,7 +277,7 @@ def check_tunnel(place: Place) -> Finding:
 
 
 def check_verification(place: Place) -> Finding:
-    """Check that the running server refuses what Alexa did not sign."""
+    """Check that the running server refuses requests that Alexa did not sign."""
     try:
         answer = _local().post(
             f"http://127.0.0.1:{place.port}/", json=_launch(place), timeout=CALL_SECONDS
@@ -306,7 +306,7 @@ CHECKS: dict[str, Callable[[Place], Finding]] = {
 def examine(
     place: Place, checks: dict[str, Callable[[Place], Finding]], *, seconds: float = ALL_SECONDS
 ) -> dict[str, Finding]:
-    """Run all checks at once, and return their findings in order; a late check has failed."""
+    """Run all checks at once, and return their findings in order; a late check counts as failed."""
     # In threads: several wait for the network, and one that hangs must not hold up the rest.
     results = {name: begin(partial(check, place), name=name) for name, check in checks.items()}
     done, _ = wait(results.values(), seconds)
@@ -319,7 +319,7 @@ def examine(
 
 
 def _finding_of(result: Future[Finding]) -> Finding:
-    """Return what a check found; one that broke has failed."""
+    """Return what a check found; one that raised counts as failed."""
     if (error := result.exception()) is not None:
         return Finding(False, f"{type(error).__name__}: {error}", "correct that, and run it again")
     return result.result()
@@ -331,7 +331,7 @@ def place_of(options: argparse.Namespace) -> Place:
     opened = state.read(state.TUNNEL).get("address", "")
     endpoint = options.endpoint or deployed.get("endpoint", "") or opened
     endpoint = endpoint_address(endpoint) if endpoint else ""
-    same = endpoint == deployed.get("endpoint")  # else its certificate type says nothing here
+    same = endpoint == deployed.get("endpoint")  # otherwise its certificate type does not apply
     language = (locale.getlocale()[0] or "").replace("_", "-")
     return Place(
         settings=chosen(options),
@@ -427,8 +427,8 @@ def _local() -> requests.Session:
 def _can_listen(port: int) -> bool:
     try:
         with socket.socket() as probe:
-            # As a server does; without it, connections that just closed would count as taken. On
-            # Windows it would mean the opposite: share a port that is in use.
+            # As servers do: otherwise a port with recently closed connections would count as taken.
+            # On Windows it means something else: sharing a port that is in use.
             if os.name == "posix":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
@@ -448,7 +448,7 @@ def _other_version(name: str, wanted: str) -> str:
 
 
 def _certificate_kind(answer: requests.Response, host: str) -> str:
-    """Return Trusted for a certificate of the host itself, Wildcard for one of its domain.
+    """Return Trusted for a certificate of the host itself, or Wildcard for one of its domain.
 
     The result is "" if the certificate cannot be seen.
     """

@@ -48,7 +48,7 @@ def mount(
 ) -> None:
     """Serve a skill at POST /.
 
-    transactions: on what is kept of sessions; None: nothing is. interaction: the settings that
+    transactions: keeps the state of sessions; None: nothing is kept. interaction: the settings that
     `build_skill` was given. verifier: None turns verification off, for development: then only
     requests that reach loopback directly are answered, and a response that breaks the contract
     raises an exception. metrics: where requests are counted.
@@ -141,11 +141,11 @@ def is_loopback(host: str) -> bool:
 
 
 def refuse_strangers() -> None:
-    """Refuse every request that did not come straight from this machine.
+    """Refuse every request that did not come directly from this machine.
 
-    Without verification, this is the only protection. It refuses what a proxy or a tunnel
-    forwarded, what names a host other than loopback (DNS rebinding), and what a page of another
-    origin sends. Raises NotAlexa.
+    Without verification, this is the only protection. It refuses requests forwarded by a proxy or
+    a tunnel, requests to a host other than loopback (DNS rebinding), and requests from pages of
+    another origin. Raises NotAlexa.
     """
     names = [name.lower() for name, _ in request.headers]
     forwarded = any(name == "forwarded" or name.startswith("x-forwarded-") for name in names)
@@ -158,7 +158,7 @@ def refuse_strangers() -> None:
             "verification is off, so only this machine is answered, and only its direct requests"
         )
     origin, sent_by = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
-    # Following a link from another page is allowed: that page cannot read what the visit shows.
+    # Following a link from another page is allowed: that page cannot read the response.
     is_visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
     if origin not in (None, request.host_url.rstrip("/")) or (
         sent_by not in ("none", "same-origin") and not is_visit
@@ -167,5 +167,5 @@ def refuse_strangers() -> None:
 
 
 def plain(line: str, status: int) -> Response:
-    """Return a refusal: one plain line."""
+    """Return a refusal as one line of plain text."""
     return Response(line + "\n", status=status, mimetype="text/plain")

@@ -1,8 +1,8 @@
 """Read a request: from its body to JSON, and from JSON to the SDK's model.
 
 This is strict about what the skill reads and lenient about the rest. The SDK's own reader fails on
-types and enums newer than itself, on numeric times and on unexpected fields, so here whatever it
-does not know or cannot hold is left out.
+types and enums newer than itself, on numeric times and on unexpected fields, so whatever it does
+not know or cannot hold is dropped here.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, NoReturn, cast
 from ask_sdk_core.serialize import DefaultSerializer
 from ask_sdk_model import Request, RequestEnvelope, SlotValue
 
-# A greater number must be milliseconds: as seconds it would lie after the year 5100.
+# A larger number must be milliseconds: as seconds, it would lie after the year 5100.
 _MILLISECONDS_FROM = 1e11
 
-# What the skill reads must have these types, or be null or missing.
+# The fields that the skill reads must have these types, or be null or missing.
 _EVERY = "*"  # stands for any key, since a slot's name is a setting
 _APPLICATION, _USER = {"applicationId": str}, {"userId": str}
 _SHAPE = {
@@ -144,7 +144,7 @@ def _fit(value: Any, kind: str) -> Any:
 
 
 def _with_type(value: Any) -> Any:
-    """Return a slot's value with a type that the SDK knows, guessed by its shape if need be."""
+    """Return a slot's value with a type that the SDK knows, guessed from its shape if need be."""
     if isinstance(value, (str, int, float)):
         value = {"value": value}
     if (

@@ -1,7 +1,7 @@
 """Which question fits what was said, and whether a text asks or invites by itself.
 
-A turn is known by patterns: a greeting, thanks, a story, a plan, a feeling, a loss. Each kind has
-its questions in skill/phrases.py. skill/questions.py decides when one is asked.
+Patterns recognise the kind of a turn: a greeting, thanks, a story, a plan, a feeling, a loss. Each
+kind has its questions in skill/phrases.py. skill/questions.py decides when to ask one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from skill import phrases
 
 QUIET_TURNS = 2  # after this many answers without a question, even a loosely fitting one is asked
 # Greetings and replies such as "okay" have at most this many words. Longer texts are not matched
-# against those patterns, which would take long.
+# against those patterns, because that would be slow.
 BRIEF_WORDS = 9
 
 # Patterns. Texts come here as `words` leaves them: lower case, no punctuation but apostrophes.
-# Alexa's recogniser, and at times the model, leave out question marks, so questions are known by
-# their first words: an auxiliary before a subject, or a question word. `\w+` may stand between a
-# question word and its verb ("what kind of dog do you have"), or a question may be tagged on.
+# Alexa's recogniser, and sometimes the model, leaves out question marks, so questions are known by
+# their first words: an auxiliary before a subject, or a question word, perhaps with words between
+# it and its verb ("what kind of dog do you have"). A question may also be tagged on at the end.
 _AUXILIARY = (
     r"(?:do|does|did|is|are|am|was|were|can|could|will|would|shall|should|have|has|had|may|might)"
 )
@@ -49,14 +49,14 @@ _INVITES = re.compile(
     r"i want to (?:hear|know)|i'm listening|i'm all ears|i wonder|i'm (?:here|with you)(?: if.*)?$|"
     r"you (?:can|could|may|must) (?:\w+ )?(?:tell|give|ask|name|call|say))\b"
 )
-# These invite only people who have a topic: after a mere hello or "okay", a question still follows.
+# These invite only people with something to say: after a mere hello or "okay", still ask.
 _VAGUE = re.compile(
     r".*\b(?:go (?:on|ahead)|i'm (?:here|with you|listening|all ears)|i wonder|keep (?:going|"
     r"talking)|continue)\b"
 )
 _SENTENCE_END = re.compile(r"[.!;:]+(?:\s|$)")
 
-# Words that often come before a statement and say nothing about what it is.
+# Words that often come before a statement and say nothing about its kind.
 _LEAD = (
     r"(?:(?:oh|well|and|but|so|yes|yeah|no|ok|okay|ah|um|hm|hmm|hey|hi|hello|alexa|actually|then|"
     r"just|really|"
@@ -80,7 +80,7 @@ _GREETING = re.compile(
     r"all|partner|chatty friend|"
     r"(?:my |dear |old )*(?:friend|buddy|pal)))*"
 )
-# A greeting only if it is answered by one.
+# A greeting only if the reply is one, too.
 _OF_DAY = re.compile(rf"{_ASIDE}{_PART_OF_DAY}(?: (?:alexa|to you|all|friend))*")
 _GREETS = re.compile(rf"{_ASIDE}(?:{_HELLO}|{_PART_OF_DAY})\b")
 _HOW_MUCH = (
@@ -179,8 +179,8 @@ _PLANS = re.compile(
     r"should|start)|i'll|we'll|"
     r"i'd like to|i would like to|going to)\b.*"
 )
-# Verbs in the past tense: irregular ones by name, and what ends in -ed, except words that tell of
-# no event ("a girl named june").
+# Verbs in the past tense: irregular ones by name, and words in -ed, except those that report no
+# event ("a girl named june").
 _PAST = (
     r"went|got|made(?! (?:of|from))|took|came|saw|said|told|found|lost|gave|ate|fell|broke|ran|"
     r"sat|slept|left|put|hit|"
@@ -206,8 +206,9 @@ _LOST = re.compile(r"\b(?:died|dead|passed away|funeral|i miss (?:my|him|her|the
 BEREAVED = re.compile(
     r"\b(?:died|passed away|funeral|had to put (?:him|her|\w+ \w+) (?:down|to sleep))\b"
 )
-# Somebody of one's own. The lookbehinds exclude comparisons ("heavier than my dad"), the lookahead
-# excludes what that person owns ("my brother's car") and in-laws, who would lose their "in law".
+# Somebody close to the speaker. The lookbehinds exclude comparisons ("heavier than my dad"); the
+# lookahead excludes what the person owns ("my brother's car") and in-laws, whose "in law" would be
+# lost.
 WHOM = re.compile(
     r"(?<!than )(?<!as )(?<!like )\b(?:my|our) (?:(?:little|big|older|younger|oldest|youngest|"
     r"best|new|old|twin|baby|great) )*"
@@ -245,7 +246,7 @@ _WISH = re.compile(
     r"congratulations|happy|all the best)\b"
 )
 _PRAISE = re.compile(r"(?:(?:and|but|so|oh|right) )*you (?:can|could|do|know how to)\b.*")
-# The reply speaks of itself: to agree with it would be odd.
+# The reply is about the bot: asking people to agree would be odd.
 _OWN = re.compile(r"\b(?:i|i'm|i've|i'd|i'll|my|me|mine)\b")
 
 # Questions about the bot, which are politely returned. The lookahead excludes requests and phrases
@@ -288,8 +289,8 @@ def is_opening(heard: str) -> bool:
 def fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, ...], int]:
     """Return the fitting questions, and how many quiet answers must come before one is asked.
 
-    The order matters: what the person said goes from the most to the least specific, and only then
-    is the reply considered.
+    The order matters: what the person said comes first, from the most to the least specific, and
+    the reply last.
     """
     if about:
         return phrases.ASK_NEXT, 0
@@ -321,7 +322,7 @@ def fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, .
         (_PLANS, phrases.ASK_PLAN),
         (_STORY, phrases.ASK_STORY),
     )
-    # From here on somebody told something. Grief goes before everything that might sound cheerful.
+    # From here on, the person has told something. Grief comes before anything cheerful.
     if _LOST.search(heard):
         return phrases.ASK_GENTLY, 1
     if _SORRY.match(said) and " but " not in said:
@@ -333,7 +334,7 @@ def fitting(reply: str, said: str, heard: str, about: str) -> tuple[tuple[str, .
             return wordings, 0
     if WHOM.search(heard) and not _ENDED.search(heard):
         return phrases.ASK_ABOUT, 0
-    # What the person said fits nothing; what is left is to respond to the reply.
+    # Nothing fits what the person said, so go by the reply.
     if _WISH.match(last) or _PRAISE.fullmatch(last):
         return phrases.ASK_ON, QUIET_TURNS
     if _ADVICE.fullmatch(last):

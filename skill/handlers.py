@@ -1,4 +1,4 @@
-"""What each kind of request is answered with: a function each, in the order of `ROUTES`."""
+"""How each kind of request is answered: one function for each, tried in the order of `ROUTES`."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ Answers = Callable[[HandlerInput, Responder], Response]
 
 
 def is_request(*kinds: str) -> Takes:
-    """Return whether a request is of one of these types, as a function of it."""
+    """Return a function that tells whether a request is of one of these types."""
     return lambda handler_input: request_type(handler_input) in kinds
 
 
 def is_intent(*names: str) -> Takes:
-    """Return whether a request is one of these intents, as a function of it."""
+    """Return a function that tells whether a request is one of these intents."""
     return lambda handler_input: intent_name(handler_input) in names
 
 
@@ -65,13 +65,13 @@ def is_free_speech(handler_input: HandlerInput) -> bool:
 
 
 def is_touch(handler_input: HandlerInput) -> bool:
-    """Return whether a request is a user's action that is not an intent, as on a screen."""
+    """Return whether a request is a user's action other than an intent, such as a touch."""
     kind = request_type(handler_input)
     return kind in SPEECH_ALLOWED and kind != "IntentRequest"
 
 
 def can_fulfill(handler_input: HandlerInput, responder: Responder) -> Response:
-    """Answer Alexa, when it looks for a skill: yes to free speech, no to everything else.
+    """Answer Alexa when it looks for a skill: yes to free speech, no to everything else.
 
     Nobody is listening yet.
     """
@@ -95,7 +95,7 @@ def launch(handler_input: HandlerInput, responder: Responder) -> Response:
 
 def chat(handler_input: HandlerInput, responder: Responder) -> Response:
     """Answer free speech: obey a command, ask again if nothing was understood, else reply."""
-    # An elicited slot takes whatever is said, so commands come as talk, too.
+    # An elicited slot takes whatever is said, so commands arrive as talk, too.
     utterance = heard(handler_input)
     if not utterance:
         return not_understood(handler_input, responder)
@@ -129,7 +129,7 @@ def explain(handler_input: HandlerInput, responder: Responder) -> Response:
 
 
 def repeat(handler_input: HandlerInput, responder: Responder) -> Response:
-    """Say the last thing again, or that there is nothing yet."""
+    """Repeat the last speech, or say that there is none yet."""
     return say_again(handler_input)
 
 
@@ -146,7 +146,7 @@ def leave(handler_input: HandlerInput, responder: Responder) -> Response:
 
 
 def resume(handler_input: HandlerInput, responder: Responder) -> Response:
-    """Go on with a session after another skill's turn, or after a touch: ask for the next thing."""
+    """Resume a session after another skill's turn or a touch: ask what to talk about."""
     return keep_listening(handler_input, wording(handler_input, phrases.RESUME))
 
 
@@ -173,7 +173,7 @@ def stay_silent(handler_input: HandlerInput, responder: Responder) -> Response:
 
 
 class Route(NamedTuple):
-    """Which requests are answered, and how."""
+    """Which requests to answer, and how."""
 
     takes: Takes
     answers: Answers
@@ -185,8 +185,8 @@ COMMANDS: dict[Command, Answers] = {
     "start over": start_over,
     "repeat": repeat,
 }
-# The first route that takes a request answers it. So the specific come before the general: the
-# built-in intents before all other intents, and the last one takes whatever is left.
+# The first route that takes a request answers it, so the specific come before the general: the
+# built-in intents before all other intents, and the last route takes whatever is left.
 ROUTES = (
     Route(is_request("CanFulfillIntentRequest"), can_fulfill),
     Route(is_request("LaunchRequest"), launch),
@@ -198,7 +198,7 @@ ROUTES = (
     Route(
         is_intent("AMAZON.StopIntent", "AMAZON.CancelIntent", "AMAZON.NavigateHomeIntent"), leave
     ),
-    Route(is_intent("AMAZON.PauseIntent"), leave),  # which must not leave the microphone open
+    Route(is_intent("AMAZON.PauseIntent"), leave),  # a pause must not leave the microphone open
     Route(is_intent("AMAZON.ResumeIntent"), resume),
     Route(is_touch, resume),
     Route(is_request("IntentRequest"), not_understood),
@@ -209,7 +209,7 @@ ROUTES = (
 
 
 class Handler(AbstractRequestHandler):
-    """A route in the form that the SDK takes."""
+    """A route as the SDK's request handler."""
 
     def __init__(self, route: Route, responder: Responder) -> None:
         self._route, self._responder = route, responder
@@ -224,10 +224,10 @@ class Handler(AbstractRequestHandler):
 
 
 class Remember(AbstractRequestInterceptor):
-    """Let whatever answers a request see the session attributes that are kept of its session."""
+    """Give the request's handler the session attributes that were kept."""
 
     def process(self, handler_input: HandlerInput) -> None:
-        """Put them in the place of those that came with the request."""
+        """Replace the session attributes that came with the request."""
         session, kept = handler_input.request_envelope.session, current_transaction().attributes
         if session and kept is not None:
             session.attributes = kept

@@ -15,10 +15,10 @@ Check = Callable[[], bool]
 
 
 def mount(app: Flask, metrics: Metrics, *, token: str, checks: Mapping[str, Check]) -> None:
-    """Serve them.
+    """Serve the three pages.
 
-    token: whoever has it can read the figures from anywhere, and nobody else can. Without a token
-    they can be read from this machine only, and not through a proxy that says it is one. checks:
+    token: whoever has it can read the metrics from anywhere, and nobody else can. Without a token,
+    they can be read only from this machine, and not through a proxy that identifies itself. checks:
     what must be true for the server to be ready, by name; /readyz?exclude=NAME leaves one out.
     """
 

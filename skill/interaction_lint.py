@@ -1,4 +1,4 @@
-"""Find what Alexa's console refuses in an interaction model or manifest, but a schema accepts.
+"""Find what Alexa's console refuses in an interaction model or manifest that fits its schema.
 
 https://developer.amazon.com/docs/alexa/custom-skills/create-intents-utterances-and-slots.html
 https://developer.amazon.com/docs/alexa/smapi/skill-manifest.html
@@ -42,7 +42,7 @@ KEYWORDS, PHRASES = 30, 3
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z_]*")
 _SLOT = re.compile(r"\{([^{}]*)\}")
-# What a sample may not hold. Digits are missing on purpose: the console wants numbers spelt out.
+# Characters not allowed in a sample. They include digits: the console wants numbers spelt out.
 _NO_SAMPLE = re.compile(r"[^A-Za-z' .\-_{}]")
 _LAUNCH = r"(?:open|launch|start|begin|run|load|use|play|ask|talk to|tell)"
 # Such a word may stand between the invocation name and a sample: "ask chatty friend about jazz".
@@ -119,7 +119,7 @@ def _intent_faults(intents: list[dict[str, Any]], types: set[str]) -> Iterator[s
 
 
 def _sample_faults(intents: list[dict[str, Any]]) -> Iterator[str]:
-    said: dict[str, list[str]] = {}  # the intents of each sample: one may not have two
+    said: dict[str, list[str]] = {}  # the intents of each sample: it may have only one
     for intent in intents:
         slots = {slot["name"]: slot["type"] for slot in intent.get("slots", [])}
         for sample in intent.get("samples", []):
@@ -210,7 +210,7 @@ def _dialog_faults(
             continue
         if intent["name"].startswith("AMAZON."):
             yield f"{place}: a built-in intent has no dialog"
-        # Everything that Alexa may ask for needs words to ask with.
+        # Everything that Alexa may ask for needs a prompt.
         asked = [("confirmation", intent, place)]
         for slot in intent.get("slots", []):
             kind = declared[intent["name"]].get(slot["name"])
@@ -249,7 +249,7 @@ def _prompt_faults(prompts: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def manifest_faults(document: Any, models: dict[str, Any]) -> list[str]:
-    """Return what the console would refuse in a manifest. models: those of each locale."""
+    """Return what the console would refuse in a manifest. models: the model of each locale."""
     try:
         manifest = document["manifest"]
         locales = manifest["publishingInformation"]["locales"]

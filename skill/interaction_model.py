@@ -26,7 +26,7 @@ BUILT_INS = (
     "AMAZON.FallbackIntent", "AMAZON.RepeatIntent", "AMAZON.StartOverIntent", "AMAZON.YesIntent",
     "AMAZON.NoIntent",
 )  # fmt: skip
-CUSTOM: dict[str, tuple[str, ...]] = {}  # intents of one's own, each with what people say for it
+CUSTOM: dict[str, tuple[str, ...]] = {}  # your own intents, each with its samples
 
 
 def model_file(locale: str) -> str:
@@ -58,7 +58,7 @@ def _elicited(settings: InteractionSettings) -> dict[str, Any]:
     """Build intents and a dialog that take whole utterances in a slot that every response elicits.
 
     An utterance that no response has elicited, such as a one-shot request, is taken by the intent's
-    own sample and by the carrier words' intents, again without losing a word.
+    own sample or by a carrier word's intent, again without losing a word.
     """
     bare, slot = f"{{{settings.slot}}}", {"name": settings.slot, "type": "AMAZON.SearchQuery"}
     intents = [
@@ -140,7 +140,7 @@ def manifest(
 
 
 def package(settings: InteractionSettings) -> dict[str, dict[str, Any]]:
-    """Return the package's documents by their paths."""
+    """Return the package's documents by path."""
     model = interaction_model(settings)
     return {
         **{model_file(locale): model for locale in settings.locales},
@@ -162,7 +162,7 @@ def package_faults(documents: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def check_package(settings: InteractionSettings, folder: Path = PACKAGE) -> list[str]:
-    """Return the faults of a folder's files, including those that differ from the settings."""
+    """Return the faults of a folder's files, including any mismatch with the settings."""
     expected, there = package(settings), {}
     found = []
     for name in expected:

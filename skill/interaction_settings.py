@@ -21,8 +21,8 @@ FreeSpeech = Literal["elicit", "catchall"]
 
 LOCALES = tuple(LINES)
 # Unless a slot is being elicited, Alexa requires words around it and passes on only what is in the
-# slot. So each word that utterances often begin with has an intent of its own; the intent's name
-# gives the handler back the word that Alexa kept.
+# slot. So each word that often begins an utterance has its own intent, whose name tells the handler
+# which word Alexa left out.
 _CARRIERS = (
     "what", "what's", "who", "who's", "whose", "where", "where's", "when", "why", "how", "how's",
     "which", "is", "isn't", "are", "aren't", "am", "was", "were", "do", "don't", "does", "did",
@@ -37,7 +37,7 @@ _CARRIERS = (
 
 @dataclass(frozen=True)
 class InteractionSettings:
-    """The settings, checked. Raises ValueError on what Alexa's console would refuse."""
+    """The checked settings. Raises ValueError on what Alexa's console would refuse."""
 
     invocation_name: str
     free_speech: FreeSpeech
@@ -85,12 +85,12 @@ class InteractionSettings:
 
     @cached_property
     def carrier_of(self) -> dict[str, str]:
-        """The free-speech intents, each with the word that Alexa keeps out of the slot."""
+        """The free-speech intents, each with the word that Alexa leaves out of the slot."""
         return {**(_carrier_intents() if self.free_speech == "elicit" else {}), self.intent: ""}
 
 
 def load(path: Path = SETTINGS) -> InteractionSettings:
-    """Load the settings. Raises ValueError that names the file if they cannot be used."""
+    """Load the settings. Raises ValueError, which names the file, if they cannot be used."""
     try:
         found = tomllib.loads(read_text(path))
         names = {field.name for field in fields(InteractionSettings)}

@@ -1,9 +1,9 @@
-"""What a server has kept of conversations under load, against the same ones replayed without load.
+"""Compare the conversations that a server kept under load with a replay without load.
 
     talkers -> sessions: what was said in each -> the server, as it ends -> kept states -> compare
 
-A turn is lost if it was answered but is not kept, or if the history is not the one that the turns
-give when they are read again one by one. It is doubled if it is kept more often than it was said.
+A turn is lost if it was answered but not kept, or if the kept history differs from the one that a
+replay of the turns, one by one, gives. It is doubled if it is kept more often than it was said.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from dialogue.text_files import read_lines, read_text
 from skill import device
 from skill.metrics import resident_bytes
 
-# in the folder that both processes share
+# Files in the folder that both processes share.
 SESSIONS, KEPT, SAID, IDLE = "sessions.jsonl", "kept.jsonl", "said.json", "idle.json"
-FOLDER, IDLE_COUNT = "LOAD_KEPT", "LOAD_IDLE"  # tell it to the server, and how many lie idle there
-CLOSE = 5e-3  # how far numbers of the histories may differ, which are kept in half precision
+FOLDER, IDLE_COUNT = "LOAD_KEPT", "LOAD_IDLE"  # environment: that folder, how many lie idle
+CLOSE = 5e-3  # how far the numbers of histories may differ: they are kept in half precision
 BATCH = 64
-IDLE_TALKS, IDLE_TURNS = 20, 8  # real conversations, of which the idle ones are copies
-# Runs python app.py as it is, and lets it tell what it has kept when it ends.
+IDLE_TALKS, IDLE_TURNS = 20, 8  # real conversations; the idle ones are copies of them
+# Runs app.py unchanged, except that it writes what it has kept when it ends.
 SERVER = """
 import sys, app
 from skill import kept
@@ -52,9 +52,9 @@ class Session:
     """A session as its talker knows it.
 
     said: utterances whose answer was heard, as Alexa recognises them. unsure: those without an
-    answer, such as the last one when the time is over; they may be kept or not. Those that were
-    answered too late are in neither: they must not be kept. carried: the state that came with the
-    last answer.
+    answer, such as the last one when time runs out; they may or may not be kept. Utterances that
+    were answered too late are in neither: they must not be kept. carried: the state that came with
+    the last answer.
     """
 
     id: str
@@ -90,13 +90,13 @@ def _is_answered(turn: Mapping[str, Any]) -> bool:
 
 
 def ask_for(sessions: Sequence[Session], folder: Path) -> None:
-    """Write down of which sessions the server is to tell what it has kept."""
+    """List the sessions whose kept states the server will write when it ends."""
     lines = (json.dumps([one.id, one.user, one.carried]) + "\n" for one in sessions)
     (folder / SESSIONS).write_text("".join(lines), encoding="ascii")
 
 
 def told_at_the_end(app: Flask) -> Flask:
-    """Let an application write what it has kept when its process ends.
+    """Make an application write what it has kept when its process ends.
 
     If idle conversations are asked for, they are put into its memory first.
     """
@@ -121,7 +121,7 @@ def _tell(app: Flask, folder: Path) -> None:
 
 
 def fill(app: Flask, count: int) -> None:
-    """Keep conversations that nobody goes on with, and write how much memory each takes."""
+    """Keep conversations that nobody continues, and write how much memory each takes."""
     store = app.extensions["transactions"].store
     said = json.loads(read_text(Path(os.environ[FOLDER], SAID)))
     starts = range(0, IDLE_TALKS * IDLE_TURNS, IDLE_TURNS)
@@ -141,7 +141,7 @@ def fill(app: Flask, count: int) -> None:
 
 
 def _talk(app: Flask, said: Sequence[str]) -> Owner:
-    """Hold a conversation with the application itself."""
+    """Hold a conversation with the application, and return its owner."""
     session = device.Session(id=f"amzn1.echo-api.session.sample.{uuid.uuid4()}")
     for utterance in (None, *said):
         answer = app.test_client().post("/", json=device.say(session, utterance))
@@ -152,7 +152,7 @@ def _talk(app: Flask, said: Sequence[str]) -> Owner:
 def compare(sessions: Sequence[Session], folder: Path, agent: DialogueAgent) -> dict[str, int]:
     """Return how many turns are lost and doubled, and how many conversations were replayed.
 
-    Raises ValueError if the server has told nothing.
+    Raises ValueError if the server has written nothing.
     """
     if not (folder / KEPT).exists():
         raise ValueError("the server ended without telling what it has kept")
@@ -191,7 +191,7 @@ def replay(conversations: Sequence[Conversation], agent: DialogueAgent) -> list[
 
 
 def is_near(one: Conversation, other: Conversation, near: float) -> bool:
-    """Return whether the histories of two conversations differ by no more than so much."""
+    """Return whether the numbers of two conversations' histories differ by at most `near`."""
     first, second = one.numbers(), other.numbers()
     return len(first) == len(second) and all(
         abs(a - b) <= near for a, b in zip(first, second, strict=True)

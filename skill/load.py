@@ -1,21 +1,21 @@
-"""python -m skill.load: many people talk at once, through requests like an Echo's.
+"""python -m skill.load: have many people talk at once, with requests like an Echo's.
 
 The last line is JSON:
 
     turns_per_s     utterances answered per second
-    p50_ms, p99_ms  duration of a turn, seen from outside
+    p50_ms, p99_ms  duration of a turn, as the client sees it
     errors          turns without an answer
     fixed_share     fraction of turns answered with the sentence for a late or busy server
     lost, doubled   turns that the server did not keep, or kept twice (skill/kept.py): every
                     conversation is replayed without load, and its history compared
-    memory_mb       largest resident memory of the server, and memory_drift: by which share it
-                    moved about its mean in the second half of the time
-    idle_bytes      memory of each idle conversation (--idle N), and idle_state_bytes: its state's
+    memory_mb       largest resident memory of the server, and memory_drift: its largest relative
+                    deviation from the mean in the second half of the time
+    idle_bytes      memory of each idle conversation (--idle N), and idle_state_bytes: of its state
 
-If turns were lost or doubled, what the server had warned of comes first, on standard error.
+If turns were lost or doubled, the server's warnings come first, on standard error.
 It starts `python app.py` on this machine, without verification and with the given --state, or uses
-the server at --url; of that one it only knows how many turns its sessions and metrics count. Its
-talkers are locust's, in a process of their own.
+the server at --url, of which it knows only how many turns the sessions and metrics count. The
+talkers are locust users in their own process.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ from skill.interaction_settings import load
 from skill.metrics import resident_bytes
 
 ROOT = Path(__file__).parent.parent
-HELD_OUT = ROOT / "dialogue" / "bench" / "heldout.tsv"  # utterances that no model learnt
+HELD_OUT = ROOT / "dialogue" / "bench" / "heldout.tsv"  # utterances that no model was trained on
 THINK, TURNS = 4.0, 8  # seconds before each utterance; utterances in a conversation
 MOST_WORDS = 20  # in an utterance: nobody makes speeches to a device
 START_SECONDS, STOP_SECONDS, SAMPLE_SECONDS = 300.0, 30, 1.0
-LOG = "server.log"  # in the folder that the server shares
+LOG = "server.log"  # in the folder shared with the server
 WARNED = re.compile(r" (?:WARNING|ERROR) (.*)")
 INTENTS = re.compile(r'^skill_request_seconds_count\{type="IntentRequest"\} (\S+)', re.MULTILINE)
 
@@ -73,9 +73,10 @@ class Server:
 
 
 def utterances(path: Path = HELD_OUT) -> list[str]:
-    """Return distinct things to say, in order, that enter a conversation.
+    """Return distinct utterances, in order, that become part of a conversation.
 
-    Commands end or reset a session, and what gets a fixed answer for safety is not kept.
+    Commands are left out, since they may end or reset a session, and so is whatever gets a fixed
+    safety answer, since it is not kept.
     """
     invocation = load().invocation_name
     said = (text for line in read_lines(path) for text in line.split("\t"))
@@ -91,10 +92,10 @@ def utterances(path: Path = HELD_OUT) -> list[str]:
 
 @contextmanager
 def server(state: str, checkpoint: Path, folder: Path, *, idle: int = 0) -> Iterator[Server]:
-    """Run the skill's server, which tells in a folder what it has kept as soon as it ends.
+    """Run the skill's server, which writes what it has kept to a folder when it ends.
 
-    idle: how many conversations lie in its memory that nobody goes on with. Raises ValueError if
-    it does not start.
+    idle: how many conversations lie in its memory that nobody continues. Raises ValueError if the
+    server does not start.
     """
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
@@ -133,7 +134,7 @@ def _answers(url: str) -> bool:
 
 
 def talk(options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Have talkers talk and return their turns. options: see skill.talkers.
+    """Run the talkers, and return their turns. options: see skill.talkers.
 
     Raises ValueError if locust fails.
     """
@@ -154,7 +155,7 @@ def talk(options: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def counted(url: str, token: str = "") -> int | None:
-    """Return how many utterances a server has answered, by its metrics; None if it has none."""
+    """Return how many utterances a server's metrics count as answered; None if it has none."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         answer = requests.get(f"{url}/metrics", headers=headers, timeout=10)
@@ -168,7 +169,7 @@ def counted(url: str, token: str = "") -> int | None:
 def figures(
     turns: Sequence[Mapping[str, Any]], seconds: float, served: int | None
 ) -> dict[str, Any]:
-    """Summarise the turns. served: how many utterances the server counted meanwhile, if known."""
+    """Summarise the turns. served: how many utterances the server counted, if known."""
     pending = sum(turn["pending"] and not turn["launch"] for turn in turns)
     turns = [turn for turn in turns if not turn["pending"]]
     spoken = [turn for turn in turns if not turn["launch"]]
@@ -193,7 +194,7 @@ def figures(
 def measure(
     server: Server, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Have talkers talk to a server, and return the figures and the turns.
+    """Let the talkers talk to a server, and return the figures and the turns.
 
     options: see skill.talkers.
     """
@@ -224,7 +225,7 @@ def _sampled(process: int | None) -> Iterator[list[int]]:
 
 
 def memory(resident: Sequence[int]) -> dict[str, Any]:
-    """Summarise samples of the resident memory: the largest, and how far it moved at the end."""
+    """Summarise samples of the resident memory: the largest, and the drift in the second half."""
     late = resident[len(resident) // 2 :]
     if not late:
         return {"memory_mb": None, "memory_drift": None}
@@ -259,7 +260,7 @@ def measure_own(
 
 
 def troubles(log: Path) -> list[str]:
-    """Return what a server warned of, each kind of line once, and how often it came."""
+    """Return a server's warnings and errors, each kind of line once, with its count."""
     found = Counter(
         re.sub(r"request '[^']*'", "a request", warned[1])
         for warned in map(WARNED.search, read_lines(log))

@@ -12,15 +12,15 @@ from typing import Any
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LOGGED_ID = 200  # characters of an id; unverified callers may send any
 
-# The id of the request answered in this context; threads that work for it run in a copy of it.
+# The id of the request being answered in this context; its threads run in a copy of the context.
 current_request: ContextVar[str] = ContextVar("current_request", default="")
 
 
 class JsonLines(logging.Formatter):
     """Writes a record as one line of JSON.
 
-    `extra={"figures": {...}}` adds members. An exception is written with its type and places, never
-    with its message, which may quote what was said.
+    `extra={"figures": {...}}` adds members. An exception is logged by type and location, never by
+    message, which may quote what was said.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -49,15 +49,15 @@ def formatter(kind: str) -> logging.Formatter:
 
 
 def set_up(kind: str) -> None:
-    """Log to standard error, from INFO on. Raises ValueError on an unknown kind."""
+    """Log to standard error, at level INFO. Raises ValueError on an unknown kind."""
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(kind))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("pyngrok").setLevel(logging.CRITICAL)  # skill.tunnel says what its agent says
+    logging.getLogger("pyngrok").setLevel(logging.CRITICAL)  # skill.tunnel logs what matters
 
 
 def configuration(kind: str) -> dict[str, Any]:
-    """Return the same in the form of logging.config.dictConfig, for gunicorn."""
+    """Return the same configuration as a dict for logging.config.dictConfig, for gunicorn."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

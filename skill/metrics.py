@@ -1,7 +1,7 @@
 """What the server counts and times for Prometheus: GET /metrics.
 
-Only this file knows prometheus_client. If PROMETHEUS_MULTIPROC_DIR is set, as
-deploy/gunicorn.conf.py does, workers share their figures there, and each shows those of all.
+Only this file knows prometheus_client. If PROMETHEUS_MULTIPROC_DIR is set, as it is by
+deploy/gunicorn.conf.py, workers share their figures in that folder, and each reports all of them.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ REFUSALS = {
     "another skill": "skill",
     "verification is off": "stranger",
 }
-FIGURES_BYTES = 1 << 16  # of each file that a worker shares its figures in
+FIGURES_BYTES = 1 << 16  # reserved for each file in which a worker shares figures
 
 
 class _Reserved(MmapedDict):
-    """A worker's shared figures, in a file that the disk has room for.
+    """A worker's shared figures, in a file whose disk blocks are reserved.
 
-    On a full disk, writing to a mapped file that has no blocks yet ends the process (SIGBUS). A
-    worker that starts there keeps its figures to itself: they are missing from /metrics.
+    On a full disk, writing to a mapped file without blocks kills the process (SIGBUS). A worker
+    that starts on a full disk keeps its figures to itself: they are missing from /metrics.
     """
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
@@ -118,12 +118,12 @@ class Metrics:
         self._kept = gauge("conversation_bytes", "Memory that kept conversations take, about")
 
     def requested(self, kind: str, seconds: float) -> None:
-        """Count a request of Alexa's that was answered."""
+        """Count a request that was answered."""
         self._seconds.labels(kind if kind in TYPES else "other").observe(seconds)
         self._resident.set(resident_bytes())
 
     def answered(self, given: Answer) -> None:
-        """Count what is answered to an utterance."""
+        """Count the answer to an utterance."""
         self._answers.labels(given.by).inc()
         if given.by == "safety":
             self._safety.labels(given.reason).inc()
@@ -133,7 +133,7 @@ class Metrics:
             self._stages.labels(stage).observe(seconds)
 
     def replied(self, replies: Sequence[Reply], *, waiting: int = 0) -> None:
-        """Count a batch of the agent's replies. waiting: how many utterances wait meanwhile."""
+        """Count a batch of the agent's replies. waiting: how many utterances are still waiting."""
         self._waiting.set(waiting)
         self._batches.observe(len(replies))
         for stage, seconds in replies[0].seconds:
@@ -158,7 +158,7 @@ class Metrics:
         self._reloads.labels(outcome).inc()
 
     def response(self) -> Response:
-        """Return all figures as Prometheus reads them."""
+        """Return all figures in Prometheus's format."""
         registry = self._registry
         if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             registry = CollectorRegistry()
@@ -167,7 +167,7 @@ class Metrics:
 
 
 def reason_of(finding: NotAlexa | Junk) -> str:
-    """Return why a request was refused, as one of a few words."""
+    """Return why a request was refused, as one of a few labels."""
     if isinstance(finding, Junk):
         return "junk"
     found = (label for word, label in REFUSALS.items() if word in str(finding))
@@ -178,7 +178,7 @@ def resident_bytes(process: int | None = None) -> int:
     """Return the memory of a process, or of this one; 0 if it is unknown."""
     try:
         pages = Path(f"/proc/{process or 'self'}/statm").read_text("ascii").split()[1]
-    except OSError:  # only Linux tells, and only while it runs
+    except OSError:  # only Linux has this file, and only while the process runs
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 

@@ -1,4 +1,4 @@
-"""The server's options, and the settings that they and the environment ask for."""
+"""The server's command-line options, and the settings from them and the environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HELP = {setting.name: setting.metadata["help"] for setting in fields(DecodeConfi
 
 
 def options_of(before: Settings) -> argparse.ArgumentParser:
-    """Return the options of the command line, whose defaults are the environment's settings."""
+    """Return the command line's parser, whose defaults are the environment's settings."""
     parser = argparse.ArgumentParser(prog="python app.py", description="Serve the skill.")
     add = parser.add_argument
     add("--host", default=before.host, help="where to listen (default: %(default)s)")
@@ -161,7 +161,7 @@ def _domain_of(asked: str | None, before: str, chosen: str) -> str:
             "--domain alexa.example.com"
         )
     if chosen != "ngrok" and not asked:
-        return ""  # NGROK_DOMAIN concerns ngrok only
+        return ""  # NGROK_DOMAIN is for ngrok only
     name, domain = ("--domain", asked) if asked else ("NGROK_DOMAIN", before)
     try:
         return tunnel.domain_name(domain) if domain.strip() else ""

@@ -1,4 +1,4 @@
-"""Every fixed sentence of the skill; safety's answers are in dialogue/safety.
+"""Every fixed sentence of the skill, except safety answers, which are in dialogue/safety.
 
 The wordings of one kind take turns, starting from one that the session picks: see
 `skill.session.wording`.
@@ -36,7 +36,7 @@ REPROMPT = (
     "What else is on your mind?",
     "Go ahead, I'm listening. What would you like to say?",
 )
-# Questions that follow a reply which leaves nothing to say, by what the person said: see
+# Questions to add to a reply that leaves people nothing to say, by what they said: see
 # questions.py. {who} stands for a person or pet that was mentioned.
 ASK_HOW_ARE_YOU = (
     "How are you today?",

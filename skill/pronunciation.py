@@ -52,7 +52,7 @@ _QUOTES = str.maketrans(
 )
 _NUMBER = r"\d{1,3}(?:,\d{3})+|\d+"
 _SPACED_STOP = re.compile(r" (?=[.,!?;:](?:\s|[.,!?;:]|$))")
-# All but letters, digits and the marks that shape a voice: emoji and the rest are not spoken.
+# All but letters, digits and the punctuation that shapes speech: emoji and the like are not spoken.
 _UNSPOKEN = re.compile(r"""[^\w\s.,!?;:'"()-]|_""")
 
 

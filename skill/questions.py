@@ -1,12 +1,12 @@
-"""Choose the question that follows a reply which leaves nothing to say.
+"""Choose the question to add to a reply that leaves people nothing to say.
 
 An open microphone must not leave people at a loss. After "hello", "okay" or "thank you", after a
-reply of only a few words, and after two answers in a row without a question, a question is added
-that fits what was said. Otherwise a statement stands alone: most people talk on, and the others
+reply of only a few words, and after two answers in a row without a question, a question that fits
+what was said is added. Otherwise a statement stands alone: most people keep talking, and the others
 hear the reprompt, which is a question. Nothing is added to a question, or to a reply that invites
-an answer in other words ("tell me about it"). Somebody who talks at length is not at a loss: only
-after two answers without a question is one added then, and none that fits anything ("what do you
-think?"). skill/fitting_questions.py knows which one fits. No other module adds questions.
+an answer in other words ("tell me about it"). Somebody who talks at length is not at a loss: they
+get a question only after two answers without one, and never one that would fit anything ("what do
+you think?"). skill/fitting_questions.py knows which one fits. No other module adds questions.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from skill.fitting_questions import (
 )
 
 ASKED, LED, QUIET, GENTLE = "asked", "led", "quiet", "gentle"  # session attributes
-REMEMBERED = 6  # none of the last so many questions is repeated before the others of its kind
+REMEMBERED = 6  # none of this many last questions is repeated before the others of its kind
 GENTLE_TURNS = 3  # for this many turns after a crisis or sorrow there is no small talk
 LEADS = 2  # somebody who asks this many questions in a row is leading the conversation
-TALKATIVE_WORDS = 6  # somebody who says that many hardly needs help to talk on
+TALKATIVE_WORDS = 6  # somebody who says this many hardly needs help to keep talking
 FLAT_WORDS = 4  # a reply of at most this many words gives people nothing to respond to
 
 
@@ -97,11 +97,11 @@ def follow_up(
     is_long = not about and len(heard.split()) >= TALKATIVE_WORDS
     tells = is_long and not asks(utterance) and wordings not in POLITE
     wait = QUIET_TURNS if tells else wait
-    # A short reply gives people nothing to take up, so it gets its question at once.
+    # A short reply gives people nothing to respond to, so it gets its question at once.
     too_soon = before.quiet < wait and (tells or len(said.split()) > FLAT_WORDS)
     if leads or too_soon or (is_long and wordings in LOOSE):
         return "", Asking(before.asked, led, min(before.quiet + 1, QUIET_TURNS), gentle)
-    # When all wordings of a kind were used lately, the one used longest ago comes again.
+    # If all wordings of a kind were used lately, repeat the one used longest ago.
     fresh = [wording for wording in wordings if wording not in before.asked]
     wording = pick(fresh, seed) if fresh else min(wordings, key=before.asked.index)
     whom = WHOM.search(heard)

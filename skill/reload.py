@@ -1,4 +1,4 @@
-"""Serve another model without a stop: load it beside the old one, try it, and only then swap."""
+"""Serve another model without downtime: load it beside the old one, try it, and only then swap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dialogue.batching import BatchingAgent
 
 log = logging.getLogger(__name__)
 
-WATCH_SECONDS = 5.0  # between two looks at the checkpoint's folder
+WATCH_SECONDS = 5.0  # between checks of the checkpoint's folder
 
 
 class Reloader:
@@ -32,17 +32,17 @@ class Reloader:
         version: Callable[[], str],
         told: Callable[[str], None],
     ) -> None:
-        """Take the agent that is served, how to load another, and what that has to pass.
+        """Take the served agent, how to load another, and the trial that it must pass.
 
-        load, trial: raise ValueError on a model that is not to be served. version: tells what lies
-        in the folder, so that nothing is loaded twice. told: is told "swapped" or "refused".
+        load, trial: raise ValueError on a model that must not be served. version: identifies what
+        is in the folder, so that nothing is loaded twice. told: called with "swapped" or "refused".
         """
         self._served, self._load, self._trial, self._told = served, load, trial, told
         self._version, self._loaded = version, version()
         self._lock = threading.Lock()
 
     def reload(self) -> None:
-        """Load the model, try it and serve it; if anything is wrong, the one before goes on."""
+        """Load the model, try it and serve it; if anything is wrong, keep serving the old one."""
         with self._lock:
             try:
                 found = self._version()
@@ -51,7 +51,7 @@ class Reloader:
                     return
                 agent = self._load()
                 self._trial(agent)
-            except Exception as error:  # whatever it is, nobody is to notice
+            except Exception as error:  # whatever it is, users must not notice
                 reason = str(error) if isinstance(error, ValueError) else type(error).__name__
                 log.error("a new model is refused, the one before goes on: %s", reason)
                 self._told("refused")
@@ -65,7 +65,7 @@ class Reloader:
     def watch(
         self, folder: Path, *, every: float = WATCH_SECONDS, stopped: threading.Event | None = None
     ) -> threading.Thread:
-        """Reload whenever files of a folder have changed and are no longer being written."""
+        """Reload whenever files in a folder have changed and are no longer being written."""
         stop = stopped or threading.Event()
 
         def run() -> None:
@@ -83,11 +83,11 @@ class Reloader:
     def on_hangup(self) -> None:
         """Reload at every SIGHUP.
 
-        In a terminal SIGHUP goes on meaning that the terminal has gone, and ends the server.
+        In a terminal, SIGHUP still means that the terminal is gone, and ends the server.
         """
         if not hasattr(signal, "SIGHUP") or (sys.stdin and sys.stdin.isatty()):
             return
-        asked: queue.SimpleQueue[None] = queue.SimpleQueue()  # a signal may interrupt its put
+        asked: queue.SimpleQueue[None] = queue.SimpleQueue()  # its put is reentrant
 
         def run() -> None:
             while True:
@@ -99,10 +99,10 @@ class Reloader:
 
 
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:
-    """Return the names, sizes and times of the files in a folder; none if it is not there."""
+    """Return the names, sizes and times of a folder's files; [] if there is no such folder."""
     found = []
     for path in sorted(folder.glob("*")):
-        with contextlib.suppress(OSError):  # it may have been removed meanwhile
+        with contextlib.suppress(OSError):  # it may have been removed by now
             about = path.stat()
             found.append((path.name, about.st_size, about.st_mtime_ns))
     return found

@@ -114,7 +114,7 @@ class Told:
 
     @property
     def has_changed(self) -> bool:
-        """Whether the recorded answer was a different one."""
+        """Whether the recorded answer was different."""
         return self.turn.answer is not None and self.turn.answer != self.text
 
 
@@ -160,7 +160,7 @@ def replay(skill: Skill, talk: Talk) -> Iterator[Told]:
         text = device.spoken(response)
         yield Told(turn, text, tuple(faults(turn.expect, response, before=said, broken=broken)))
         said.append(text)
-        # A stored request carries its own session, which may be new whatever came before.
+        # A stored request carries its own session, which may be new regardless of what came before.
         was_open, session = (
             session.is_open or request.get("session", {}).get("new", False),
             device.after(session, response),
@@ -215,7 +215,7 @@ def faults(
 
 
 def read_talks(path: Path) -> list[Talk]:
-    """Load a file in any of the formats. Raises ValueError that names the file and its fault."""
+    """Load a file in any of the formats. Raises ValueError, which names the file and its fault."""
     try:
         return parse(read_text(path), path.name)
     except ValueError as error:
@@ -418,7 +418,7 @@ def main(arguments: list[str] | None = None) -> int:
     interaction = interaction_settings.chosen(options)
     safety = level_from_environment()
     given = decode_config(options)
-    # The command line overrides a recording's settings, but only by what was really given.
+    # The command line overrides a recording's settings, but only with values that are not defaults.
     asked = {
         place.name: value
         for place in fields(DecodeConfig)

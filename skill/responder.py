@@ -42,13 +42,13 @@ class Agent(Protocol):
         """Drop a conversation."""
 
     def with_store(self, store: Conversations) -> Agent:
-        """Return the same agent, in the conversations of another store."""
+        """Return the same agent with the conversations of another store."""
 
 
 class _Turn:
     """One utterance in its conversation.
 
-    The agent works in a thread that may outlive the request: a search that is late is not stopped.
+    The agent works in a thread that may outlive the request: a late search is not stopped.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class _Turn:
         hint: Callable[[], None],
         wait: Callable[[Future[Any], float], bool],
     ) -> None:
-        """Begin a turn of the conversation of that name, in the current transaction.
+        """Begin a turn of the named conversation, in the current transaction.
 
         question: the one that the skill added to the agent's last reply, or "". hint, wait: see
         deadline.in_time.
@@ -85,12 +85,12 @@ class _Turn:
     def abandon(self) -> None:
         """Keep the conversation without this utterance: its reply was not heard.
 
-        The agent may still finish. A closed transaction takes no step from it.
+        The agent may still finish, but a closed transaction takes no step from it.
         """
         self._transaction.close(self._before)
 
     def _in_time(self, work: Callable[[], T]) -> T:
-        """Do what may have to wait for other people's replies."""
+        """Do work that may have to wait for other people's replies."""
         return deadline.in_time(lambda: self._after_own_question(work), self._hint, wait=self._wait)
 
     def _after_own_question(self, work: Callable[[], T]) -> T:
@@ -116,7 +116,7 @@ class Responder:
         wait: Callable[[Future[Any], float], bool] = is_done,
         observe: Callable[[str, str, Answer], None] | None = None,
     ) -> None:
-        """Take the agent, and how to talk with it.
+        """Take the agent and how to talk with it.
 
         safety: see dialogue.safety. may_send: announce a late reply with a progressive response.
         log_text: log what was said; nothing else logs it. wait: waits for a reply, up to a number
@@ -126,7 +126,7 @@ class Responder:
         self._safety, self._may_send, self._log_text = safety, may_send, log_text
 
     def reply(self, handler_input: HandlerInput, utterance: str) -> Answer:
-        """Answer an utterance in its session's conversation; without a session keep nothing."""
+        """Answer an utterance in its session's conversation; without a session, keep nothing."""
         session = session_id(handler_input)
         given = self._answer(handler_input, session or f"no session {uuid.uuid4()}", utterance)
         if self._log_text:
@@ -138,7 +138,7 @@ class Responder:
         return given
 
     def _answer(self, handler_input: HandlerInput, name: str, utterance: str) -> Answer:
-        """Answer in time, or say that it took too long or that there is too much to do."""
+        """Answer in time, or say that it took too long or that the server is busy."""
         turn = _Turn(
             self._agent,
             name,

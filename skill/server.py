@@ -15,7 +15,7 @@ from dialogue.batching import WAITING
 from skill.endpoint import BODY_LIMIT
 from skill.settings import Settings
 
-CONNECTIONS = 4000  # silent ones cost little, and those past the limit would keep Alexa waiting
+CONNECTIONS = 4000  # idle ones cost little, and any past the limit would keep Alexa waiting
 SAMPLE_REQUEST = Path(__file__).with_name("sample_request.json")
 
 
@@ -55,7 +55,7 @@ def listen(app: Flask, settings: Settings) -> Any:
         app,
         host=settings.host,
         port=settings.port,
-        threads=WAITING + 16,  # more than may wait, so that the others are told at once
+        threads=WAITING + 16,  # more than may wait, so that the rest are refused at once
         max_request_body_size=BODY_LIMIT + 1,  # waitress also refuses a body of exactly this size
         max_request_header_size=16 * 1024,
         # The rest of a larger body goes to a file, so that many callers cannot fill the memory.
@@ -70,7 +70,7 @@ def listen(app: Flask, settings: Settings) -> Any:
 
 
 def _allow_files(count: int) -> None:
-    """Let this process have so many files open at once, connections included, if it may."""
+    """Raise the limit on open files, connections included, to `count`, or as far as allowed."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

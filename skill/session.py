@@ -29,7 +29,7 @@ from skill.interaction_settings import InteractionSettings
 from skill.speech import ILLEGAL, MAX_CHARACTERS, PAUSE, to_speech
 
 INTERACTION = "interaction"  # the request attribute that holds the skill's InteractionSettings
-LAST_SPEECH = "last_speech"  # session attribute: what "repeat" reads again
+LAST_SPEECH = "last_speech"  # session attribute: what "repeat" says again
 TURN = "turn"  # session attribute: how often the skill has spoken
 MODEL = "model"  # session attribute: whether the model, or an apology for it, spoke last
 PLAY = "play"  # session attribute: whether a game is being talked about
@@ -51,7 +51,7 @@ def session_id(handler_input: HandlerInput) -> str:
 
 
 def user_id(handler_input: HandlerInput) -> str:
-    """Return the user's id, or "" if it is unknown. Events name the user in the context only."""
+    """Return the user's id, or "" if it is unknown. Events name the user only in the context."""
     envelope = handler_input.request_envelope
     for owner in (envelope.session, envelope.context and envelope.context.system):
         if owner and owner.user and owner.user.user_id:
@@ -134,9 +134,9 @@ def last_speech(handler_input: HandlerInput) -> str:
 
 
 def last_reply(handler_input: HandlerInput) -> str:
-    """Return what the skill last said if that may have missed, else "".
+    """Return what the skill last said if it may have missed the point, else "".
 
-    Fixed answers do not miss, and after something heavy nothing is apologised for.
+    Fixed answers do not miss it, and after something heavy, nothing is apologised for.
     """
     attributes = _attributes(handler_input)
     is_gentle = questions.Asking.read(attributes).gentle > 0
@@ -174,10 +174,11 @@ def keep_listening(
 
     With elicited free speech, Alexa puts whole utterances only into a slot that the last response
     elicited, so every response elicits it again.
-    utterance: what is being answered. about: why the text is a fixed one; see `follow_up` in
-    skill.questions. may_miss: whether it is the model's.
+
+    utterance: what is being answered. about: why the text is fixed; see `follow_up` in
+    skill.questions. may_miss: whether the text is the model's.
     """
-    # A reply may hold only what cannot be spoken; an open microphone needs words before it.
+    # A reply may hold nothing that can be spoken, but an open microphone needs words before it.
     if not to_speech(text):
         text = wording(handler_input, phrases.NOT_HEARD)
     # A model's reply may lack its question mark.
@@ -190,7 +191,7 @@ def keep_listening(
         before=questions.Asking.read(_attributes(handler_input)),
         seed=f"{session_id(handler_input)} {_turn(handler_input)}",
     )
-    # The mark keeps the question apart, so that it can be found again, and spoken after a pause.
+    # The marker separates the question, so that it can be found again and is spoken after a pause.
     text = f"{text[:MAX_KEPT]} {CONTINUED} {question}" if question else text[:MAX_KEPT]
     of_game = play(handler_input).after(utterance, about=about)
     return _say(handler_input, text, asking, of_game, may_miss=may_miss)
@@ -223,7 +224,7 @@ def say_goodbye(handler_input: HandlerInput) -> Response:
 
 
 def say_nothing(handler_input: HandlerInput) -> Response:
-    """Answer a request to which no speech is allowed."""
+    """Answer a request that must not be answered with speech."""
     _keep(handler_input, {})
     return handler_input.response_builder.response
 

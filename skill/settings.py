@@ -17,7 +17,7 @@ from skill import interaction_settings
 from skill.endpoint import is_loopback
 from skill.interaction_settings import InteractionSettings
 
-# No skill has this id: until the first deployment makes a skill, every request is refused.
+# No skill has this id: until the first deployment creates a skill, every request is refused.
 NOT_DEPLOYED = ("not deployed yet",)
 
 
@@ -33,16 +33,16 @@ class Settings:
     domain: str = ""  # the tunnel's domain; empty: ngrok chooses one
     deploy: bool = False  # deploy the skill whenever the tunnel's address changes
     checkpoint: Path = PRETRAINED
-    model: str | None = None  # the model's class, where it is not of this project
-    watch: bool = False  # serve a new model as soon as it lies in the checkpoint's folder
-    ranker: str = DecodeConfig.ranker  # which orders the candidates: docs/ranking.md
+    model: str | None = None  # the model's class, if it is not one of this project's
+    watch: bool = False  # serve a new model as soon as it is in the checkpoint's folder
+    ranker: str = DecodeConfig.ranker  # orders the candidates; see docs/ranking.md
     safety: Level = "standard"
     log_text: bool = False  # log what was said; for development only
     open_page: bool = False  # open the simulator in a browser
     metrics_token: str = field(default="", repr=False)  # lets /metrics be read from elsewhere
     # Where conversations live: memory, attributes, or a Redis address, which may hold a password.
     state: str = field(default=MEMORY, repr=False)
-    state_keys: tuple[bytes, ...] = field(default=(), repr=False)  # the first seals, any opens
+    state_keys: tuple[bytes, ...] = field(default=(), repr=False)  # the first seals, each can open
     max_conversations: int = LIMIT  # kept in memory; the least recently used goes first
     max_state_mb: int = LIMIT_BYTES >> 20
     interaction: InteractionSettings = field(
@@ -80,7 +80,7 @@ class Settings:
     def from_environment(cls) -> Settings:
         """Read SKILL_ID (comma-separated), NGROK_DOMAIN, CHECKPOINT, MODEL_CLASS and RANKER.
 
-        SAFETY, LOG_TEXT, METRICS_TOKEN, STATE, STATE_KEY, MAX_CONVERSATIONS and MAX_STATE_MB, too.
+        Also SAFETY, LOG_TEXT, METRICS_TOKEN, STATE, STATE_KEY, MAX_CONVERSATIONS and MAX_STATE_MB.
         Raises ValueError on an unknown SAFETY, a bad STATE_KEY or a limit that is not a number. The
         domain is checked when a tunnel is opened.
         """

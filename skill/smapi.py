@@ -25,7 +25,7 @@ from skill.verify import roots_file
 API, TOKENS = "https://api.amazonalexa.com", "https://api.amazon.com/auth/o2/token"
 STAGE = "development"
 SECONDS, ASK_SECONDS = 30.0, 180.0
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each retry of a call refused for now
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each retry of a temporarily refused call
 LONGEST_PAUSE = 60.0
 LOGIN_KEYS = ("client_id", "client_secret", "refresh_token")
 
@@ -112,7 +112,7 @@ class Https:
         etag: str = "",
         **parameters: str,
     ) -> Answer:
-        """Call an operation: retry what is refused for now, and renew an expired token once."""
+        """Call an operation; retry temporary refusals, and renew an expired token once."""
         method, path = OPERATIONS[operation]
         query = [
             (name, part)
@@ -125,7 +125,7 @@ class Https:
         if operation == "create-skill-for-vendor":
             body = {"vendorId": self._vendor_id(), **(body or {})}
         url = API + path.format(**parameters)
-        # The last round has no pause: whatever it brings is the result.
+        # The last round has no pause: whatever it returns is the result.
         renewed = False
         for pause in (*PAUSES, None):
             headers = {"Authorization": f"Bearer {self._access_token()}"} | (
@@ -138,7 +138,7 @@ class Https:
                     raise
                 time.sleep(pause)
                 continue
-            # The access token may have expired; one that is refused when new is refused for good.
+            # The access token may have expired; if a new one is refused, too, that is final.
             if answer.status_code == 401 and not renewed and pause is not None:
                 self._token, renewed = "", True
             elif pause is not None and _is_for_now(answer.status_code, method):
@@ -177,7 +177,7 @@ class Https:
 
 
 class Ask:
-    """Calls the API through the ASK command line, which has its own login and need not share it."""
+    """Calls the API through the ASK CLI, which has its own login and need not share it."""
 
     name = "ask"
 
@@ -207,7 +207,7 @@ class Ask:
             raise SmapiError("ask is no longer on PATH")
         with tempfile.TemporaryDirectory(prefix="voice-skill-") as folder:
             if body is not None:
-                # In a file, because an argument may be too long.
+                # In a file, because it may be too long for an argument.
                 file = Path(folder) / "body.json"
                 file.write_text(json.dumps(body), encoding="utf-8")
                 kind = (
@@ -224,7 +224,7 @@ class Ask:
                 raise SmapiError(f"ask smapi {operation} failed ({type(error).__name__})") from None
         if done.returncode:
             said = done.stderr or done.stdout
-            # `ask` prints the API's JSON amid words of its own.
+            # `ask` prints the API's JSON amid its own words.
             status = re.search(r'"statusCode":\s*(\d+)', said)
             found = re.findall(r'"message":\s*"((?:[^"\\]|\\.)*)"', said)
             reason = redact_tokens("; ".join(found) or said.strip()[:200] or "no reason given")
@@ -251,7 +251,7 @@ def _send(method: str, url: str, **options: Any) -> requests.Response:
 def _is_for_now(status: int, method: str) -> bool:
     """Return whether the same call may succeed later.
 
-    That is so after too many calls, during another change, or on a server error.
+    It may after too many calls, during another change, or after a server error.
     """
     # A POST that met a server error may have created the skill; a second one would create another.
     return status in (409, 429) or (status >= 500 and method != "POST")

@@ -1,7 +1,7 @@
 """Turn a reply's text into what Alexa speaks.
 
-The result is well-formed SSML of bounded length: as people say it, in sentence case, and without
-repetition.
+The result is well-formed SSML of bounded length: worded as people say it, in sentence case, and
+without repetition.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def folder() -> Path:
 
 
 def read(name: str) -> dict[str, str]:
-    """Return a file's values; none if there is no such file.
+    """Return a file's values, or {} if there is no such file.
 
     Raises ValueError if the file is broken, or if other users may read a login.
     """

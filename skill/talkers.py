@@ -32,7 +32,7 @@ FIXED = frozenset(
     for wordings in (phrases.LATE, getattr(phrases, "BUSY", ()))
     for text in wordings
 )
-STOP_SECONDS = 15  # for answers that are pending when the time is over
+STOP_SECONDS = 15  # for answers still pending when time runs out
 _turns: list[dict[str, Any]] = []
 
 
@@ -40,12 +40,12 @@ class Talker(FastHttpUser):
     """Opens the skill, says some utterances with a pause before each, and starts over."""
 
     def on_start(self) -> None:
-        """Start at a random moment, so that talkers do not come all at once."""
+        """Start at a random moment, so that the talkers do not all come at once."""
         time.sleep(random.uniform(0, OPTIONS["think"]))
 
     @task
     def talk(self) -> None:
-        """Hold one conversation, or less if the time is over."""
+        """Hold one conversation, or part of one if time runs out."""
         session = device.Session(id=f"amzn1.echo-api.session.load.{uuid.uuid4()}")
         for utterance in (None, *random.sample(OPTIONS["utterances"], OPTIONS["turns"])):
             if self.environment.runner.state in ("stopping", "stopped"):
@@ -62,7 +62,7 @@ class Talker(FastHttpUser):
             "user": session.user,
             "said": as_recognised(utterance or ""),
             "launch": utterance is None,
-            "pending": True,  # and so it stays if the time is over before the answer comes
+            "pending": True,  # stays so if time runs out before the answer comes
         }
         _turns.append(record)
         body = json.dumps(device.say(session, utterance))
@@ -79,7 +79,7 @@ class Talker(FastHttpUser):
                 answer.failure(f"status {answer.status_code}, nothing said")
         further = device.after(session, response) if response else session
         steps = further.attributes.get(TURN, 0) - session.attributes.get(TURN, 0)
-        counts = TURN in further.attributes or TURN in session.attributes  # else they are sealed
+        counts = TURN in further.attributes or TURN in session.attributes  # otherwise sealed
         record |= {
             "pending": False,
             "ms": ms,
@@ -94,8 +94,8 @@ class Talker(FastHttpUser):
 def pause() -> float:
     """Return the seconds before the next utterance.
 
-    They vary by half: if everybody paused equally long, people who were once answered together
-    would come back together ever after.
+    They vary by half: if all pauses were equal, people who were once answered together would come
+    back together from then on.
     """
     return float(OPTIONS["think"]) * random.uniform(0.5, 1.5)
 

@@ -30,7 +30,7 @@ class Target(NamedTuple):
 
 
 def endpoint_address(text: str) -> str:
-    """Return an endpoint in its normal form. Raises ValueError if Alexa would not accept it."""
+    """Return an endpoint in normal form. Raises ValueError if Alexa would not accept it."""
     try:
         parts = urlsplit(text.strip())
         host, port = parts.hostname or "", parts.port

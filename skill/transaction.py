@@ -1,7 +1,7 @@
 """A request as a transaction on its session's state: read it, answer with it, keep it once.
 
-The same request again gets the same response. Requests of one session are answered one after the
-other; if another worker has kept a turn meanwhile, a request is answered again after that turn.
+A repeated request gets the same response. Requests of one session are answered one after the other;
+if another worker has kept a turn in the meantime, a request is answered again after that turn.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATE = "state"  # the session attribute in which a state is carried
-WAIT_SECONDS = 1.0  # for another request of the session; Alexa waits about 8 for all of it
-AGAIN_WITHIN = 1.0  # seconds since the request came, within which it may be answered again
+WAIT_SECONDS = 1.0  # for another request of the session; Alexa waits about 8 in all
+AGAIN_WITHIN = 1.0  # a request may be answered again within this many seconds of its arrival
 
 _current: ContextVar[Transaction | None] = ContextVar("transaction", default=None)
 
 
 class Model(Histories, Protocol):
-    """A model's agent, which alone can go on with its histories."""
+    """A model's agent; no other model's can continue its histories."""
 
     @property
     def with_store(self) -> Callable[[Any], Agent]:
-        """As an agent has it."""
+        """See `Agent.with_store`."""
 
 
 class Transaction:
-    """One request's view of its session: the only conversation that its agent sees, by any name."""
+    """One request's view of its session: its agent sees only this conversation, under any name."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Transaction:
     ) -> None:
         """Take what is kept, and how to forget the user.
 
-        agent: the one whose histories are kept, whichever is served meanwhile. attributes: the
-        session attributes to answer with, or None for those of the request. reopens: the session
-        was over when the request came.
+        agent: the one that the kept histories belong to, even if another is served by now.
+        attributes: the session attributes to answer with, or None for those of the request.
+        reopens: the session was over when the request came.
         """
         self.kept, self.attributes, self.forget_user = kept or Kept(), attributes, forget_user
         self.agent, self.reopens = agent, reopens
@@ -93,7 +93,7 @@ def current_transaction() -> Transaction:
 
 
 class Transactions:
-    """Answers requests with what is kept of their sessions. Threads may share one."""
+    """Answers requests with what is kept of their sessions. Threads may share an instance."""
 
     def __init__(
         self,
@@ -102,9 +102,9 @@ class Transactions:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take where states live, and the agents that go on with them.
+        """Take the store of states, and the agents that continue them.
 
-        agent_of: the fingerprint of a model -> its agent, or the one that is served.
+        agent_of: a model's fingerprint -> its agent, or the one that is served.
         """
         self.store, self._agent_of, self._clock = store, agent_of, clock
         assert agent_of("").fingerprint is not None  # computed now, so that nobody waits for it
@@ -114,14 +114,14 @@ class Transactions:
     def answer(
         self, envelope: dict[str, Any], dispatch: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Answer a parsed request. dispatch: -> its response, within the transaction."""
+        """Answer a parsed request. dispatch: returns the response, within the transaction."""
         owner = _owner(envelope)
         begun, response = self._clock(), None
         with self._in_turn(owner.session):
             while True:
                 transaction, is_known = self._begin(owner, envelope)
                 if response is not None and transaction.reopens:
-                    return response  # its session has ended meanwhile
+                    return response  # its session has ended in the meantime
                 if _digest(envelope) == transaction.kept.request != "":
                     return dict(transaction.kept.response)
                 token = _current.set(transaction)
@@ -139,7 +139,7 @@ class Transactions:
     def _begin(self, owner: Owner, envelope: dict[str, Any]) -> tuple[Transaction, bool]:
         """Read what is kept, or start a new conversation if that cannot be continued.
 
-        The second result is False if it is unknown what is kept.
+        The second result is False if what is kept is unknown.
         """
         carried = (envelope.get("session") or {}).get("attributes") or {}
         kept, is_known, agent = Kept(), bool(owner.session), self._agent_of("")
@@ -157,7 +157,7 @@ class Transactions:
         except Unreachable as reason:
             log.error("a turn is answered without its conversation: %s", reason)
             is_known = False
-        # Alexa's attributes are as good, and there when Redis is not. A carried state has its own.
+        # Alexa's attributes do as well, even when Redis is down. A carried state has its own.
         knows = self.store.is_carried or (self.store.is_shared and kept.turn)
         own = kept.attributes if knows else None
         transaction = Transaction(
@@ -199,7 +199,7 @@ class Transactions:
             {"sessionAttributes": attributes} if is_carried else response,
         )
         state = ""
-        if is_known and transaction.agent:  # otherwise more may be kept than is known: keep that
+        if is_known and transaction.agent:  # otherwise the store may hold more: leave that
             try:
                 packed = pack(kept, transaction.agent, limit=self.store.limit)
                 reopens = transaction.reopens
@@ -224,7 +224,7 @@ class Transactions:
 
     @contextmanager
     def _in_turn(self, session: str) -> Iterator[None]:
-        """Wait for earlier requests of a session, but not long: going on without them is safe."""
+        """Wait for a session's earlier requests, but not for long: it is safe to go on without."""
         if not session:
             yield
             return
@@ -244,7 +244,7 @@ class Transactions:
 
 
 def _owner(envelope: dict[str, Any]) -> Owner:
-    """Return whose request it is. Events name the user in the context only."""
+    """Return whose request it is. Events name the user only in the context."""
     session = envelope.get("session") or {}
     system = (envelope.get("context") or {}).get("System") or {}
     user = (session.get("user") or {}).get("userId") or (system.get("user") or {}).get("userId")
@@ -252,7 +252,7 @@ def _owner(envelope: dict[str, Any]) -> Owner:
 
 
 def _digest(envelope: dict[str, Any]) -> str:
-    """Return a digest of a request, equal if it is sent again, or "" if it has no id."""
+    """Return a digest of a request, the same if it is sent again, or "" if it has no id."""
     request = {name: value for name, value in envelope["request"].items() if name != "timestamp"}
     if not request.get("requestId"):
         return ""

@@ -1,8 +1,8 @@
 """A public address for development: ngrok, through pyngrok.
 
-A tunnel that cannot be opened is one plain sentence, never the end of the server. Both ngrok's
-agent and pyngrok are other people's code: their messages are shown without tokens and addresses,
-and whatever they raise only means that the server goes on without a tunnel.
+A tunnel that cannot be opened is reported in one plain sentence and never ends the server. ngrok's
+agent and pyngrok are third-party code: their messages are shown without tokens and addresses, and
+whatever they raise only means that the server goes on without a tunnel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # How long to wait: for the tunnel, for a call of the agent's API, for the agent to end.
-SECONDS = 30.0  # pyngrok waits for ever on an agent that stays silent
+SECONDS = 30.0  # pyngrok waits for ever for an agent that stays silent
 ASK_SECONDS, END_SECONDS = 4.0, 2.0
 CONFIG_BYTES = 1 << 20
 REASON_CHARACTERS = 200
@@ -61,7 +61,7 @@ _CODE = re.compile(r"ERR_NGROK_(\d+)")
 _URL = re.compile(r"https?://\S+")
 # The error in a line that pyngrok could not parse.
 _ERR = re.compile(r'"?\berr"?[=:]\s?"((?:[^"\\]|\\.)*)')
-# As text, not as YAML: a broken file is searched, too. A comment, null or "" is no token.
+# As text, not as YAML, so that a broken file is searched, too. A comment, null or "" is no token.
 _CONFIGURED = re.compile(
     r"""^[^#\n]*\bauthtoken["']?[ \t]*:[ \t]*["']?(?!null\b|~)[^\s"'#}]""", re.MULTILINE
 )
@@ -123,7 +123,7 @@ def open_tunnel(port: int, *, domain: str = "", seconds: float = SECONDS) -> str
     secrets = _secrets(domain)
     redact_logs(process.__name__.split(".")[0], secrets)
 
-    # A thread, because nothing that pyngrok offers bounds the whole of download, start and tunnel.
+    # A thread, because pyngrok has no timeout for download, start and tunnel together.
     connection = begin(lambda: _connect(port, domain, _listener(secrets, opened)), name="ngrok")
     late = not is_done(connection, seconds)  # asked before `close`, which makes the thread fail
     if not late and connection.exception() is None:
@@ -143,8 +143,8 @@ def open_tunnel(port: int, *, domain: str = "", seconds: float = SECONDS) -> str
 def close() -> None:
     """End the agent, which would outlive this process on a signal.
 
-    pyngrok holds its lock while it waits for a silent agent to start. So end the agent's process
-    first, then let pyngrok clean up.
+    pyngrok holds its lock while it waits for a silent agent to start, so end the agent's process
+    first, and then let pyngrok clean up.
     """
     from pyngrok import ngrok
 
@@ -165,7 +165,7 @@ class _Agent(subprocess.Popen[str]):
 
     Its stderr, where it may print the token, is read together with stdout instead of being shown.
     And pyngrok would pass the token as an argument, which every user of this machine can read in
-    the process list; here it goes into the environment, from which the agent takes it as well.
+    the process list; here it goes into the environment, where the agent finds it, too.
     """
 
     def __init__(self, command: list[str], **options: Any) -> None:
@@ -202,7 +202,7 @@ def _connect(port: int, domain: str, listener: Callable[[NgrokLog], None]) -> st
     """
     from pyngrok import conf, ngrok, process
 
-    # Only the modules' own names are replaced; everybody else's subprocess and urlopen stay.
+    # Only the names in pyngrok's modules are replaced; other modules keep theirs.
     direct = build_opener(ProxyHandler({}))
 
     def ask(request: Request, data: bytes | None = None, timeout: float = ASK_SECONDS) -> Any:
@@ -217,7 +217,7 @@ def _connect(port: int, domain: str, listener: Callable[[NgrokLog], None]) -> st
     settings.log_event_callback = listener
     settings.auth_token = (settings.auth_token or "").strip() or None
     options = {"url": f"https://{domain}"} if domain else {}
-    # A full URL, because from a bare host:port the agent would build a broken upstream.
+    # A full URL, because the agent would build a broken upstream from a bare host:port.
     upstream = f"http://127.0.0.1:{port}"
     tunnel = ngrok.connect(upstream, name="alexa-skill", pyngrok_config=settings, **options)
     return str(tunnel.public_url)
@@ -258,7 +258,7 @@ def _complaint(error: BaseException | None) -> str:
     errors = [
         line.err or line.msg or line.line for line in logs if line.lvl in ("ERROR", "CRITICAL")
     ]
-    # From the most to the least telling.
+    # From the most to the least informative.
     texts = [
         error.ngrok_error or "",
         *errors,
@@ -281,8 +281,8 @@ def _refusal(body: str) -> str:
 
 def _sentence(said: str, secrets: tuple[str, ...]) -> str:
     """Return what the agent said as one sentence: its code, its reason, and what to do."""
-    # The log's escapes become line breaks; then the first line that is no mere code or address is
-    # the reason, and its first sentence is enough.
+    # The log's escapes become line breaks; then the first line that is not just a code or an
+    # address is the reason, and its first sentence is enough.
     plain = re.sub(r"\\[rnt]|[\x00-\x1f\x7f]", "\n", said).replace('\\"', '"')
     code = _CODE.search(plain)
     lines = [line.strip() for line in plain.split("\n")]
@@ -350,7 +350,7 @@ def _config_text() -> str:
             data = file.read(CONFIG_BYTES)
     except Exception:  # neither the file nor the library that finds it is ours
         return ""
-    # PowerShell writes UTF-16; without a byte order mark, a zero byte among the first two shows it.
+    # PowerShell writes UTF-16; without a byte order mark, a zero in the first two bytes reveals it.
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
     if b"\0" in data[:2]:

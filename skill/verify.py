@@ -149,12 +149,12 @@ class Verifier:
         A key is fetched again after a day. If that fails, the old one is used until its
         certificate expires.
         """
-        # The lock is held except during wait_for, so that what is looked up stays true meanwhile.
+        # The lock is held except during wait_for, so that what was looked up stays true.
         deadline = time.monotonic() + FETCH_SECONDS
         with self._changed:
             if self._known(url) is None:
                 self._await_turn(url)
-            # Asked again, since another request may have fetched it during the wait.
+            # Look again, since another request may have fetched it during the wait.
             if (leaf := self._known(url)) is not None:
                 return self._fresh(url, leaf).key
             fetch = self._fetch(url)
@@ -212,8 +212,8 @@ class Verifier:
     def _fetch(self, url: str) -> Fetch:
         """Join the running fetch of a chain, or start one in a new thread.
 
-        It needs a thread because only waiting for one can bound the whole of name lookup,
-        connection, handshake and headers; the timeout of `requests` bounds each part alone.
+        It needs a thread because only waiting for one can bound name lookup, connection, handshake
+        and headers together; the timeout of `requests` bounds each part separately.
         """
         fetch = self._under_way(url)
         if fetch is None:
@@ -253,13 +253,13 @@ class Verifier:
         public, expires = certificate.public_key(), certificate.not_valid_after_utc
         if not isinstance(public, rsa.RSAPublicKey):
             raise NotAlexa("the certificate has no RSA key")
-        # The expiry is kept beside the day: an old key is good for as long as its certificate.
+        # The expiry is kept as well: an old key remains good for as long as its certificate.
         return Leaf(public, min(self._now() + CACHED_FOR, expires), expires)
 
     def _verified_leaf(self, chain: bytes) -> x509.Certificate:
         try:
             leaf, *intermediates = x509.load_pem_x509_certificates(chain)
-            # A server's certificate: its chain, dates, purpose and name are checked as in TLS.
+            # This checks a server certificate's chain, dates, purpose and name, as in TLS.
             builder = verification.PolicyBuilder().store(self._roots).time(self._now())
             builder.build_server_verifier(x509.DNSName(ALEXA_HOST)).verify(leaf, intermediates)
             names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -278,12 +278,12 @@ class Verifier:
         if when is None or when.tzinfo is None:
             raise NotAlexa("the request has no timestamp with a time zone")
         tolerance = EVENT_TOLERANCE if request["type"].startswith("AlexaSkillEvent.") else TOLERANCE
-        # Both ways: a request from the future could be kept and replayed later.
+        # In both directions: a request from the future could be kept and replayed later.
         if abs(self._now() - when) > tolerance:
             raise NotAlexa(f"the timestamp is more than {tolerance.seconds} s off")
 
     def _check_skill(self, envelope: dict[str, Any]) -> None:
-        """Check the skill id in the session and the context, of which events lack the session."""
+        """Check the skill id in the session and in the context; events have no session."""
         if not self._skill_ids:
             return
         session, context = envelope.get("session"), envelope.get("context")
@@ -293,13 +293,13 @@ class Verifier:
             if owner is not None
         ]
         found = [(owner.get("application") or {}).get("applicationId") for owner in owners]
-        # All that name a skill must name ours; else a request could carry ours beside another.
+        # All must name a skill of ours; otherwise a request could carry our id beside another.
         if not found or any(application not in self._skill_ids for application in found):
             raise NotAlexa("the request is for another skill")
 
 
 def _may_sign(leaf: x509.Certificate) -> bool:
-    """Return whether a certificate allows signatures; one without a key usage does."""
+    """Return whether a certificate allows signatures; one that states no key usage does."""
     try:
         return leaf.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
     except x509.ExtensionNotFound:
@@ -336,7 +336,7 @@ def chain_url(url: str) -> str:
 def fetch_chain(url: str) -> bytes:
     """Return a certificate chain, fetched without redirects and bounded in time and size.
 
-    An unavailable chain is tried once more, since S3 now and then answers 503. Raises NotAlexa if
+    An unavailable chain is tried once more, since S3 occasionally answers 503. Raises NotAlexa if
     there is no chain, and Unavailable if there may be one a moment later.
     """
     deadline = time.monotonic() + FETCH_SECONDS
@@ -365,7 +365,7 @@ def _ask_for_chain(url: str, deadline: float) -> bytes:
                 raise Unavailable(f"the certificate URL answered {response.status_code}")
             if response.status_code != 200:
                 raise NotAlexa(f"the certificate URL answered {response.status_code}")
-            # read1 returns what has arrived, so that a server that drips is noticed in time.
+            # read1 returns what has arrived, so that a server that trickles is noticed in time.
             while part := response.raw.read1(FETCH_BYTES, decode_content=False):
                 chain += part
                 if len(chain) > FETCH_BYTES:

@@ -13,7 +13,7 @@ from skill.tunnel import NoTunnel
 from skill.verify import roots_file
 
 EVERY_SECONDS, ANSWER_SECONDS = 30.0, 8.0
-MISSES = 3  # an address counts as dead after this many missing answers in a row
+MISSES = 3  # an address counts as dead after this many missed answers in a row
 
 
 class Tunnel(Protocol):
@@ -63,8 +63,8 @@ def keep_open(
             if str(reason) != told:
                 told = str(reason)
                 tell(f"No tunnel: {told}")
-            # A later failure may be an outage, and an Echo in use deserves the patience; a first
-            # one is more likely a mistake in the settings, which waiting does not correct.
+            # A later failure may be an outage, and an Echo in use deserves patience; a first one is
+            # more likely a mistake in the settings, which waiting does not fix.
             if not address:
                 return
             stopped.wait(every)
@@ -85,7 +85,7 @@ def _until_it_dies(
     tunnel: Tunnel, does_answer: Callable[[str], bool], *, stopped: threading.Event, every: float
 ) -> str:
     """Watch a tunnel and return why it died, or "" if stopped."""
-    # One missing answer may be a lost packet or a busy server.
+    # One missed answer may be a lost packet or a busy server.
     missed = 0
     while not stopped.wait(every):
         if not tunnel.is_alive():

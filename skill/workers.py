@@ -1,4 +1,4 @@
-"""How many processes serve the application, as far as can be known in one of them."""
+"""How many processes serve the application, as far as one of them can tell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-_GUNICORN = ("gunicorn", "gunicorn/__main__.py")  # what a command line of gunicorn's ends with
+_GUNICORN = ("gunicorn", "gunicorn/__main__.py")  # endings of its program's path
 
 
 def count() -> int:

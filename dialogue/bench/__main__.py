@@ -9,9 +9,9 @@ Everything is timed in interleaved rounds, so trust ratios within one run. The l
     auto            the precision that --precision auto would choose for the checkpoint right now
     peak_memory_mb  for each precision, of a process that loads the checkpoint's agent and answers
 
---grid SECONDS prints the figures of grid.py in their place, for GPUs above all.
+--grid SECONDS prints the figures of grid.py instead, mainly for GPUs.
 
-Pin it to one core to compare runs: taskset -c 0 env OMP_NUM_THREADS=1 python -m dialogue.bench
+To compare runs, pin it to one core: taskset -c 0 env OMP_NUM_THREADS=1 python -m dialogue.bench
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def time_rows(
 
 
 def show_grid(found: dict[str, Any], console: Console) -> None:
-    """Print the figures of grid.py as tables, a column for each batch."""
+    """Print the figures of grid.py as tables, with a column for each batch."""
     table = Table("model", "precision", "beam", *(f"ms at {batch}" for batch in grid.BATCHES))
     cells = {(r["model"], r["precision"], r["beam"], r["batch"]): r for r in found["rows"]}
     for kind in dict.fromkeys(key[:3] for key in cells):

@@ -45,11 +45,11 @@ def fidelity(
     """Compare precisions with fp32, on the tokens of the true replies and on the agent's replies.
 
     kl: the Kullback-Leibler divergence KL(fp32 || precision) in nats, averaged over tokens. top_1:
-    the fraction of tokens at which both find the same one likeliest. changed: the fraction of
-    replies that differ in any word.
+    the fraction of tokens at which both find the same token likeliest. changed: the fraction of
+    replies that differ.
     """
     before, utterances = _heard(agents["fp32"], exchanges)
-    # One (tokens, V) table of log probabilities per precision.
+    # One (tokens, V) table of log-probabilities per precision.
     tables = {name: _log_probs(agent, before, exchanges) for name, agent in agents.items()}
     replies = {
         name: [reply.text for reply in agent.answer(before, utterances)]
@@ -85,10 +85,10 @@ def _heard(
 def _log_probs(
     agent: DialogueAgent, before: Sequence[Conversation], exchanges: Sequence[Sequence[str]]
 ) -> torch.Tensor:
-    """Return the decoder's log probabilities at each token of the true replies: (tokens, V).
+    """Return the decoder's log-probabilities at each token of the true replies: (tokens, V).
 
-    All replies are read in step; a reply that has ended repeats its last token, and its rows are
-    left out.
+    All replies are read in lockstep; a reply that has ended repeats its last token, and its rows
+    are left out.
     """
     heard = agent.hear(before, [Turn("user", turns[-2]) for turns in exchanges])
     state = agent.prepared.start(

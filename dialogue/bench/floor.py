@@ -8,7 +8,7 @@ bound   the same four in the cheapest form that this project knows: weights in a
         these operations can be below the bound.
 
 Neither includes an embedding lookup, bookkeeping, or an encoder. Every operation is timed alone and
-repeatedly, so that its weights are in the cache as far as possible.
+repeatedly, so that its weights are cached as far as possible.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Time a grid of batches, beams and precisions within so many seconds: what a GPU does at once.
+"""Time a grid of batches, beams and precisions within a time limit: what a GPU does at once.
 
-rows         model "reference": a reply of 20 tokens, beside its bare operations (floor_ms; see
-             floor.py); "checkpoint": a search at its settings but for the beam; "agent": an answer,
-             from hearing to saying, with the milliseconds of each stage
-pays_until   for each model, precision and beam: the batch from which more at once adds less than a
-             twentieth to the replies per second
-load         so many talkers, each of whom speaks again at once when answered: replies per second,
+rows         model "reference": a reply of 20 tokens, next to its bare operations (floor_ms; see
+             floor.py); "checkpoint": a search at its settings except for the beam; "agent": an
+             answer, from hearing to saying, with the milliseconds of each stage
+pays_until   for each model, precision and beam: the batch beyond which a larger one adds less than
+             about a twentieth to the replies per second
+load         a number of talkers, each of whom speaks again as soon as answered: replies per second,
              milliseconds until the answer, and the most replies per second at a 99th percentile of
              at most 500 ms
-left_out     cells that the seconds did not suffice for
+left_out     cells for which there was no time left
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from dialogue.store import ConversationStore
 BATCHES = (1, 4, 16, 64, 256, 1024)
 BEAMS = (1, 5, 20)
 TALKERS = (1, 16, 64, 256, 1024)
-LATEST = 500.0  # milliseconds that a 99th percentile may take
-MOST_SECONDS = 1.0  # of one cell
-SHARES = {"rows": 0.65, "agent": 0.15, "load": 0.2}  # of the seconds
+LATEST = 500.0  # milliseconds that the 99th percentile may take
+MOST_SECONDS = 1.0  # for one cell
+SHARES = {"rows": 0.65, "agent": 0.15, "load": 0.2}  # of the time limit
 ENOUGH = 0.95  # of the most replies per second
 
 Figures = dict[str, Any]
@@ -45,7 +45,7 @@ Figures = dict[str, Any]
 
 @dataclass
 class Clock:
-    """What is left of some seconds."""
+    """A countdown of the seconds left, which predicts whether a measurement still fits."""
 
     end: float
     left_out: int = 0
@@ -58,11 +58,11 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Return the seconds that are left, below 0 once they are over."""
+        """Return the seconds left, negative once time is up."""
         return self.end - time.perf_counter()
 
     def may_begin(self, kind: Hashable, size: int) -> bool:
-        """Return whether the seconds suffice, by what a smaller one of the kind took."""
+        """Return whether there is time, judged by what a smaller one of the kind took."""
         last, seconds = self.spent.get(kind, (size, 0.0))
         begins = self.left > seconds * size / last
         self.left_out += not begins
@@ -70,7 +70,7 @@ class Clock:
 
     @contextmanager
     def timing(self, kind: Hashable, size: int) -> Iterator[None]:
-        """Note the seconds that one of a kind takes."""
+        """Record the seconds that one of a kind takes."""
         begun = time.perf_counter()
         yield
         self.spent[kind] = size, time.perf_counter() - begun
@@ -85,7 +85,7 @@ def measure(
     seconds: float,
     device: torch.device,
 ) -> Figures:
-    """Return the figures named above. agents: of the checkpoint, by precision."""
+    """Return the figures described above. agents: of the checkpoint, by precision."""
     clocks = {"rows": Clock.of(seconds * SHARES["rows"])}
     rows = list(_searches(agents, precisions, exchanges, clocks["rows"], device))
     clocks["agent"] = Clock.of(seconds * SHARES["agent"])
@@ -135,7 +135,7 @@ def _searches(
     clock: Clock,
     device: torch.device,
 ) -> Iterator[Figures]:
-    """Yield the rows of searches, small batches first, as far as the seconds seem to go."""
+    """Yield the rows of searches, small batches first, as far as time seems to allow."""
     reference = replies.reference_model(device)
     prepared = {name: reference.prepare(name) for name in precisions}
     kinds = [("reference", name) for name in precisions] + [("checkpoint", name) for name in agents]
@@ -169,7 +169,7 @@ def _searches(
 
 
 def _median(call: Call, seconds: float, device: torch.device) -> float:
-    """Return the median seconds of a call, made at least twice, the first time in vain."""
+    """Return the median seconds of a call, made at least twice, the first time as a warm-up."""
     seconds_of(call, 1, time.perf_counter, device)
     clock = Clock.of(seconds)
     found: list[float] = []
@@ -210,7 +210,7 @@ def _heard(
 def _before(
     agent: DialogueAgent, exchanges: Sequence[Sequence[str]], batch: int
 ) -> tuple[list[Conversation], list[Turn]]:
-    """Return conversations of two turns, and what is said to them next."""
+    """Return conversations of two turns, and the utterances that follow."""
     wanted = list(islice(cycle([turns for turns in exchanges if len(turns) >= 4]), batch))
     conversations = [Conversation()] * batch
     for place in (-4, -3):
@@ -222,7 +222,7 @@ def _before(
 def _answers(
     agent: DialogueAgent, precision: str, exchanges: Sequence[Sequence[str]], clock: Clock
 ) -> Iterator[Figures]:
-    """Yield the rows of whole answers, as far as the seconds go."""
+    """Yield the rows of whole answers, as far as time allows."""
     for batch in BATCHES:
         if not clock.may_begin(precision, batch):
             continue
@@ -241,7 +241,7 @@ def _answers(
 def _loads(
     agents: dict[str, DialogueAgent], exchanges: Sequence[Sequence[str]], clock: Clock
 ) -> Iterator[Figures]:
-    """Yield what so many talkers find, in the last of the precisions."""
+    """Yield the load figures for each number of talkers, in the last of the precisions."""
     utterances = [turns[0] for turns in exchanges]
     precision = list(agents)[-1]
     share = clock.left / len(TALKERS)
@@ -249,7 +249,7 @@ def _loads(
         if clock.may_begin("load", talkers):
             begun = time.perf_counter()
             found = _load(agents[precision], utterances, talkers, share)
-            # What it took beyond its share was the last batch, which grows with the talkers.
+            # The time beyond its share went to the last batch, which grows with the talkers.
             clock.spent["load"] = talkers, max(0.0, time.perf_counter() - begun - share)
             yield {"precision": precision, "talkers": talkers, **found}
 

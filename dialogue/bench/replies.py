@@ -76,7 +76,7 @@ def reference_model(device: torch.device) -> HRED:
 
 
 def reference_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Call]:
-    """Return beams by precision and size, without and with all blocking; and 32 separate calls."""
+    """Return beams by precision and size, without and with all blocking, plus 32 separate calls."""
     beams = [
         Row("greedy" if size[1] == 1 else "beam", "reference", p, *size)
         for size in SIZES
@@ -105,7 +105,7 @@ def method_rows(prepared: PreparedModels, device: torch.device) -> dict[Row, Cal
 
 
 def reference_reply(row: Row, prepared: PreparedModels, device: torch.device) -> Call:
-    """Return a call that searches for the replies of a row of the reference model."""
+    """Return a call that searches for the replies of one of the reference model's rows."""
     generator = torch.Generator().manual_seed(0)
     histories = torch.randn(row.batch, REFERENCE.context, generator=generator).to(device)
 
@@ -154,8 +154,8 @@ def checkpoint_rows(
 ) -> dict[Row, tuple[Call, Call]]:
     """Return a checkpoint's rows, with the calls of search and encoding for each.
 
-    They are at the default settings, and after 2, 20 and 200 turns. agents: at the default
-    settings, by precision. forced: an agent that always says the same number of tokens.
+    The rows are at the default settings, and forced after 2, 20 and 200 turns. agents: at the
+    default settings, by precision. forced: an agent that always says the same number of tokens.
     """
     found: dict[Row, tuple[Call, Call]] = {}
     for precision, agent in agents.items():

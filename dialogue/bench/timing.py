@@ -19,9 +19,9 @@ def time_in_turns(
 ) -> dict[Key, list[float]]:
     """Return the milliseconds of each call, round by round.
 
-    A round times every call once; each call is warmed up twice before the first round. If a single
-    thread computes, its own CPU time is measured, so that other processes on a shared core do not
-    count.
+    A round times every call once; each call is run twice as a warm-up before the first round. If a
+    single thread computes, its own CPU time is measured, so that other processes on a shared core
+    do not count.
     """
     clock = (
         time.thread_time

@@ -1,7 +1,7 @@
 """One step of a beam: which of all (hypothesis, token) pairs go on. Functions over tables (R, V).
 
-Each returns 2K candidates per conversation. K of them go on whatever ends, since each hypothesis
-has only one </s>.
+Each returns 2K candidates per conversation. At least K of them can go on, since each hypothesis has
+only one </s>.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from dialogue.decoding.paths import IMPOSSIBLE, without_nan_
 
-SIZES = range(32, 7, -1)  # tokens of a block
+SIZES = range(32, 7, -1)  # possible block sizes, in tokens
 
 
 class Candidates(NamedTuple):
     """Pairs of a hypothesis and its next token, best first. All (N, C)."""
 
-    priorities: Tensor  # what they are compared by
-    scores: Tensor  # what the hypothesis would have summed up
+    priorities: Tensor  # what they are ranked by
+    scores: Tensor  # what the hypothesis would sum up to
     flat: Tensor  # hypothesis * V + token
 
 
@@ -29,12 +29,12 @@ class Blocks(NamedTuple):
     """How the rows of K hypotheses are cut into S blocks each, of B tokens: s, s + S, s + 2S ..."""
 
     members: Tensor  # (K * S, B): indices into K * V
-    rows: Tensor  # (K * S,): whose row a block is of
+    rows: Tensor  # (K * S,): the row that a block belongs to
 
 
 @lru_cache(maxsize=16)
 def blocks_of(k: int, vocabulary: int, device: torch.device) -> Blocks | None:
-    """Cut K rows of V tokens into blocks; None where V cannot be cut evenly."""
+    """Cut K rows of V tokens into blocks; return None if V cannot be cut evenly."""
     size = next(
         (size for size in SIZES if vocabulary % size == 0 and vocabulary >= size * size), None
     )
@@ -65,8 +65,8 @@ def best(table: Tensor, totals: Tensor) -> Candidates:
         )
         return Candidates(scores, scores, flat)
     # A candidate among the 2K best is no higher than the maximum of its block, and each block with
-    # a higher maximum holds a better candidate: there are at most 2K - 1 of those. So its block is
-    # among the 2K chosen.
+    # a higher maximum contains a better candidate: there are at most 2K - 1 of those. So its block
+    # is among the 2K chosen.
     size = blocks.members.shape[1]
     maxima = table.view(n * k, size, -1).amax(1).add_(totals.view(-1, 1))  # (R, S)
     chosen = without_nan_(maxima).view(n, -1).topk(count).indices  # (N, 2K)
@@ -100,7 +100,7 @@ def grouped(
 ) -> Candidates:
     """Take the 2K best of each group, penalising tokens that earlier groups take.
 
-    A token costs `penalty` for every hypothesis of an earlier group that goes on with it: Hamming
+    A token costs `penalty` for every hypothesis of an earlier group that continues with it: Hamming
     diversity (Vijayakumar et al. 2018), one group after the other, as in the paper. K is the size
     of a group; table (R, V), totals (N * groups, K). The penalty is not added to the totals.
     """
@@ -114,7 +114,7 @@ def grouped(
         priorities = (scores - said[:, None]).view(len(table), -1)
         priorities, flat = priorities.topk(min(2 * k, k * vocabulary), dim=1)
         tokens = flat % vocabulary
-        # As the search will choose: the K best that do not end. A group that is done says nothing.
+        # As the search will choose: the K best that do not end. A finished group takes no tokens.
         going_on = (tokens != eos_id) & ((tokens != eos_id).cumsum(1) <= k)
         going_on &= priorities > IMPOSSIBLE
         said.scatter_add_(1, tokens, going_on * penalty)

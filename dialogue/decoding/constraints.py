@@ -1,12 +1,12 @@
-"""What a row may say next.
+"""Constrain what each row may say next.
 
 A constraint is a function (log_probs (R, V), what the rows have said) -> log_probs (R, V). It
-depends on nothing else, and on no other row. The table is the search's own, new at every step: a
-constraint may write into it, and returns it.
+depends on nothing else, and each row is independent of the others. The table is the search's own,
+new at every step: a constraint may write into it, and returns it.
 
-The rules of a search stand in one list, `rules_of`: what each blocks, whether it gives way, and in
-which order. `apply` derives the two ways of applying them from that list. `compose` adds what is no
-rule: a penalty on repetition before them, and duties, which override them.
+`rules_of` lists the rules of a search in order: what each blocks, and whether it gives way. `apply`
+derives the two ways of applying them from that list. `compose` adds what is not a rule: a penalty
+on repetition before the rules, and duties, which override them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EVERYTHING = slice(None)
 
 @dataclass(frozen=True)
 class Limits:
-    """What replies may and must contain, as token ids.
+    """What replies must and must not contain, as token ids.
 
     user, replies and prefixes have an entry for each conversation, or are empty.
     """
@@ -39,19 +39,19 @@ class Limits:
     stop_words: Phrases = ()
     user: Sequence[Phrases] = ()  # whose n-grams block_user_ngrams blocks
     replies: Sequence[Phrases] = ()  # whose n-grams block_reply_ngrams blocks
-    prefixes: Phrases = ()  # what each reply begins with, whatever is blocked
-    more: Sequence[Constraint] = ()  # constraints of your own; they never give way
+    prefixes: Phrases = ()  # what each reply begins with, even if it is blocked
+    more: Sequence[Constraint] = ()  # custom constraints; they never give way
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Something that a reply must not say, and whether that gives way.
+    """Something that a reply must not say, and whether the rule gives way.
 
     blocks: a constraint, or phrases whose last token is blocked after the others.
-    gives_way: whether a row may break the rule rather than end for want of a token.
-    most: how many tokens a constraint can block in a row at once.
-    reads_reply: whether a constraint looks at what the reply holds already. One that does not may
-    say so, which saves keeping that where nothing else needs it.
+    gives_way: whether a row may break the rule if it would have no token left otherwise.
+    most: the maximum number of tokens that a constraint can block in a row at once.
+    reads_reply: whether a constraint looks at the reply so far. If none does, and nothing else
+    needs the reply, it is not tracked.
     """
 
     name: str
@@ -77,8 +77,8 @@ def rules_of(
 ) -> list[Rule]:
     """Return the rules of a search, hardest first.
 
-    Where a row would be left without a token, the last rule gives way first, and the row ends where
-    only those are left that never do. reply: where the reply itself is written.
+    If a row would be left without a token, the last rule gives way first; if only rules remain that
+    never give way, the row ends. reply: the source that the reply itself is written into.
     """
     nothing: list[Phrases] = [()] * conversations
     forbidden, ending = (forbid(ids, device=device) for ids in (limits.forbidden, [eos_id]))
@@ -120,7 +120,7 @@ def until(length: int, constraint: Constraint) -> Constraint:
 
 
 def block(columns: slice = EVERYTHING) -> Constraint:
-    """Return a constraint that blocks tokens that would complete a phrase in these columns."""
+    """Return a constraint that blocks tokens which would complete a phrase in these columns."""
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
         tokens, matching, needed = ngram_state.tokens, ngram_state.matching, ngram_state.needed
@@ -132,15 +132,15 @@ def block(columns: slice = EVERYTHING) -> Constraint:
 
 
 def never_twice(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
-    """Block the tokens that the reply holds already: n-grams of one token.
+    """Block the tokens that the reply already contains: n-grams of one token.
 
-    The columns cannot tell: those that the reply has not reached yet hold a token, too.
+    The columns cannot do this: those that the reply has not reached yet hold a token, too.
     """
     return log_probs.scatter_(1, ngram_state.written, IMPOSSIBLE)
 
 
 def penalise_repeats(penalty: float) -> Constraint:
-    """Return a constraint that takes `penalty` off every token the reply holds already, once."""
+    """Return a constraint that subtracts `penalty` once from every token already in the reply."""
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
         return log_probs.scatter_(
@@ -153,7 +153,7 @@ def penalise_repeats(penalty: float) -> Constraint:
 def oblige(constraint: Constraint, *, stops: slice, eos_id: int) -> Constraint:
     """Return a constraint with duties: a row says its prefix first, and </s> after a stop word.
 
-    A row with a duty does it whatever the constraint blocks; the others are the constraint's.
+    A row with a duty fulfils it whatever the constraint blocks; other rows obey the constraint.
     stops: the columns that show that a stop word has been said.
     """
 
@@ -178,7 +178,7 @@ def oblige(constraint: Constraint, *, stops: slice, eos_id: int) -> Constraint:
 
 
 def in_turn(constraints: Sequence[Constraint]) -> Constraint:
-    """Return a constraint that applies all of these, one after the other."""
+    """Return a constraint that applies all of these in order."""
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
         for constraint in constraints:
@@ -191,8 +191,8 @@ def in_turn(constraints: Sequence[Constraint]) -> Constraint:
 def giving_way(hard: Constraint, soft: Sequence[Constraint], *, eos_id: int) -> Constraint:
     """Return a constraint that leaves no row without a token.
 
-    `soft` ones come hardest first. One that would leave a row nothing to say is skipped in that row
-    at that step; so the last gives way first. Where `hard` leaves nothing, the row ends.
+    The `soft` ones come hardest first. One that would leave a row nothing to say is skipped for
+    that row at that step, so the last gives way first. If `hard` leaves nothing, the row ends.
     """
 
     def constrain(log_probs: Tensor, ngram_state: NgramState) -> Tensor:
@@ -208,11 +208,11 @@ def giving_way(hard: Constraint, soft: Sequence[Constraint], *, eos_id: int) -> 
 
 
 def apply(rules: Sequence[Rule], columns: dict[Source, slice], *, eos_id: int) -> Constraint:
-    """Return the constraint of a list of rules, whose sources lie in neighbouring columns.
+    """Return the constraint of a list of rules, whose sources lie in adjacent columns.
 
-    The careful way applies them one by one and looks for rows without a token after each. The fast
-    way is for a vocabulary larger than all that the rules can block: no row can run out of tokens
-    there, so their order does not matter, and all phrases are blocked at once.
+    The careful way applies the rules one by one and looks for rows without a token after each. The
+    fast way is for a vocabulary larger than all that the rules can block: no row can run out of
+    tokens, so the order does not matter, and all phrases are blocked at once.
     """
 
     def alone(rule: Rule) -> Constraint:
@@ -246,11 +246,11 @@ def compose(
     eos_id: int,
     device: torch.device | None,
 ) -> tuple[Constraint, NgramState]:
-    """Return what a search applies at every step, and the state of its rows before the first.
+    """Return the constraint of a search, and the state of its rows before the first step.
 
     N conversations have `repeat` rows each. Duties override the rules, and the penalty on
-    repetition comes before them. Raises ValueError where a prefix is too long, or where not every
-    conversation is spoken of.
+    repetition comes before them. Raises ValueError if a prefix is too long, or if `limits` does not
+    cover every conversation.
     """
     _check(config, limits, conversations)
     stop = Source([limits.stop_words] * conversations, closed=True)
@@ -266,7 +266,7 @@ def compose(
     sources = [source for source in (stop, *of_rules) if source.counts]
     reads_reply = config.repetition_penalty or any(rule.reads_reply for rule in rules)
     if reply not in sources and (sources or reads_reply):
-        sources.append(reply)  # nothing in it is blocked, but what was said is read or compared
+        sources.append(reply)  # it blocks nothing, but the reply so far is read or compared
     ngram_state, columns = lay_out(
         sources, reply, limits.prefixes,
         conversations=conversations, repeat=repeat, padding=eos_id, device=device,

@@ -1,10 +1,10 @@
-"""What each row has said, and how far into the phrases that matter it has got.
+"""What each row has said, and how much of each relevant phrase it has just matched.
 
-The phrases of a row lie side by side in one line of columns, a column of padding before each: stop
-words, blocked phrases, the reply itself, the bot's earlier replies, the user's utterance. Each
-column counts how many tokens would match if its own token were said next: that token, and the last
-tokens said as far as they stand right before it. With the user's "b c d" (bigrams count, n = 2)
-and a reply that so far is "a b" (trigrams count, n = 3):
+The phrases of a row lie side by side in one line of columns, with a column of padding before each:
+stop words, blocked phrases, the reply itself, the bot's earlier replies, the user's utterance. Each
+column counts how many tokens would match if its own token were said next: that token, and as many
+of the last tokens said as stand right before it. With the user's "b c d" (bigrams count, n = 2) and
+a reply that is "a b" so far (trigrams count, n = 3):
 
                 this reply, up to five   the user's
     tokens      .   a   b   .   .   .    .   b   c   d
@@ -12,11 +12,11 @@ and a reply that so far is "a b" (trigrams count, n = 3):
     needed      -   3   3   3   3   3    -   2   2   2
 
 The reply ends in "b", which stands before "c": saying "c" would match the two tokens "b c", and two
-are needed, so "c" is blocked. Saying any other token is free. Had the reply gone on to "a b e a b",
-"e" would count three, and be blocked as well.
+are needed, so "c" is blocked. Any other token is allowed. If the reply had gone on to "a b e a b",
+"e" would match three tokens and be blocked as well.
 
-One more token said updates all columns at once, whatever they come from and whatever their n: where
-that token stands just before a column, the column matches one more than its left neighbour did;
+Saying a token updates all columns at once, wherever they come from and whatever their n: where that
+token stands just before a column, the column matches one more than its left neighbour did;
 everywhere else only its own token matches.
 """
 
@@ -36,12 +36,12 @@ Phrases = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class NgramState:
-    """The columns of R rows: tokens, matching and needed, (R, W); W is 0 where nobody asks.
+    """The columns of R rows: tokens, matching and needed, (R, W); W is 0 if there are no phrases.
 
-    matching: how many tokens would match. needed: how many must, for the token to be blocked (or
-    the phrase to be complete). The reply begins at column `begin`; columns it has not reached yet
-    match only themselves. prefix (R, P): what a reply begins with, -1 where it is free. length:
-    tokens of the reply so far.
+    matching: how many tokens would match. needed: how many must match for the token to be blocked
+    (or the phrase to be complete). The reply begins at column `begin`; columns it has not reached
+    yet match only their own token. prefix (R, P): what a reply must begin with, -1 where it is
+    free. length: tokens of the reply so far.
     """
 
     tokens: Tensor
@@ -57,7 +57,7 @@ class NgramState:
         return self.tokens[:, self.begin : self.begin + self.length]
 
     def select(self, rows: Tensor) -> NgramState:
-        """Take rows (M,) of whichever conversations."""
+        """Take rows (M,) of any conversations."""
         tokens, matching, needed, prefix = (
             tensor[rows] for tensor in (self.tokens, self.matching, self.needed, self.prefix)
         )
@@ -66,13 +66,13 @@ class NgramState:
     def after(self, last: Tensor, rows: Tensor | None) -> NgramState:
         """Return the state with one more token said in each row, last (R,).
 
-        rows (R,): the row that each goes on from, of the same conversation; None: itself.
+        rows (R,): the row of the same conversation that each continues; None means itself.
         """
         tokens, matching = self.tokens, self.matching
         if tokens.shape[1]:
             tokens = tokens.clone() if rows is None else tokens.index_select(0, rows)
             matching = matching.clone() if rows is None else matching.index_select(0, rows)
-            # The token just said stands before a column: one more matches there than matched here.
+            # Where the token just said stands before a column, that column matches one more.
             going_on = matching[:, :-1] * (tokens[:, :-1] == last[:, None])
             torch.add(going_on, 1, out=matching[:, 1:])
             tokens.select(1, self.begin + self.length).copy_(last)
@@ -84,8 +84,8 @@ class Source:
     """Phrases of each conversation, and which of their tokens count."""
 
     phrases: Sequence[Phrases]  # of each conversation
-    ngrams: int | None = None  # every n-gram of a phrase counts; None: only the whole phrase does
-    closed: bool = False  # what counts is the column after the phrase: all of it has been said
+    ngrams: int | None = None  # n, if every n-gram of a phrase counts; None: only the whole phrase
+    closed: bool = False  # the column after the phrase counts, once all of the phrase has been said
 
     @property
     def counts(self) -> bool:
@@ -106,7 +106,7 @@ def lay_out(
     """Lay out the columns of N conversations before anything is said, `repeat` rows each.
 
     Return them with the columns of each source. reply: the source whose columns the reply will be
-    written into. padding: a token that no row which goes on has said last, </s>.
+    written into. padding: a token that no unfinished row has said last, </s>.
     """
     tokens: list[list[int]] = [[] for _ in range(conversations)]
     needed: list[list[int]] = [[] for _ in range(conversations)]
@@ -137,7 +137,7 @@ def lay_out(
 
 
 def _needed(source: Source, length: int) -> list[int]:
-    """Return how many must match at each token of a phrase, and at the column that closes it."""
+    """Return how many must match at each token of a phrase, and at its closing column, if any."""
     if source.closed:
         return [NEVER] * length + [length + 1]
     if source.ngrams is None:

@@ -1,11 +1,11 @@
-"""What every step of a search chose, and how the replies are read back from it at the end.
+"""What every step of a search chose, and how the replies are read back at the end.
 
 Nothing is copied while the search runs. A step keeps K numbers, parent * V + token, and a reply is
 read from its end to its beginning, from parent to parent. With K = 2 hypotheses and V = 10:
 
     step             0         1         2
-    hypothesis 0     3        13        14      13 goes on from hypothesis 1 with token 3
-    hypothesis 1     7         5         3       5 goes on from hypothesis 0 with token 5
+    hypothesis 0     3        13        14      13 continues hypothesis 1 with token 3
+    hypothesis 1     7         5         3       5 continues hypothesis 0 with token 5
 
 Hypothesis 0 ends in token 4 of parent 1, which has token 5 of parent 0, which has token 3: the
 reply is 3 5 4. Hypothesis 1 is 7 3 3.
@@ -28,15 +28,15 @@ IMPOSSIBLE = float("-inf")
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A reply: its tokens without </s>, their log-probability with </s>, and what it is ordered by.
+    """A reply: its tokens without </s>, their log-probability with </s>, and its search score.
 
     token_log_probs: of every token, </s> last; they add up to log_prob. A search that runs out of
-    time returns unfinished hypotheses: </s> is neither reached nor counted.
+    time returns unfinished hypotheses, in which </s> is neither reached nor counted.
     """
 
     token_ids: tuple[int, ...]
-    log_prob: float  # the model's own, whatever temperature and penalties made of it
-    score: float  # what the search summed up, over the length penalty
+    log_prob: float  # the model's own, without temperature and penalties
+    score: float  # the search's sum, divided by the length penalty
     token_log_probs: tuple[float, ...] = ()
     finished: bool = True
 
@@ -44,12 +44,12 @@ class Hypothesis:
 class Taken(NamedTuple):
     """What one step took, for N beams of K hypotheses.
 
-    That is candidates (N, C), best first, and the hypotheses (N, K) that go on. A candidate is
+    These are candidates (N, C), best first, and the hypotheses (N, K) that go on. A candidate is
     parent * V + token, where parent is a hypothesis of the previous step, 0 to K - 1.
     """
 
     candidates: Tensor
-    scores: Tensor  # what a candidate has summed up
+    scores: Tensor  # the search's sum for each candidate
     sums: Tensor  # the model's own log-probability of it
     kept: Tensor  # the candidates that go on
     kept_sums: Tensor  # the model's own log-probability of those
@@ -61,13 +61,13 @@ def penalty(length: int, alpha: float) -> float:
 
 
 def without_nan_(scores: Tensor) -> Tensor:
-    """Make NaN and infinities impossible, in place: NaN would compare as the highest."""
+    """Replace NaN and infinities by IMPOSSIBLE, in place: NaN would compare as the highest."""
     return scores.nan_to_num_(nan=IMPOSSIBLE, posinf=IMPOSSIBLE, neginf=IMPOSSIBLE)
 
 
 @dataclass(frozen=True)
 class Paths:
-    """The steps of a search over N beams of K hypotheses, one entry a step."""
+    """The steps of a search over N beams of K hypotheses, one entry per step."""
 
     keep: int  # K
     eos_id: int
@@ -81,9 +81,9 @@ class Paths:
         )
 
     def ended(self, vocabulary: int) -> Tensor:
-        """Return the scores of the hypotheses that ended over the length penalty: (N, T, K).
+        """Return the scores, divided by the length penalty, of the finished hypotheses: (N, T, K).
 
-        Minus infinity stands where none ended. Only the K best candidates of a step count.
+        Entries that did not end are minus infinity. Only the K best candidates of a step count.
         """
         scores = torch.stack([step.scores[:, : self.keep] for step in self.steps], dim=1)
         tokens = (
@@ -97,12 +97,12 @@ class Paths:
     def worst_kept(self, vocabulary: int) -> Tensor:
         """Return the score of the K-th best finished hypothesis of each beam: (N,).
 
-        It is minus infinity for a beam with fewer.
+        It is minus infinity for a beam with fewer than K.
         """
         return self.ended(vocabulary).flatten(1).topk(self.keep, dim=1).values[:, -1]
 
     def read(self, vocabulary: int) -> list[list[Hypothesis]]:
-        """List the best K finished hypotheses of each beam, best first."""
+        """List the K best finished hypotheses of each beam, best first."""
         best, places = self.ended(vocabulary).flatten(1).topk(self.keep, dim=1)
         lengths, ranks = (places // self.keep).tolist(), (places % self.keep).tolist()
         trace = self._tracer(vocabulary)
@@ -126,7 +126,7 @@ class Paths:
         ]
 
     def read_unfinished(self, totals: Tensor, vocabulary: int) -> list[list[Hypothesis]]:
-        """List what each beam has so far, best first. totals: the sums of the search, (N, K)."""
+        """List each beam's hypotheses so far, best first. totals: the search's sums, (N, K)."""
         length, trace = len(self.steps), self._tracer(vocabulary)
         scores, rows = (totals / penalty(length, self.alpha)).sort(dim=1, descending=True)
         return [

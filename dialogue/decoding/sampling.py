@@ -1,6 +1,6 @@
-"""Drawing tokens: by inverse CDF, from random numbers that are drawn before the search begins.
+"""Draw tokens by inverse CDF, from random numbers that are drawn before the search begins.
 
-Each conversation has a seed of its own, so its reply does not depend on what else is in the batch.
+Each conversation has its own seed, so its reply does not depend on what else is in the batch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dialogue.device import sent
 
 Draw = Callable[[Tensor, Tensor, Paths], Tensor]
 BINS = 2048  # of a histogram over a span of log-probabilities
-SPAN = 32.0  # natural logarithms: tokens that are less likely than exp(-32) count as one
+SPAN = 32.0  # in nats: all tokens less likely than exp(-32) share the last bin
 
 
 def uniforms(seeds: Sequence[int], samples: int, steps: int) -> Tensor:
@@ -35,9 +35,9 @@ def uniforms(seeds: Sequence[int], samples: int, steps: int) -> Tensor:
 
 
 def drawing(config: DecodeConfig, sentence_ends: Sequence[int], *, device: torch.device) -> Draw:
-    """Return how a method draws tokens.
+    """Return the function with which a method draws tokens.
 
-    It is called with log_probs (R, V), uniform (R,) and the steps so far, and returns tokens (R,).
+    It takes log_probs (R, V), uniform (R,) and the steps so far, and returns tokens (R,).
     """
     if config.method in ("top-k", "delayed-beam"):
         return lambda log_probs, uniform, paths: draw_top_k(log_probs, uniform, config.top_k)
@@ -55,13 +55,13 @@ def drawing(config: DecodeConfig, sentence_ends: Sequence[int], *, device: torch
 
 
 def since_sentence_end(paths: Paths, shape: Sequence[int], ends: Tensor) -> Tensor:
-    """Count the tokens of the sentence that each row is at: (R,). shape: R, V."""
+    """Count the tokens of each row's current sentence: (R,). shape: R, V."""
     length, (rows, vocabulary) = len(paths.steps), shape
     if not length:
         return torch.zeros(rows, device=ends.device)
     said = torch.stack([step.kept.view(-1) for step in paths.steps]) % vocabulary  # (T, R)
     places = torch.arange(1, length + 1, device=ends.device)[:, None]
-    # a table, for torch.isin sorts where `ends` are many, and waits for the device to do so
+    # a table, because with many `ends` torch.isin sorts, and waits for the device
     is_end = torch.zeros(vocabulary, dtype=torch.long, device=ends.device).index_fill_(0, ends, 1)
     return length - (is_end[said] * places).amax(0)
 
@@ -108,8 +108,8 @@ def nucleus_threshold(log_probs: Tensor, probs: Tensor, top_p: Tensor | float) -
     """
     top, width = torch.zeros_like(log_probs[:, :1]), SPAN
     for _ in range(2):
-        # What is likelier than `top` counts in the first bin, and what is below the span in the
-        # last. NaN must not become an index.
+        # Tokens likelier than `top` count in the first bin, and those below the span in the last.
+        # NaN must not become an index.
         bins = ((top - log_probs) * (BINS / width)).clamp_(0, BINS).nan_to_num_(BINS).long()
         mass = probs.new_zeros(len(probs), BINS + 1).scatter_add_(1, bins, probs).cumsum(-1)
         width /= BINS

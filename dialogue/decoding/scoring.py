@@ -1,4 +1,4 @@
-"""The likelihood of replies that are known: a shared beginning is read once."""
+"""Compute the likelihood of given replies, reading shared prefixes only once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dialogue.device import sent
 from dialogue.models import DecoderState
 
 State = TypeVar("State", bound=DecoderState)
-OUTPUT_ROWS = 160  # that the output layer takes at once: 5 MB of log-probabilities of 8,000 tokens
+OUTPUT_ROWS = 160  # rows of the output layer at once: 5 MB of log-probabilities for 8,000 tokens
 
 
 @torch.no_grad()
@@ -33,15 +33,16 @@ def log_probs_of(
 
     read, log_probs: the halves of a step, see PreparedModel. state: a row for each history.
     owners (M,): the row that each reply follows. replies: their token ids, without </s>.
-    most: how many tokens of each are read; None: all.
-    The replies to a history make a tree. Each step reads one level of it, a row for each different
-    beginning. The output layer, the largest product, then takes many levels at once.
+    most: how many tokens of each to read; None means all.
+
+    The replies to a history form a tree of prefixes. Each step reads one level of it, with a row
+    for each distinct prefix. The output layer, the largest product, then takes many levels at once.
     """
     if not replies:
         return torch.zeros(0, device=device)
     levels = list(islice(_levels(owners, replies, bos_id=bos_id, eos_id=eos_id), most))
     totals = torch.zeros(len(replies), device=device)
-    # Sent at once: a copy a level would have the device wait for the next one.
+    # Sent all at once: with a copy per level, the device would wait for each of them.
     everything = [number for level in levels for part in level for number in part]
     sizes = [len(part) for level in levels for part in level]
     parts = iter(torch.split(sent(everything, device, dtype=torch.long), sizes))
@@ -61,8 +62,9 @@ def _add(
     levels: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]],
     totals: Tensor,
 ) -> None:
-    """Add to the totals (M,) what each reply's token has at some levels: (output, rows, said,
-    alive) of each, see Level.
+    """Add the log-probabilities of the replies' tokens at some levels to the totals, (M,).
+
+    levels: (output, rows, said, alive) of each, see Level.
     """
     outputs = [output for output, *_ in levels]
     sizes, tables = [len(output) for output in outputs], log_probs(torch.cat(outputs))
@@ -71,19 +73,19 @@ def _add(
 
 
 class Level(NamedTuple):
-    """One level of the tree: R nodes, and Q replies that go through one of them each."""
+    """One level of the tree: R nodes, and Q replies, each of which passes through one of them."""
 
-    before: Sequence[int]  # (R,): the row of the level before
-    read: Sequence[int]  # (R,): the token
+    before: Sequence[int]  # (R,): the parent's row in the previous level
+    read: Sequence[int]  # (R,): the token read
     rows: Sequence[int]  # (Q,): the node of each reply
-    said: Sequence[int]  # (Q,): the token that the reply says there
-    alive: Sequence[int]  # (Q,): the replies
+    said: Sequence[int]  # (Q,): the reply's next token
+    alive: Sequence[int]  # (Q,): the index of each reply
 
 
 def _levels(
     owners: Sequence[int], replies: Sequence[Sequence[int]], *, bos_id: int, eos_id: int
 ) -> Iterator[Level]:
-    """Yield the levels of the tree, as long as a reply goes on."""
+    """Yield the levels of the tree until all replies have ended."""
     going = [(owner, bos_id, reply) for reply, owner in enumerate(owners)]  # row, token, reply
     length = 0
     while going:

@@ -1,9 +1,9 @@
-"""The search for replies, batched over conversations, for any step function and every method.
+"""Search for replies, batched over conversations, with any step function and every method.
 
 A step is one call of the model for R = N * K rows, the constraints, and a choice: the best of all
-candidates (beam.py) or a draw for each row (sampling.py). Nothing in the loop waits for the device
-but the question, every few steps, which conversations are done; those leave the batch. The clock is
-looked at there, too. The phases are numbered in `search`.
+candidates (beam.py) or a draw for each row (sampling.py). The loop waits for the device only every
+few steps, to see which conversations are done; those leave the batch. The clock is checked then,
+too. The phases are numbered in `search`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 State = TypeVar("State", bound=DecoderState)
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
-LOOK_EVERY = 4  # steps between two questions whether all is done
-LEAVE_AT = 4  # rows leave once one conversation in so many is done: taking rows out costs, too
+LOOK_EVERY = 4  # steps between checks for what is done
+LEAVE_AT = 4  # rows leave once one conversation in so many is done: removing rows has a cost, too
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Plan:
 
     config: DecodeConfig
     eos_id: int
-    groups: int  # of a conversation; each is a beam of its own
+    groups: int  # per conversation; each is a separate beam
     constrain: Constraint
     draw: sampling.Draw
     sentence_ends: Sequence[int]
@@ -52,7 +52,7 @@ class _Live(Generic[State]):
 
     state: State
     last: Tensor  # (R,): the token that each row said last
-    totals: Tensor  # (N, K): what the search sums up
+    totals: Tensor  # (N, K): the search's sums
     sums: Tensor  # (N, K): the model's own log-probability, without temperature and penalties
     first_rows: Tensor  # (N, 1): the row at which each beam begins
     ngram_state: NgramState
@@ -78,7 +78,7 @@ class _Live(Generic[State]):
 
 
 def _spread(indices: Tensor, times: int) -> Tensor:
-    """Turn indices of things (M,) into those of their `times` parts: (M * times,)."""
+    """Turn indices (M,) of items into those of their `times` parts: (M * times,)."""
     return (indices[:, None] * times + torch.arange(times, device=indices.device)).view(-1)
 
 
@@ -100,17 +100,17 @@ def search(
 ) -> list[list[Hypothesis]]:
     """Return the K best replies of each conversation, best first.
 
-    step: a model's; the search may write into its log-probabilities (R, V). state: N rows, one for
-    each conversation. seeds: one for each, for methods that draw; the config's by default.
-    sentence_ends: tokens after which top_p of factual-nucleus begins anew and a reply may be cut.
-    deadline: the time of `clock` after which no step is begun, for all or for each of them; a
-    conversation without a finished reply then gets what there is, cut at the last sentence end
-    where it has one, and the others go on.
+    step: the model's; the search may write into its log-probabilities (R, V). state: N rows, one
+    for each conversation. seeds: one for each, for methods that draw; by default, the config's.
+    sentence_ends: tokens after which top_p of factual-nucleus is reset and a reply may be cut.
+    deadline: the time of `clock` after which no step is begun, one for all conversations or one for
+    each. A late conversation without a finished reply gets its unfinished ones, cut at their last
+    sentence ends if they have any; the other conversations go on.
 
-    Every finished hypothesis ends by </s>, the only token left at the maximum length, so its
+    Every finished hypothesis ends with </s>, the only token left at the maximum length, so its
     log_prob is what the model gives to its tokens. A token whose log-probability is NaN is never
-    said; a conversation without any other gets no hypothesis, and a line in the log. Raises
-    ValueError where that is so of every conversation, or where limits contradict the config.
+    said; a conversation without any other token gets no hypothesis, and an error is logged. Raises
+    ValueError if that is so for every conversation, or if limits contradict the config.
     """
     # 1. Lay out the rows: N conversations become beams of K hypotheses each.
     plan, live = _begin(
@@ -129,7 +129,7 @@ def search(
             break
         # 4. Go on from the parents with the tokens chosen.
         _go_on(live, parents, vocabulary)
-        # 5. Every few steps, see whether time is up or all is done; what is done may leave.
+        # 5. Every few steps, check whether time is up or all is done; what is done may leave.
         if length % LOOK_EVERY == LOOK_EVERY - 1:
             late = _late(live, deadline, clock)
             out_of_time = any(late)
@@ -166,7 +166,7 @@ def _begin(
         config, limits, conversations=conversations, repeat=groups * k, eos_id=eos_id, device=device
     )
     totals = torch.full((conversations * groups, k), 0.0 if drawn else IMPOSSIBLE, device=device)
-    totals[:, 0] = 0.0  # hypotheses of a beam are alike at first: only one of them is expanded
+    totals[:, 0] = 0.0  # a beam's hypotheses are identical at first: only one of them is expanded
     plan = _Plan(
         config,
         eos_id,
@@ -174,7 +174,7 @@ def _begin(
         constrain,
         sampling.drawing(config, sentence_ends, device=device),
         sentence_ends,
-        # Constraints from outside may know rows by their numbers, which change when others leave.
+        # Custom constraints may refer to rows by number, and numbers change when rows leave.
         may_leave=not limits.more,
     )
     live = _Live(
@@ -192,9 +192,9 @@ def _begin(
 
 
 def _choose(live: _Live[State], log_probs: Tensor, plan: _Plan) -> Tensor | None:
-    """Take the next step in live.paths, and return whose continuation each row becomes.
+    """Add the next step to live.paths, and return the parent that each row continues.
 
-    log_probs (R, V) -> parents (R,), or None where each row goes on from itself.
+    log_probs (R, V) -> parents (R,), or None if each row continues itself.
     """
     config, length, vocabulary = plan.config, len(live.paths.steps), log_probs.shape[1]
     table = _shaped(log_probs, config)
@@ -215,7 +215,7 @@ def _choose(live: _Live[State], log_probs: Tensor, plan: _Plan) -> Tensor | None
 
 
 def _go_on(live: _Live[State], parents: Tensor | None, vocabulary: int) -> None:
-    """Bring every row up to date with the step taken: its last token, and what it goes on from."""
+    """Update every row after a step: its last token, and the state that it continues."""
     live.last = (live.paths.steps[-1].kept % vocabulary).view(-1)
     live.ngram_state = live.ngram_state.after(live.last, parents)
     if parents is not None:
@@ -237,8 +237,8 @@ def _late(
 def _done(live: _Live[State], plan: _Plan, vocabulary: int) -> list[bool]:
     """Return for each conversation whether nothing better can be found any more.
 
-    A hypothesis can at best keep its total, over the highest length penalty there is; that must not
-    beat the K-th best finished one. Waits for the device.
+    At best, a hypothesis keeps its total, divided by the highest possible length penalty; that must
+    not beat the K-th best finished one. Waits for the device.
     """
     config = plan.config
     if len(live.paths.steps) <= config.min_length:
@@ -257,9 +257,9 @@ def _let_leave(
     *,
     out_of_time: bool,
 ) -> _Live[State]:
-    """Return the conversations that are not done, once enough are; the others go into `found`.
+    """Remove finished conversations, once there are enough; their replies go into `found`.
 
-    out_of_time: some are late; they leave at once, with their replies so far.
+    out_of_time: some conversations are late; they leave at once, with their replies so far.
     """
     enough = out_of_time or sum(done) * LEAVE_AT >= len(done)
     if not plan.may_leave or not enough:
@@ -272,7 +272,7 @@ def _let_leave(
 def _read(
     live: _Live[State], plan: _Plan, vocabulary: int, *, out_of_time: bool
 ) -> dict[int, list[Hypothesis]]:
-    """Return the replies of each conversation; out_of_time: those so far where none is finished."""
+    """Return the replies of each conversation; if out_of_time, unfinished ones if need be."""
     replies = _merge(live.paths.read(vocabulary), plan.groups)
     if out_of_time:
         unfinished = [
@@ -285,9 +285,9 @@ def _read(
 
 
 def _shaped(log_probs: Tensor, config: DecodeConfig) -> Tensor:
-    """Return the table that the search goes by.
+    """Return the table that the search uses.
 
-    That is log_probs (R, V) itself, or a new one where a temperature or a penalty will change it.
+    It is log_probs (R, V) itself, or a new tensor if a temperature or a penalty changes it.
     """
     if config.temperature not in (0, 1):
         return (log_probs / config.temperature).log_softmax(-1)
@@ -314,16 +314,16 @@ def _extend(
     vocabulary: int,
     eos_id: int,
 ) -> None:
-    """Let the K best candidates that do not end go on.
+    """Continue with the K best candidates that do not end.
 
-    raw (R, V): the model's own log-probabilities, where the search does not go by them.
+    raw (R, V): the model's own log-probabilities, if the search does not use them itself.
     """
     n, k = live.totals.shape
     priorities, scores, flat = candidates
     ends = flat % vocabulary == eos_id  # (N, 2K)
-    # Of 2K candidates K go on, whatever ends: each parent has only one </s>.
+    # At least K of 2K candidates can go on: each parent has only one </s>.
     best, chosen = torch.where(ends, IMPOSSIBLE, priorities).topk(k)
-    if k == 1:  # a beam of one is greedy: where it ends, no other hypothesis goes on
+    if k == 1:  # a beam of one is greedy: if its best candidate ends, nothing goes on
         best = best.masked_fill(ends[:, :1], IMPOSSIBLE)
     sums = (
         scores
@@ -342,7 +342,7 @@ def _extend(
 def _say(
     live: _Live[State], tokens: Tensor, table: Tensor, raw: Tensor | None, *, eos_id: int
 ) -> None:
-    """Let every hypothesis say the token (R,) drawn for it; where that is </s>, it ends."""
+    """Extend every hypothesis by the token (R,) given for it; with </s>, it ends."""
     n, k = live.totals.shape
     scores = without_nan_(live.totals + table.gather(1, tokens[:, None]).view(n, k))
     sums = scores if raw is None else live.sums + raw.gather(1, tokens[:, None]).view(n, k)
@@ -352,9 +352,9 @@ def _say(
 
 
 def _without_doubles(totals: Tensor, paths: Paths, vocabulary: int) -> Tensor:
-    """Return totals (N, K) without the hypotheses that were drawn alike, but for the first of them.
+    """Return totals (N, K) with all but the first of identically drawn hypotheses ruled out.
 
-    That is before a beam goes on from them: it would hold the same reply twice.
+    This is needed before a beam continues them: it would contain the same reply twice.
     """
     if not paths.steps:
         return totals
@@ -364,7 +364,7 @@ def _without_doubles(totals: Tensor, paths: Paths, vocabulary: int) -> Tensor:
 
 
 def _merge(found: list[list[Hypothesis]], groups: int) -> list[list[Hypothesis]]:
-    """Return the replies of each conversation's groups together, best first, no reply twice."""
+    """Merge the replies of each conversation's groups, best first, without duplicates."""
     merged = []
     for begin in range(0, len(found), groups):
         ranked = sorted(
@@ -376,7 +376,7 @@ def _merge(found: list[list[Hypothesis]], groups: int) -> list[list[Hypothesis]]
 
 
 def _cut(hypothesis: Hypothesis, sentence_ends: Sequence[int]) -> Hypothesis:
-    """Return a reply up to its last sentence end, where it has one."""
+    """Cut a reply after its last sentence end, if it has one."""
     length = max(
         (place + 1 for place, token in enumerate(hypothesis.token_ids) if token in sentence_ends),
         default=None,
@@ -391,7 +391,7 @@ def _cut(hypothesis: Hypothesis, sentence_ends: Sequence[int]) -> Hypothesis:
 
 
 def _complain(found: list[list[Hypothesis]]) -> None:
-    """Log which conversations have no reply. Raise ValueError where none has one."""
+    """Log which conversations have no reply. Raise ValueError if none has one."""
     unusable = [conversation for conversation, hypotheses in enumerate(found) if not hypotheses]
     if not unusable:
         return

@@ -1,17 +1,17 @@
-"""What the rest of the project knows of a model: four calls, and the batch that one of them takes.
+"""The interface between models and the rest of the project: four calls, and a type of batch.
 
 encode_turn(token_ids (N, T), lengths (N,), history | None) -> history       one utterance further
 start(history) -> decoder_state                                              where a reply begins
 step(token_ids (R,), decoder_state) -> (log_probs (R, V), decoder_state)     one token further
 log_likelihood(batch) -> Likelihood, per utterance           for fitting, ranking, re-scoring
 
-A history and a decoder state are values of the model's own kind: nothing outside this package looks
-inside one. A history is a tensor (N, C), or any other `History`; dialogue.models.history stacks
-histories and writes them to bytes.
+Each model has its own kinds of history and decoder state: nothing outside this package looks inside
+them. A history is a tensor (N, C), or any other `History`; dialogue.models.history stacks histories
+and converts them to bytes.
 
-Four more calls are a model's own choice: `HasEmptyHistory` (a history that is no tensor),
-`Prepares` (decoding in fewer bits), `Penalises` (fitting by more than its likelihood) and `ReadsOn`
-(fitting to a text that goes on from batch to batch).
+Four more calls are optional: `HasEmptyHistory` (a history that is not a tensor), `Prepares`
+(decoding in fewer bits), `Penalises` (fitting by more than its likelihood) and `ReadsOn` (fitting
+to a text that continues from batch to batch).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from dialogue.device import moved
 
 
 class History(Protocol):
-    """What a model keeps of N conversations, a row each. A tensor (N, C) is one."""
+    """What a model keeps of N conversations, one row each. A tensor (N, C) is a history."""
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes that it takes."""
+        """Return its size in bytes."""
         ...
 
     def __len__(self) -> int:
@@ -51,49 +51,48 @@ class History(Protocol):
         ...
 
     def __getitem__(self, rows: Any) -> Self:
-        """Copy rows (R,), a tensor on the CPU or a list of numbers, in their order.
+        """Copy rows (R,), a tensor on the CPU or a list of integers, in the given order.
 
-        One is taken as history[[row]].
+        A single row is history[[row]].
         """
         ...
 
     def to(self, device: torch.device) -> Self:
-        """Move it to where the model computes."""
+        """Move it to the model's device."""
         ...
 
     def flatten(self) -> Tensor:
-        """Return the numbers that it is made of in a row, to be shown."""
+        """Return all its numbers as a vector, for display."""
         ...
 
 
 class DecoderState(Protocol):
-    """What a model carries from token to token. Search never looks inside it."""
+    """What a model carries from token to token. The search never looks inside it."""
 
     def repeat(self, times: int) -> Self:
         """Return every row `times` times in a row: N rows -> N * times rows."""
         ...
 
     def select(self, rows: Tensor) -> Self:
-        """Take the rows (R,) of another order, as a beam does that follows its parents."""
+        """Take rows (R,) in another order, as a beam does to follow its parents."""
         ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Conversations as tensors: their utterances one below the other, conversation by conversation.
+    """Conversations as tensors: one utterance per row, conversation by conversation.
 
-    token_ids (M, T): every utterance closed by </s>, then padding. lengths (M,): with the </s>; on
-    the CPU.
+    token_ids (M, T): every utterance, ending with </s>, then padding. lengths (M,): including </s>;
+    on the CPU.
     turns (N,): how many of the M utterances each conversation has, at least one; on the CPU.
-    history: the model's own, of the N conversations, that each goes on from; None where all begin.
-    without_history (M,) bool or None: turns that are to be predicted as if nothing had been said
-    before.
-    encoder_input: what the history is read from in the place of every utterance, another form of it
-    or other words altogether: (token_ids (M, T'), lengths (M,)); None: the utterances. loss_mask
-    (M,) bool or None: turns that count in fitting; None: all. A model may leave the others out,
-    with noughts for them. decoder_input (M, T) or None: what the decoder reads in the place of each
-    token, where that is not the token itself. origin: the same batch on the CPU, if it was moved
-    from there and nothing was replaced since.
+    history: the model's own, from which the N conversations continue; None if all begin.
+    without_history (M,) bool or None: turns to predict as if nothing had been said before.
+    encoder_input: what the encoder reads into the history instead of each utterance, another form
+    of it or other words altogether: (token_ids (M, T'), lengths (M,)); None: the utterances.
+    loss_mask (M,) bool or None: turns that count in fitting; None: all. A model may skip the
+    others, and return zeros for them. decoder_input (M, T) or None: what the decoder reads instead
+    of each token; None: the tokens. origin: the same batch on the CPU, if it was moved from there
+    and nothing has been replaced since.
     """
 
     token_ids: Tensor
@@ -107,8 +106,10 @@ class Batch:
     origin: Batch | None = field(default=None, repr=False)
 
     def to(self, device: torch.device) -> Batch:
-        """Move what the model computes with; lengths and turns stay on the CPU, where the batch is
-        laid out. What is moved remembers where it came from, for `on_cpu`.
+        """Move the tensors that the model computes with to a device.
+
+        lengths and turns stay on the CPU, where the batch is laid out. The result remembers the
+        batch on the CPU, for `on_cpu`.
         """
 
         def sent(tensor: Tensor | None) -> Tensor | None:
@@ -127,7 +128,7 @@ class Batch:
         )
 
     def on_cpu(self) -> Batch:
-        """Return the batch on the CPU: what it was before `to`, so that no device is waited for."""
+        """Return the batch on the CPU: the one before `to`, so as not to wait for a device."""
         if self.token_ids.device.type == "cpu":
             return self
         return self.origin or self.to(torch.device("cpu"))
@@ -137,12 +138,12 @@ class Likelihood(NamedTuple):
     """How likely each utterance of a batch is, given what was said before it.
 
     log_probs (M,) float32: natural logarithm, summed over the tokens, </s> included. tokens (M,)
-    long: how many those are. correct_mask (M, T) bool: which of them the model finds likeliest
-    itself. penalty (M,) float32: what an Objective adds to -log_probs, where one was asked for.
-    table (P, V): the probabilities of all tokens at each place, utterance by utterance, where the
-    Objective asked for them.
+    long: how many tokens that is. correct_mask (M, T) bool: which of them the model finds likeliest
+    itself. penalty (M,) float32: what the Objective adds to -log_probs, if anything. table (P, V):
+    the probabilities of all tokens at each place, utterance by utterance, if the Objective asks for
+    them.
 
-    Of two utterances, where the model would have said "you" for "fine":
+    For two utterances, where the model would have said "you" instead of "fine":
 
         tokens          i  am  fine  </s>      no  </s>  (padding)
         correct_mask    1  1   0     1         1   1     0  0
@@ -156,11 +157,11 @@ class Likelihood(NamedTuple):
 
     @property
     def correct_count(self) -> Tensor:
-        """How many tokens of each utterance the model would have chosen itself, (M,)."""
+        """How many tokens of each utterance the model itself would have chosen, (M,)."""
         return self.correct_mask.sum(1)
 
     def of(self, chosen: Tensor) -> Likelihood:
-        """Leave out of all figures the utterances that are not chosen: (M,) bool."""
+        """Zero all figures of the utterances that are not chosen: (M,) bool."""
         penalty = None if self.penalty is None else self.penalty * chosen
         return Likelihood(
             self.log_probs * chosen,
@@ -170,8 +171,9 @@ class Likelihood(NamedTuple):
         )
 
     def among(self, chosen: Tensor, *, width: int) -> Likelihood:
-        """Place figures of the chosen utterances among all M, noughts for the others: chosen (M,)
-        bool, correct_mask (M, width).
+        """Spread the figures of the chosen utterances over all M, with zeros for the others.
+
+        chosen (M,) bool. width: of the new correct_mask, (M, width).
         """
 
         def spread(figures: Tensor) -> Tensor:
@@ -187,21 +189,20 @@ class Likelihood(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """What a model is fitted by beside its likelihood: the loss of an utterance is -log p +
-    penalty, summed over its tokens.
+    """What a model is fitted by besides its likelihood.
+
+    The loss of an utterance is -log p + penalty, summed over its tokens.
 
     label_smoothing: eps of (1 - eps) * -log p(target) + eps * mean over the vocabulary of -log p
     (Szegedy et al. 2016).
-    unlikelihood: alpha of -alpha * sum of log(1 - p(c)) over the different tokens c that the
-    utterance has had before this target, the target left out: the token level of Welleck et al.
-    2020.
-    sampled: sum the softmax over the targets of the batch and so many other tokens alone, drawn
-    anew each time; they stand for all the others (Jean et al. 2015). None: over the whole
-    vocabulary.
-    distilled: share of the loss that is cross-entropy with a teacher's probabilities in the place
-    of the true word (Hinton et al. 2015, arXiv 1503.02531). teacher (P, V): those probabilities,
-    utterance by utterance, as another model's Likelihood has them in its table.
-    keeps_table: return that table.
+    unlikelihood: alpha of -alpha * sum of log(1 - p(c)) over the distinct tokens c that precede
+    this target in the utterance, except the target itself: the token level of Welleck et al. 2020.
+    sampled: sum the softmax only over the targets of the batch and so many other tokens, drawn anew
+    each time, which stand for all the others (Jean et al. 2015). None: over the whole vocabulary.
+    distilled: share of the loss that is cross-entropy with a teacher's probabilities instead of the
+    true word (Hinton et al. 2015, arXiv 1503.02531). teacher (P, V): those probabilities, utterance
+    by utterance, as in the table of the teacher's Likelihood.
+    keeps_table: whether to return the table of the Likelihood.
     """
 
     label_smoothing: float = 0.0
@@ -212,14 +213,14 @@ class Objective:
     keeps_table: bool = False
 
     def among(self, chosen: Tensor, lengths: Tensor) -> Objective:
-        """Keep what concerns the chosen utterances: chosen (M,) bool; lengths (M,), on the CPU."""
+        """Restrict it to the chosen utterances: chosen (M,) bool; lengths (M,), on the CPU."""
         if self.teacher is None:
             return self
         device = self.teacher.device
         return replace(self, teacher=self.teacher[chosen.repeat_interleave(lengths.to(device))])
 
 
-LIKELIHOOD = Objective()  # nothing beside it: cross-entropy
+LIKELIHOOD = Objective()  # no penalty: plain cross-entropy
 
 
 State = TypeVar("State", bound=DecoderState)
@@ -228,11 +229,11 @@ State = TypeVar("State", bound=DecoderState)
 class Model(Protocol[State]):
     """The four calls.
 
-    `history` is of the model's own kind; where it is a tensor (N, C), zeros are the empty one.
+    `history` is of the model's own kind; if it is a tensor (N, C), the empty history is zeros.
     """
 
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Any) -> Any:
-        """Take one utterance (N, T) into the history of N rows; None is the empty history."""
+        """Add one utterance, (N, T), to the history of N rows; None is the empty history."""
         ...
 
     def start(self, history: Any) -> State:
@@ -240,8 +241,9 @@ class Model(Protocol[State]):
         ...
 
     def step(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read one token a row: (R,) -> log_probs (R, V) of the next, float32, which the caller may
-        overwrite.
+        """Read one token per row, (R,), and return the log-probabilities of the next.
+
+        These are (R, V) in float32, and the caller may overwrite them.
         """
         ...
 
@@ -251,7 +253,7 @@ class Model(Protocol[State]):
 
 
 class ModelModule(Model[State], Protocol[State]):
-    """A model as loading, fitting and saving see it: the four calls and what any nn.Module has."""
+    """A model as seen by loading, fitting and saving: the four calls and those of any nn.Module."""
 
     def parameters(self) -> Iterator[nn.Parameter]: ...  # noqa: D102
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...  # noqa: D102
@@ -265,19 +267,20 @@ class ModelModule(Model[State], Protocol[State]):
 
 
 class ModelClass(Protocol):
-    """What a checkpoint names: a class whose models are built from the sizes in config.json."""
+    """The class that a checkpoint names; it builds models from the sizes in config.json."""
 
     def from_config(self, config: ModelConfig, *, bos_id: int) -> ModelModule[Any]:
-        """Build a model, taking of the sizes what it needs.
+        """Build a model from those of the sizes that it needs.
 
-        bos_id: the token that every reply is read after.
+        bos_id: the token that precedes every reply.
         """
         ...
 
 
 class Configured:
-    """A model whose constructor takes vocab_size, bos_id and its SETTINGS, by the names that they
-    have in ModelConfig.
+    """A base class for models whose constructor takes vocab_size, bos_id and SETTINGS.
+
+    SETTINGS are names of fields of ModelConfig.
     """
 
     SETTINGS: ClassVar[frozenset[str]]
@@ -286,7 +289,7 @@ class Configured:
     def from_config(cls, config: ModelConfig, *, bos_id: int) -> Self:
         """Build the model that a configuration describes.
 
-        Raises ValueError on sizes that do not go together.
+        Raises ValueError on incompatible sizes.
         """
         settings = {name: getattr(config, name) for name in cls.SETTINGS}
         model: Self = cast(Any, cls)(vocab_size=config.vocab_size, bos_id=bos_id, **settings)
@@ -294,18 +297,18 @@ class Configured:
 
 
 def unchanged(output: Tensor) -> Tensor:
-    """Return the log-probabilities that a model's own `step` has computed already."""
+    """Return log-probabilities as they are: a model's own `step` has already computed them."""
     return output
 
 
 @dataclass(frozen=True)
 class PreparedModel(Generic[State]):
-    """What talking needs of a model: to hear a turn, begin a reply, and go one token further.
+    """What talking needs of a model: hear a turn, begin a reply, and take a step of one token.
 
-    A step comes in two halves, so that many tokens can share the output layer: `read` takes a token
-    (R,) into the state and returns the output (R, ...) after it, which is not to be overwritten;
+    A step comes in two halves, so that many tokens can share the output layer: `read` reads a token
+    (R,) into the state and returns the output (R, ...) after it, which must not be overwritten;
     `log_probs` maps outputs to the log-probabilities (R, V) of the next token, in a new tensor.
-    is_apart: it has weights of its own, so the model's may be freed.
+    is_apart: whether it has its own copy of the weights, so that the model's may be freed.
     """
 
     encode_turn: Callable[[Tensor, Tensor, Any], Any]
@@ -316,34 +319,29 @@ class PreparedModel(Generic[State]):
     is_apart: bool = False
 
     def step(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read one token per row, and return the log-probabilities of the next, as Model.step."""
+        """Read one token per row and return the log-probabilities of the next, like Model.step."""
         output, state = self.read(token_ids, state)
         return self.log_probs(output), state
 
 
 @runtime_checkable
 class Penalises(Protocol):
-    """A model that can be fitted by an Objective, and to a decoder that reads other words than the
-    true ones.
-    """
+    """A model that can be fitted by an Objective, and with decoder inputs other than the truth."""
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads
-        batch.decoder_input where given.
+        """Score like log_likelihood, with an objective's penalty.
+
+        The decoder reads batch.decoder_input if there is one.
         """
         ...
 
 
 @runtime_checkable
 class ReadsOn(Protocol):
-    """A model of running text: a batch may go on where the one before it stopped, be it within an
-    utterance.
-    """
+    """A model of running text: a batch may continue the previous one, even within an utterance."""
 
     def read_on(self, batch: Batch, objective: Objective) -> tuple[Likelihood, Tensor]:
-        """Score as penalised does, and return the history after each conversation, a tensor (N, C)
-        without gradients.
-        """
+        """Score like penalised, and return the detached history after each conversation, (N, C)."""
         ...
 
 
@@ -351,7 +349,7 @@ class ReadsOn(Protocol):
 class Prepares(Protocol):
     """A model that can lay its weights out for decoding.
 
-    What it gives does not follow weights that change later.
+    Later changes of the weights do not affect the result.
     """
 
     def prepare(self, precision: str) -> PreparedModel[Any]:
@@ -363,10 +361,10 @@ class Prepares(Protocol):
 
 
 def prepare(model: Model[Any], precision: str) -> PreparedModel[Any]:
-    """Prepare a model for talking: laid out in a precision where the model can do that, else its
-    own three calls.
+    """Prepare a model for talking, in a given precision.
 
-    Raises ValueError on a precision that the model or the device does not have.
+    If the model has no `prepare`, its own three calls are used. Raises ValueError if the model or
+    the device does not support the precision.
     """
     if isinstance(model, Prepares):
         return model.prepare(precision)

@@ -1,9 +1,8 @@
-"""A batch of conversations as rows of tokens that see each other, for a model that reads a
-conversation's text in one pass.
+"""Lay conversations out as rows of tokens, for a model that reads a whole text in one pass.
 
-A row goes on as long as its history is not cut; the next one begins with what is left of it. Along
-a row runs its history. A turn that is predicted otherwise than it is remembered (heard otherwise,
-without history, fed other words) branches off it:
+A row holds a conversation's history until that is cut; the next row begins with what is left of it.
+A turn that is predicted in a form other than the remembered one (heard differently, without
+history, or with other decoder inputs) branches off the history:
 
     history     <s> w w w <s> w w <s> w ...    each token sees what is before it
     branch                <s> x x              sees what is before its turn, or nothing, and itself
@@ -28,13 +27,13 @@ MAIN = 0  # the branch of the history itself
 class ConversationRows:
     """P tokens, row by row.
 
-    source (P,): the token's place among the texts as remembered (M, T'), as the decoder reads them
-    (M, T) and the values of the histories given, all of them flattened, one after the other. branch
-    (P,): MAIN, or one for each turn that branches off. position (P,): in the row. start (P,):
-    tokens of a branch see what of MAIN has a smaller position; 0 for MAIN, where each sees what is
-    before it.
-    sizes (B,): tokens of each row, on the CPU. scored: the places of those that predict, utterance
-    by utterance.
+    source (P,): the token's index into the concatenation of three flattened tensors: the texts as
+    remembered (M, T'), the texts as the decoder reads them (M, T), and the values of the given
+    histories. branch (P,): MAIN, or a number for each turn that branches off. position (P,): in the
+    row. start (P,): a branch's tokens see those of MAIN at smaller positions than this; 0 for MAIN,
+    whose tokens see all before them.
+    sizes (B,): tokens of each row, on the CPU. scored: the places of the tokens that predict,
+    utterance by utterance.
     """
 
     source: Tensor
@@ -45,21 +44,19 @@ class ConversationRows:
     scored: Tensor
 
     def to(self, device: torch.device) -> ConversationRows:
-        """Move what a model computes with; sizes stay on the CPU."""
+        """Move the tensors that a model computes with; sizes stay on the CPU."""
         names = ("source", "branch", "position", "start", "scored")
         return replace(self, **{name: moved(getattr(self, name), device) for name in names})
 
     def cells(self) -> Tensor:
-        """Return where each token stands when the rows are padded to the longest, (B, L),
-        flattened: (P,).
-        """
+        """Return each token's index into the flattened padded rows, (B, L), L the longest: (P,)."""
         real = torch.arange(int(self.sizes.max())) < self.sizes[:, None]
         return moved(real.view(-1).nonzero().squeeze(1), self.branch.device)
 
     def visible(self, cells: Tensor) -> Tensor:
-        """Return which tokens each one sees, itself among them: (B, L, L).
+        """Return which tokens each token sees, including itself: (B, L, L).
 
-        Padding sees padding alone.
+        Padding sees only padding.
         """
         shape = (len(self.sizes), int(self.sizes.max()))
 
@@ -80,10 +77,9 @@ class ConversationRows:
 
 
 def rows_of(batch: Batch, *, window: int) -> ConversationRows:
-    """Lay a batch out, on the CPU.
+    """Lay out a batch, on the CPU.
 
-    window: tokens of the longest history; one that would grow beyond it is cut to its last window
-    // 2.
+    window: the most tokens of a history; one that would exceed it is cut to its last window // 2.
     """
     heard_ids, heard_lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
     remembered = _places(heard_ids, heard_lengths, 0)
@@ -92,8 +88,8 @@ def rows_of(batch: Batch, *, window: int) -> ConversationRows:
     alone = [False] * len(read) if batch.without_history is None else batch.without_history.tolist()
     differs = _differs(batch)
     pieces: list[tuple[int, int, int, int, int]] = []  # source, tokens, branch, position, start
-    sizes = [0]  # tokens of the rows, the one that is being written last
-    scored: list[int] = []  # places among the pieces
+    sizes = [0]  # tokens of the rows; the last one is being written
+    scored: list[int] = []  # indices into the pieces
 
     def add(
         places: Sequence[range], *, branch: int = MAIN, position: int = 0, start: int = 0
@@ -108,7 +104,7 @@ def rows_of(batch: Batch, *, window: int) -> ConversationRows:
         last, length = first + turns - 1, sum(map(len, history))
         add(history)
         for utterance in range(first, last + 1):
-            # 1. Where the turn is predicted: in the row itself, or on a branch beside it.
+            # 1. The turn is predicted in the row itself, or on a branch off it.
             said = remembered[utterance]
             branches = alone[utterance] or differs[utterance]
             scored.append(len(pieces))
@@ -119,8 +115,9 @@ def rows_of(batch: Batch, *, window: int) -> ConversationRows:
                 add([said], position=length)
             if utterance == last:  # nothing after it needs to see it
                 break
-            # 2. Where it is remembered. A history that is cut begins a row, to be read anew without
-            # what was cut off. Else the row goes on, and a turn on a branch is still to be written.
+            # 2. The turn is remembered. A history that is cut begins a new row, to be read again
+            # without what was cut off. Otherwise the row goes on; a turn predicted on a branch must
+            # still be added to it.
             history, length = [*history, said], length + len(said)
             if length > window:
                 history, length = _last(history, window // 2), window // 2
@@ -138,7 +135,7 @@ def _expanded(
     scored: Sequence[int],
     sizes: Sequence[int],
 ) -> ConversationRows:
-    """Write pieces of text out, token by token: thousands at once, where a loop would be slow."""
+    """Expand pieces of text to tokens: thousands at once, as a loop would be slow."""
     source, tokens, branch, position, start = torch.tensor(pieces).t()
 
     def every(values: Tensor, counts: Tensor, *, counting: bool) -> Tensor:
@@ -162,7 +159,7 @@ def _expanded(
 
 
 def _last(history: Sequence[range], tokens: int) -> list[range]:
-    """Cut a history to its last tokens."""
+    """Cut a history to so many tokens at its end."""
     kept: list[range] = []
     for piece in reversed(history):
         if not tokens:
@@ -173,7 +170,7 @@ def _last(history: Sequence[range], tokens: int) -> list[range]:
 
 
 def _places(token_ids: Tensor, lengths: Tensor, offset: int) -> list[range]:
-    """List where the tokens of each utterance stand, (M, T) being flattened from an offset on."""
+    """List the places of each utterance's tokens, with (M, T) flattened from an offset on."""
     begins = range(offset, offset + token_ids.numel(), token_ids.shape[1])
     return [
         range(begin, begin + length) for begin, length in zip(begins, lengths.tolist(), strict=True)
@@ -181,8 +178,9 @@ def _places(token_ids: Tensor, lengths: Tensor, offset: int) -> list[range]:
 
 
 def _given(batch: Batch, offset: int) -> list[list[range]]:
-    """List where the tokens stand of the history that each conversation goes on from, its values
-    being laid from an offset on.
+    """List the places of the history that each conversation continues.
+
+    offset: where the values of the histories begin.
     """
     if batch.history is None:
         return [[] for _ in batch.turns]
@@ -192,7 +190,7 @@ def _given(batch: Batch, offset: int) -> list[list[range]]:
 
 
 def _differs(batch: Batch) -> list[bool]:
-    """Return which utterances are read by the decoder otherwise than they are remembered: (M,)."""
+    """Return which utterances the decoder reads in a form other than the remembered one: (M,)."""
     if batch.decoder_input is not None:
         return [True] * len(batch.lengths)
     if batch.encoder_input is None:

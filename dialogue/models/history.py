@@ -1,8 +1,8 @@
-"""What is kept of a conversation between two turns: stacked, taken apart, and written to bytes.
+"""Stack histories, take them apart, and convert them to bytes.
 
-A tensor (N, C) is a history already, so a model whose history is a vector needs nothing from here.
-A model that keeps something of another length for each conversation returns a `RaggedHistory`, or
-an `OwnHistory` of its own.
+A tensor (N, C) is already a history, so a model whose history is a vector needs nothing from here.
+A model that keeps something of a different length for each conversation returns a `RaggedHistory`,
+or its own kind of `OwnHistory`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch import Tensor
 
 from dialogue.models import Batch, History, ModelModule
 
-# of numbers in bytes; safetensors knows more, not all of which can be computed with
+# Accepted types of numbers; safetensors has more, but torch cannot compute with all of them.
 KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64)
 
 H = TypeVar("H", bound=History)
-Read = Callable[[Tensor, Tensor, H], H]  # as encode_turn: token_ids (N, T), lengths (N,), history
+Read = Callable[[Tensor, Tensor, H], H]  # like encode_turn: token_ids (N, T), lengths (N,), history
 
 
 @runtime_checkable
@@ -40,19 +40,19 @@ class OwnHistory(History, Protocol):
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
         """Return the row made of these tensors, on the device of this history, which is empty.
 
-        They come from outside: raise ValueError, with what was found and expected, if they do not
-        fit a history.
+        The tensors are untrusted: raise ValueError, with what was found and expected, if they do
+        not fit a history.
         """
         ...
 
     def largest(self) -> Self | None:
-        """Return a row of the largest size, or None if a history grows without bound."""
+        """Return a row of the largest possible size, or None if a history grows without bound."""
         ...
 
 
 @runtime_checkable
 class HasEmptyHistory(Protocol):
-    """A model that makes the history of new conversations itself."""
+    """A model that itself makes the history of new conversations."""
 
     def empty_history(self, count: int) -> Any:
         """Return the history of `count` new conversations."""
@@ -63,12 +63,11 @@ class HasEmptyHistory(Protocol):
 class RaggedHistory:
     """A history of one tensor per conversation, of uneven lengths, concatenated without padding.
 
-
         values     a a a b b c c c c   (P, ...): 3 of conversation 0, 2 of 1, none of 2, 4 of 3
         lengths    3 2 0 4             (N,), on the CPU
 
     A model may set bounds, which are checked when a history comes from outside. longest: the most
-    values of one conversation, or None if it grows with the conversation. below: integers are from
+    values of one conversation, or None if they grow with the conversation. below: integers are from
     0 to below - 1.
     """
 
@@ -103,19 +102,19 @@ class RaggedHistory:
         return self.values.flatten()
 
     def last(self, counts: Tensor) -> RaggedHistory:
-        """Keep the last `counts` (N,) of each conversation."""
+        """Keep the last `counts` (N,) values of each conversation."""
         counts = counts.minimum(self.lengths)
         return self._pieces(self.begins() + self.lengths - counts, counts)
 
     def followed_by(self, said: RaggedHistory) -> RaggedHistory:
-        """Extend each conversation by its part of another history of as many conversations."""
-        # Rows 0 N 1 N+1 ...: each conversation is then followed by its extension, so that two
-        # lengths make one.
+        """Append to each conversation the matching one of another history."""
+        # Rows 0 N 1 N+1 ...: each conversation is then followed by its extension, so each pair of
+        # lengths adds up to one.
         both = self.stack([said])[torch.arange(2 * len(self)).view(2, -1).t().flatten()]
         return replace(both, lengths=both.lengths.view(-1, 2).sum(1))
 
     def padded(self) -> tuple[Tensor, Tensor]:
-        """Return the values right-aligned behind zeros, (N, T, ...), and which are real, (N, T)."""
+        """Return the values left-padded with zeros, (N, T, ...), and which are real, (N, T)."""
         longest = int(self.lengths.max())
         real = torch.arange(longest) >= longest - self.lengths[:, None]
         real = real.to(self.values.device)
@@ -198,7 +197,7 @@ def empty_history(model: ModelModule[Any], count: int = 1) -> Any:
 
 
 def stack_histories(histories: Sequence[H]) -> H:
-    """Return the rows of all histories of one model in one. There must be at least one."""
+    """Concatenate the rows of histories of one model. There must be at least one history."""
     first, *others = histories
     if isinstance(first, Tensor):
         return cast(H, torch.cat(cast(list[Tensor], list(histories))))
@@ -206,12 +205,12 @@ def stack_histories(histories: Sequence[H]) -> H:
 
 
 def history_vectors(history: History) -> Tensor | None:
-    """Return a history's rows as vectors, (N, C); None if its model keeps something else."""
+    """Return a history's rows as vectors, (N, C), or None if its model keeps something else."""
     return history if isinstance(history, Tensor) else None
 
 
 def rows_apart(history: H) -> list[H]:
-    """Return each row of a history by itself, copied: a view would keep all of them alive."""
+    """Return a copy of each row of a history: a view would keep all of them alive."""
     if isinstance(history, Tensor):
         return [cast(H, row.clone()) for row in torch.split(history, 1)]
     return [history[[row]] for row in range(len(history))]
@@ -261,7 +260,7 @@ def history_from_bytes(data: bytes, empty: H) -> H:
 
 
 def max_history_bytes(empty: History, *, half: bool = False) -> int | None:
-    """Return the most bytes that `history_to_bytes` makes of a conversation, or None.
+    """Return the most bytes that `history_to_bytes` can return, or None if there is no bound.
 
     empty: the model's empty history. half: for half precision.
     """
@@ -272,7 +271,7 @@ def max_history_bytes(empty: History, *, half: bool = False) -> int | None:
 def histories_before(read: Read[H], batch: Batch, empty: H) -> H:
     """Return the history before each utterance of a batch: M rows, built turn by turn.
 
-    read: encode_turn, or the model's version of it with gradients. empty: the history of one new
+    read: encode_turn, or a version of it with gradients. empty: the history of one new
     conversation, used for turns without history.
     """
     token_ids, lengths = batch.encoder_input or (batch.token_ids, batch.lengths)
@@ -297,7 +296,7 @@ def rows_before(turns: Tensor, heard: Tensor) -> Tensor:
     """Return the row of the history before each utterance, (M,), on the CPU.
 
     The rows are: N with which the conversations of `turns` (N,) utterances begin, then one after
-    each of the utterances `heard` (Q,), which are all those that another one follows, in any order.
+    each of the utterances `heard` (Q,), which are all that another one follows, in any order.
     """
     rows = torch.empty(int(turns.sum()), dtype=torch.long)
     rows[turns.cumsum(0) - turns] = torch.arange(len(turns))

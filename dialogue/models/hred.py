@@ -4,7 +4,7 @@
         --decoder GRU--> reply
 
 A turn costs the same however long the conversation is: its utterance is encoded once, and the
-context GRU takes one step from the history vector of the turn before. The decoder starts from
+context GRU takes one step from the history vector of the previous turn. The decoder starts from
 tanh(W . history) and sees the history at every step.
 """
 
@@ -53,7 +53,7 @@ class HREDState:
 
 @dataclass(frozen=True)
 class Hearing:
-    """The half of the model that hears: as it is trained, or laid out for talking."""
+    """The half of the model that hears: as trained, or laid out for talking."""
 
     embedding: nn.Embedding
     embed: Callable[[Tensor], Tensor]
@@ -62,7 +62,7 @@ class Hearing:
 
     @torch.no_grad()
     def encode_turn(self, token_ids: Tensor, lengths: Tensor, history: Tensor | None) -> Tensor:
-        """Update the history with one utterance, as HRED.encode_turn."""
+        """Update the history with one utterance, like HRED.encode_turn."""
         check_ids(token_ids, self.embedding)
         vectors = self.utterance_vectors(token_ids, lengths)  # (N, U)
         if history is None:
@@ -72,7 +72,7 @@ class Hearing:
     def utterance_vectors(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Encode utterances: (M, T), lengths (M,) -> (M, U), the last state of each direction.
 
-        token_ids may be on the CPU: they are sent to where the model is.
+        token_ids may be on the CPU: they are sent to the model's device.
         """
         device = self.embedding.weight.device
         forwards = pack(token_ids, lengths)
@@ -92,7 +92,7 @@ class Hearing:
 
 
 class HRED(Configured, nn.Module):
-    """Serban's model, with one embedding for reading and writing (tied) and its four calls."""
+    """Serban's model, with one (tied) embedding for input and output."""
 
     SETTINGS = frozenset(
         {"embedding", "utterance", "context", "hidden", "bidirectional", "readout", "dropout"}
@@ -190,7 +190,7 @@ class HRED(Configured, nn.Module):
             hidden = decoder.step(gates.add_(state.context_gates), state.hidden)
             return hidden, HREDState(hidden, state.context_gates)
 
-        # On CUDA turns are heard as they are, as cuDNN runs a whole turn at once.
+        # On CUDA the model's own encode_turn is used, as cuDNN runs a whole turn at once.
         is_apart = not self.embedding.weight.is_cuda
         hear = hearing.encode_turn if is_apart else self.encode_turn
         return PreparedModel(hear, start, read, log_probs, precision, is_apart)
@@ -204,7 +204,7 @@ class HRED(Configured, nn.Module):
         )
 
     def _prepared_hearing(self) -> Hearing:
-        """Return what hears, laid out; it does not need this module."""
+        """Return the hearing half, laid out so that it does not need this module."""
         weight = self.embedding.weight.detach()
         embedding = nn.Embedding.from_pretrained(weight)  # type: ignore[no-untyped-call]
         scale = self.embedding_scale
@@ -248,7 +248,7 @@ class HRED(Configured, nn.Module):
 
         The decoder reads batch.decoder_input if there is one.
         """
-        # Everything is laid out on the CPU and sent from there, so that no device is waited for.
+        # Everything is laid out on the CPU and sent from there, so as not to wait for a device.
         plan, device = check_batch(batch, self.embedding), batch.token_ids.device
         history = self._history_before(batch, plan)  # (M, C)
         if batch.without_history is not None:
@@ -259,7 +259,7 @@ class HRED(Configured, nn.Module):
             plan.loss_mask if plan.loss_mask is not None and bool(plan.loss_mask.any()) else None
         )
         if chosen is not None:
-            # Turns that do not count are not predicted: half the work if one speaker is learnt.
+            # Turns that do not count are not predicted: half the work if only one speaker counts.
             objective = objective.among(chosen, lengths)
             places = chosen.nonzero().squeeze(1)
             history = history.index_select(0, moved(places, device))
@@ -270,7 +270,7 @@ class HRED(Configured, nn.Module):
             read[:, :-1], (1, 0), value=self.bos_id
         )  # <s> w1 w2 ... predicts w1 w2 ... </s>
         inputs = moved(pack(read, lengths).data, device)
-        owners = moved(rows(targets, plan.token_ids.device), device)  # (P,): whose token it is
+        owners = moved(rows(targets, plan.token_ids.device), device)  # (P,): each token's utterance
         of_history = F.embedding(
             owners, self.context_gates(history)
         )  # (P, 3H); indexing's backward pass is many times slower
@@ -309,7 +309,7 @@ class HRED(Configured, nn.Module):
         going_on = turns > 1
         if not bool(going_on.any()):
             return begin
-        # One row per conversation, one column per turn that has a turn after it: the last utterance
+        # One row per conversation, one column per turn that another one follows: the last utterance
         # of each is only predicted.
         columns = torch.arange(int(turns.max()) - 1)
         table = first[going_on, None] + columns  # (N', columns) indices among the M

@@ -133,7 +133,7 @@ class LanguageModel(Configured, nn.Module):
         kept = (~apart).repeat_interleave(lengths).to(device)
         owners = (
             torch.arange(len(lengths)).repeat_interleave(lengths).to(device)
-        )  # (Q,): whose token it is
+        )  # (Q,): each token's utterance
         outputs = [
             F.embedding(before[kept], self.decoder.stack.output(states))
         ]  # indexing's backward pass is many times slower
@@ -156,8 +156,8 @@ class LanguageModel(Configured, nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Read concatenated texts: (Q,), with their lengths (N,) and initial states (N, C).
 
-        -> states (N + Q, C), for each token the row of the one before it (Q,), and for each text
-        that of its last one (N,).
+        Returns states (N + Q, C), the row of the state before each token, (Q,), and the row of the
+        last state of each text, (N,).
         """
         packed = pack(
             pad_sequence(list(torch.split(text, lengths.tolist())), batch_first=True), lengths
@@ -183,7 +183,7 @@ def _joined(token_ids: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _apart(batch: Batch) -> Tensor:
-    """Return which turns are scored in another form than the text has: (M,), on the CPU."""
+    """Return which turns are scored in a form that differs from the text: (M,), on the CPU."""
     apart = torch.full((len(batch.lengths),), batch.decoder_input is not None)
     if batch.without_history is not None:
         apart |= batch.without_history.cpu()

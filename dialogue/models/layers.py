@@ -37,7 +37,7 @@ def check_ids(token_ids: Tensor, embedding: nn.Embedding) -> None:
 
 
 def check_batch(batch: Batch, embedding: nn.Embedding) -> Batch:
-    """Return a batch on the CPU, to be laid out there. Raise ValueError as check_ids does."""
+    """Return a batch on the CPU, where it is laid out. Raise ValueError as check_ids does."""
     batch = batch.on_cpu()
     check_ids(batch.token_ids, embedding)
     if batch.encoder_input is not None:
@@ -93,7 +93,7 @@ class GRU(nn.Module):
 
 
 class PreparedGRU:
-    """A GRU laid out for a few rows at a time, without gradients: the same calls.
+    """A GRU laid out for a few rows at a time, without gradients, with the same calls.
 
     They overwrite the gates that they are given. Later changes of the weights have no effect.
     """
@@ -126,15 +126,15 @@ def _cudnn_states(
 ) -> Tensor:
     """Run a GRU over packed rows in cuDNN: all steps in a few kernels, where ours take ten each.
 
-    cuDNN computes the input's part of the gates itself. It gets that part as its inputs and an
-    identity in place of their weights: one product more, and exact.
+    cuDNN insists on computing the input's part of the gates itself, so it is given that part as
+    inputs, with the identity as weights: one more product, but exact.
     """
     identity = torch.eye(gates.shape[1], dtype=gates.dtype, device=gates.device)
     weights = [identity, weight, torch.zeros_like(bias), bias]
     sizes = torch.tensor(batch_sizes)  # on the CPU, as cuDNN wants them
     start = start[None].contiguous()
     training = torch.is_grad_enabled()
-    with warnings.catch_warnings():  # that they lie apart: they were put together just now
+    with warnings.catch_warnings():  # about scattered weights: these have only just been made
         warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous")
         states: Tensor = torch.gru(gates, sizes, start, weights, True, 1, 0.0, training, False)[0]
     return states
@@ -186,8 +186,8 @@ class _GRUSequence(torch.autograd.Function):
         )
         # Within a step, every gradient is the state's gradient times a factor that does not depend
         # on it. So the factors of all steps are computed at once, outside the loop. They are the
-        # derivatives of  state = candidate + update * (before - candidate)  by what goes into the
-        # sigmoids and the tanh: s' = s * (1 - s), tanh' = 1 - tanh ** 2.
+        # derivatives of  state = candidate + update * (before - candidate)  with respect to the
+        # inputs of the sigmoids and the tanh: s' = s * (1 - s), tanh' = 1 - tanh ** 2.
         by_candidate = (1 - update).mul_(1 - candidate * candidate)
         by_reset = (by_candidate * share).mul_(reset).mul_(1 - reset)
         by_update = (before - candidate).mul_(update).mul_(1 - update)
@@ -200,7 +200,7 @@ class _GRUSequence(torch.autograd.Function):
             torch.mul(factors[here], grad[:, None], out=grad_found[here])
             earlier = (grad_states[steps[time - 1]] if time else grad_start)[: len(grad)]
             earlier.addcmul_(grad, update[here]).addmm_(grad_found[here].flatten(1), weight)
-        # The candidate's input is not scaled by the reset gate, as the state's part of it is.
+        # Unlike the state's part of the candidate, the input's is not scaled by the reset gate.
         grad_gates = grad_found.clone()
         torch.mul(grad_states, by_candidate, out=grad_gates[:, 2])
         # One product over all tokens gives the weights' gradient.
@@ -244,7 +244,7 @@ def token_log_probs(
     Also returns whether each target is the likeliest token. inputs (P, E), weight (V, E), bias
     (V,), targets (P,) -> log_probs (P,) in float32, correct (P,) bool.
     """
-    if torch.is_autocast_enabled(inputs.device.type):  # which leaves what a norm returns alone
+    if torch.is_autocast_enabled(inputs.device.type):  # which does not cast the output of a norm
         inputs = inputs.to(torch.get_autocast_dtype(inputs.device.type))
     weight, bias = weight.to(inputs.dtype), bias.to(inputs.dtype)  # as autocast would
     run: Any = _TokenLogProbs.apply  # untyped in torch
@@ -255,7 +255,7 @@ def token_log_probs(
 class _TokenLogProbs(torch.autograd.Function):
     """log_softmax and gather in one (P, V) table.
 
-    In place, its logits become probabilities, and those become the gradient: it is the largest
+    Logits become probabilities, and these become the gradient, in place: the table is the largest
     tensor of a step.
     """
 

@@ -1,8 +1,8 @@
 """The output layer of a model that is fitted by more than its likelihood; see Objective.
 
-The penalties are computed in the one (P, V) table that the likelihood needs anyway. Label smoothing
-does not even look at it: log p(target) - mean log p is the target's logit less the mean logit, and
-that is the logit of a mean row of weights.
+The penalties are computed in the same (P, V) table that the likelihood needs anyway. Label
+smoothing does not even need it: log p(target) - mean log p is the target's logit minus the mean
+logit, and the mean logit is that of the mean row of weights.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def likelihood(
     *,
     objective: Objective,
 ) -> Likelihood:
-    """Sum what penalised_log_probs returns over the tokens of each utterance.
+    """Score the utterances of a batch by an objective.
 
-    lengths (M,), on the CPU: how many tokens each has.
+    inputs to rows: as in `penalised_log_probs`. lengths (M,), on the CPU: the tokens of each
+    utterance.
     """
     order = rows.argsort(stable=True)  # utterance by utterance, each in its order
     if objective.sampled is not None:
@@ -73,11 +74,11 @@ def distilled(
     *,
     objective: Objective,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log_probs (P,), correct (P,) and, as a penalty, what a teacher asks for instead.
+    """Return log_probs (P,), correct (P,) and the penalty of distillation, (P,).
 
-    order (P,): the tokens utterance by utterance, as the teacher's table has them. With the
-    penalty, -log p(target) becomes (1 - a) * -log p(target) + a * -sum of q(w) log p(w), a being
-    the share that is distilled.
+    order (P,): the tokens utterance by utterance, as in the teacher's table. With the penalty,
+    -log p(target) becomes (1 - a) * -log p(target) + a * -sum of q(w) log p(w), where a is the
+    share that is distilled and q the teacher's probability.
     """
     teacher = objective.teacher
     assert teacher is not None
@@ -101,11 +102,10 @@ def sampled(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return an output layer's rows for the targets and a sample of the others (Jean et al. 2015).
 
-
     weight (V, E), bias (V,), targets (P,) -> weight (S, E), bias (S,), targets (P,) among the S.
-    `count` others are drawn. Each counts (V - T) / count times, T being the number of different
-    targets, so that the softmax's sum is right on average. With a count of V or more, nothing
-    changes.
+    `count` others are drawn. Each counts (V - T) / count times, where T is the number of distinct
+    targets, so that the softmax's sum is right on average. A count of V or more gives the exact
+    softmax.
     """
     present, places = torch.unique(targets, return_inverse=True)
     absent = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
@@ -129,7 +129,6 @@ def penalised_log_probs(
     objective: Objective,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return what layers.token_log_probs does, and an objective's penalty for each target.
-
 
     inputs (P, E), weight (V, E), bias (V,), targets (P,); rows (P,): the utterance of each token,
     whose tokens are in order. -> log_probs (P,) float32, correct (P,) bool, penalty (P,) float32,
@@ -184,13 +183,13 @@ def earlier_tokens(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Unlikelihood(torch.autograd.Function):
-    """layers._TokenLogProbs, and the sum of -log(1 - p(c)) over the candidates c of each token,
-    from the same table.
+    """layers._TokenLogProbs, plus the sum of -log(1 - p(c)) over each token's candidates c.
 
-    Where p(c) is near 1, 1 - p(c) is no difference but the sum of all other probabilities; one
-    token at most, the likeliest, can be so. With r(c) = p(c) / (1 - p(c)), the gradient by logit j
-    is r(j) - p(j) * (sum of r), where r(j) is 0 for all but the candidates: for the likeliest its
-    own share in that is p(c), which is what is written there.
+    Both come from the same table. If p(c) is near 1, which only the likeliest token can be, then
+    1 - p(c) is computed as the sum of all other probabilities, not as a difference. With
+    r(c) = p(c) / (1 - p(c)), the gradient with respect to logit j is r(j) - p(j) * (sum of r),
+    where r(j) is 0 for all but the candidates. The likeliest token's own terms in its gradient add
+    up to p(c), so that value is used directly.
     """
 
     @staticmethod
@@ -211,7 +210,7 @@ class _Unlikelihood(torch.autograd.Function):
         correct = target >= highest.squeeze(1)
         table.sub_(highest).exp_()
         table.scatter_(1, likeliest, 0)
-        others = table.sum(-1).float()  # (P,): of all but the likeliest, which has 1
+        others = table.sum(-1).float()  # (P,): of all but the likeliest, whose entry is 1
         table.scatter_(1, likeliest, 1)
         total = others + 1
         log_probs = target.float() - highest.squeeze(1).float() - total.log()
@@ -235,9 +234,9 @@ class _Unlikelihood(torch.autograd.Function):
         ratio = prob / remains  # (Q,)
         of_others = torch.zeros_like(total).index_add_(0, places, ratio.masked_fill(top, 0))
         of_all = of_others.index_add(0, places, ratio.masked_fill(~top, 0))  # (P,)
-        everywhere = grad_log_probs + grad_penalty * of_all  # times -p: what every logit gets
-        # A candidate's own gradient, without the difference of two huge numbers that r - p * (sum
-        # of r) is near p = 1.
+        everywhere = grad_log_probs + grad_penalty * of_all  # times -p: every logit's gradient
+        # A candidate's own gradient, avoiding the difference of two huge numbers to which
+        # r - p * (sum of r) would lead near p = 1.
         own = torch.where(top, prob - prob * of_others[places], ratio - prob * of_all[places])
         at_candidates = grad_penalty[places] * own - grad_log_probs[places] * prob
         at_targets = grad_log_probs - table.view(-1)[flat].float() / total * everywhere

@@ -5,7 +5,7 @@ It is time-major, the longest row first. The rows "a b", "c d e" and "f" are pac
     time          0       1     2
     tokens        c a f   d b   e
     batch_sizes   3       2     1      how many rows have a token then
-    rows          1 0 2   1 0   1      whose token it is
+    rows          1 0 2   1 0   1      the row of each token
     positions     0 1 2   3 4   5      those of row 0 are 1 and 4; its last one is at 4
 """
 

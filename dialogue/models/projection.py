@@ -1,13 +1,12 @@
-"""A linear layer, prepared once at load for a decoder that calls it thousands of times.
+"""A linear layer, prepared once at load time for a decoder that calls it thousands of times.
 
 Each call has few rows. Precision is chosen for the whole process, never for the rows of a batch:
 
-
     fp32   what the model was trained to compute
     bf16   weights, activations and result rounded to 8 bits of mantissa
-    fp16   rounded to 11 bits, on a GPU alone: as fast as bf16 there, and finer
+    fp16   rounded to 11 bits, on GPUs only: as fast as bf16 there, and finer
     int8   weights scaled by output channel, activations by row: no row depends on its neighbours
-    auto   the fastest of them on this device (`choose_precision`)
+    auto   the fastest of these on this device (`choose_precision`)
 
 Several engines compute the same precision to within rounding; which one is fastest depends on the
 machine, so a probe of a few milliseconds times them. Nothing here is differentiable, and later
@@ -33,9 +32,9 @@ Engine = Callable[[Tensor, Tensor], Linear]  # weight (out, in), bias (out,)
 
 TINY = torch.finfo(torch.float32).tiny
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
-PROBE_ROWS = 10  # a beam of one talker: where latency is felt
+PROBE_ROWS = 10  # one talker with a small beam, who feels the latency
 PROBE_CALLS = 5
-MANY_ROWS = 32  # from where oneDNN's whole numbers are faster than FBGEMM's
+MANY_ROWS = 32  # from so many rows on, oneDNN's int8 is faster than FBGEMM's
 TILES: tuple[int, ...] = (*range(4, 20, 4), *range(20, 161, 20))  # row counts that oneDNN gets
 FP32_MARGIN = 1.25  # how many times faster a rounded precision must be for auto to leave fp32
 
@@ -60,7 +59,7 @@ def lay_out(weight: Tensor, bias: Tensor, *, precision: str) -> Linear:
 
 @torch.no_grad()
 def choose_precision(weight: Tensor, bias: Tensor) -> str:
-    """Return the fastest precision of this device: fp32 unless another one is well ahead."""
+    """Return the fastest precision on this device: fp32 unless another one is well ahead."""
     best: dict[str, float] = {}
     for precision in precisions(weight.device):
         laid_out = [engine(weight, bias) for engine in engines(precision, weight.device)]
@@ -70,7 +69,7 @@ def choose_precision(weight: Tensor, bias: Tensor) -> str:
 
 
 def engines(precision: str, device: torch.device) -> list[Engine]:
-    """Return the engines of a precision on a device, the simplest first.
+    """Return the engines for a precision on a device, the simplest first.
 
     Raises ValueError if there are none.
     """
@@ -102,7 +101,7 @@ def _engines_of(device: torch.device) -> Mapping[str, list[Engine]]:
 
 
 def _times(laid_out: list[Linear], weight: Tensor) -> list[tuple[float, Linear]]:
-    """Time layers on the same few rows, in turns; return (seconds of the fastest call, layer)."""
+    """Time layers on the same few rows, in turn; return (seconds of the fastest call, layer)."""
     rows = torch.ones(PROBE_ROWS, weight.shape[1], device=weight.device)
     best = [float("inf")] * len(laid_out)
     for _ in range(1 + PROBE_CALLS):  # the minimum ignores the first call, which warms up
@@ -128,8 +127,9 @@ def _transposed(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def _packed(weight: Tensor, bias: Tensor) -> Linear:
-    """Keep the weight in oneDNN's own blocked layout: PyTorch reads it row by row, which few rows
-    cannot pay back.
+    """Keep the weight in oneDNN's own blocked layout.
+
+    PyTorch would read it row by row, the cost of which few rows do not recoup.
     """
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 2 * PROBE_ROWS)
     return in_tiles(
@@ -138,9 +138,9 @@ def _packed(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def in_tiles(linear: Linear) -> Linear:
-    """Return the layer that takes its rows in tiles of a few sizes, the last one padded.
+    """Return the layer with its rows split into tiles of a few sizes, the last one padded.
 
-    For every row count that it meets, oneDNN compiles code of half a megabyte, and keeps it.
+    For every row count that it meets, oneDNN compiles half a megabyte of code, and keeps it.
     """
 
     def tiled(rows: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ def in_tiles(linear: Linear) -> Linear:
 
 
 def _size(count: int) -> int:
-    """Return the smallest size of a tile that holds so many rows, at most the largest size."""
+    """Return the smallest tile size that holds so many rows, which are at most the largest size."""
     return next(size for size in TILES if size >= count)
 
 
@@ -179,9 +179,9 @@ def _half_packed(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def adds_int8_exactly() -> bool:
-    """Return whether the CPU adds products of int8 in 32 bits.
+    """Return whether the CPU adds int8 products in 32 bits.
 
-    Older ones add pairs of them in 16, which overflow at full range.
+    Older CPUs add pairs of them in 16 bits, which overflow at full range.
     """
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_vnni") or able.get("avx_vnni"))
@@ -190,9 +190,9 @@ def adds_int8_exactly() -> bool:
 def _int8(weight: Tensor, bias: Tensor) -> Linear:
     """Scale every row to [-1, 1] by its own largest value, so that one fixed scale fits all rows.
 
-    quantize_dynamic would derive one scale from all rows together, so that a row's scores would
-    depend on who else talks. Few rows go through FBGEMM, many through oneDNN, which is faster
-    there; the integers that they add up are the same. The scaling is undone afterwards.
+    quantize_dynamic would derive one scale from all rows together, so a row's scores would depend
+    on the rest of the batch. Few rows go through FBGEMM, many through oneDNN, which is then faster;
+    both add up the same integers. The scaling is undone afterwards.
     """
     steps = 255 if adds_int8_exactly() else 127
     few = prepack_int8(weight, engine="fbgemm")
@@ -201,7 +201,7 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
         if "onednn" in torch.backends.quantized.supported_engines
         else None
     )
-    # oneDNN's scale comes from the rows' range. This one makes it [-1, 1], and fills up a tile.
+    # oneDNN derives its scale from the rows' range. This row makes it [-1, 1], and pads the tile.
     range_row = torch.ones(1, weight.shape[1])
     range_row[0, 0] = -1
 
@@ -229,9 +229,9 @@ def _int8(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def prepack_int8(weight: Tensor, *, engine: str) -> torch.ScriptObject:
-    """Round a weight (out, in) to bytes, scaled by output channel.
+    """Quantise a weight (out, in) to int8, scaled by output channel.
 
-    The layout is that of one of PyTorch's quantised engines.
+    engine: the one of PyTorch's quantised engines whose layout is used.
     """
     scales = weight.abs().amax(1).clamp_min(TINY).double() / 127  # (out,)
     before = torch.backends.quantized.engine
@@ -239,7 +239,7 @@ def prepack_int8(weight: Tensor, *, engine: str) -> torch.ScriptObject:
     try:
         with (
             warnings.catch_warnings()
-        ):  # PyTorch means to move quantised tensors to another package; the pinned one has them
+        ):  # PyTorch plans to move quantised tensors elsewhere; the pinned version still has them
             warnings.filterwarnings(
                 "ignore", message="torch.quantize_per_tensor", category=UserWarning
             )

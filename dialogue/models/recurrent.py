@@ -1,8 +1,8 @@
-"""Stacked recurrent layers, by name, with all their states in one row of numbers.
+"""Stacked recurrent layers, by name, with all their states in one vector.
 
-A layer has the methods of layers.GRU: `gates` for all tokens at once, `step` for one, `forward`
-over packed rows. It carries a row (R, S) from token to token: its output, (R, H), then the cell if
-it has one.
+A layer has the methods of layers.GRU: `gates` for all tokens at once, `step` for one token,
+`forward` over packed rows. It carries a state (R, S) from token to token: its output, (R, H), then
+the cell if it has one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from dialogue.models.layers import GRU, Dropout
 class LSTM(nn.Module):
     """One direction of an LSTM (Hochreiter and Schmidhuber 1997), its gates as in torch.nn.LSTM.
 
-    Their order is i, f, g, o. It has one bias instead of torch's two, and the forget gate's starts
-    at one (Jozefowicz et al. 2015). A state is (output, cell).
+    Their order is i, f, g, o. There is one bias instead of torch's two, and that of the forget gate
+    is initialised to one (Jozefowicz et al. 2015). A state is (output, cell).
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -56,7 +56,7 @@ class LSTM(nn.Module):
 
 
 class RNN(nn.Module):
-    """Elman's network (1990), tanh of input and state; a state is its output."""
+    """Elman's network (1990), a tanh of input and state; its state is its output."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()

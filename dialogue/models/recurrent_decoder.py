@@ -1,4 +1,4 @@
-"""A recurrent decoder: it reads a token and predicts the next, whatever the history is."""
+"""A recurrent decoder, which reads a token and predicts the next, whatever the history is."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class RecurrentDecoder(nn.Module):
         return vectors
 
     def empty(self, count: int) -> Tensor:
-        """Return the states before anything was read: (count, C)."""
+        """Return the states before anything has been read: (count, C)."""
         return self.embedding.weight.new_zeros(count, self.stack.state_size)
 
     def begin(self, batch: Batch) -> Tensor:
@@ -107,8 +107,8 @@ class RecurrentDecoder(nn.Module):
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
         read_out = None
         if self.stack.hidden_size <= weight.shape[1]:
-            # Two layers without a nonlinearity between them are one. Folding them together pays
-            # where the output layer, the largest product of a step, does not get wider by it.
+            # Two layers without a nonlinearity in between are one. Folding them together pays off
+            # if it does not widen the output layer, the largest product of a step.
             weight, bias = weight @ self.readout.weight, bias + weight @ self.readout.bias
         else:
             read_out = lay_out(self.readout.weight, self.readout.bias, precision="fp32")

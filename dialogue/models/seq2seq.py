@@ -2,7 +2,7 @@
 
     utterance (T tokens) --encoder--> its state after the last token (C) --decoder--> reply
 
-The history vector is that state, of all layers, so each turn replaces the one before it.
+The history vector is that state, for all layers, so each turn replaces the previous one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dialogue.models.recurrent_decoder import RecurrentDecoder, RecurrentState
 
 
 class Seq2Seq(Configured, nn.Module):
-    """Two recurrent stacks of one cell and size, with one embedding for reading and writing."""
+    """Two recurrent stacks of the same cell and size, with one embedding for input and output."""
 
     SETTINGS = frozenset({"embedding", "hidden", "cell", "layers", "dropout"})
 

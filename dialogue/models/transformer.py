@@ -1,12 +1,13 @@
-"""A decoder-only Transformer over the flattened conversation (Vaswani et al. 2017; pre-norm, rotary
-positions, tied embedding).
+"""A decoder-only Transformer over the flattened conversation (Vaswani et al. 2017).
 
-    <s> w w w <s> w w <s> w ...   every turn is read behind <s>, which also parts it from the last
+It has pre-normalisation, rotary positions and a tied embedding.
+
+    <s> w w w <s> w w <s> w ...   every turn is read after <s>, which also separates the turns
 
 Where a recurrent model has a history vector, this one has the text itself: a history is the ids of
-the conversation's last tokens. It is bounded by a rule: one that would grow beyond the window is
-cut to its last window // 2. Cut so seldom, a stretch of turns has one beginning, so that a batch
-reads it in one row; a window that slid with every turn would ask for a row each.
+the conversation's last tokens. It is bounded: a history that would exceed the window is cut to its
+last window // 2 tokens. As cuts are rare, many turns in a row share one beginning, so a batch reads
+them in one row; a window that slid with every turn would need a row for each turn.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ Attend = Callable[
 
 @dataclass(frozen=True)
 class TransformerState:
-    """The decoder between two tokens: keys and values, which hypotheses of one conversation share
-    as far as it is theirs.
+    """The decoder between two tokens: keys and values.
 
-    history (layers, 2, N, heads, T, D), real (N, T) bool: not padding. reply (layers, 2, R, heads,
-    t, D): of the t tokens read so far. Row r goes on from the history r // (R / N).
+    The hypotheses of a conversation share those of its history. history (layers, 2, N, heads, T,
+    D). real (N, T) bool: not padding. reply (layers, 2, R, heads, t, D): of the t tokens read so
+    far. Row r continues history r // (R / N).
     """
 
     history: Tensor
@@ -53,8 +54,9 @@ class TransformerState:
         return replace(self, reply=self.reply.repeat_interleave(times, dim=2))
 
     def select(self, rows: Tensor) -> TransformerState:
-        """Take rows (R,) in their order; rows that were made by `repeat` stay together, R / N of
-        one conversation in a row.
+        """Take rows (R,) in their order.
+
+        Rows made by `repeat` must stay together: R / N consecutive rows per conversation.
         """
         sharing = self.reply.shape[2] // len(self.real)
         origins = (rows // sharing).view(-1, sharing)
@@ -64,7 +66,7 @@ class TransformerState:
         reply = self.reply.index_select(2, rows)
         if (
             sharing > 1 and len(rows) == self.reply.shape[2]
-        ):  # a beam that follows its parents: all conversations are still there
+        ):  # a beam following its parents: all conversations are still there
             return replace(self, reply=reply)
         kept = origins[:, 0]
         return TransformerState(
@@ -73,7 +75,7 @@ class TransformerState:
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward network, each normalised before and added to what came in."""
+    """Attention and a feed-forward network, each with pre-normalisation and a residual."""
 
     def __init__(
         self, *, embedding: int, hidden: int, heads: int, layers: int, dropout: float
@@ -95,7 +97,7 @@ class Block(nn.Module):
             last.weight.data /= math.sqrt(2 * layers)
 
     def forward(self, inputs: Tensor, attend: Attend) -> Tensor:
-        """Take tokens (P, E) one layer further; attend: who sees whom."""
+        """Apply the layer to tokens, (P, E). attend: computes attention, with its mask."""
         parts = self.queries_keys_values(self.attention_norm(inputs)).view(
             len(inputs), 3, self.heads, -1
         )
@@ -107,8 +109,9 @@ class Block(nn.Module):
 
 
 class Transformer(Configured, nn.Module):
-    """A small Transformer with one embedding for reading and writing and its four calls; hidden is
-    its feed-forward width.
+    """A small Transformer with one embedding for input and output.
+
+    hidden: the width of its feed-forward networks.
     """
 
     SETTINGS = frozenset({"embedding", "hidden", "layers", "heads", "window", "dropout"})
@@ -142,13 +145,13 @@ class Transformer(Configured, nn.Module):
         self.dropout = Dropout(dropout)
         self.embedding_scale = math.sqrt(
             embedding
-        )  # rows are small, as an output layer wants them; inputs want unit size
+        )  # small rows suit the output layer; inputs are scaled to unit size
         nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
 
     # --- talking ----------------------------------------------------------------------------------
 
     def empty_history(self, count: int) -> RaggedHistory:
-        """Return the text of conversations that begin: none."""
+        """Return the histories of new conversations, which have no text yet."""
         return RaggedHistory(
             torch.zeros(0, dtype=torch.int32, device=self.embedding.weight.device),
             torch.zeros(count, dtype=torch.long),
@@ -160,7 +163,7 @@ class Transformer(Configured, nn.Module):
     def encode_turn(
         self, token_ids: Tensor, lengths: Tensor, history: RaggedHistory | None
     ) -> RaggedHistory:
-        """Write one utterance into the history: token_ids (N, T) closed by </s>, lengths (N,).
+        """Append one utterance to the history: token_ids (N, T) ending with </s>, lengths (N,).
 
         The network is not run. Raises ValueError on a token id out of range.
         """
@@ -178,7 +181,7 @@ class Transformer(Configured, nn.Module):
     def start(self, history: RaggedHistory) -> TransformerState:
         """Begin a reply to each history: N rows.
 
-        Reads the text anew, a window at most, whatever the conversation.
+        The text is read anew; it is never longer than the window.
         """
         token_ids, real = history.padded()  # (N, T)
         rows, time = token_ids.shape
@@ -187,7 +190,7 @@ class Transformer(Configured, nn.Module):
         if not time:
             return TransformerState(caches, real, caches)
         at = torch.arange(time, device=real.device)
-        # Padding sees itself, so that softmax has something to sum up.
+        # Padding sees itself, as a softmax over nothing is undefined.
         visible = (at[:, None] >= at) & real[:, None] | (at[:, None] == at)  # (N, T, T)
         turn = _rotation(at.repeat(rows), size)
         inputs = self._embed(token_ids.view(-1))  # (N * T, E)
@@ -210,14 +213,17 @@ class Transformer(Configured, nn.Module):
 
     @torch.no_grad()
     def step(self, token_ids: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-        """Read one token a row, (R,), and return the log-probabilities of the next, (R, V)."""
+        """Read one token per row, (R,), and return the log-probabilities of the next, (R, V)."""
         outputs, state = self._further(token_ids, state)
         logits = F.linear(outputs, self.embedding.weight, self.output_bias)
         return F.log_softmax(logits.float(), dim=-1), state
 
     @torch.no_grad()
     def prepare(self, precision: str) -> PreparedModel[TransformerState]:
-        """Lay out the output layer for decoding, in a precision of dialogue.models.projection."""
+        """Lay out the output layer for decoding.
+
+        precision: see dialogue.models.projection.
+        """
         weight, bias = self.embedding.weight.detach(), self.output_bias.detach()
         if precision == "auto":
             precision = choose_precision(weight, bias)
@@ -233,10 +239,10 @@ class Transformer(Configured, nn.Module):
     def _further(
         self, token_ids: Tensor, state: TransformerState
     ) -> tuple[Tensor, TransformerState]:
-        """Read one token a row, (R,): the output layer's input (R, E), and the state behind it."""
+        """Read one token per row, (R,); return the output layer's input (R, E) and the state."""
         _, _, rows, heads, time, size = state.reply.shape
         conversations, past = state.real.shape
-        sharing = rows // conversations  # rows that go on from one history
+        sharing = rows // conversations  # rows that share a history
         turn = _rotation(torch.full_like(token_ids, past + time), size)
         caches = F.pad(state.reply, (0, 0, 0, 1))  # (layers, 2, R, heads, t + 1, D)
         unseen = ~state.real[:, None, None]  # (N, 1, 1, T)
@@ -253,8 +259,8 @@ class Transformer(Configured, nn.Module):
             """
             cache[0, :, :, time], cache[1, :, :, time] = _rotated(keys, turn), values
             query = _rotated(queries, turn) / math.sqrt(size)
-            # The R / N rows of a conversation ask its one history as if they were its R / N next
-            # tokens: one matrix product, for which the history is not repeated.
+            # The R / N rows of a conversation attend to its one history like R / N further tokens
+            # of it: one matrix product, for which the history need not be repeated.
             together = query.view(conversations, sharing, heads, size).transpose(
                 1, 2
             )  # (N, heads, R / N, D)
@@ -266,7 +272,7 @@ class Transformer(Configured, nn.Module):
             )
             to_reply = (cache[0] @ query[..., None]).squeeze(-1)  # (R, heads, t + 1)
             weights = torch.cat([to_history, to_reply], dim=-1).softmax(-1)
-            # The weights part again, since each part has its own values to add up.
+            # The weights are split again, since each part has its own values to sum up.
             of_history = (
                 weights[..., :past].reshape(conversations, sharing, heads, past).transpose(1, 2)
             )
@@ -289,8 +295,9 @@ class Transformer(Configured, nn.Module):
         return self.penalised(batch, LIKELIHOOD)
 
     def penalised(self, batch: Batch, objective: Objective) -> Likelihood:
-        """Score as log_likelihood does, with the penalty of an objective; the decoder reads
-        batch.decoder_input where given.
+        """Score like log_likelihood, with an objective's penalty.
+
+        The decoder reads batch.decoder_input if there is one.
         """
         outputs, words, lengths = self.states(batch)
         whose = torch.arange(len(lengths)).repeat_interleave(lengths)
@@ -301,10 +308,10 @@ class Transformer(Configured, nn.Module):
     def states(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return the output layer's input before each token of a batch, utterance by utterance.
 
-        (P, E), with the tokens (P,), and the lengths of the utterances (M,), on the CPU. Raises
-        ValueError on a token id out of range.
+        It is (P, E), and comes with the tokens, (P,), and the lengths of the utterances, (M,), on
+        the CPU. Raises ValueError on a token id out of range.
         """
-        # Everything is laid out on the CPU and sent from there, so that no device is waited for.
+        # Everything is laid out on the CPU and sent from there, so as not to wait for a device.
         plan, device = check_batch(batch, self.embedding), batch.token_ids.device
         heard = plan.token_ids if plan.encoder_input is None else plan.encoder_input[0]
         read = plan.token_ids if plan.decoder_input is None else plan.decoder_input
@@ -322,7 +329,7 @@ class Transformer(Configured, nn.Module):
     def _read(self, token_ids: Tensor, rows: ConversationRows) -> Tensor:
         """Run over tokens that are packed row by row: (P,) -> (P, E).
 
-        Only attention sees the rows padded, (B, L).
+        The rows are padded, (B, L), only for attention.
         """
         cells, shape = rows.cells(), (len(rows.sizes), int(rows.sizes.max()))
         visible = rows.visible(cells)[:, None]
@@ -345,10 +352,7 @@ class Transformer(Configured, nn.Module):
         return outputs
 
     def _behind_bos(self, token_ids: Tensor) -> Tensor:
-        """Return what is read where each token is predicted: <s> w1 w2 ...
-
-        for w1 w2 ... </s>, (M, T).
-        """
+        """Return the inputs that predict these tokens: <s> w1 w2 ... for w1 w2 ... </s>, (M, T)."""
         return F.pad(token_ids[:, :-1], (1, 0), value=self.bos_id)
 
     def _embed(self, token_ids: Tensor) -> Tensor:
@@ -357,14 +361,14 @@ class Transformer(Configured, nn.Module):
 
 
 def _rotation(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return cosine and sine of every position's angles: (P,) -> (P, 1, D / 2) each."""
+    """Return the cosines and sines of every position's angles: (P,) -> (P, 1, D / 2) each."""
     rates = ROTARY_BASE ** (-torch.arange(0, size, 2, device=positions.device) / size)
     angles = (positions[:, None] * rates)[:, None]
     return angles.cos(), angles.sin()
 
 
 def _rotated(vectors: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the two halves of each vector, (P, heads, D), as pairs by the angles of its position."""
+    """Rotate the two halves of each vector, (P, heads, D), in pairs, by its position's angles."""
     cosine, sine = (part.to(vectors.dtype) for part in turn)
     one, other = vectors.chunk(2, dim=-1)
     return torch.cat([one * cosine - other * sine, one * sine + other * cosine], dim=-1)

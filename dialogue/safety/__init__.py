@@ -1,6 +1,6 @@
-"""Decide what may be said: word lists, topics with a fixed answer, the filter of candidates.
+"""Decide what may be said: word lists, topics with fixed answers, and the filter of candidates.
 
-This package knows no model.
+This package is independent of any model.
 """
 
 from dialogue.safety.guard import (

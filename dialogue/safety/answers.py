@@ -1,4 +1,4 @@
-"""The fixed sentences of safety, in several wordings: what is said when nothing may be generated.
+"""The fixed safety answers, in several wordings, for when nothing may be generated.
 
 The crisis lines were checked on 25 November 2026 against these pages:
     US  988       https://health.wyo.gov/publichealth/prevention/wivpp/suicide-prevention/
@@ -9,12 +9,12 @@ The crisis lines were checked on 25 November 2026 against these pages:
     AU  13 11 14  https://lifelineh2h.org.au/get-help/telephone-crisis-support/faqs/
     IN  14416     https://theshillongtimes.com/2025/02/07/
                   tele-manas-mental-health-helpline-handles-over-18-1-lakh-calls-centre/
-For any other locale no number is named.
+For any other locale no number is given.
 """
 
 from __future__ import annotations
 
-# By locale. The skill knows these locales and no others, so that none goes without its line.
+# By locale. The skill supports exactly these locales, so none lacks a crisis line.
 LINES = {
     "en-US": "In the United States you can call or text 9 8 8, "
     "the Suicide and Crisis Lifeline, at any hour.",

@@ -1,4 +1,4 @@
-"""Answer the two questions of a conversation: is the answer a fixed one, and what may be said."""
+"""Answer the two safety questions: does an utterance get a fixed answer, and what may be said."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dialogue.seeded_choice import pick
 from dialogue.text_files import read_lines
 
 Level = Literal["strict", "standard", "off"]
-CALMLY = frozenset(("drugs", "hate"))  # topics that are put off like an offence
+CALMLY = frozenset(("drugs", "hate"))  # topics that are deflected like an offence
 LEVELS: tuple[Level, ...] = ("strict", "standard", "off")
 
 
@@ -31,7 +31,10 @@ class Guarded:
 
 
 def level_from_environment() -> Level:
-    """Return the level in SAFETY: strict, standard (the default) or off. Raises ValueError else."""
+    """Return the level in SAFETY: strict, standard (the default) or off.
+
+    Raises ValueError on any other value.
+    """
     value = os.environ.get("SAFETY") or "standard"
     for level in LEVELS:
         if value == level:
@@ -45,7 +48,7 @@ def fixed_answer(
     """Return the fixed answer to an utterance, or None if the model may answer it.
 
     A crisis is answered at every level; at `off` nothing else is, and at `strict` mild words are
-    offensive, too. seed: picks the wording. locale: picks the crisis line, such as en-US. play:
+    offensive, too. seed: picks the wording. locale, such as en-US: picks the crisis line. play:
     what the earlier turns tell about a game.
     """
     about = topic(utterance, play=play)

@@ -1,8 +1,8 @@
 """Recognise what happens in play and hurts nobody: being beaten at chess, killing a dragon.
 
 "He beats me every time" may be about dominoes or about a husband; only what was said just before
-can tell. `Play` is what a session remembers about that, small enough for its attributes. The
-patterns are in play.toml.
+can tell. `Play` is what a session remembers of that, small enough for its attributes. The patterns
+are in play.toml.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dialogue.text_files import read_text
 PATTERNS = Path(__file__).with_name("play.toml")
 LOOKED_AT = 300  # characters; people mention a game within fewer
 TURNS = 3  # after this many turns without a mention of it, a game is over
-NEVER = -1  # `turns` of a person who was answered as in danger: a game no longer explains anything
+NEVER = -1  # `turns` after a crisis answer: from then on, a game no longer explains anything
 
 
 @dataclass(frozen=True)

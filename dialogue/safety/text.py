@@ -9,9 +9,9 @@ _MARKS = re.compile(r"['’‘ʼ`´\u0300-\u036f\u00ad\u200b-\u200d\ufeff]")
 _LEET = str.maketrans("0134579@$!+|", "oieastgasiti")
 _LEET_WORD = re.compile(r"[a-z0-9@$!+|*]*[a-z*][a-z0-9@$!+|*]*")
 _TRAILING = re.compile(r"[!+|]+$")  # "shit!" is an exclamation, "sh!t" is not
-_BREAK = "\x1f"  # marks a sentence's end while a text is folded, since "|" is a letter in leet
+_BREAK = "\x1f"  # marks the end of a sentence during folding, since "|" is a letter in leet
 _NOT_FOLDED = re.compile(rf"[^a-z0-9*{_BREAK}]+")
-# The end of a sentence; not the full stop of an initial ("f. u. c. k.") or of a title ("mr. dick"),
+# The end of a sentence; not the full stop of an initial ("f. u. c. k.") or a title ("mr. dick"),
 # nor one of several ("i... die").
 _SENTENCE_END = re.compile(
     r"(?<=\w)(?<!\b\w)(?<!\bmr)(?<!\bms)(?<!\bmrs)(?<!\bdr)(?<!\bst)(?:\.|[!?]+)[\"”')\]]*(?=\s+\S)"
@@ -27,9 +27,9 @@ def fold(text: str) -> str:
     """Return a text in lower case, without accents, apostrophes, leet or stretched letters.
 
     "I'm  a P0RN star!" becomes "im a porn star". Sentences are separated by "|", so that no phrase
-    is found across them ("would suck. You should" holds no "suck you"). The words that letters
+    is found across them ("would suck. You should" does not contain "suck you"). Words that letters
     spelt one by one may form are appended ("fuck" for "f u c k"), and so is a stretched word with
-    the letter only once ("shit" for "shiiit"); in its place the letter stays twice ("boooobs"
+    the letter only once ("shit" for "shiiit"); in place, the letter is kept twice ("boooobs"
     becomes "boobs").
     """
     lowered = _MARKS.sub(
@@ -56,7 +56,7 @@ def _plain(match: re.Match[str]) -> str:
 
 
 def _put_together(letters: str) -> list[str]:
-    """Return all substrings of a run of letters that may be words, of three letters or more."""
+    """Return all substrings of a run of letters that may be words of three letters or more."""
     return [
         letters[i:j]
         for i in range(len(letters))

@@ -1,4 +1,4 @@
-"""Find the topics for which no reply may be generated, with the patterns of topics.toml."""
+"""Find topics for which no reply may be generated, with the patterns of topics.toml."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dialogue.vocabulary import CONTINUED
 
 PATTERNS = Path(__file__).with_name("topics.toml")
 # Examine at most this many characters, more than anybody says in one go: the patterns look far
-# ahead, so that their time grows with the square of the length.
+# ahead, so their time grows with the square of the length.
 LOOKED_AT = 1000
 # In this order: the first that matches counts.
 TOPICS = ("crisis", "medical", "legal", "financial", "personal", "drugs", "sorrow", "side", "hate")
@@ -35,9 +35,9 @@ def topic(text: str, *, play: Play = NO_PLAY) -> str | None:
 
 
 def is_delicate(text: str) -> bool:
-    """Return whether a text is about something not to agree with or cheer at.
+    """Return whether a text is about something that one should not agree with or cheer at.
 
-    That is what divides people, harm, or grief.
+    That is a divisive issue, harm, or grief.
     """
     return bool(_compiled().delicate.search(fold(text[:LOOKED_AT])))
 

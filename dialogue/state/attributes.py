@@ -1,4 +1,4 @@
-"""State that travels: sealed, in Alexa's session attributes. Any worker answers any turn."""
+"""State that travels, sealed, in Alexa's session attributes. Any worker can answer any turn."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import binascii
 from dialogue.state import Owner, Refused
 from dialogue.state.sealing import OVERHEAD, Seal
 
-MAX_BYTES = 8192  # of the session attributes in all, as JSON
-_AROUND = 64  # of them for the JSON around the text: {"state": "..."}
+MAX_BYTES = 8192  # of all session attributes, as JSON
+_AROUND = 64  # bytes of JSON around the text: {"state": "..."}
 
 
 class AttributesState:
@@ -23,7 +23,7 @@ class AttributesState:
         self._seal = seal
 
     def get(self, owner: Owner, carried: str) -> bytes | None:
-        """Open what was carried; "" is none. Raises Refused."""
+        """Open the carried state; return None if it is "". Raises Refused."""
         if not carried:
             return None
         try:
@@ -33,11 +33,11 @@ class AttributesState:
         return self._seal.open(sealed, owner)
 
     def put(self, owner: Owner, state: bytes, *, turn: int, reopens: bool = False) -> str:
-        """Seal a state. Two turns at once are two states; the client carries what it got last."""
+        """Seal a state. Two turns at once give two states; the client carries the last it got."""
         return base64.b64encode(self._seal.seal(state, owner)).decode("ascii")
 
     def check(self) -> None:
-        """Do nothing: there is always room in a request."""
+        """Do nothing: a request can always carry state."""
 
     def forget(self, owner: Owner) -> None:
         """Do nothing: a client that carries nothing has nothing."""

@@ -1,4 +1,4 @@
-"""STATE=memory|attributes|redis://...: which store keeps the conversations."""
+"""Choose the store that keeps the conversations: STATE=memory|attributes|redis://..."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from dialogue.state.sealing import Seal, new_key
 log = logging.getLogger(__name__)
 
 MEMORY, ATTRIBUTES = "memory", "attributes"
-IN_TEXTS = (
-    2048  # bytes of a carried state that are not the history: the last speech, and a few texts
-)
+IN_TEXTS = 2048  # bytes of a carried state besides the history: the last speech, and a few texts
 
 
 def check(where: str, *, keys: Sequence[bytes], workers: int) -> None:
-    """Make sure that a choice is one, and one so many processes can share. Raises ValueError."""
+    """Check that a store exists and that so many processes can share it. Raises ValueError."""
     _name(where)
     if workers > 1 and where == MEMORY:
         raise ValueError(
@@ -36,7 +34,7 @@ def check(where: str, *, keys: Sequence[bytes], workers: int) -> None:
 
 
 class Asked(NamedTuple):
-    """How a store is to be opened. bounds: of what memory keeps."""
+    """How to open a store. bounds: for the store in memory."""
 
     where: str
     keys: Sequence[bytes]
@@ -50,10 +48,11 @@ def open_state(
     history_bytes: int | None,
     bounds: Bounds = NORMAL,
 ) -> StateStore:
-    """Open the store that was chosen.
+    """Open the chosen store.
 
-    history_bytes: the largest history of the model in fp16, or None if it has no bound. bounds: of
-    what memory keeps. Raises ValueError if a history cannot be carried or an address is invalid.
+    history_bytes: the size of the model's largest history in fp16, or None if unbounded. bounds:
+    for the store in memory. Raises ValueError if a history cannot be carried or an address is
+    invalid.
     """
     check_carried(where, history_bytes)
     return STORES[_name(where)](Asked(where, keys, bounds))
@@ -79,7 +78,7 @@ def _open_attributes(asked: Asked) -> StateStore:
 def _open_redis(asked: Asked) -> StateStore:
     from dialogue.state.redis_state import RedisState
 
-    # Without a secret key one is derived from the ids of session and user, which Redis never sees.
+    # Without a secret key, keys derive from session and user ids alone, which Redis never sees.
     store = RedisState(asked.where, Seal(asked.keys or [b""], seconds=None))
     try:
         store.check()
@@ -88,8 +87,8 @@ def _open_redis(asked: Asked) -> StateStore:
     return store
 
 
-# By the whole of what STATE says, or by what an address begins with. Each opener imports its store,
-# so that only the chosen one's package has to be there.
+# By the whole value of STATE, or by the beginning of an address. Each opener imports its store, so
+# that only the chosen one's package has to be installed.
 STORES: dict[str, Callable[[Asked], StateStore]] = {
     MEMORY: _open_memory,
     ATTRIBUTES: _open_attributes,
@@ -100,21 +99,21 @@ STORES: dict[str, Callable[[Asked], StateStore]] = {
 
 
 def choices() -> list[str]:
-    """Return the names in STORES as people write them: an address goes on after its name."""
+    """Return the names in STORES as people write them; the name of an address is its beginning."""
     return [f"{name}..." if name.endswith("://") else name for name in STORES]
 
 
 def _name(where: str) -> str:
-    """Return the name in STORES of a choice. Raises ValueError if it is none of them."""
+    """Return the name in STORES that a choice matches. Raises ValueError if there is none."""
     for name in STORES:
         if where == name or (name.endswith("://") and where.startswith(name)):
             return name
-    # not with what was found: it may hold a password
+    # do not quote the value: it may contain a password
     raise ValueError(f"STATE (--state) is none of {', '.join(choices())}")
 
 
 def check_carried(where: str, history_bytes: int | None) -> None:
-    """Make sure that a model's histories may live there. Raises ValueError.
+    """Check that a model's histories fit in a store. Raises ValueError.
 
     history_bytes: as in `open_state`.
     """

@@ -1,7 +1,7 @@
-"""What is kept of a session, as bytes: the conversation, and the last request with its response.
+"""Convert a session's state to bytes: the conversation, and the last request with its response.
 
 version (1 byte), fingerprint of the model (16), length of the texts (4), the texts (JSON,
-deflated), the history in half precision, which most of the bytes are.
+deflated), and the history in half precision, which takes most of the bytes.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _SPEAKERS = {"u": "user", "b": "bot"}
 class Kept:
     """What is kept of a session between two requests.
 
-    turn: how many requests it has had. request: a digest of the last one, and response: what was
-    answered to it, as JSON, whose session attributes hold what repeating and fixed sentences need.
+    turn: how many requests it has had. request: a digest of the last one. response: the JSON
+    returned for it, whose session attributes hold what repeating and fixed sentences need.
     """
 
     conversation: Conversation = field(default_factory=Conversation)
@@ -44,24 +44,23 @@ class Kept:
 
 
 class Histories(Protocol):
-    """The model that a history belongs to, which alone can read it."""
+    """The model that a history belongs to; only it can read the history."""
 
     @property
     def fingerprint(self) -> str:
-        """Return hexadecimal digits that no other model has."""
+        """Return a hexadecimal digest that identifies the model."""
         ...
 
     def history_from_bytes(self, data: bytes) -> History:
-        """Read a history. Raises ValueError where it is none of the model's."""
+        """Read a history. Raises ValueError if it is not one of this model."""
         ...
 
 
 def pack(kept: Kept, histories: Histories, *, limit: int | None = None) -> bytes:
-    """Write what is kept, the history in half precision.
+    """Write what is kept, with the history in half precision.
 
-    limit: in bytes; where it is passed the oldest texts are left out, never the history.
-
-    Raises ValueError where even the history and the last response are more than the limit.
+    limit: in bytes; beyond it, the oldest texts are left out, never the history. Raises ValueError
+    if the history and the last response alone exceed the limit.
     """
     history = kept.conversation.history
     written = b"" if history is None else history_to_bytes(history, half=True)
@@ -83,7 +82,7 @@ def pack(kept: Kept, histories: Histories, *, limit: int | None = None) -> bytes
 
 
 def unpack(data: bytes, histories: Histories) -> Kept:
-    """Read what `pack` wrote. Raises Refused where it is of another version or model, or broken."""
+    """Read what `pack` wrote. Raises Refused if it is broken, or of another version or model."""
     if not data or data[0] != VERSION:
         raise Refused("its state is of another version")
     try:
@@ -108,7 +107,7 @@ def _join(kept: Kept, turns: tuple[Turn, ...], history: bytes, histories: Histor
     said = [turn.speaker[0] + turn.text for turn in turns]
     written = json.dumps(
         [kept.turn, kept.request, dict(kept.response), said], separators=(",", ":")
-    )  # in ASCII, since a text may hold half a surrogate pair
+    )  # in ASCII, since a text may contain half a surrogate pair
     texts = zlib.compress(written.encode("ascii"))
     return _HEAD.pack(VERSION, _fingerprint(histories), len(texts)) + texts + history
 

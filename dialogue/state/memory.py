@@ -1,4 +1,4 @@
-"""State in this process: bounded, and gone with it."""
+"""State in this process: bounded, and lost when it ends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MemoryState:
         return self._kept.nbytes
 
     def get(self, owner: Owner, carried: str = "") -> bytes | None:
-        """Return the state of an owner; None where there is none, or it is another user's."""
+        """Return the state of an owner; None if there is none, or it is another user's."""
         with self._lock:
             entry = self._kept.get(owner.session)
             if entry is None and owner.session in self._ended:
@@ -45,7 +45,7 @@ class MemoryState:
         return entry.state if entry and entry.user == digest(owner.user) else None
 
     def put(self, owner: Owner, state: bytes, *, turn: int, reopens: bool = False) -> str:
-        """Keep the state after a turn; nothing is to be carried. Raises Conflict."""
+        """Keep the state after a turn; nothing is carried. Raises Conflict."""
         user = digest(owner.user)
         with self._lock:
             before = self._kept.get(owner.session)
@@ -65,7 +65,7 @@ class MemoryState:
             self._kept.drop(owner.session)
 
     def end(self, owner: Owner) -> None:
-        """Drop the state of a session that is over, and keep nothing more of it."""
+        """Drop the state of a session that has ended, and keep no more of it."""
         with self._lock:
             self._kept.drop(owner.session)
             self._ended.put(owner.session, None, nbytes=0)

@@ -1,10 +1,10 @@
-"""State in Redis: one sealed value per session, which expires by itself. Any machine can answer.
+"""State in Redis: one sealed value per session, which expires on its own. Any machine can answer.
 
 voice:{user}:session -> the turn (8 bytes), and the sealed state, or _OVER
 voice:{user}         -> the keys of the user's sessions, a set
 
-Both names are digests: Redis learns no ids, and the keys that seal are derived from those. The
-braces keep all of a user in one slot of a cluster.
+Session and user appear as digests: Redis never learns the ids, from which the sealing keys are
+derived. The braces keep all of a user's data in one slot of a cluster.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from dialogue.bounded import SECONDS
 from dialogue.state import ENDED, ENDED_SECONDS, Conflict, Owner, Refused, Unreachable, digest
 from dialogue.state.sealing import Seal
 
-TIMEOUT_SECONDS = 0.35  # of each of two attempts: somebody is waiting
+TIMEOUT_SECONDS = 0.35  # for each of two attempts: somebody is waiting
 _TURN = struct.Struct(">Q")
-_OVER = b"\xff" * _TURN.size  # in a turn's place, so that no turn is the next one
+_OVER = b"\xff" * _TURN.size  # in place of a turn, so that no turn follows it
 Result = TypeVar("Result")
 
-# KEYS: the session's, the user's. ARGV: the turn before ("": none), the value, its milliseconds.
-# No two values are sealed alike, so the same one again is a second attempt: the first one arrived,
-# but its answer did not.
+# KEYS: the session's, the user's. ARGV: the previous turn ("" if none), the value, its lifetime in
+# milliseconds. No two values are sealed alike, so the same value again is a retry: the first
+# attempt arrived, but its answer did not.
 _PUT = """
 local found = redis.call('GET', KEYS[1]) or ''
 if found == ARGV[2] then return 1 end
@@ -61,13 +61,13 @@ class RedisState:
                 url,
                 socket_timeout=timeout,
                 socket_connect_timeout=timeout,
-                # once, immediately: a pooled connection may be older than Redis's last start, and a
-                # machine that is busy may be late once
+                # once, immediately: a pooled connection may predate Redis's last restart, and a
+                # busy machine may answer late for once
                 retry=Retry(
                     NoBackoff(), 1, supported_errors=(redis.ConnectionError, redis.TimeoutError)
                 ),
             )
-        except ValueError:  # its text may quote a password
+        except ValueError:  # whose message may quote a password
             raise ValueError(
                 "STATE: that is no address of Redis; it must be like redis://localhost:6379/0, "
                 "rediss://:PASSWORD@HOST:6380/0 or unix:///run/redis.sock"
@@ -76,7 +76,7 @@ class RedisState:
         self._put = self._redis.register_script(_PUT)
 
     def check(self) -> None:
-        """Make sure that Redis answers. Raises Unreachable."""
+        """Check that Redis answers. Raises Unreachable."""
         _asked(self._redis.ping)
 
     def get(self, owner: Owner, carried: str = "") -> bytes | None:
@@ -105,7 +105,7 @@ class RedisState:
         self._together(lambda pipe: pipe.delete(key).srem(_user_key(owner.user), key))
 
     def end(self, owner: Owner) -> None:
-        """Drop the state of a session that is over, on all machines. Raises Unreachable."""
+        """Drop the state of a session that has ended, for all machines. Raises Unreachable."""
         key, milliseconds = _session_key(owner), round(ENDED_SECONDS * 1000)
         self._together(
             lambda pipe: pipe.set(key, _OVER, px=milliseconds).srem(_user_key(owner.user), key)
@@ -127,7 +127,7 @@ class RedisState:
 
 
 def _asked(command: Callable[[], Result]) -> Result:
-    """Ask Redis. Raises Unreachable, in our own words, if it does not answer or refuses."""
+    """Query Redis. Raises Unreachable, with our own message, if it does not answer or refuses."""
     try:
         return command()
     except redis.exceptions.OutOfMemoryError:

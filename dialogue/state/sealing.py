@@ -1,7 +1,7 @@
-"""State that leaves this process is encrypted and authenticated: AES-256-GCM, by cryptography.
+"""Encrypt and authenticate state that leaves this process: AES-256-GCM, by cryptography.
 
-version (1 byte), nonce (12), and the ciphertext of the time it was sealed and the state. The key is
-derived from the secret key and the owner, and the owner is authenticated too.
+version (1 byte), nonce (12), and the ciphertext of the sealing time and the state. The key is
+derived from the secret key and the owner, and the owner is authenticated, too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from dialogue.state import Owner, Refused
 
 VERSION = b"\x01"
 KEY_BYTES, NONCE_BYTES, TAG_BYTES = 32, 12, 16
-SECONDS = 3600.0  # for which a sealed state is valid
-AHEAD_SECONDS = 300.0  # by which the sealing machine's clock may be ahead of ours
+SECONDS = 3600.0  # how long a sealed state is valid
+AHEAD_SECONDS = 300.0  # how far the sealing machine's clock may be ahead of ours
 _TIME = struct.Struct(">Q")  # milliseconds since 1970
 OVERHEAD = len(VERSION) + NONCE_BYTES + _TIME.size + TAG_BYTES  # bytes that sealing adds
 
@@ -45,7 +45,7 @@ class Seal:
         self._keys, self._seconds, self._clock = tuple(keys), seconds, clock
 
     def seal(self, state: bytes, owner: Owner) -> bytes:
-        """Encrypt and authenticate a state, with the time."""
+        """Encrypt and authenticate a state along with the time."""
         nonce, sealed_at = os.urandom(NONCE_BYTES), _TIME.pack(max(0, int(self._clock() * 1000)))
         cipher = _cipher(self._keys[0], owner)
         return VERSION + nonce + cipher.encrypt(nonce, sealed_at + state, VERSION + owner.written())
@@ -54,7 +54,7 @@ class Seal:
         """Return the state.
 
         Raises Refused if it was sealed for another owner or with another key, was tampered with, is
-        too old, or comes from the future, as after a clock was set back.
+        too old, or comes from the future, for example because a clock was set back.
         """
         if sealed[:1] != VERSION:
             raise Refused("its seal is of another version")
@@ -62,7 +62,7 @@ class Seal:
         for key in self._keys:
             try:
                 opened = _cipher(key, owner).decrypt(nonce, ciphertext, VERSION + owner.written())
-            except (InvalidTag, ValueError):  # the latter of a nonce that is too short
+            except (InvalidTag, ValueError):  # ValueError if the nonce is too short
                 continue
             if self._seconds is not None:
                 age = self._clock() - _TIME.unpack_from(opened)[0] / 1000
@@ -75,9 +75,9 @@ class Seal:
 
 
 def keys_of(text: str) -> tuple[bytes, ...]:
-    """Return the keys in STATE_KEY: each 32 bytes as base64, comma-separated. "" holds none.
+    """Return the keys in STATE_KEY, each 32 bytes as base64, comma-separated; none if it is "".
 
-    Raises ValueError, without quoting it.
+    Raises ValueError, without quoting the keys.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     keys = []

@@ -1,6 +1,6 @@
 """An Echo in the browser: a local page that talks to the skill's POST / and shows what happens.
 
-It is served only when verification is off. What is said is kept in the page only; see
+It is served only when verification is off. What is said is kept only in the page; see
 docs/simulator.md.
 """
 
@@ -44,7 +44,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-# The values of the settings that are words.
+# The possible values of settings that are words.
 CHOICES = {"method": METHODS, "ranker": ("auto", "likelihood", "recall", "learned")}
 HISTORY = 2048  # show at most this many numbers of a history
 
@@ -76,7 +76,7 @@ def mount(app: Flask, agents: Agents, interaction: InteractionSettings | None = 
 
 
 def _serve_files(page: Blueprint) -> None:
-    """Serve the files of the page."""
+    """Serve the page's files."""
     files = {
         path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.suffix in KINDS
     }
@@ -232,7 +232,7 @@ def _talk(talk: Talk) -> dict[str, Any]:
 
 
 def _asked(**kinds: type) -> dict[str, Any]:
-    """Return the JSON object that the page sent. Raises ValueError unless it has these kinds."""
+    """Return the JSON object that the page sent. Raises ValueError unless it fits `kinds`."""
     asked = request.get_json()
     if not isinstance(asked, dict) or not all(
         isinstance(asked.get(name), kind) for name, kind in kinds.items()

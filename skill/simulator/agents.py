@@ -1,4 +1,4 @@
-"""The agent that the skill calls, with settings for each simulator session and a look inside."""
+"""The agent that the skill calls, with settings per simulator session and a look inside."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
 
 class Agents:
-    """Stands in for the agent. Sessions other than the page's go straight to it; none is kept."""
+    """Stands in for the agent. Sessions other than the page's go straight to it, unobserved."""
 
     def __init__(
         self,
@@ -100,21 +100,21 @@ class Agents:
                 self._seen[request] = Seen(answer, agent, reply)
 
     def with_store(self, store: Conversations) -> Agents:
-        """Return the same with other people's conversations in a store; the page's stay here."""
+        """Return the same agents with other people's conversations in a store; the page's stay."""
         other = copy.copy(self)
         other._of_others = self._of_others.with_store(store)
         return other
 
     def of(self, fingerprint: str) -> Agents:
-        """Return the same with the model that other people's conversations belong to."""
+        """Return the same agents with the model that other people's conversations belong to."""
         other = copy.copy(self)
-        if isinstance(self._agent, BatchingAgent):  # only one of these changes its model
+        if isinstance(self._agent, BatchingAgent):  # no other kind changes its model
             other._of_others = self._agent.of(fingerprint)
         return other
 
     @property
     def fingerprint(self) -> str:
-        """Return the fingerprint of the model of other people's conversations."""
+        """Return the fingerprint of the model that other people's conversations belong to."""
         return self._of_others.fingerprint
 
     def history_from_bytes(self, data: bytes) -> History:
@@ -131,7 +131,7 @@ class Agents:
     def choose(
         self, session: str, settings: Mapping[str, Any], *, checkpoint: str = ""
     ) -> DecodeConfig:
-        """Answer a session of the page with other search settings or another checkpoint.
+        """Use other search settings or another checkpoint for a session of the page.
 
         Raises ValueError if there are no such settings or no such checkpoint.
         """

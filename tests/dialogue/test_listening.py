@@ -43,6 +43,7 @@ def test_an_invitation_stands_where_its_score_places_it():
         "fair enough so what do you do all day.",
         "it broke isn't that sad",
         "lucky you hey what's the strangest thing about being a voice",
+        "i've got one for you why did the scarecrow win a prize",
         "i like trains how about you",
         "yes",
         "good night then",
