@@ -48,6 +48,7 @@ _ASKS = re.compile(
     r"| should)\b"
     r"|\b(?:how|what) about (?:you|that)\b"
 )
+_LEAVES = re.compile(r"\b(?:good ?night|good ?bye|bye|gotta go|(?:have|got) to go)(?: now| then)?$")
 
 
 def with_invitation(
@@ -55,9 +56,9 @@ def with_invitation(
 ) -> list[Candidate]:
     """Insert an invitation to go on into candidates, which are best first, by its score.
 
-    There is none if the last turn asks something, says next to nothing, or is about a divisive
-    issue, harm or grief; soon after another one or an apology, which is an invitation, too; or if
-    all have been said.
+    There is none if the last turn asks something, says next to nothing or goodbye, or is about a
+    divisive issue, harm or grief; soon after another invitation or an apology, which invites as
+    well; or if all have been said.
     """
     text = _invitation(conversation)
     if not text:
@@ -73,7 +74,7 @@ def _invitation(conversation: Conversation) -> str:
     spoken = words(heard)
     if heard.endswith("?") or _ASKS.search(" ".join(spoken)) or len(spoken) < LEAST_WORDS:
         return ""
-    if is_delicate(heard):
+    if is_delicate(heard) or _LEAVES.search(" ".join(spoken)):
         return ""
     if any(text.startswith((*INVITATIONS, *APOLOGIES)) for text in said[-APART:]):
         return ""

@@ -4,6 +4,7 @@
     "That's too bad."             "no it was great she laughs about it"  -> a denial
     "How long were you there?"    "nine years like i said"               -> it was told
     "I like the sound of it."     "you didn't answer me"                 -> a complaint
+    "Tell me more."               "but i asked if you get tired"         -> a question
     "Then I'd sleep."             "ha you just told me you don't sleep"  -> a contradiction
 
 A model that has missed once tends to miss again, as its own reply misleads it. An apology with an
@@ -41,12 +42,18 @@ WORDINGS = {
         "Sorry, I lost the thread, and I'm only a small program. What should I know?",
         "Fair enough, that was no answer. Can you say it in other words?",
     ),
+    "question": (
+        "You did ask, sorry. I have no good answer to that. What do you think yourself?",
+        "Sorry, I missed your question, and I honestly don't know. What would you say?",
+        "I owe you an answer, and I'm only a small program: I don't know. What's your own feeling?",
+    ),
     "contradiction": (
         "You caught me, that doesn't add up. Please tell me more.",
         "True, I contradict myself, and I'm only a small program. Tell me more.",
         "You're right, I said something else before. Tell me more.",
     ),
 }
+FURTHER_WORDS = 6  # after a complaint: the talk goes on, so nothing need be said another way
 APOLOGIES = tuple(text for wordings in WORDINGS.values() for text in wordings)
 
 _START = r"^(?:(?:oh|ha|haha|um|uh|well|hey|but|what|huh|hm|wait|god|gosh) )*"
@@ -59,10 +66,13 @@ _COMPLAINT = re.compile(
     rf"|{_START}(?:no )?(?:(?:that|this) makes no|you make no|you're making no|"
     r"(?:that|this) doesn't make(?: any)?|you don't make(?: any)?) sense\b"
     rf"|{_START}(?:no )?you(?:'ve)? (?:misunderstood|misheard|got (?:it|that) (?:the )?wrong)\b"
-    rf"|{_START}(?:no )?(?:\w+ )?i asked (?:you )?(?:if|whether|what|how) (?:you|i)\b"
     rf"|{_START}(?:\w+ )?you were (?:supposed|meant) to (?:guess|answer|ask)\b"
     r"|^(?:(?:a|the) )?(?:\w+ )?no i(?:'m| was) talking about\b"
-    r"|\bbut i (?:wanted|asked) to know\b|\bi(?:'m| was| am) asking (?:about )?you\b"
+)
+_ASKED_BEFORE = re.compile(
+    rf"{_START}(?:no )?(?:\w+ )?i asked (?:you )?(?:if|whether|what|how) (?:you|i)\b"
+    r"|\bbut i asked (?:you )?(?:if|whether|what|how) you\b|\bbut i (?:wanted|asked) to know\b"
+    r"|\bi(?:'m| was| am) asking (?:about )?you\b"
 )
 _CONTRADICTION = re.compile(
     rf"{_START}(?:but you|(?:a (?:minute|moment|second) ago you|you just)(?: just)?) "
@@ -174,8 +184,12 @@ def trouble(utterance: str, said: str) -> str:
     heard, last = _DOUBLED.sub(r"\1", " ".join(words(utterance))), without_marks(said)
     if not last or not heard:
         return ""
-    if _COMPLAINT.search(heard):
-        return "complaint"
+    if _ASKED_BEFORE.search(heard):
+        return "question"
+    complaint = _COMPLAINT.search(heard)
+    if complaint:
+        goes_on = len(heard[complaint.end() :].split()) >= FURTHER_WORDS
+        return "echo" if goes_on else "complaint"
     if _CONTRADICTION.match(heard):
         return "contradiction"
     if last.startswith(APOLOGIES):

@@ -47,6 +47,8 @@ def test_an_invitation_stands_where_its_score_places_it():
         "i like trains how about you",
         "yes",
         "good night then",
+        "my eyes are closing now so i'll say goodnight",
+        "anyway i've got to go now",
         "i hate my neighbors they're all mexicans",
         "i slashed his tires",
     ],
@@ -57,6 +59,10 @@ def test_a_question_and_next_to_nothing_get_none(heard):
 
 def test_a_question_that_only_tells_something_gets_one():
     assert len(offered(after("did you know they have thousands of teeth."), 0.1)) == 2
+
+
+def test_to_have_to_go_somewhere_is_no_goodbye():
+    assert len(offered(after("i have to go to the dentist on friday"), 0.1)) == 2
 
 
 @pytest.mark.parametrize("said", [INVITATIONS[0], WORDINGS["denial"][0]])

@@ -19,6 +19,8 @@ MISSED = {
         ("That's too bad.", "why's it too bad the radio was broken"),
         ("Oh, that's great. And then?", "why is that great"),
         ("That's so sad.", "sad what's sad about it it's the best offer in years"),
+        ("Let it settle.", "um that makes no sense anyway the fair is on the ninth"),
+        ("Makes sense.", "you didn't answer me but never mind my first customer is here"),
     ],
     "denial": [
         ("That's too bad. What would make it better?", "no it's not bad i like it like that"),
@@ -56,7 +58,6 @@ MISSED = {
     "complaint": [
         ("It's hard to pick just one.", "you didn't answer my question"),
         ("I love riddles.", "that's not what i asked"),
-        ("I'd love that.", "no i asked if you get tired"),
         ("You're right.", "that makes no sense"),
         ("You're right.", "you don't make sense"),
         ("A good book stays.", "a book no i'm talking about my bike"),
@@ -65,11 +66,15 @@ MISSED = {
         ("I like the sound of it.", "the sound of what you haven't answered me"),
         ("Sounds like a plan.", "no you misunderstood me"),
         ("Sorry, I got that wrong. Tell me more.", "you're not listening"),
-        ("Good luck with it!", "sure but i wanted to know about the hill"),
         ("That's too bad.", "you've got that the wrong way round i'm pleased"),
+    ],
+    "question": [
+        ("I'd love that.", "no i asked if you get tired"),
+        ("Good luck with it!", "sure but i wanted to know about the hill"),
         ("Go on.", "i asked you what i could do all day"),
         ("Close your eyes.", "no no i was asking about you what do you do all day"),
         ("Tell me a bit more about that.", "no i'm asking you which one is better"),
+        ("I know food only from hearsay.", "um toast i suppose but i asked if you get tired"),
     ],
     "contradiction": [
         ("Then I'd sleep.", "ha you just told me you don't sleep"),
