@@ -18,47 +18,18 @@ from dialogue.seeded_choice import pick
 from dialogue.vocabulary import without_marks
 from dialogue.words import words
 
+_LISTENS = ("I'm listening", "I'm following you", "I'm with you", "I'm all ears", "I'm still here")
+_ASKED = ("Go on", "Please go on", "Tell me more", "Please tell me more", "Keep going")
 INVITATIONS = (
-    "I'm following you. Please tell me more.",
+    *(f"{listens}. {asked}." for listens in _LISTENS for asked in _ASKED),
+    *(f"{asked}, {listens}." for listens in _LISTENS for asked in _ASKED),
     "Tell me more, if you like.",
-    "I'm listening, please go on.",
-    "I'd like to hear more about that.",
-    "Go on, I'm listening.",
-    "Keep going, I'm with you.",
+    "Tell me more about that, if you like.",
     "Tell me a bit more about that.",
     "Tell me a little more.",
     "I'd like to hear more.",
-    "I'm following. Please go on.",
-    "Tell me more about that, if you like.",
-    "Keep talking, I'm listening.",
-    "I'm still with you. Go on.",
+    "I'd like to hear more about that.",
     "Say a little more about that.",
-    "I'm listening. Tell me more.",
-    "I'm here. Tell me more.",
-    "Please tell me more, I'm listening.",
-    "I'm all ears, please go on.",
-    "I'm with you. Tell me more.",
-    "I'm all ears. Tell me more.",
-    "I'm following. Tell me a bit more.",
-    "I'm listening. Keep going.",
-    "Please go on, I'm with you.",
-    "Please keep going, I'm listening.",
-    "Tell me more, I'm all ears.",
-    "Go on, I'm all ears.",
-    "Go on, I'm following you.",
-    "Keep talking, I'm with you.",
-    "Please keep talking, I'm all ears.",
-    "I'm here. Go on.",
-    "I'm still with you. Tell me more.",
-    "I'm still here. Please go on.",
-    "I'm with you. Please go on.",
-    "I'd like to hear a bit more about that.",
-    "I'd like to hear a little more.",
-    "Please tell me a bit more.",
-    "Please say a little more about that.",
-    "Say a little more, if you like.",
-    "Tell me a little more about that.",
-    "Keep going, if you like. I'm listening.",
 )
 LEAST_WORDS = 4  # after "yes" or "good night" there is nothing to go on about
 APART = 2  # at least so many other replies between two invitations
