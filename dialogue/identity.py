@@ -20,6 +20,10 @@ WORDINGS = {
         "I'm a program: no feelings, no body, and no plans for the world. How do you feel today?",
         "There is nobody in here to feel that, only numbers that make sentences. What about you?",
     ),
+    "needs": (
+        "I'm a program: I don't sleep, eat, or get tired or bored. How about you today?",
+        "Being a program, I get by without sleep or food, and nothing bores me. How are you now?",
+    ),
     "pastime": (
         "I wait until somebody talks to me, and I don't notice the wait. How do you fill your day?",
         "Nothing, really: I only run while somebody talks to me. What have you done today?",
@@ -98,7 +102,13 @@ _QUESTIONS = {
             rf"(?:what(?:'s| is) it like|how does it feel|(?:is|isn't) it (?:\w+ )?\w+)(?: to be| "
             rf"being) {_ARTICLE}(?:{_PROGRAM}|voice)(?: (?:that|who|in) (?:\w+ ?){{1,4}})?",
         ),
-        # However a turn begins, this can only be asked of a companion.
+        # However a turn begins, these can only be asked of a companion.
+        "needs": (
+            r"(?:[\w']+ )*?(?:(?:do|don't|can) you (?:(?:really|ever|even|also) )*(?:(?:get|feel) "
+            r"(?:tired|sleepy|hungry|thirsty|bored)|sleep|eat|drink)|are you (?:ever |never )?"
+            r"(?:tired|sleepy|hungry|thirsty|bored))(?: (?:yourself|too|at night|at all|anything|"
+            r"sometimes|waiting(?: like that)?|(?:of|with) (?:it|me|this|that|talking|waiting)))*",
+        ),
         "pastime": (
             r"(?:[\w']+ )*?what do you do (?:all (?:day|night)(?: long)?|"
             r"(?:all (?:day|night) )?when (?:i'm (?:not here|away|out|gone|asleep)|i am not here|"
