@@ -1,4 +1,4 @@
-"""Tell whether somebody sounds glad or troubled, and which of the two a reply answers.
+"""Classify whether somebody sounds glad or troubled, and which of the two a reply answers.
 
 Every token, and every pair of neighbouring tokens, has a weight for each of the two questions; a
 sum above 0 means glad, one below 0 troubled. It is a linear classifier, like fastText (Joulin et

@@ -224,7 +224,7 @@ class Handler(AbstractRequestHandler):
 
 
 class Remember(AbstractRequestInterceptor):
-    """Give the request's handler the session attributes that were kept."""
+    """Load the session attributes that were kept, for the request's handler."""
 
     def process(self, handler_input: HandlerInput) -> None:
         """Replace the session attributes that came with the request."""

@@ -86,7 +86,7 @@ def weighted(name: str) -> tuple[Path, float]:
 
 
 def average(found: Sequence[Checkpoint], shares: Sequence[float]) -> Checkpoint:
-    """Give the first checkpoint the weighted mean of all weights, and return it.
+    """Set the first checkpoint's weights to the weighted mean of all, and return it.
 
     shares: one per checkpoint; they need not add up to 1. Raises ValueError if there is only one
     checkpoint, or if one differs from the first in class, sizes or vocabulary.
