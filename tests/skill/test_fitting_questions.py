@@ -153,12 +153,12 @@ def test_a_long_text_of_such_words_is_no_greeting(talk, agent):
 
 
 def test_a_guess_at_who_asked_is_left_for_them_to_judge(talk, agent):
-    """ "But I can hear that you are. How is it with you?" """
+    """ "But you sound tired of it. What about you?" """
     _, heard = talk(
         agent,
         [
             ("it rains", "does it?"),
-            ("do you get tired", "No, I have no body. But I can hear that you are."),
+            ("do you mind the rain", "No, it never reaches me. But you sound tired of it."),
         ],
     )
     assert heard.endswith(phrases.ASK_RIGHT)
