@@ -1,10 +1,13 @@
 """Batching across requests: those that wait together are answered together.
 
-    threads -> submit -> queue, in order -> one thread that decodes a batch at a time -> futures
+    threads -> submit -> queue, in order -> decoders, each with a batch at a time -> futures
 
-There is no timer: the decoding thread takes as many waiting requests as may share a batch, and
-whatever arrives meanwhile forms the next one. So an idle server answers at once, and batches grow
-with the load.
+There is no timer: a decoder takes as many waiting requests as may share a batch, and whatever
+arrives meanwhile forms the next one. So an idle server answers at once, and batches grow with the
+load.
+
+Each decoder is a thread. On a CPU, the steps of a search are too small to be worth dividing among
+cores: several decoders on a core each answer more than one on all cores.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from dialogue.agent import DialogueAgent, Reply
     from dialogue.config import DecodeConfig
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from dialogue.store import Conversations
 
 MOST = 8  # maximum requests in a batch: more are no cheaper each, and all wait for the last
+DECODERS = 4  # at most: each holds the memory of a batch; further cores are shared among them
 WAITING = 64  # maximum requests in the queue, answered within a few seconds
 PATIENCE = 1.0  # seconds to wait for a reply after its deadline
 STUCK_SECONDS = 30.0  # after which a batch is unlikely ever to end: no deadline is this long
@@ -70,23 +76,30 @@ class BatchingAgent:
         *,
         most: int = MOST,
         waiting: int = WAITING,
+        decoders: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the agent, the largest batch, and how many requests may wait."""
+        """Take the agent, the largest batch, and how many requests may wait.
+
+        decoders: how many batches are answered at once; by default, one for each of torch's
+        threads, but at most DECODERS, or a single one if the model is not on the CPU.
+        """
         self.agent = agent
         self._before: tuple[DialogueAgent, float] | None = None  # and until when to keep it
         self._swapping = threading.Lock()
-        self._decoder = _Decoder(most, waiting, clock)
+        # The threads are not counted yet: a server may set their number after it has forked.
+        count = (lambda: decoders) if decoders else (lambda: _decoders_on(agent.device))
+        self._decoders = _Decoders(most, waiting, count, clock)
 
     @property
     def waiting(self) -> int:
         """How many requests are waiting."""
-        return self._decoder.waiting
+        return self._decoders.waiting
 
     @property
     def is_well(self) -> bool:
         """Whether requests are accepted and answered: neither closed nor stuck in a batch."""
-        return self._decoder.is_well
+        return self._decoders.is_well
 
     def _with(self, agent: DialogueAgent) -> BatchingAgent:
         """Return a copy for another agent of the same model, which shares the queue."""
@@ -108,7 +121,7 @@ class BatchingAgent:
         The previous one goes on with its conversations for an hour, or until the next swap.
         """
         with self._swapping:
-            self._before = (self.agent, self._decoder.clock() + KEPT_SECONDS)
+            self._before = (self.agent, self._decoders.clock() + KEPT_SECONDS)
             self.agent = agent
 
     def of(self, fingerprint: str) -> BatchingAgent:
@@ -117,7 +130,7 @@ class BatchingAgent:
         The returned agent keeps its model when another one is served.
         """
         with self._swapping:
-            if self._before and self._decoder.clock() >= self._before[1]:
+            if self._before and self._decoders.clock() >= self._before[1]:
                 self._before = None
             before = self._before
             if before and fingerprint == before[0].fingerprint != self.agent.fingerprint:
@@ -145,8 +158,8 @@ class BatchingAgent:
         so far is taken. A reply is ready when its whole batch is. Future.cancel abandons a reply:
         if it succeeds, the reply does not enter the conversation.
         """
-        request = _Request(conversation, utterance, self.agent, self._decoder.clock() + deadline)
-        self._decoder.put(request)
+        request = _Request(conversation, utterance, self.agent, self._decoders.clock() + deadline)
+        self._decoders.put(request)
         return request.done
 
     def replies(
@@ -192,7 +205,7 @@ class BatchingAgent:
 
     def _call(self, conversation: str, do: Callable[[], None], *, always: bool = False) -> None:
         call = _Call(conversation, do)
-        self._decoder.put(call, always=always)
+        self._decoders.put(call, always=always)
         call.done.result()
 
     def why(self, reply: Reply) -> list[str]:
@@ -201,24 +214,28 @@ class BatchingAgent:
 
     def close(self) -> None:
         """Accept nothing more, and return once all waiting requests are answered."""
-        self._decoder.close()
+        self._decoders.close()
 
 
-class _Decoder:
-    """The queue, and the thread that works through it."""
+class _Decoders:
+    """The queue, and the threads that work through it."""
 
-    def __init__(self, most: int, waiting: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, most: int, waiting: int, count: Callable[[], int], clock: Callable[[], float]
+    ) -> None:
         if most < 1 or waiting < 1:
             raise ValueError(
                 f"batches of {most} with {waiting} requests that may wait answer nobody; "
                 "each must be 1 or more"
             )
-        self.clock, self._most, self._limit = clock, most, waiting
+        self.clock, self._most, self._limit, self._count = clock, most, waiting, count
         self._waiting: list[_Request | _Call] = []  # the oldest first
+        self._under_way: set[str] = set()  # the conversations that a decoder has taken
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._plan = 0, 0  # how many threads to run, and how many of torch's each may use
         self._is_closed = False
-        self._busy_since: float | None = None
+        self._busy_since: dict[int, float] = {}  # by the number of the thread
 
     @property
     def waiting(self) -> int:
@@ -227,14 +244,14 @@ class _Decoder:
 
     @property
     def is_well(self) -> bool:
-        """Whether it is open, and has not worked at the same thing for too long."""
-        since = self._busy_since
-        return not self._is_closed and (since is None or self.clock() - since < STUCK_SECONDS)
+        """Whether it is open, and no decoder has worked at the same thing for too long."""
+        now, since = self.clock(), list(self._busy_since.values())
+        return not self._is_closed and all(now - begun < STUCK_SECONDS for begun in since)
 
     def put(self, asked: _Request | _Call, *, always: bool = False) -> None:
         """Add something to the queue. Raises Busy if it is full.
 
-        always: add it even to a full queue, unless the decoder is closed.
+        always: add it even to a full queue, unless the decoders are closed.
         """
         with self._changed:
             if self._is_closed:
@@ -245,50 +262,90 @@ class _Decoder:
                     raise Busy(f"{len(self._waiting)} requests wait already")
             self._waiting.append(asked)
             # Not earlier: a server may fork after building this, and threads do not survive it.
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
-                self._thread.start()
+            if not self._threads or not all(thread.is_alive() for thread in self._threads):
+                self._start()
             self._changed.notify()
+
+    def _start(self) -> None:
+        """Start the threads that are missing."""
+        alive = [thread for thread in self._threads if thread.is_alive()]
+        if not alive:
+            count = self._count()
+            self._plan = count, max(1, torch.get_num_threads() // count)
+            self._under_way.clear()  # what a thread had taken was lost with it
+            self._busy_since.clear()
+        count, share = self._plan
+        new = [
+            threading.Thread(target=self._run, args=(share,), name="decoding", daemon=True)
+            for _ in range(count - len(alive))
+        ]
+        self._threads = alive + new
+        for thread in new:
+            thread.start()
 
     def close(self) -> None:
         """Refuse new requests, and return once the queue is empty."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify_all()  # including a thread that was replaced
-        if self._thread is not None:
-            self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self) -> None:
+    def _run(self, threads: int) -> None:
+        """Work through the queue. threads: how many torch may use for it."""
+        torch.set_num_threads(threads)
+        me = threading.get_ident()
         while taken := self._take():
-            self._busy_since = self.clock()
-            if isinstance(taken, _Call):
-                _do(taken)
-            else:
-                _answer(taken, self.clock)
-            self._busy_since = None
+            self._busy_since[me] = self.clock()
+            try:
+                if isinstance(taken, _Call):
+                    _do(taken)
+                else:
+                    _answer(taken, self.clock)
+            finally:
+                self._ended(taken)
 
     def _take(self) -> list[_Request] | _Call | None:
         """Wait for work, and take the next call or batch; return None once closed and empty.
 
-        Only the first request of each conversation is eligible. Calls go before replies.
+        Only the first request of each conversation is eligible, and only if no decoder has taken
+        another one of the same conversation. Calls go before replies.
         """
         with self._changed:
-            while not self._waiting:
-                if self._is_closed:
+            while not (eligible := self._eligible()):
+                if self._is_closed and not self._waiting:
                     return None
                 self._changed.wait()
-            first: dict[str, _Request | _Call] = {}
-            for one in self._waiting:
-                first.setdefault(one.conversation, one)
-            call = next((one for one in first.values() if isinstance(one, _Call)), None)
+            call = next((one for one in eligible if isinstance(one, _Call)), None)
             if call is not None:
                 self._waiting.remove(call)
+                self._under_way.add(call.conversation)
                 return call
-            requests = [one for one in first.values() if isinstance(one, _Request)]
+            requests = [one for one in eligible if isinstance(one, _Request)]
             alike = [one for one in requests if _are_alike(one.agent, requests[0].agent)]
             batch = alike[: self._most]
             self._waiting = [one for one in self._waiting if one not in batch]
+            self._under_way.update(one.conversation for one in batch)
             return batch
+
+    def _eligible(self) -> list[_Request | _Call]:
+        first: dict[str, _Request | _Call] = {}
+        for one in self._waiting:
+            first.setdefault(one.conversation, one)
+        return [one for name, one in first.items() if name not in self._under_way]
+
+    def _ended(self, taken: list[_Request] | _Call) -> None:
+        """Let others take the conversations of what has been done."""
+        done = [taken] if isinstance(taken, _Call) else taken
+        with self._changed:
+            self._busy_since.pop(threading.get_ident(), None)
+            self._under_way.difference_update(one.conversation for one in done)
+            self._changed.notify_all()  # their next requests are eligible, and the end may be near
+
+
+def _decoders_on(device: torch.device) -> int:
+    """Return how many decoders to run for a model on a device."""
+    return min(torch.get_num_threads(), DECODERS) if device.type == "cpu" else 1
 
 
 def _are_alike(agent: DialogueAgent, other: DialogueAgent) -> bool:

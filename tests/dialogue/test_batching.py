@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 import dialogue.batching
 from dialogue.agent import Reply
@@ -64,7 +65,7 @@ def echo():
 
 @pytest.fixture
 def batching(echo):
-    made = BatchingAgent(echo, most=4, waiting=6, clock=Clock())
+    made = BatchingAgent(echo, most=4, waiting=6, decoders=1, clock=Clock())
     yield made
     echo.may.set()
     made.close()
@@ -110,7 +111,7 @@ def test_an_idle_server_waits_for_nobody(echo, batching, monkeypatch):
     wait = threading.Condition.wait
 
     def waiting(condition, timeout=None):
-        if condition is batching._decoder._changed:
+        if condition is batching._decoders._changed:
             waits.append(timeout)
         return wait(condition, timeout)
 
@@ -153,7 +154,7 @@ def test_only_equal_settings_share_a_batch(echo, batching):
 
 
 def test_the_time_of_waiting_counts(echo, batching):
-    clock = batching._decoder.clock
+    clock = batching._decoders.clock
     with busy(echo, batching):
         ask(batching, "a", "a", deadline=5.0)
         clock.now += 3
@@ -168,11 +169,11 @@ def test_what_was_said_elsewhere_enters_a_conversation_in_its_turn(echo, batchin
     with busy(echo, batching):
         asked = ask(batching, "x", "1")
         noted = in_thread(lambda: batching.note("x", "2", "two"))
-        until(lambda: len(batching._decoder._waiting) == 2)
+        until(lambda: len(batching._decoders._waiting) == 2)
         added = in_thread(
             lambda: batching.add("y", "0")
         )  # of a conversation that waits for nothing
-        until(lambda: len(batching._decoder._waiting) == 3)
+        until(lambda: len(batching._decoders._waiting) == 3)
         last = ask(batching, "y", "1")
     last.result(LONG)
     for thread in (noted, added):
@@ -275,7 +276,7 @@ def test_what_is_to_be_forgotten_is_forgotten_whatever_waits(echo, batching):
     with busy(echo, batching):
         asked = [ask(batching, name, name) for name in "abcdez"]
         forgetting = in_thread(lambda: batching.forget("z"))
-        until(lambda: len(batching._decoder._waiting) == 7)
+        until(lambda: len(batching._decoders._waiting) == 7)
     forgetting.join(LONG)
     assert asked[-1].result(LONG).text == "Z"
     assert "z" not in echo.kept
@@ -285,7 +286,7 @@ def test_going_down_answers_all_that_waits_and_takes_nothing_more(echo, batching
     with busy(echo, batching):
         asked = [ask(batching, name, name) for name in "abcde"]
         closing = in_thread(batching.close)
-        until(lambda: batching._decoder._is_closed)
+        until(lambda: batching._decoders._is_closed)
         with pytest.raises(Busy, match="going down"):
             ask(batching, "f", "f")
     closing.join(LONG)
@@ -329,7 +330,101 @@ def test_where_one_of_several_finds_no_room_the_others_enter_no_conversation(ech
 def test_a_thread_that_has_ended_is_replaced(echo, batching):
     echo.may.set()
     assert ask(batching, "a", "one").result(LONG).text == "ONE"
-    batching._decoder._thread = ended = threading.Thread(target=lambda: None)
+    ended = threading.Thread(target=lambda: None)
+    batching._decoders._threads = [ended]
     ended.start()
     ended.join()
     assert ask(batching, "a", "two").result(LONG).text == "TWO"
+
+
+# --- several decoders ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(echo):
+    """A batching agent with two decoders."""
+    made = BatchingAgent(echo, decoders=2, clock=Clock())
+    yield made
+    echo.may.set()
+    made.close()
+
+
+def test_a_second_decoder_answers_while_the_first_is_busy(echo, two):
+    asked = [ask(two, "a", "one")]
+    assert echo.begun.acquire(timeout=LONG)
+    asked.append(ask(two, "b", "two"))
+    assert echo.begun.acquire(timeout=LONG)
+    assert echo.batches == [["one"], ["two"]]
+    echo.may.set()
+    assert [future.result(LONG).text for future in asked] == ["ONE", "TWO"]
+
+
+def test_two_decoders_never_work_at_one_conversation(echo, two):
+    asked = [ask(two, "x", "1")]
+    assert echo.begun.acquire(timeout=LONG)
+    asked += [ask(two, "x", "2"), ask(two, "y", "3")]
+    noted = in_thread(lambda: two.note("x", "4", "four"))
+    assert echo.begun.acquire(timeout=LONG)
+    assert echo.batches == [["1"], ["3"]]
+    assert not echo.begun.acquire(timeout=0.05)
+    echo.may.set()
+    assert [future.result(LONG).text for future in asked] == ["1", "2", "3"]
+    noted.join(LONG)
+    assert echo.kept["x"] == ("1", "2", "4", "four")
+
+
+def test_a_batch_that_fails_gives_its_conversations_back(echo, two):
+    failing = ask(two, "x", "bad")
+    assert echo.begun.acquire(timeout=LONG)
+    later = ask(two, "x", "good")
+    echo.may.set()
+    with pytest.raises(ValueError, match="cannot be answered"):
+        failing.result(LONG)
+    assert later.result(LONG).text == "GOOD"
+
+
+def test_it_is_not_well_while_one_of_two_decoders_is_stuck(echo, two):
+    ask(two, "a", "one")
+    assert echo.begun.acquire(timeout=LONG)
+    two._decoders.clock.now += dialogue.batching.STUCK_SECONDS - 1
+    ask(two, "b", "two")
+    assert echo.begun.acquire(timeout=LONG)
+    assert two.is_well
+    two._decoders.clock.now += 1
+    assert not two.is_well
+    echo.may.set()
+    until(lambda: two.is_well)
+
+
+def test_going_down_waits_for_every_decoder(echo, two):
+    asked = [ask(two, name, name) for name in "ab"]
+    for _ in asked:
+        assert echo.begun.acquire(timeout=LONG)
+    asked.append(ask(two, "a", "c"))
+    closing = in_thread(two.close)
+    until(lambda: two._decoders._is_closed)
+    echo.may.set()
+    closing.join(LONG)
+    assert [future.result(0).text for future in asked] == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize(
+    ("cores", "device", "planned"),
+    [
+        (1, "cpu", (1, 1)), (2, "cpu", (2, 1)), (4, "cpu", (4, 1)), (7, "cpu", (4, 1)),
+        (16, "cpu", (4, 4)), (16, "meta", (1, 16)),
+    ],
+)  # fmt: skip
+def test_there_are_as_many_decoders_as_cores_but_few_and_one_on_a_gpu(
+    echo, monkeypatch, cores, device, planned
+):
+    """Each has its share of torch's threads; the cores are counted once somebody asks."""
+    given = []
+    echo.device = torch.device(device)
+    made = BatchingAgent(echo)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    echo.may.set()
+    ask(made, "a", "one").result(LONG)
+    made.close()
+    assert (len(given), given[0]) == planned

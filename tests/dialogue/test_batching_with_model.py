@@ -105,3 +105,22 @@ def test_each_request_of_a_batch_finds_its_conversation_in_its_own_store(talker)
     assert {name: turns[:2] for name, turns in after.items()} == before
     assert {len(turns) for turns in after.values()} == {4}
     batching.close()
+
+
+def test_two_decoders_say_what_one_would(talker):
+    """They share the model and its caches, and answer at the same time."""
+    decode = DecodeConfig(method="beam", beam_size=5)
+    stores = ConversationStore(), ConversationStore()
+    agent, alone = (DialogueAgent(talker, decode=decode, store=store) for store in stores)
+    batching = BatchingAgent(agent, most=2, decoders=2)
+    for utterances in TALK * 3:
+        asked = [ask(batching, name, said) for name, said in zip(NAMES, utterances, strict=True)]
+        expected = [
+            alone.respond([name], [said])[0] for name, said in zip(NAMES, utterances, strict=True)
+        ]
+        assert [future.result(LONG).text for future in asked] == expected
+    for name in NAMES:
+        torch.testing.assert_close(
+            stores[0].get(name).history, stores[1].get(name).history, atol=1e-5, rtol=1e-5
+        )
+    batching.close()

@@ -179,7 +179,7 @@ def test_it_is_not_ready_while_the_decoder_is_stuck_or_once_it_is_closed(talker)
     now = [0.0]
     served = BatchingAgent(DialogueAgent(talker), clock=lambda: now[0])
     app = create_app(Settings(verify=False), DialogueAgent(talker))
-    app.extensions["agent"]._decoder = served._decoder
+    app.extensions["agent"]._decoders = served._decoders
     client, begun, gate = app.test_client(), threading.Event(), threading.Event()
 
     def stuck():
