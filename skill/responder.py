@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from ask_sdk_core.handler_input import HandlerInput
 
 from dialogue.answers import Answer, answer
-from dialogue.batching import Busy
+from dialogue.decoders import Busy
 from dialogue.safety import Level
 from dialogue.store import Conversations
 from skill import deadline, phrases

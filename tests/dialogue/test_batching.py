@@ -9,8 +9,10 @@ import pytest
 import torch
 
 import dialogue.batching
+import dialogue.decoders
 from dialogue.agent import Reply
-from dialogue.batching import BatchingAgent, Busy
+from dialogue.batching import BatchingAgent
+from dialogue.decoders import Busy
 from tests.dialogue.conftest import Clock
 
 LONG = 30  # seconds that a test waits for another thread before it fails
@@ -386,7 +388,7 @@ def test_a_batch_that_fails_gives_its_conversations_back(echo, two):
 def test_it_is_not_well_while_one_of_two_decoders_is_stuck(echo, two):
     ask(two, "a", "one")
     assert echo.begun.acquire(timeout=LONG)
-    two._decoders.clock.now += dialogue.batching.STUCK_SECONDS - 1
+    two._decoders.clock.now += dialogue.decoders.STUCK_SECONDS - 1
     ask(two, "b", "two")
     assert echo.begun.acquire(timeout=LONG)
     assert two.is_well

@@ -10,7 +10,7 @@ import pytest
 from app import Settings, create_app
 from dialogue import identity, repair
 from dialogue.agent import DialogueAgent
-from dialogue.batching import Busy
+from dialogue.decoders import Busy
 from dialogue.safety import answers
 from dialogue.terminal import Talk
 from skill import deadline, phrases
