@@ -1,8 +1,10 @@
-"""Invite the user to go on when no candidate is good enough.
+"""Give the word back to the user when no candidate is good enough.
 
 A reply that makes no sense costs more than one that says little: people lose the thread, and the
 replies that follow miss, too. So an invitation to go on is a candidate like the others. Its score
 is fixed, DecodeConfig.listen, and the ranker's best is said only if it scores at least as much.
+To a question for advice or an opinion the invitation is a question in return, see advice.py, which
+readers like better: its score is higher by ADVICE_BONUS.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from dialogue import advice
 from dialogue.conversation import Conversation
 from dialogue.ranking import Candidate
 from dialogue.repair import APOLOGIES
@@ -31,6 +34,8 @@ INVITATIONS = (
     "I'd like to hear more about that.",
     "Say a little more about that.",
 )
+RETURNS = tuple(text for wordings in advice.WORDINGS.values() for text in wordings)
+ADVICE_BONUS = 0.17  # readers gave such answers an SSA of 54 %, the ranker's best there 31 %
 LEAST_WORDS = 4  # after "yes" or "good night" there is nothing to go on about
 APART = 2  # at least so many other replies between two invitations
 # A question within a longer turn has no question mark: "i suppose so do you think he knows".
@@ -49,11 +54,11 @@ def with_invitation(
 ) -> list[Candidate]:
     """Insert an invitation to go on into candidates, which are best first, by its score.
 
-    There is none if the last turn asks something, says next to nothing or goodbye, or is about a
-    divisive issue, harm or grief; soon after another invitation or an apology, which invites as
-    well; or if all have been said.
+    There is none if the last turn says next to nothing or goodbye, or is about a divisive issue,
+    harm or grief; soon after another invitation or an apology, which invites as well; or if all
+    have been said. Of questions, only those for advice or an opinion get one.
     """
-    text = _invitation(conversation)
+    text, score = _invitation(conversation, score)
     if not text:
         return list(candidates)
     better = [one for one in candidates if one.score >= score]
@@ -61,15 +66,19 @@ def with_invitation(
     return [*better, invitation, *candidates[len(better) :]]
 
 
-def _invitation(conversation: Conversation) -> str:
+def _invitation(conversation: Conversation, score: float) -> tuple[str, float]:
     heard = conversation.turns[-1].text
     said = [without_marks(text) for text in conversation.said("bot")]
     spoken = words(heard)
-    if heard.endswith("?") or _ASKS.search(" ".join(spoken)) or len(spoken) < LEAST_WORDS:
-        return ""
-    if is_delicate(heard) or _LEAVES.search(" ".join(spoken)):
-        return ""
-    if any(text.startswith((*INVITATIONS, *APOLOGIES)) for text in said[-APART:]):
-        return ""
-    fresh = [text for text in INVITATIONS if text not in said]
-    return pick(fresh, heard) if fresh else ""
+    wordings, matter = INVITATIONS, heard
+    if kind := advice.asked(heard):
+        wordings, score = advice.WORDINGS[kind], score + ADVICE_BONUS
+        matter = advice.subject(heard)
+    elif heard.endswith("?") or _ASKS.search(" ".join(spoken)):
+        return "", score
+    if len(spoken) < LEAST_WORDS or is_delicate(matter) or _LEAVES.search(" ".join(spoken)):
+        return "", score
+    if any(text.startswith((*INVITATIONS, *RETURNS, *APOLOGIES)) for text in said[-APART:]):
+        return "", score
+    fresh = [text for text in wordings if text not in said]
+    return (pick(fresh, heard) if fresh else ""), score

@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import pytest
 
+from dialogue import advice
 from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import LearnedRanker
-from dialogue.listening import APART, INVITATIONS, with_invitation
+from dialogue.listening import ADVICE_BONUS, APART, INVITATIONS, RETURNS, with_invitation
 from dialogue.ranking import Candidate
 from dialogue.repair import WORDINGS
 from dialogue.safety import guard
-from skill.questions import invites
+from skill.questions import asks, invites
 
 TOLD = "my lathe makes a noise like a mill"
 
@@ -39,7 +40,7 @@ def test_an_invitation_stands_where_its_score_places_it():
     "heard",
     [
         "what is a lathe, do you know?",
-        "i suppose so do you think he knows what it meant to me",
+        "i suppose so is he happy with what it meant to me",
         "fair enough so what do you do all day.",
         "it broke isn't that sad",
         "lucky you hey what's the strangest thing about being a voice",
@@ -84,9 +85,54 @@ def test_none_is_said_twice_and_in_the_end_none_at_all():
     assert offered(after(*talk, TOLD), 0.1) == ["reply 0"]
 
 
-@pytest.mark.parametrize("text", INVITATIONS)
+@pytest.mark.parametrize(
+    ("heard", "kind"),
+    [
+        ("should i tell the boss or keep quiet?", "choice"),
+        ("so do you think i should ring him tonight or wait till he's calmed down", "choice"),
+        ("it's late do you think i should ring him", "decision"),
+        ("Shall I oil it, or so?", "decision"),
+        ("have you any tips for learning a fast tune", "ideas"),
+        ("i'm stuck what should i bake", "ideas"),
+        ("can you help me think where i left it", "ideas"),
+        ("the pond leaks do you think a liner would work", "opinion"),
+        ("i might leave the bank is that daft", "opinion"),
+        ("what do you think about the sea", ""),
+        ("who should win?", ""),
+        ("how long should i boil an egg", ""),
+        ("he asked if he should go or stay", ""),
+        ("do you think so", ""),
+        ("is it raining", ""),
+        (TOLD, ""),
+    ],
+)
+def test_a_question_for_advice_or_an_opinion_is_recognised(heard, kind):
+    assert advice.asked(heard) == kind
+
+
+def test_such_a_question_is_given_back_unless_a_candidate_is_much_better():
+    heard, usual = "it's late do you think i should ring him", 0.33
+    found = offered(
+        after(heard), usual + ADVICE_BONUS + 0.01, usual + ADVICE_BONUS - 0.01, at=usual
+    )
+    assert (found[0], found[2]) == ("reply 0", "reply 1")
+    assert found[1] in advice.WORDINGS["decision"]
+    assert offered(after("should i", "What?", heard, RETURNS[0], heard), 0.1) == ["reply 0"]
+    assert offered(after("should i punch him or leave him"), 0.1) == ["reply 0"], "delicate"
+
+
+def test_none_is_said_twice_of_those_either():
+    talk, said, heard = [], [], "should i walk or take the bus"
+    for _ in advice.WORDINGS["choice"]:
+        said += offered(after(*talk, heard))
+        talk += [heard, said[-1]] + [TOLD, "I see."] * APART
+    assert offered(after(*talk, heard), 0.1) == ["reply 0"]
+    assert sorted(said) == sorted(advice.WORDINGS["choice"])
+
+
+@pytest.mark.parametrize("text", [*INVITATIONS, *RETURNS])
 def test_an_invitation_hands_the_word_back_and_may_be_said(text):
-    assert invites(text)
+    assert asks(text) or invites(text)
     assert guard.may_say("strict")(TOLD, text)
 
 
