@@ -1,13 +1,12 @@
 """Turn a question for advice or an opinion back to the person, who can judge it better.
 
     "should i tell her tonight or wait"      -> a choice between two things
-    "do you think i should ring him"         -> a decision
     "have you any tips for a fast tune"      -> ideas
     "do you reckon that'd work"              -> an opinion
 
 A small model seldom answers such questions: what its ranker takes ignores the question, or agrees
 with both sides of it. To say that one cannot tell, and to ask what the person thinks, makes sense
-nearly always.
+more often. "Should I ring him?" is left to the ranker: readers prefer "Ask, and you'll know."
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import re
 
 from dialogue.words import words
 
-_JUDGES = ("I can't judge that from here.", "That's for you to decide, I'm only a program.")
 _KNOWS = (
     "I'm only a program, so I can't tell.",
     "I really don't know.",
@@ -28,10 +26,6 @@ WORDINGS = {
         "Hard to say from here. Which one feels right to you?",
         "I can't decide that for you. What speaks for each?",
         "I can't tell from here. Which way are you leaning?",
-    ),
-    "decision": (
-        *(f"{judges} What does your gut say?" for judges in _JUDGES),
-        *(f"{judges} What's your own feeling?" for judges in _JUDGES),
     ),
     "ideas": (
         "I have no good idea, I'm afraid. What have you thought of so far?",
@@ -71,9 +65,7 @@ def asked(utterance: str) -> str:
         return "choice"
     if _IDEAS.search(spoken):
         return "ideas"
-    if decides:
-        return "decision"
-    return "opinion" if _OPINION.search(spoken) else ""
+    return "opinion" if not decides and _OPINION.search(spoken) else ""
 
 
 def subject(utterance: str) -> str:

@@ -90,8 +90,8 @@ def test_none_is_said_twice_and_in_the_end_none_at_all():
     [
         ("should i tell the boss or keep quiet?", "choice"),
         ("so do you think i should ring him tonight or wait till he's calmed down", "choice"),
-        ("it's late do you think i should ring him", "decision"),
-        ("Shall I oil it, or so?", "decision"),
+        ("it's late do you think i should ring him", ""),
+        ("Shall I oil it, or so?", ""),
         ("have you any tips for learning a fast tune", "ideas"),
         ("i'm stuck what should i bake", "ideas"),
         ("can you help me think where i left it", "ideas"),
@@ -111,13 +111,13 @@ def test_a_question_for_advice_or_an_opinion_is_recognised(heard, kind):
 
 
 def test_such_a_question_is_given_back_unless_a_candidate_is_much_better():
-    heard, usual = "it's late do you think i should ring him", 0.33
+    heard, usual = "it's late do you think he would mind", 0.33
     found = offered(
         after(heard), usual + ADVICE_BONUS + 0.01, usual + ADVICE_BONUS - 0.01, at=usual
     )
     assert (found[0], found[2]) == ("reply 0", "reply 1")
-    assert found[1] in advice.WORDINGS["decision"]
-    assert offered(after("should i", "What?", heard, RETURNS[0], heard), 0.1) == ["reply 0"]
+    assert found[1] in advice.WORDINGS["opinion"]
+    assert offered(after("hello there", "What?", heard, RETURNS[0], heard), 0.1) == ["reply 0"]
     assert offered(after("should i punch him or leave him"), 0.1) == ["reply 0"], "delicate"
 
 
