@@ -9,7 +9,14 @@ from dialogue.agent import DialogueAgent
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.learned_ranker import LearnedRanker
-from dialogue.listening import ADVICE_BONUS, APART, INVITATIONS, RETURNS, with_invitation
+from dialogue.listening import (
+    ADVICE_BONUS,
+    APART,
+    ASKING_BONUS,
+    INVITATIONS,
+    RETURNS,
+    with_invitation,
+)
 from dialogue.ranking import Candidate
 from dialogue.repair import WORDINGS
 from dialogue.safety import guard
@@ -100,6 +107,7 @@ def test_none_is_said_twice_and_in_the_end_none_at_all():
         ("what do you think about the sea", ""),
         ("who should win?", ""),
         ("how long should i boil an egg", ""),
+        ("have you any idea how much i love summer", ""),
         ("he asked if he should go or stay", ""),
         ("do you think so", ""),
         ("is it raining", ""),
@@ -119,6 +127,14 @@ def test_such_a_question_is_given_back_unless_a_candidate_is_much_better():
     assert found[1] in advice.WORDINGS["opinion"]
     assert offered(after("hello there", "What?", heard, RETURNS[0], heard), 0.1) == ["reply 0"]
     assert offered(after("should i punch him or leave him"), 0.1) == ["reply 0"], "delicate"
+
+
+def test_a_candidate_that_asks_something_itself_need_not_be_so_good():
+    conversation, usual = after("have you any tips for a fast tune"), 0.33
+    for score, place in ((ASKING_BONUS + 0.01, 0), (ASKING_BONUS - 0.01, 1)):
+        asking = Candidate("Which tune is it?", 0.0, usual + score)
+        found = with_invitation(conversation, [asking], usual)
+        assert found[place] == asking and len(found) == 2
 
 
 def test_none_is_said_twice_of_those_either():
