@@ -44,7 +44,7 @@ _DECIDES = re.compile(
 )
 _OR = re.compile(r" or (?!(?:something|anything|so|what|am i|is it|is that|not|nothing)\b)")
 _IDEAS = re.compile(
-    r"\b(?:any|got any|have you any) (?:good )?(?:ideas?|tips?|advice|suggestions?)\b"
+    r"\bany (?:good )?(?:ideas?|tips?|advice|suggestions?)\b"
     r"(?! how (?:much|many)\b)"
     r"|\bcan you (?:help me (?:think|decide|choose|find)|think of|suggest|recommend)\b"
     r"|\b(?:what|where|who|how) (?:should|shall|can|could) (?:i|we)\b"

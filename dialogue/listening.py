@@ -1,4 +1,4 @@
-"""Give the word back to the user when no candidate is good enough.
+"""Invite the user to go on when no candidate is good enough.
 
 A reply that makes no sense costs more than one that says little: people lose the thread, and the
 replies that follow miss, too. So an invitation to go on is a candidate like the others. Its score
