@@ -19,6 +19,7 @@ from dialogue.word_vocabulary import WordVocabulary, stretches
 
 PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
 CONTINUED = "<continued_utterance>"
+FEW = 1000  # so few texts are encoded before sentencepiece has started its threads
 PLACEHOLDERS = ("<person>", "<number>", CONTINUED)  # MovieTriples' own marks, one id each
 
 _QUOTES = str.maketrans(
@@ -171,6 +172,8 @@ class Vocabulary:
         """
         if spaced and isinstance(self._pieces, WordVocabulary):
             return [self._pieces.encode_words(text.split()) for text in texts]
+        if len(texts) < FEW:
+            return [self.encode(text) for text in texts]
         ids: list[list[int]] = self._pieces.encode([normalise(text) for text in texts])
         return ids
 
