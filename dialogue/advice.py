@@ -49,6 +49,7 @@ _IDEAS = re.compile(
     r"|\bcan you (?:help me (?:think|decide|choose|find)|think of|suggest|recommend)\b"
     r"|\b(?:what|where|who|how) (?:should|shall|can|could) (?:i|we)\b"
     r"|\bwhat (?:do|would) you (?:suggest|recommend|advise)\b"
+    r"|\bwhat would you do (?:if you (?:were|was) me|in my (?:place|shoes|position))\b"
     r"|\bdo you think (?:i|we) should (?:do|say|wear|give|get|make|buy|cook|bake) (?:first|next)\b"
 )
 _OPINION = re.compile(

@@ -74,7 +74,7 @@ def answer(
     by: Source = "agent"
     wordings: Sequence[str] = ()
     if reason := identity.about_itself(utterance):
-        by, wordings = "identity", identity.WORDINGS[reason]
+        by, wordings = "identity", identity.wordings(utterance)
     elif reason := repair.trouble(utterance, said):
         by, wordings = "repair", repair.WORDINGS[reason]
     read = perf_counter()

@@ -59,7 +59,8 @@ def with_invitation(
 
     There is none if the last turn says next to nothing or goodbye, or is about a divisive issue,
     harm or grief; soon after another invitation or an apology, which invites as well; or if all
-    have been said. Of questions, only those for advice or an opinion get one.
+    have been said. Of questions, only those for advice or an opinion get one, even soon after an
+    invitation to go on.
     """
     asks = bool(candidates) and candidates[0].text.endswith("?")
     text, score = _invitation(conversation, score, ASKING_BONUS if asks else ADVICE_BONUS)
@@ -82,7 +83,8 @@ def _invitation(conversation: Conversation, score: float, advice_bonus: float) -
         return "", score
     if len(spoken) < LEAST_WORDS or is_delicate(matter) or _LEAVES.search(" ".join(spoken)):
         return "", score
-    if any(text.startswith((*INVITATIONS, *RETURNS, *APOLOGIES)) for text in said[-APART:]):
+    of_late = (*RETURNS, *APOLOGIES) if kind else (*INVITATIONS, *RETURNS, *APOLOGIES)
+    if any(text.startswith(of_late) for text in said[-APART:]):
         return "", score
     fresh = [text for text in wordings if text not in said]
     return (pick(fresh, heard) if fresh else ""), score

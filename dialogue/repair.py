@@ -61,7 +61,8 @@ _DOUBLED = re.compile(r"\b(no )(?:no )+")
 _COMPLAINT = re.compile(
     r"^(?:[\w']+ ){0,4}you (?:didn't|did not|haven't) (?:even |really )?answer(?:ed)?\b"
     r"|\byou(?:'re| are) not (?:even |really )?(?:listening|making (?:any )?sense)\b"
-    r"|^are you (?:even|really) listening\b"
+    r"|^are you (?:even|really) listening\b|\b(?:were|are) you not (?:even )?listening\b"
+    r"|\b(?:weren't|aren't) you (?:even )?listening\b"
     rf"|{_START}(?:no )?(?:that's|that is|it's) not what i (?:said|meant|asked)\b"
     rf"|{_START}(?:no )?(?:(?:that|this) makes no|you make no|you're making no|"
     r"(?:that|this) doesn't make(?: any)?|you don't make(?: any)?) sense\b"
@@ -85,7 +86,7 @@ _TOLD = re.compile(
     r"|^(?:well |no )?but i (?:just |already )?said\b"
     r"|\bi(?:'ve| have)? (?:just |already )?told you (?:that|this|already)$"
 )
-_NO_I_SAID = re.compile(rf"{_START}no i said\b")
+_I_SAID = re.compile(rf"{_START}(?:no i|i just) said\b")
 _NEVER_SAID = re.compile(rf"{_START}(?:no )?i never said\b")
 _WHAT = re.compile(r"^(?:\w+ )?what (?:are you talking about|do you mean)\b")
 _ECHO = re.compile(  # "the sound of what", "she will what i was talking about my boss"
@@ -186,7 +187,11 @@ def trouble(utterance: str, said: str) -> str:
         return ""
     if _ASKED_BEFORE.search(heard):
         return "question"
+    may_be_answer = _YES_OR_NO.search(last) or _ABOUT_SAYING.search(last)
+    told = _TOLD.search(heard) or (_I_SAID.match(heard) and not may_be_answer)
     complaint = _COMPLAINT.search(heard)
+    if complaint and told:
+        return "told"
     if complaint:
         goes_on = len(heard[complaint.end() :].split()) >= FURTHER_WORDS
         return "echo" if goes_on else "complaint"
@@ -199,8 +204,7 @@ def trouble(utterance: str, said: str) -> str:
     exclaims = heard.startswith("what no ")  # punctuated as a question
     if (as_written(utterance).endswith("?") and not exclaims) or _ASKS.search(heard):
         return ""
-    may_be_answer = _YES_OR_NO.search(last) or _ABOUT_SAYING.search(last)
-    if _TOLD.search(heard) or (_NO_I_SAID.match(heard) and not may_be_answer):
+    if told:
         return "told"
     if _denies(heard, last) or (_NEVER_SAID.match(heard) and not may_be_answer):
         return "denial"

@@ -1,6 +1,6 @@
 import pytest
 
-from dialogue.identity import WORDINGS, about_itself
+from dialogue.identity import WORDINGS, about_itself, wordings
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,21 @@ from dialogue.identity import WORDINGS, about_itself
         ("strawberry yogurt he was thrilled do you ever get tired", "needs"),
         ("do you ever sleep yourself", "needs"),
         ("don't you get bored waiting like that", "needs"),
+        ("he only eats beige food do you ever get bored in there", "needs"),
+        ("fair enough do you get bored too when nobody's talking to you", "needs"),
+        ("i'm on a night shift and i'm bored what are you anyway", "nature"),
+        ("okay but are you a robot or a computer or what", "nature"),
+        ("he's great do you get paid for talking to people", "pay"),
+        ("really how much do you get", "pay"),
+        ("i drew you a cat can you see it", "senses"),
+        ("wait so you can't see anything at all", "senses"),
+        ("what plan i asked if you can see", "senses"),
+        ("but i asked whether you get tired", "needs"),
+        ("can you hear me", "listening"),
+        ("the fog's so thick you can't see anything at all", ""),
+        ("she looked at me and asked what are you", ""),
+        ("can you see the bus from there", ""),
+        ("i asked if you could come", ""),
         ("do you drink tea", ""),
         ("do you sleep in a tent when you go there", ""),
         ("i asked her are you tired of me and she laughed", ""),
@@ -52,3 +67,11 @@ def test_a_question_about_the_skill_itself_has_an_honest_answer(utterance, kind)
 def test_every_answer_has_several_wordings_that_end_with_a_question(kind):
     assert len(set(WORDINGS[kind])) == len(WORDINGS[kind]) >= 2
     assert all(wording.endswith("?") for wording in WORDINGS[kind])
+
+
+def test_an_answer_in_the_middle_of_a_longer_turn_asks_nothing_back():
+    assert wordings("do you ever sleep") == WORDINGS["needs"]
+    of_longer = wordings("my legs twitch all night do you ever sleep")
+    assert len(of_longer) == len(WORDINGS["needs"])
+    for short, full in zip(of_longer, WORDINGS["needs"], strict=True):
+        assert full.startswith(f"{short} ") and short.endswith(".") and "?" not in short

@@ -102,6 +102,8 @@ def test_none_is_said_twice_and_in_the_end_none_at_all():
         ("have you any tips for learning a fast tune", "ideas"),
         ("i'm stuck what should i bake", "ideas"),
         ("can you help me think where i left it", "ideas"),
+        ("i suppose so but what would you do if you were me", "ideas"),
+        ("what would you do all day", ""),
         ("the pond leaks do you think a liner would work", "opinion"),
         ("i might leave the bank is that daft", "opinion"),
         ("what do you think about the sea", ""),
@@ -126,6 +128,7 @@ def test_such_a_question_is_given_back_unless_a_candidate_is_much_better():
     assert (found[0], found[2]) == ("reply 0", "reply 1")
     assert found[1] in advice.WORDINGS["opinion"]
     assert offered(after("hello there", "What?", heard, RETURNS[0], heard), 0.1) == ["reply 0"]
+    assert offered(after("hello there", INVITATIONS[0], heard))[0] in advice.WORDINGS["opinion"]
     assert offered(after("should i punch him or leave him"), 0.1) == ["reply 0"], "delicate"
 
 

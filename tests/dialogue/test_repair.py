@@ -47,6 +47,8 @@ MISSED = {
         ("I'm so sorry.", "well nobody's died it's just a field"),
     ],
     "told": [
+        ("What's it called?", "i just said it's the third man were you not listening"),
+        ("How many are there?", "i just said eleven"),
         ("How many years did you work there?", "twelve like i said"),
         ("What's her name?", "i told you it's rose"),
         ("A short message might help.", "but i said she won't read my messages"),
@@ -56,6 +58,7 @@ MISSED = {
         ("What's your major?", "i'm not at school i've told you that"),
     ],
     "complaint": [
+        ("That's nice.", "weren't you listening"),
         ("It's hard to pick just one.", "you didn't answer my question"),
         ("I love riddles.", "that's not what i asked"),
         ("You're right.", "that makes no sense"),
@@ -109,6 +112,8 @@ FINE = [
     ("I like what they do.", "i like what they do with colors too"),
     ("That's what matters.", "that's what i said"),
     ("What did you say?", "i said yes of course"),
+    ("What did you tell her?", "i just said i was busy"),
+    ("Did you laugh?", "i just said i did"),
     ("Does he know that you know?", "no i said nothing"),
     ("Does she know you wanted it?", "i never said a word"),
     ("That's an awful task. Do you agree with it?", "no she's good"),
