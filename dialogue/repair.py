@@ -63,7 +63,8 @@ _COMPLAINT = re.compile(
     r"|\byou(?:'re| are) not (?:even |really )?(?:listening|making (?:any )?sense)\b"
     r"|^are you (?:even|really) listening\b|\b(?:were|are) you not (?:even )?listening\b"
     r"|\b(?:weren't|aren't) you (?:even )?listening\b"
-    rf"|{_START}(?:no )?(?:that's|that is|it's) not what i (?:said|meant|asked)\b"
+    rf"|{_START}(?:no )?(?:that's|that is|it's) not (?:quite |really |exactly )?what i "
+    r"(?:said|meant|asked)\b"
     rf"|{_START}(?:no )?(?:(?:that|this) makes no|you make no|you're making no|"
     r"(?:that|this) doesn't make(?: any)?|you don't make(?: any)?) sense\b"
     rf"|{_START}(?:no )?you(?:'ve)? (?:misunderstood|misheard|got (?:it|that) (?:the )?wrong)\b"
@@ -87,6 +88,7 @@ _TOLD = re.compile(
     r"|\bi(?:'ve| have)? (?:just |already )?told you (?:that|this|already)$"
 )
 _I_SAID = re.compile(rf"{_START}(?:no i|i just) said\b")
+_I_MEAN = re.compile(rf"{_START}no i mean(?:t)?\b(?! (?:yes|yeah|yep|no|nope|maybe)\b)")
 _NEVER_SAID = re.compile(rf"{_START}(?:no )?i never said\b")
 _WHAT = re.compile(r"^(?:\w+ )?what (?:are you talking about|do you mean)\b")
 _ECHO = re.compile(  # "the sound of what", "she will what i was talking about my boss"
@@ -206,7 +208,11 @@ def trouble(utterance: str, said: str) -> str:
         return ""
     if told:
         return "told"
-    if _denies(heard, last) or (_NEVER_SAID.match(heard) and not may_be_answer):
+    if (
+        _I_MEAN.match(heard)
+        or _denies(heard, last)
+        or (_NEVER_SAID.match(heard) and not may_be_answer)
+    ):
         return "denial"
     return ""
 

@@ -23,6 +23,8 @@ MISSED = {
         ("Makes sense.", "you didn't answer me but never mind my first customer is here"),
     ],
     "denial": [
+        ("Do you want to go back?", "no i mean i'm still living on it"),
+        ("It's never too late for that.", "no i meant the machine could break"),
         ("That's too bad. What would make it better?", "no it's not bad i like it like that"),
         ("It's all right to cry.", "i'm not crying it was a funny film"),
         ("Don't be so hard on yourself.", "i'm not hard on myself it was the dog"),
@@ -58,6 +60,7 @@ MISSED = {
         ("What's your major?", "i'm not at school i've told you that"),
     ],
     "complaint": [
+        ("I'd travel to the sea.", "that's not quite what i asked love"),
         ("That's nice.", "weren't you listening"),
         ("It's hard to pick just one.", "you didn't answer my question"),
         ("I love riddles.", "that's not what i asked"),
@@ -111,6 +114,7 @@ FINE = [
     ("That's a thing to want.", "it's not that i want it"),
     ("I like what they do.", "i like what they do with colors too"),
     ("That's what matters.", "that's what i said"),
+    ("Do you like it?", "no i mean yes i do"),
     ("What did you say?", "i said yes of course"),
     ("What did you tell her?", "i just said i was busy"),
     ("Did you laugh?", "i just said i did"),
