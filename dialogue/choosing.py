@@ -13,6 +13,7 @@ from dialogue.words import holds_phrase, repeats_ngram, words
 
 # From the least to the most reluctant.
 RELUCTANCE = ("", "asks again", "a life", "said before", "said before, a life")
+LATELY = 3  # turns of a speaker in which a name was asked for, or a price told
 _ASKS_A_NAME = re.compile(
     r"\bwhat(?:'s| is| are) (?:(?:his|her|its|their|your) |the (?:\w+'s )?)names?\b"
     r"|\bwhat(?:'s| is) (?:he|she|it) called\b|\bwhat name\b"
@@ -22,6 +23,23 @@ _ASKS_A_NAME = re.compile(
 _TELLS_A_NAME = re.compile(
     r"\b(?:names? (?:is|are|was)|name's|(?:is|are|was|an? \w+) called|named) \w", re.IGNORECASE
 )
+_ASKS_A_PRICE = re.compile(
+    r"\bhow much (?:is|was|are|were|does|did|do) (?:it|that|they|he|she|one)\b(?! hurt)",
+    re.IGNORECASE,
+)
+_TELLS_A_PRICE = re.compile(
+    r"\b(?:pounds?|dollars?|euros?|quid|bucks|grand)\b|[$£€] ?\d"
+    r"|\b(?:for|costs?|paid|pay|paying|asking|wants?) (?:\w+ ){0,2}(?:hundred|thousand)\b",
+    re.IGNORECASE,
+)
+_ASKS_AN_AGE = re.compile(r"\bhow old (?:is|are|was|were) (he|she|it|they)\b", re.IGNORECASE)
+_DIGIT = r"(?:one|two|three|four|five|six|seven|eight|nine)"
+_NUMBER = (
+    rf"(?:\d+|{_DIGIT}|ten|eleven|twelve|\w+teen|"
+    rf"(?:twen|thir|for|fif|six|seven|eigh|nine)ty(?:[ -]{_DIGIT})?)"
+)
+_YEARS_OLD = re.compile(rf"\b{_NUMBER}[ -](?:years?|months?|weeks?)[ -]old\b", re.IGNORECASE)
+_DIED = re.compile(r"\b(?:died|passed away|(?:is|was) dead|(?:my|our) late)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -101,10 +119,27 @@ class Chooser:
 
 
 def asks_again(reply: str, conversation: Conversation) -> bool:
-    """Return whether a reply asks for a name although the person has given one."""
-    return _ASKS_A_NAME.search(reply) is not None and any(
-        _TELLS_A_NAME.search(text) for text in conversation.said("user")
-    )
+    """Return whether a reply asks for a name, price or age that the person has given.
+
+    Asking for a name soon after another, and for the age of the dead, count as well.
+    """
+    told = conversation.said("user")
+    if _ASKS_A_NAME.search(reply):
+        return any(_TELLS_A_NAME.search(text) for text in told) or any(
+            _ASKS_A_NAME.search(text) for text in conversation.said("bot")[-LATELY:]
+        )
+    if _ASKS_A_PRICE.search(reply):
+        return any(_TELLS_A_PRICE.search(text) for text in told[-LATELY:])
+    if found := _ASKS_AN_AGE.search(reply):
+        tells = re.compile(
+            rf"\b{found[1]}(?:'s| is|'re| are|'ll be| turned| turns) (?:\w+ )?{_NUMBER}"
+            r"(?= |$|[.,!])(?! (?:of|feet|foot|inch\w*|minutes?|hours?|days?|miles?|times?)\b)",
+            re.IGNORECASE,
+        )
+        is_alive = found[0].lower().startswith(("how old is", "how old are"))
+        known = [tells, _YEARS_OLD, *([_DIED] if is_alive else [])]
+        return any(pattern.search(text) for text in told for pattern in known)
+    return False
 
 
 def _replies_of(conversation: Conversation) -> set[tuple[str, ...]]:

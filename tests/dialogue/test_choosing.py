@@ -39,3 +39,34 @@ def test_a_name_that_was_told_is_not_asked_for_if_anything_else_can_be_said(told
         also = Candidate(text, 0, 0)
         assert chooser.choose(heard, [also, other]) is (other if is_known else also)
     assert chooser.choose(heard, [Candidate("What's in a name?", 0, 0), other]).text != other.text
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "is_known"),
+    [
+        ("there's a used one for three hundred", "How much is it?", True),
+        ("it costs forty pounds", "How much does it cost?", True),
+        ("i saw a used one", "How much is it?", False),
+        ("my knee hurts, the doctor wants a hundred tests", "How much does it hurt?", False),
+        ("he's twenty nine now", "How old is he?", True),
+        ("she turned eight on monday", "How old is she?", True),
+        ("i have a six year old", "How old is she?", True),
+        ("she died four years ago", "How old is she now?", True),
+        ("she died four years ago", "How old was she?", False),
+        ("he's twenty minutes late", "How old is he?", False),
+        ("he's one of the best", "How old is he?", False),
+        ("she's nine", "How old is he?", False),
+    ],
+)
+def test_a_price_or_an_age_that_was_told_is_not_asked_for(told, asked, is_known):
+    heard = Conversation(turns=(Turn("user", told), Turn("bot", "I see."), Turn("user", "yes.")))
+    asks, other = Candidate(asked, 0, 0), Candidate("Tell me more.", 0, 0)
+    assert Chooser(3).choose(heard, [asks, other]) is (other if is_known else asks)
+
+
+def test_no_name_is_asked_for_twice_in_a_row():
+    turns = Turn("user", "it's a show"), Turn("bot", "What's it called?"), Turn("user", "hadley")
+    asks, other = Candidate("Does it have a name?", 0, 0), Candidate("I see.", 0, 0)
+    assert Chooser(3).choose(Conversation(turns=turns), [asks, other]) is other
+    later = [turn for text in "abc" for turn in (Turn("bot", text), Turn("user", text))]
+    assert Chooser(3).choose(Conversation(turns=(*turns, *later)), [asks, other]) is asks
