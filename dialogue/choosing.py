@@ -12,7 +12,9 @@ from dialogue.vocabulary import CONTINUED, without_marks
 from dialogue.words import holds_phrase, repeats_ngram, words
 
 # From the least to the most reluctant.
-RELUCTANCE = ("", "asks again", "a life", "said before", "said before, a life")
+RELUCTANCE = (
+    "", "asks again", "supposes a loss", "a life", "said before", "said before, a life",
+)  # fmt: skip
 LATELY = 3  # turns of a speaker in which a name was asked for, or a price told
 _ASKS_A_NAME = re.compile(
     r"\bwhat(?:'s| is| are) (?:(?:his|her|its|their|your) |the (?:\w+'s )?)names?\b"
@@ -40,6 +42,20 @@ _NUMBER = (
 )
 _YEARS_OLD = re.compile(rf"\b{_NUMBER}[ -](?:years?|months?|weeks?)[ -]old\b", re.IGNORECASE)
 _DIED = re.compile(r"\b(?:died|passed away|(?:is|was) dead|(?:my|our) late)\b", re.IGNORECASE)
+# Such replies made sense to readers in 16 of 124 cases where no loss had been told, in 110 of 221
+# elsewhere.
+_SUPPOSES_A_LOSS = re.compile(
+    r"\bmissing (?:somebody|someone)\b|\blives? on in\b|\bgrie[fv]|\bfor your loss\b",
+    re.IGNORECASE,
+)
+_TELLS_OF_A_LOSS = re.compile(
+    r"\b(?:miss(?:es|ed|ing)?|die[ds]?|dying|dead|deaths?|drowned|pass(?:ed|ing)|remember|funerals?|grie\w+|gone|los[st]|"
+    r"los(?:e|ing)|(?:my|our|his|her|their) late|widow\w*|buried|graves?|heaven|goodbye|cancer|"
+    r"hospice|left|moved|without|used to|anniversary|ashes|cemetery|memorial|miscarr\w+|"
+    r"put \w+(?: \w+){0,3} (?:down|to sleep)|would(?:'ve| have) been|when (?:he|she|they) (?:was|"
+    r"were)|(?:he|she|they)(?:'d| had| would| used))\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +77,8 @@ class Chooser:
     ) -> Candidate | None:
         """Return the best candidate that is permitted, or None.
 
-        candidates: best first. One that is to be avoided, was said before, or asks again is chosen
-        only if no other is left.
+        candidates: best first. One that is to be avoided, was said before, asks again or supposes a
+        loss is chosen only if no other is left.
         """
         said, utterance = _replies_of(conversation), conversation.turns[-1].text
         # The sort is stable: the best stays first among equals.
@@ -76,8 +92,7 @@ class Chooser:
         """Return why each candidate was passed over; "" for the one that was chosen.
 
         "ranker": others rank higher. Otherwise, why it must not be said: "empty", "repetition",
-        "block list", "safety"; or why it is said only if no other is left: "asks again", "a life",
-        "said before", or "said before, a life".
+        "block list", "safety"; or why it is said only if no other is left, one of RELUCTANCE.
         """
         said, utterance = _replies_of(conversation), conversation.turns[-1].text
         chosen = self.choose(conversation, candidates)
@@ -99,7 +114,9 @@ class Chooser:
             return "said before, a life" if is_avoided else "said before"
         if is_avoided:
             return "a life"
-        return "asks again" if asks_again(spoken, conversation) else ""
+        if asks_again(spoken, conversation):
+            return "asks again"
+        return "supposes a loss" if supposes_a_loss(spoken, conversation) else ""
 
     def _objection(self, text: str, utterance: str) -> str:
         """Return why a candidate must not be said, or ""."""
@@ -140,6 +157,13 @@ def asks_again(reply: str, conversation: Conversation) -> bool:
         known = [tells, _YEARS_OLD, *([_DIED] if is_alive else [])]
         return any(pattern.search(text) for text in told for pattern in known)
     return False
+
+
+def supposes_a_loss(reply: str, conversation: Conversation) -> bool:
+    """Return whether a reply comforts somebody who has told of no loss."""
+    return _SUPPOSES_A_LOSS.search(reply) is not None and not any(
+        _TELLS_OF_A_LOSS.search(text) for text in conversation.said("user")
+    )
 
 
 def _replies_of(conversation: Conversation) -> set[tuple[str, ...]]:

@@ -70,3 +70,26 @@ def test_no_name_is_asked_for_twice_in_a_row():
     assert Chooser(3).choose(Conversation(turns=turns), [asks, other]) is other
     later = [turn for text in "abc" for turn in (Turn("bot", text), Turn("user", text))]
     assert Chooser(3).choose(Conversation(turns=(*turns, *later)), [asks, other]) is asks
+
+
+@pytest.mark.parametrize(
+    ("told", "is_told"),
+    [
+        ("it's my knees they hurt on the ice", False),
+        ("she held her hand in the shop", False),
+        ("my dad died in may", True),
+        ("we had to put the old dog to sleep", True),
+        ("it would have been mum's birthday", True),
+        ("she used to sing in the kitchen", True),
+    ],
+)
+@pytest.mark.parametrize(
+    "comfort",
+    ["Missing somebody means they mattered.", "They live on in the stories you tell.",
+     "Grief has its own clock.", "I'm sorry for your loss."],
+)  # fmt: skip
+def test_nobody_is_comforted_who_told_of_no_loss(told, is_told, comfort):
+    heard = Conversation(turns=(Turn("user", told), Turn("bot", "I see."), Turn("user", "yes.")))
+    comforts, other = Candidate(comfort, 0, 0), Candidate("Tell me more.", 0, 0)
+    assert Chooser(3).choose(heard, [comforts, other]) is (comforts if is_told else other)
+    assert Chooser(3).why(heard, [comforts, other])[0] == ("" if is_told else "supposes a loss")
