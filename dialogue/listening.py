@@ -22,7 +22,7 @@ from dialogue.seeded_choice import pick
 from dialogue.vocabulary import without_marks
 from dialogue.words import words
 
-_LISTENS = ("I'm listening", "I'm following you", "I'm with you", "I'm all ears", "I'm still here")
+_LISTENS = ("I'm listening", "I'm following you", "I'm with you", "I'm all ears")
 _ASKED = ("Go on", "Please go on", "Tell me more", "Please tell me more", "Keep going")
 INVITATIONS = (
     *(f"{listens}. {asked}." for listens in _LISTENS for asked in _ASKED),
