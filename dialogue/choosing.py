@@ -15,7 +15,7 @@ from dialogue.words import holds_phrase, repeats_ngram, words
 RELUCTANCE = (
     "", "asks again", "supposes a loss", "a life", "said before", "said before, a life",
 )  # fmt: skip
-LATELY = 3  # turns of a speaker in which a name was asked for, or a price told
+LATELY = 3  # turns of a speaker in which a name was asked for, or a price or a loss told
 _ASKS_A_NAME = re.compile(
     r"\bwhat(?:'s| is| are) (?:(?:his|her|its|their|your) |the (?:\w+'s )?)names?\b"
     r"|\bwhat(?:'s| is) (?:he|she|it) called\b|\bwhat name\b"
@@ -34,6 +34,8 @@ _TELLS_A_PRICE = re.compile(
     r"|\b(?:for|costs?|paid|pay|paying|asking|wants?) (?:\w+ ){0,2}(?:hundred|thousand)\b",
     re.IGNORECASE,
 )
+_ASKS_WHETHER_MISSED = re.compile(r"\bdo you (?:still |ever )?miss\b", re.IGNORECASE)
+_TELLS_OF_MISSING = re.compile(r"\bi (?:really |do |still |just |always )*miss\b", re.IGNORECASE)
 _ASKS_AN_AGE = re.compile(r"\bhow old (?:is|are|was|were) (he|she|it|they)\b", re.IGNORECASE)
 _DIGIT = r"(?:one|two|three|four|five|six|seven|eight|nine)"
 _NUMBER = (
@@ -138,9 +140,12 @@ class Chooser:
 def asks_again(reply: str, conversation: Conversation) -> bool:
     """Return whether a reply asks for a name, price or age that the person has given.
 
-    Asking for a name soon after another, and for the age of the dead, count as well.
+    Asking for a name soon after another, for the age of the dead, and whether people miss what they
+    said they miss, count as well.
     """
     told = conversation.said("user")
+    if _ASKS_WHETHER_MISSED.search(reply):
+        return any(_TELLS_OF_MISSING.search(text) for text in told[-LATELY:])
     if _ASKS_A_NAME.search(reply):
         return any(_TELLS_A_NAME.search(text) for text in told) or any(
             _ASKS_A_NAME.search(text) for text in conversation.said("bot")[-LATELY:]
