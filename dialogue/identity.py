@@ -161,8 +161,8 @@ _ASIDES = {
         r"(?:tired|sleepy|hungry|thirsty|bored|sick|ill)|sleep|eat|drink)|are you (?:ever |"
         r"never )?(?:tired|sleepy|hungry|thirsty|bored))(?: (?:yourself|too|at night|at all|"
         r"anything|sometimes|in there|waiting(?: like that)?|(?:of|with) (?:it|me|this|that|"
-        r"talking|waiting)|(?:when|if|while) (?:nobody|no one|i|we|people)(?:'\w+)?"
-        r"(?: [\w']+){1,6}))*",
+        r"talking|waiting)))*"
+        r"(?: (?:when|if|while) (?:nobody|no one|i|we|people)(?:'\w+)?(?: [\w']+){1,6})?",
     ),
     "pastime": (
         r"what do you do (?:all (?:day|night)(?: long)?|"

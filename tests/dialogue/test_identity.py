@@ -75,3 +75,10 @@ def test_an_answer_in_the_middle_of_a_longer_turn_asks_nothing_back():
     assert len(of_longer) == len(WORDINGS["needs"])
     for short, full in zip(of_longer, WORDINGS["needs"], strict=True):
         assert full.startswith(f"{short} ") and short.endswith(".") and "?" not in short
+
+
+def test_a_long_turn_is_read_at_once():
+    """A pattern that tries each way to divide the words would take years here."""
+    assert (
+        about_itself("do you sleep" + " when i" * 100 + " then the bus came and off we went") == ""
+    )
