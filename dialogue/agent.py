@@ -63,6 +63,7 @@ FALLBACK = "i don't know what to say to that. what else is on your mind?"  # if 
 class Reply:
     """What the agent says, the conversation after it, and the candidates, best first.
 
+    A stock reply that was chosen may be said in other words than it has among the candidates.
     The conversation keeps the reply as the model wrote it, with <continued_utterance>; `text` has
     no such marks.
     seconds: spent on each stage, in order, by the whole batch.
@@ -147,7 +148,11 @@ class DialogueAgent:
             self.vocabulary, decode, block_list=block_list, never_say=self._never_say
         )
         self._chooser = Chooser(
-            decode.block_ngrams, tuple(block_list.values()), self._may_say, self._avoid
+            decode.block_ngrams,
+            tuple(block_list.values()),
+            self._may_say,
+            self._avoid,
+            decode.block_reply_ngrams,
         )
 
     @classmethod
@@ -337,7 +342,10 @@ class DialogueAgent:
             for conversation, found in zip(heard, candidates, strict=True)
         ]
         stages.end("choose")
-        turns = [Turn("bot", FALLBACK if one is None else one.text) for one in chosen]
+        turns = [
+            Turn("bot", self._chooser.wording(conversation, one) if one else FALLBACK)
+            for conversation, one in zip(heard, chosen, strict=True)
+        ]
         answered = self.hear(heard, turns)
         stages.end("say")
         replies = [

@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 from dialogue.conversation import Conversation
+from dialogue.limits import BLOCKED_REPLIES
 from dialogue.ranking import Candidate
-from dialogue.told import asks_again, supposes_a_loss
+from dialogue.seeded_choice import pick
+from dialogue.told import asks_again, cheers_at_trouble, supposes_a_loss
 from dialogue.vocabulary import CONTINUED, without_marks
-from dialogue.words import holds_phrase, repeats_ngram, words
+from dialogue.wordings import meaning, wordings
+from dialogue.words import holds_phrase, ngrams, repeats_ngram, words
 
 # From the least to the most reluctant.
 RELUCTANCE = (
-    "", "asks again", "supposes a loss", "a life", "said before", "said before, a life",
+    "", "cheers at trouble", "asks again", "supposes a loss", "a life", "said before",
+    "said before, a life",
 )  # fmt: skip
 
 
@@ -23,21 +27,23 @@ class Chooser:
 
     block_ngrams: no reply repeats an n-gram of so many words; 0 for no limit. block_list: phrases
     that no reply contains. may_say: (utterance, reply) -> whether the reply is permitted. avoid:
-    (utterance, reply) -> whether to say the reply only if no other is left.
+    (utterance, reply) -> whether to say the reply only if no other is left. block_reply_ngrams: no
+    wording copies an n-gram of so many words from the bot's last replies; 0 for no limit.
     """
 
     block_ngrams: int
     block_list: Sequence[str] = ()
     may_say: Callable[[str, str], bool] | None = None
     avoid: Callable[[str, str], bool] | None = None
+    block_reply_ngrams: int = 0
 
     def choose(
         self, conversation: Conversation, candidates: Sequence[Candidate]
     ) -> Candidate | None:
         """Return the best candidate that is permitted, or None.
 
-        candidates: best first. One that is to be avoided, was said before, asks again or supposes a
-        loss is chosen only if no other is left.
+        candidates: best first. One that is to be avoided, was said before, asks again, supposes a
+        loss or cheers at trouble is chosen only if no other is left.
         """
         said, utterance = _replies_of(conversation), conversation.turns[-1].text
         # The sort is stable: the best stays first among equals.
@@ -46,6 +52,18 @@ class Chooser:
         )
         allowed = (c for c in by_reluctance if not self._objection(c.text, utterance))
         return next(allowed, None)
+
+    def wording(self, conversation: Conversation, chosen: Candidate) -> str:
+        """Return how to say a chosen candidate; what was said so far determines the wording.
+
+        Only stock replies have several.
+        """
+        texts = wordings(chosen.text) if chosen.fit is not None else ()
+        said = _replies_of(conversation)
+        seed = repr([turn.text for turn in conversation.turns])
+        in_turn = (pick(texts, seed, turn=place) for place in range(len(texts)))
+        text = next((one for one in in_turn if self._may_word(one, chosen, said, conversation)), "")
+        return text or chosen.text
 
     def why(self, conversation: Conversation, candidates: Sequence[Candidate]) -> list[str]:
         """Return why each candidate was passed over; "" for the one that was chosen.
@@ -64,6 +82,17 @@ class Chooser:
             for candidate in candidates
         ]
 
+    def _may_word(
+        self, text: str, chosen: Candidate, said: Set[tuple[str, ...]], conversation: Conversation
+    ) -> bool:
+        """Return whether a wording may be said in place of the reply that was chosen."""
+        if self._objection(text, conversation.turns[-1].text):
+            return False
+        if copies_ngram(text, conversation, self.block_reply_ngrams):
+            return False
+        before, now = (self._reluctance(one, said, conversation) for one in (chosen.text, text))
+        return RELUCTANCE.index(now) <= RELUCTANCE.index(before)
+
     def _reluctance(self, text: str, said: Set[tuple[str, ...]], conversation: Conversation) -> str:
         """Return why a candidate is said only if no other is left, one of RELUCTANCE."""
         spoken = without_marks(text)
@@ -75,7 +104,9 @@ class Chooser:
             return "a life"
         if asks_again(spoken, conversation):
             return "asks again"
-        return "supposes a loss" if supposes_a_loss(spoken, conversation) else ""
+        if supposes_a_loss(spoken, conversation):
+            return "supposes a loss"
+        return "cheers at trouble" if cheers_at_trouble(spoken, conversation) else ""
 
     def _objection(self, text: str, utterance: str) -> str:
         """Return why a candidate must not be said, or ""."""
@@ -94,6 +125,14 @@ class Chooser:
         return ""
 
 
+def copies_ngram(text: str, conversation: Conversation, n: int) -> bool:
+    """Return whether a text copies a run of n words from the bot's last replies; not if n is 0."""
+    last = [without_marks(one) for one in conversation.said("bot")[-BLOCKED_REPLIES:]]
+    said = {gram for one in last for gram in ngrams(one, n)} if n else set()
+    return not said.isdisjoint(ngrams(text, n)) if said else False
+
+
 def _replies_of(conversation: Conversation) -> set[tuple[str, ...]]:
-    """Return the words of every reply in a conversation."""
-    return {tuple(words(without_marks(text))) for text in conversation.said("bot")}
+    """Return the words of every reply in a conversation, whatever its wording."""
+    texts = map(without_marks, conversation.said("bot"))
+    return {tuple(words(one)) for text in texts for one in (text, meaning(text))}

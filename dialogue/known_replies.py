@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dialogue.choosing import copies_ngram
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
-from dialogue.limits import BLOCKED_REPLIES
 from dialogue.models.history import history_vectors
 from dialogue.recall import Recall, Recalled
 from dialogue.stock_replies import Stock, StockReplies
-from dialogue.vocabulary import Vocabulary, without_marks
-from dialogue.words import ngrams
+from dialogue.vocabulary import Vocabulary
 
 RECENT = 5  # turns that the choice of stock replies depends on
 RECALLED_TURNS = 6  # earlier turns that a remembered reply may refer to
@@ -51,7 +50,8 @@ class KnownReplies:
             theirs: list[Known] = [*recalled[row], *suiting[row]]
             texts = {one.text: one for one in reversed(theirs)}  # the first of equal texts stays
             distinct = [one for one in theirs if texts[one.text] is one]
-            found.append(_without_copies(distinct, conversation, decode))
+            n = decode.block_reply_ngrams
+            found.append([one for one in distinct if not copies_ngram(one.text, conversation, n)])
         return found
 
     def recalled(
@@ -96,18 +96,6 @@ class KnownReplies:
             for row, one in zip(long, begun, strict=True):
                 found[row] = one
         return found
-
-
-def _without_copies(
-    found: list[Known], conversation: Conversation, decode: DecodeConfig
-) -> list[Known]:
-    """Drop known replies that copy an n-gram of the bot's last replies."""
-    n = decode.block_reply_ngrams
-    if not n:
-        return found
-    last = [without_marks(text) for text in conversation.said("bot")[-BLOCKED_REPLIES:]]
-    said = {gram for text in last for gram in ngrams(text, n)}
-    return [one for one in found if not said.intersection(ngrams(one.text, n))]
 
 
 def _histories(conversations: Sequence[Conversation]) -> Tensor | None:

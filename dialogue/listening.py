@@ -20,20 +20,28 @@ from dialogue.repair import APOLOGIES
 from dialogue.safety.topics import is_delicate
 from dialogue.seeded_choice import pick
 from dialogue.vocabulary import without_marks
+from dialogue.wordings import expand
 from dialogue.words import words
 
-_LISTENS = ("I'm listening", "I'm following you", "I'm with you", "I'm all ears")
-_ASKED = ("Go on", "Please go on", "Tell me more", "Please tell me more", "Keep going")
-INVITATIONS = (
-    *(f"{listens}. {asked}." for listens in _LISTENS for asked in _ASKED),
-    *(f"{asked}, {listens}." for listens in _LISTENS for asked in _ASKED),
-    "Tell me more, if you like.",
-    "Tell me more about that, if you like.",
-    "Tell me a bit more about that.",
-    "Tell me a little more.",
-    "I'd like to hear more.",
-    "I'd like to hear more about that.",
-    "Say a little more about that.",
+_LISTENS = "{I'm listening|I'm following you|I'm following|I'm with you|I'm all ears}"
+_ASKED = (
+    "{Go on|Go ahead|Keep going|Please go on|Tell me more|"
+    "Please tell me more|Tell me a bit more|Tell me a little more|Say a bit more|Say a little more|"
+    "Tell me more about that|Tell me more about it|Tell me a bit more about that|"
+    "Tell me a little more about it|Say a bit more about that|Say a little more about it}"
+)
+_AS_YOU_LIKE = "{.|, if you like.|, if you want to.}"
+INVITATIONS = tuple(
+    text
+    for template in (
+        f"{_LISTENS}. {_ASKED}{_AS_YOU_LIKE}",
+        f"{_ASKED}, {_LISTENS}.",
+        "{Tell me|Please tell me} {more|a bit more|a little more}{| about that}" + _AS_YOU_LIKE,
+        "{Say|Please say} {a bit more|a little more}{| about that}" + _AS_YOU_LIKE,
+        "I'd {like to|love to} hear {more|a bit more|a little more}.",
+        "I'd {like to|love to} hear {more|a bit more|a little more} about {that|it}.",
+    )
+    for text in expand(template)
 )
 RETURNS = tuple(text for wordings in advice.WORDINGS.values() for text in wordings)
 # Readers gave such answers an SSA of 46 to 65 %, what the ranker says there 24 to 36 %; but of what

@@ -19,6 +19,7 @@ from dialogue.answers import Answer, answer
 from dialogue.config import DecodeConfig, add_options, decode_config
 from dialogue.safety import Level, Play
 from dialogue.seeded_choice import pick
+from dialogue.wordings import wordings
 
 if TYPE_CHECKING:
     from prompt_toolkit.completion import CompleteEvent, Completer
@@ -183,7 +184,7 @@ def candidates(reply: Reply, why: list[str] | None = None) -> Table:
     said = reply.conversation.turns[-1].text
     for at, candidate in enumerate(reply.candidates):
         reasons = [why[at]] if why else []
-        style = "bold" if candidate.text == said else ""
+        style = "bold" if said in wordings(candidate.text) else ""
         table.add_row(
             f"{candidate.score:.2f}",
             f"{candidate.log_prob:.2f}",

@@ -50,6 +50,27 @@ _TELLS_OF_A_LOSS = re.compile(
     r"were)|(?:he|she|they)(?:'d| had| would| used))\b",
     re.IGNORECASE,
 )
+# Such replies made sense to readers in 8 of 54 cases after trouble, in 2,223 of 6,712 elsewhere.
+_CHEERS = re.compile(
+    r"\b(?:congratulations|well done|hooray|good for you|happy for you|to be proud|how exciting|"
+    r"have fun|enjoy it|a little dance|(?:that's|that is|how|sounds like) (?:so |such |a lot of )?"
+    r"(?:awesome|great|fantastic|wonderful|amazing|exciting|fun|nice|lovely|cool))\b",
+    re.IGNORECASE,
+)
+_TELLS_OF_TROUBLE = re.compile(
+    r"\b(?:die[ds]?|dying|dead|deaths?|funerals?|passed away|cancer|tumou?r|hospital|stroke|"
+    r"overdose\w*|suicide|miscarr\w*|fired|laid off|let go|evicted|bankrupt\w*|robbed|stolen|stole|"
+    r"burgl\w+|burn(?:ed|t) down|flooded|failed|rejected|didn't get (?:in|the|it)|cancell?ed|"
+    r"fell through|called off|folded|clos(?:ed|ing) down|shut(?:ting)? down|went (?:under|bust)|"
+    r"divorc\w*|dumped|broke up|left me|bullied|heartbroken|devastated|depressed|lonely|crying|"
+    r"in tears|terrified)\b",
+    re.IGNORECASE,
+)
+_IS_GLAD = re.compile(  # "i was sure i'd get fired and they gave me a raise"
+    r"\b(?:happy|happiest|glad|finally|free|passed|won|beat|raise|promot\w+|recover\w*|better|"
+    r"survived|relie\w+|laugh\w*|good news|great news|wedding)\b",
+    re.IGNORECASE,
+)
 
 
 def asks_again(reply: str, conversation: Conversation) -> bool:
@@ -83,4 +104,14 @@ def supposes_a_loss(reply: str, conversation: Conversation) -> bool:
     """Return whether a reply comforts somebody who has told of no loss."""
     return _SUPPOSES_A_LOSS.search(reply) is not None and not any(
         _TELLS_OF_A_LOSS.search(text) for text in conversation.said("user")
+    )
+
+
+def cheers_at_trouble(reply: str, conversation: Conversation) -> bool:
+    """Return whether a reply is glad about trouble that the person's last turn tells of."""
+    heard = conversation.turns[-1].text
+    return (
+        _CHEERS.search(reply) is not None
+        and _TELLS_OF_TROUBLE.search(heard) is not None
+        and not _IS_GLAD.search(heard)
     )

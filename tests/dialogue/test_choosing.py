@@ -95,3 +95,22 @@ def test_nobody_is_comforted_who_told_of_no_loss(told, is_told, comfort):
     comforts, other = Candidate(comfort, 0, 0), Candidate("Tell me more.", 0, 0)
     assert Chooser(3).choose(heard, [comforts, other]) is (comforts if is_told else other)
     assert Chooser(3).why(heard, [comforts, other])[0] == ("" if is_told else "supposes a loss")
+
+
+@pytest.mark.parametrize(
+    ("heard", "is_trouble"),
+    [
+        ("i got fired on friday", True),
+        ("the choir i led for years folded", True),
+        ("she's cancer free since june", False),
+        ("i was sure i had failed and they gave me a raise", False),
+        ("i led the choir for years", False),
+    ],
+)
+@pytest.mark.parametrize("text", ["You have every right to be proud.", "that's great! what now?"])
+def test_trouble_is_not_cheered_at(heard, is_trouble, text):
+    told = Conversation(turns=(Turn("user", "it died"), Turn("bot", "Oh."), Turn("user", heard)))
+    cheers, other = Candidate(text, 0, 0), Candidate("Tell me more.", 0, 0)
+    assert Chooser(3).choose(told, [cheers, other]) is (other if is_trouble else cheers)
+    assert Chooser(3).why(told, [cheers, other])[0] == ("cheers at trouble" if is_trouble else "")
+    assert Chooser(3).choose(told, [other, cheers]) is other
