@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 from dialogue.conversation import Conversation
-from dialogue.limits import BLOCKED_REPLIES
 from dialogue.ranking import Candidate
-from dialogue.seeded_choice import pick
+from dialogue.seeded_choice import in_turn
 from dialogue.told import asks_again, cheers_at_trouble, supposes_a_loss
 from dialogue.vocabulary import CONTINUED, without_marks
 from dialogue.wordings import meaning, wordings
@@ -28,7 +27,7 @@ class Chooser:
     block_ngrams: no reply repeats an n-gram of so many words; 0 for no limit. block_list: phrases
     that no reply contains. may_say: (utterance, reply) -> whether the reply is permitted. avoid:
     (utterance, reply) -> whether to say the reply only if no other is left. block_reply_ngrams: no
-    wording copies an n-gram of so many words from the bot's last replies; 0 for no limit.
+    wording copies an n-gram of so many words from any reply of the bot; 0 for no limit.
     """
 
     block_ngrams: int
@@ -58,12 +57,20 @@ class Chooser:
 
         Only stock replies have several.
         """
-        texts = wordings(chosen.text) if chosen.fit is not None else ()
-        said = _replies_of(conversation)
+        if chosen.fit is None:
+            return chosen.text
+        said, utterance = _replies_of(conversation), conversation.turns[-1].text
+        grams = said_ngrams(conversation, self.block_reply_ngrams)
+        least = RELUCTANCE.index(self._reluctance(chosen.text, said, conversation))
         seed = repr([turn.text for turn in conversation.turns])
-        in_turn = (pick(texts, seed, turn=place) for place in range(len(texts)))
-        text = next((one for one in in_turn if self._may_word(one, chosen, said, conversation)), "")
-        return text or chosen.text
+        allowed = (
+            text
+            for text in in_turn(wordings(chosen.text), seed)
+            if not self._objection(text, utterance)
+            and grams.isdisjoint(ngrams(text, self.block_reply_ngrams))
+            and RELUCTANCE.index(self._reluctance(text, said, conversation)) <= least
+        )
+        return next(allowed, chosen.text)
 
     def why(self, conversation: Conversation, candidates: Sequence[Candidate]) -> list[str]:
         """Return why each candidate was passed over; "" for the one that was chosen.
@@ -81,17 +88,6 @@ class Chooser:
             or "ranker"
             for candidate in candidates
         ]
-
-    def _may_word(
-        self, text: str, chosen: Candidate, said: Set[tuple[str, ...]], conversation: Conversation
-    ) -> bool:
-        """Return whether a wording may be said in place of the reply that was chosen."""
-        if self._objection(text, conversation.turns[-1].text):
-            return False
-        if copies_ngram(text, conversation, self.block_reply_ngrams):
-            return False
-        before, now = (self._reluctance(one, said, conversation) for one in (chosen.text, text))
-        return RELUCTANCE.index(now) <= RELUCTANCE.index(before)
 
     def _reluctance(self, text: str, said: Set[tuple[str, ...]], conversation: Conversation) -> str:
         """Return why a candidate is said only if no other is left, one of RELUCTANCE."""
@@ -125,11 +121,12 @@ class Chooser:
         return ""
 
 
-def copies_ngram(text: str, conversation: Conversation, n: int) -> bool:
-    """Return whether a text copies a run of n words from the bot's last replies; not if n is 0."""
-    last = [without_marks(one) for one in conversation.said("bot")[-BLOCKED_REPLIES:]]
-    said = {gram for one in last for gram in ngrams(one, n)} if n else set()
-    return not said.isdisjoint(ngrams(text, n)) if said else False
+def said_ngrams(
+    conversation: Conversation, n: int, *, last: int | None = None
+) -> set[tuple[str, ...]]:
+    """Return the n-grams of words in the bot's replies, or in the last few; none if n is 0."""
+    texts = conversation.said("bot") if last is None else conversation.said("bot")[-last:]
+    return {gram for text in texts for gram in ngrams(without_marks(text), n)} if n else set()
 
 
 def _replies_of(conversation: Conversation) -> set[tuple[str, ...]]:

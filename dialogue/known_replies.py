@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dialogue.choosing import copies_ngram
+from dialogue.choosing import said_ngrams
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
+from dialogue.limits import BLOCKED_REPLIES
 from dialogue.models.history import history_vectors
 from dialogue.recall import Recall, Recalled
 from dialogue.stock_replies import Stock, StockReplies
 from dialogue.vocabulary import Vocabulary
+from dialogue.words import ngrams
 
 RECENT = 5  # turns that the choice of stock replies depends on
 RECALLED_TURNS = 6  # earlier turns that a remembered reply may refer to
@@ -51,7 +53,8 @@ class KnownReplies:
             texts = {one.text: one for one in reversed(theirs)}  # the first of equal texts stays
             distinct = [one for one in theirs if texts[one.text] is one]
             n = decode.block_reply_ngrams
-            found.append([one for one in distinct if not copies_ngram(one.text, conversation, n)])
+            said = said_ngrams(conversation, n, last=BLOCKED_REPLIES)
+            found.append([one for one in distinct if said.isdisjoint(ngrams(one.text, n))])
         return found
 
     def recalled(

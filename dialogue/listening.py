@@ -14,14 +14,15 @@ import re
 from collections.abc import Sequence
 
 from dialogue import advice
+from dialogue.choosing import said_ngrams
 from dialogue.conversation import Conversation
 from dialogue.ranking import Candidate
 from dialogue.repair import APOLOGIES
 from dialogue.safety.topics import is_delicate
-from dialogue.seeded_choice import pick
+from dialogue.seeded_choice import in_turn, pick
 from dialogue.vocabulary import without_marks
 from dialogue.wordings import expand
-from dialogue.words import words
+from dialogue.words import ngrams, words
 
 _LISTENS = "{I'm listening|I'm following you|I'm following|I'm with you|I'm all ears}"
 _ASKED = (
@@ -48,6 +49,7 @@ RETURNS = tuple(text for wordings in advice.WORDINGS.values() for text in wordin
 # it says, a question with a score of 0.38 or more 50 to 60 %.
 ADVICE_BONUS, ASKING_BONUS = 0.17, 0.05
 LEAST_WORDS = 4  # after "yes" or "good night" there is nothing to go on about
+REPEATED = 4  # words in a row that an invitation shares with earlier replies only if it has to
 APART = 2  # at least so many other replies between two invitations
 # A question within a longer turn has no question mark: "i suppose so do you think he knows".
 _ASKS = re.compile(
@@ -95,4 +97,6 @@ def _invitation(conversation: Conversation, score: float, advice_bonus: float) -
     if any(text.startswith(of_late) for text in said[-APART:]):
         return "", score
     fresh = [text for text in wordings if text not in said]
-    return (pick(fresh, heard) if fresh else ""), score
+    grams = said_ngrams(conversation, REPEATED)
+    unlike = (text for text in in_turn(fresh, heard) if grams.isdisjoint(ngrams(text, REPEATED)))
+    return next(unlike, pick(fresh, heard) if fresh else ""), score

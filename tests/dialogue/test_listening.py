@@ -20,6 +20,7 @@ from dialogue.listening import (
 from dialogue.ranking import Candidate
 from dialogue.repair import WORDINGS
 from dialogue.safety import guard
+from dialogue.words import ngrams
 from skill.questions import asks, invites
 
 TOLD = "my lathe makes a noise like a mill"
@@ -87,6 +88,9 @@ def test_none_is_said_twice_and_in_the_end_none_at_all():
     for _ in INVITATIONS:
         found, _ = offered(after(*talk, TOLD), 0.1)
         said.append(found)
+        if len(said) == 5:
+            heard = [gram for text in said for gram in ngrams(text, 4)]
+            assert len(heard) == len(set(heard)), "while others are left, it repeats no four words"
         talk += [TOLD, found] + [TOLD, "I see."] * APART
     assert sorted(said) == sorted(INVITATIONS)
     assert offered(after(*talk, TOLD), 0.1) == ["reply 0"]
