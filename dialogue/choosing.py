@@ -10,7 +10,7 @@ from dialogue.ranking import Candidate
 from dialogue.seeded_choice import in_turn
 from dialogue.told import asks_again, cheers_at_trouble, supposes_a_loss
 from dialogue.vocabulary import CONTINUED, without_marks
-from dialogue.wordings import meaning, wordings
+from dialogue.wordings import meanings, wordings
 from dialogue.words import holds_phrase, ngrams, repeats_ngram, words
 
 # From the least to the most reluctant.
@@ -27,7 +27,8 @@ class Chooser:
     block_ngrams: no reply repeats an n-gram of so many words; 0 for no limit. block_list: phrases
     that no reply contains. may_say: (utterance, reply) -> whether the reply is permitted. avoid:
     (utterance, reply) -> whether to say the reply only if no other is left. block_reply_ngrams: no
-    wording copies an n-gram of so many words from any reply of the bot; 0 for no limit.
+    wording but the reply's own copies an n-gram of so many words from any reply of the bot; 0 for
+    no limit.
     """
 
     block_ngrams: int
@@ -132,4 +133,4 @@ def said_ngrams(
 def _replies_of(conversation: Conversation) -> set[tuple[str, ...]]:
     """Return the words of every reply in a conversation, whatever its wording."""
     texts = map(without_marks, conversation.said("bot"))
-    return {tuple(words(one)) for text in texts for one in (text, meaning(text))}
+    return {tuple(words(one)) for text in texts for one in (text, *meanings(text))}

@@ -96,7 +96,8 @@ def _invitation(conversation: Conversation, score: float, advice_bonus: float) -
     of_late = (*RETURNS, *APOLOGIES) if kind else (*INVITATIONS, *RETURNS, *APOLOGIES)
     if any(text.startswith(of_late) for text in said[-APART:]):
         return "", score
-    fresh = [text for text in wordings if text not in said]
+    known = set(said)
+    fresh = [text for text in wordings if text not in known]
     grams = said_ngrams(conversation, REPEATED)
     unlike = (text for text in in_turn(fresh, heard) if grams.isdisjoint(ngrams(text, REPEATED)))
     return next(unlike, pick(fresh, heard) if fresh else ""), score

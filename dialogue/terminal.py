@@ -184,7 +184,8 @@ def candidates(reply: Reply, why: list[str] | None = None) -> Table:
     said = reply.conversation.turns[-1].text
     for at, candidate in enumerate(reply.candidates):
         reasons = [why[at]] if why else []
-        style = "bold" if said in wordings(candidate.text) else ""
+        is_said = not why[at] if why else said in wordings(candidate.text)
+        style = "bold" if is_said else ""
         table.add_row(
             f"{candidate.score:.2f}",
             f"{candidate.log_prob:.2f}",

@@ -37,9 +37,9 @@ def wordings(reply: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([reply, *texts]))
 
 
-def meaning(text: str) -> str:
-    """Return the reply that a text is a wording of, or else the text itself."""
-    return _replies().get(text, text)
+def meanings(text: str) -> tuple[str, ...]:
+    """Return the replies that a text is a wording of, usually one or none."""
+    return _replies().get(text, ())
 
 
 def read(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -71,10 +71,10 @@ def _templates() -> dict[str, tuple[str, ...]]:
 
 
 @cache
-def _replies() -> dict[str, str]:
-    """Return the reply behind each wording; the first where several have it."""
-    replies = {reply: reply for reply in _templates()}
+def _replies() -> dict[str, tuple[str, ...]]:
+    """Return the replies behind each wording."""
+    replies: dict[str, tuple[str, ...]] = {}
     for reply in _templates():
         for text in wordings(reply):
-            replies.setdefault(text, reply)
+            replies[text] = (*replies.get(text, ()), reply)
     return replies

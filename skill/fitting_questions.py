@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from dialogue.wordings import meanings
 from dialogue.words import words
 from skill import phrases
 
@@ -273,10 +274,10 @@ def asks(text: str) -> bool:
 def invites(reply: str, *, vaguely: bool = True) -> bool:
     """Return whether a reply's last sentence invites an answer without being a question.
 
-    vaguely: "go ahead" and the like count as invitations.
+    It does so in whatever words it is said. vaguely: "go ahead" and the like count as invitations.
     """
-    last = _last_sentence(reply)
-    return bool(_INVITES.match(last)) and (vaguely or not _VAGUE.match(last))
+    ends = [_last_sentence(text) for text in (reply, *meanings(reply))]
+    return any(_INVITES.match(end) and (vaguely or not _VAGUE.match(end)) for end in ends)
 
 
 def is_opening(heard: str) -> bool:

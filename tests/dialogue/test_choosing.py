@@ -102,6 +102,9 @@ def test_nobody_is_comforted_who_told_of_no_loss(told, is_told, comfort):
     [
         ("i got fired on friday", True),
         ("the choir i led for years folded", True),
+        ("my grandma passed away", True),
+        ("my dad died and my brother won't talk to me", True),
+        ("i got fired and i'm not happy", True),
         ("she's cancer free since june", False),
         ("i was sure i had failed and they gave me a raise", False),
         ("i led the choir for years", False),
@@ -113,4 +116,3 @@ def test_trouble_is_not_cheered_at(heard, is_trouble, text):
     cheers, other = Candidate(text, 0, 0), Candidate("Tell me more.", 0, 0)
     assert Chooser(3).choose(told, [cheers, other]) is (other if is_trouble else cheers)
     assert Chooser(3).why(told, [cheers, other])[0] == ("cheers at trouble" if is_trouble else "")
-    assert Chooser(3).choose(told, [other, cheers]) is other

@@ -13,6 +13,7 @@ from dialogue.ranking import Candidate
 from dialogue.safety import guard
 from dialogue.text_files import read_lines
 from dialogue.words import repeats_ngram, words
+from skill.questions import invites
 
 REPLY = "I'd have to think about that."
 STOCK = Candidate(REPLY, 0.0, 0.5, fit=0.9)
@@ -42,8 +43,8 @@ def test_a_reply_is_its_own_first_wording_and_other_texts_have_no_further_one():
     assert wordings.wordings(REPLY)[0] == REPLY
     assert len(wordings.wordings(REPLY)) > 1
     assert wordings.wordings("a text of its own") == ("a text of its own",)
-    assert {wordings.meaning(text) for text in wordings.wordings(REPLY)} == {REPLY}
-    assert wordings.meaning("a text of its own") == "a text of its own"
+    assert all(REPLY in wordings.meanings(text) for text in wordings.wordings(REPLY))
+    assert wordings.meanings("a text of its own") == ()
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,21 @@ def test_a_reply_counts_as_said_in_whatever_words_it_was(text):
     assert Chooser(3).why(heard, [STOCK, other])[0] == "said before"
 
 
+def test_a_wording_of_several_replies_counts_as_all_of_them():
+    text = "And what comes next?"
+    assert len(wordings.meanings(text)) > 1
+    other = Candidate("I see.", 0.0, 0.1, fit=0.1)
+    for reply in wordings.meanings(text):
+        said = Candidate(reply, 0.0, 0.5, fit=0.9)
+        assert Chooser(3).choose(after("hello", text, "and now"), [said, other]) is other
+
+
+def test_no_name_is_asked_for_twice_in_whatever_words():
+    asks, other = Candidate("What's its name?", 0.0, 0.5), Candidate("I see.", 0.0, 0.1)
+    for text in wordings.wordings("Does it have a name?"):
+        assert Chooser(3).choose(after("a dog", text, "guess"), [asks, other]) is other, text
+
+
 ALL = wordings.read(read_lines(wordings.FILE))
 
 
@@ -107,6 +123,7 @@ def test_every_wording_can_stand_for_its_reply(reply):
         assert not set("{|}") & set(text)
         assert not re.search(r"  | [.,!?]", text), text
         assert text.endswith("?") == reply.endswith("?"), text
+        assert invites(text) >= invites(reply), text
         assert len(words(text)) <= len(words(reply)) + LONGER, text
         assert not repeats_ngram(text, 3), text
         assert may_say("", text), text

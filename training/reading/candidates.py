@@ -30,8 +30,8 @@ _REPLY = re.compile(r"^(\d+[a-z]+) \[[^\]]*\] (.*)$", re.MULTILINE)
 def chosen(agent: DialogueAgent, reply: Reply, *, count: int, seed: str) -> list[tuple[str, str]]:
     """Choose at most `count` candidates of a reply to judge, as (source, text).
 
-    The first half are the agent's highest-ranked ones, in order; source "1" is what it says. The
-    others are a sample of the rest. Candidates that must not be said, and duplicates after
+    The first half are the agent's highest-ranked ones, in order; source "1" is the one it chose.
+    The others are a sample of the rest. Candidates that must not be said, and duplicates after
     normalisation, are left out.
     """
     sayable = [
