@@ -61,7 +61,7 @@ class Chooser:
         if chosen.fit is None:
             return chosen.text
         said, utterance = _replies_of(conversation), conversation.turns[-1].text
-        grams = said_ngrams(conversation, self.block_reply_ngrams)
+        grams = conversation.ngrams_said(self.block_reply_ngrams)
         least = RELUCTANCE.index(self._reluctance(chosen.text, said, conversation))
         seed = repr([turn.text for turn in conversation.turns])
         allowed = (
@@ -120,14 +120,6 @@ class Chooser:
         if self.may_say is not None and not all(self.may_say(utterance, form) for form in forms):
             return "safety"
         return ""
-
-
-def said_ngrams(
-    conversation: Conversation, n: int, *, last: int | None = None
-) -> set[tuple[str, ...]]:
-    """Return the n-grams of words in the bot's replies, or in the last few; none if n is 0."""
-    texts = conversation.said("bot") if last is None else conversation.said("bot")[-last:]
-    return {gram for text in texts for gram in ngrams(without_marks(text), n)} if n else set()
 
 
 def _replies_of(conversation: Conversation) -> set[tuple[str, ...]]:

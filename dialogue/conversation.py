@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dialogue.models import History
+from dialogue.vocabulary import without_marks
+from dialogue.words import ngrams
 
 KEPT_TURNS = 200  # texts kept; the history is not cut
 
@@ -38,6 +40,14 @@ class Conversation:
     def said(self, speaker: str) -> list[str]:
         """Return what one speaker said, oldest first."""
         return [turn.text for turn in self.turns if turn.speaker == speaker]
+
+    def ngrams_said(self, n: int, *, last: int | None = None) -> set[tuple[str, ...]]:
+        """Return the n-grams of words in the bot's replies, or in so many of the last ones.
+
+        There are none if n is 0.
+        """
+        texts = self.said("bot") if last is None else self.said("bot")[-last:]
+        return {gram for text in texts for gram in ngrams(without_marks(text), n)}
 
     def numbers(self) -> list[float]:
         """Return the numbers of the history, for display; none at the beginning."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dialogue.choosing import said_ngrams
 from dialogue.config import DecodeConfig
 from dialogue.conversation import Conversation, Turn
 from dialogue.limits import BLOCKED_REPLIES
@@ -53,7 +52,7 @@ class KnownReplies:
             texts = {one.text: one for one in reversed(theirs)}  # the first of equal texts stays
             distinct = [one for one in theirs if texts[one.text] is one]
             n = decode.block_reply_ngrams
-            said = said_ngrams(conversation, n, last=BLOCKED_REPLIES)
+            said = conversation.ngrams_said(n, last=BLOCKED_REPLIES)
             found.append([one for one in distinct if said.isdisjoint(ngrams(one.text, n))])
         return found
 

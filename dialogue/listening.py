@@ -14,7 +14,6 @@ import re
 from collections.abc import Sequence
 
 from dialogue import advice
-from dialogue.choosing import said_ngrams
 from dialogue.conversation import Conversation
 from dialogue.ranking import Candidate
 from dialogue.repair import APOLOGIES
@@ -98,6 +97,6 @@ def _invitation(conversation: Conversation, score: float, advice_bonus: float) -
         return "", score
     known = set(said)
     fresh = [text for text in wordings if text not in known]
-    grams = said_ngrams(conversation, REPEATED)
+    grams = conversation.ngrams_said(REPEATED)
     unlike = (text for text in in_turn(fresh, heard) if grams.isdisjoint(ngrams(text, REPEATED)))
     return next(unlike, pick(fresh, heard) if fresh else ""), score

@@ -190,7 +190,7 @@ def candidates(reply: Reply, why: list[str] | None = None) -> Table:
             f"{candidate.score:.2f}",
             f"{candidate.log_prob:.2f}",
             *reasons,
-            candidate.text,
+            said if is_said else candidate.text,
             style=style,
         )
     return table

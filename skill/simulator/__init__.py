@@ -173,6 +173,7 @@ def look_inside(
                     for name, value in vars(candidate).items()
                     if isinstance(value, (str, float, int))
                 },
+                **({} if why else {"text": reply.conversation.turns[-1].text}),
             }
             for candidate, why in zip(reply.candidates, seen.agent.why(reply), strict=True)
         ]

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from dialogue import checkpoint, stock_replies, tensor_file, wordings
+from dialogue import checkpoint, stock_replies, tensor_file, terminal, wordings
+from dialogue.agent import Reply
 from dialogue.choosing import Chooser
 from dialogue.claims import claims_a_life
 from dialogue.conversation import Conversation, Turn
@@ -135,3 +136,13 @@ def test_most_plain_replies_of_the_shipped_model_have_other_wordings():
     plain = json.loads(metadata["plain"])
     assert set(ALL) <= set(plain)
     assert len(ALL) > 0.9 * len(plain)
+
+
+def test_the_table_of_candidates_shows_what_was_said_in_the_words_it_was_said_in():
+    other, text = Candidate("I see.", 0.0, 0.1, fit=0.1), wordings.wordings(REPLY)[1]
+    talk = Conversation(turns=(Turn("user", "hello"), Turn("bot", text)))
+    reply = Reply(text, talk, (STOCK, other))
+    for why in (["", "ranker"], None):
+        table = terminal.candidates(reply, why)
+        assert list(table.columns[-1].cells) == [text, "I see."]
+        assert [row.style for row in table.rows] == ["bold", ""]
